@@ -1,0 +1,8 @@
+//! Pure, bounded decoders of every wire format, relabelling, and recognition of structured log lines.
+//!
+//! Bytes in, model types out. Does no I/O, knows no sockets, no stores, no tokio.
+
+pub mod docker;
+pub mod exposition;
+pub mod logline;
+pub mod relabel;

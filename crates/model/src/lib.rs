@@ -1,0 +1,32 @@
+//! The words all rooms share: labels, samples, log records, spans, time, errors, and the traits between rooms.
+//!
+//! Owns: the vocabulary ([`Labels`], [`MetricBatch`], [`LogBatch`], [`Span`], [`TimeRange`], [`ErrorKind`]), the
+//! [`Clock`], and the traits through which data flows in ([`Sink`]) and out ([`MetricSource`], [`LogSource`],
+//! [`TraceSource`]). Does not own: bytes on disk (`storage`), wire formats (`ingest`), query languages (`query`), and
+//! anything asynchronous. It depends on nothing above it and does no I/O.
+
+mod budget;
+mod error;
+mod labels;
+mod logs;
+mod matcher;
+mod metrics;
+mod sink;
+mod spans;
+mod time;
+
+pub use budget::{Budget, Limits};
+pub use error::{Error, ErrorKind, Result};
+pub use labels::{Labels, LabelsBuilder, METRIC_NAME};
+pub use logs::{
+    LineFilter, LineFilterOp, LogAggregation, LogBatch, LogPlan, LogRecord, LogRow, LogSource,
+    Order, StepCounts,
+};
+pub use matcher::{MatchOp, Matcher, anchored_regex};
+pub use metrics::{
+    Grouping, MetricBatch, MetricKind, MetricMetadata, MetricPlan, MetricRow, MetricSource,
+    STALE_NAN_BITS, Selected, SeriesData, StampedRow, is_stale, stale_nan,
+};
+pub use sink::{Done, Receipt, RejectReason, Sink};
+pub use spans::{AttributeValue, Span, SpanPlan, SpanStatus, Trace, TraceSource, TraceSummary};
+pub use time::{Clock, ManualClock, SystemClock, TimeRange};

@@ -1,0 +1,174 @@
+//! Logs: what collectors hand over, and the plans with which queries ask for rows.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use regex::Regex;
+
+use crate::{Budget, Labels, Matcher, Result, TimeRange};
+
+/// One log line on its way to the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogRecord {
+    /// Stream labels; the same allocation for all records of a stream where the collector can.
+    pub stream: Labels,
+    /// Unix nanoseconds, UTC.
+    pub t_ns: i64,
+    /// The line without its newline, as the source wrote it (invalid UTF-8 replaced).
+    pub line: String,
+    /// Fields beside the line (structured metadata: `level`, `trace_id`, …), often empty.
+    pub fields: Labels,
+}
+
+/// Lines of one source, and how far that source has now been read.
+///
+/// The cursor is committed in the same WAL record as the lines, so that after any crash reading goes on exactly behind
+/// the last stored line.
+#[derive(Debug, Clone, Default)]
+pub struct LogBatch {
+    /// Stable key of the producer (`docker/<container id>`).
+    pub source: Arc<str>,
+    /// In the order read; times within a stream normally ascend but need not.
+    pub records: Vec<LogRecord>,
+    /// Opaque position behind `records`; replaces the one stored for `source`.
+    pub cursor: Option<Vec<u8>>,
+}
+
+/// Order in which rows are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Oldest first over all streams.
+    Forward,
+    /// Newest first over all streams.
+    Backward,
+    /// Any; what aggregations ask for.
+    Any,
+}
+
+/// How a line filter compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineFilterOp {
+    /// `|=`
+    Contains,
+    /// `!=`
+    NotContains,
+    /// `|~`
+    Regex,
+    /// `!~`
+    NotRegex,
+}
+
+/// One condition on the raw line: any of the alternatives (`|= "a" or "b"`) must hold, or none for a negated one.
+#[derive(Debug, Clone)]
+pub struct LineFilter {
+    /// Comparison.
+    pub op: LineFilterOp,
+    /// Texts or patterns as written.
+    pub patterns: Vec<String>,
+    /// Compiled patterns, one per pattern, for the two regex operators (not anchored); empty otherwise.
+    pub regexes: Vec<Regex>,
+}
+
+impl LineFilter {
+    /// Whether `line` satisfies it.
+    pub fn matches(&self, line: &str) -> bool {
+        match self.op {
+            LineFilterOp::Contains => self.patterns.iter().any(|p| line.contains(p.as_str())),
+            LineFilterOp::NotContains => !self.patterns.iter().any(|p| line.contains(p.as_str())),
+            LineFilterOp::Regex => self.regexes.iter().any(|r| r.is_match(line)),
+            LineFilterOp::NotRegex => !self.regexes.iter().any(|r| r.is_match(line)),
+        }
+    }
+}
+
+/// One request for rows. A source must apply matchers, times and line filters exactly.
+#[derive(Debug, Clone)]
+pub struct LogPlan {
+    /// Stream selector; all must hold.
+    pub matchers: Vec<Matcher>,
+    /// Times wanted.
+    pub range: TimeRange,
+    /// Filters on the raw line, all must hold.
+    pub line_filters: Vec<LineFilter>,
+    /// Order of the visit.
+    pub order: Order,
+    /// Hint: how many rows the caller will take before it breaks off.
+    pub limit: Option<usize>,
+    /// Hint: whether lines are needed at all (`false` for a plain count); rows then may carry `""`.
+    pub needs_line: bool,
+}
+
+/// One stored row, borrowed for the time of the visit.
+#[derive(Debug, Clone, Copy)]
+pub struct LogRow<'a> {
+    /// Stream labels.
+    pub stream: &'a Labels,
+    /// Unix nanoseconds, UTC.
+    pub t_ns: i64,
+    /// The line, byte for byte as stored.
+    pub line: &'a str,
+    /// Fields beside the line.
+    pub fields: &'a Labels,
+}
+
+/// A step aggregation that a source may compute without giving out rows: for each stream and each step time `t`
+/// (`start_ns`, `start_ns + step_ns`, … ≤ `end_ns`), rows with time in `(t - window_ns, t]`.
+#[derive(Debug, Clone, Copy)]
+pub struct LogAggregation {
+    /// First step time, Unix nanoseconds.
+    pub start_ns: i64,
+    /// Last step time.
+    pub end_ns: i64,
+    /// Distance of steps; > 0.
+    pub step_ns: i64,
+    /// Window behind each step; > 0.
+    pub window_ns: i64,
+    /// Sum the lines' bytes instead of counting rows.
+    pub bytes: bool,
+}
+
+/// Result of a [`LogAggregation`] for one stream.
+#[derive(Debug, Clone)]
+pub struct StepCounts {
+    /// Stream labels.
+    pub stream: Labels,
+    /// One number per step; 0 where no row fell into the window.
+    pub counts: Vec<u64>,
+}
+
+/// Something that holds log rows: the embedded store, a cluster, a test's table.
+pub trait LogSource: Send + Sync {
+    /// Visits the rows of `plan` until `visit` breaks off. Returns warnings for the reader (a quarantined part).
+    ///
+    /// # Errors
+    /// [`Limit`](crate::ErrorKind::Limit) or [`Cancelled`](crate::ErrorKind::Cancelled) from `budget`, or a failure to
+    /// read.
+    fn scan(
+        &self,
+        plan: &LogPlan,
+        budget: &Budget,
+        visit: &mut dyn FnMut(&LogRow<'_>) -> ControlFlow<()>,
+    ) -> Result<Vec<String>>;
+
+    /// Computes `aggregation` over the rows of `plan` inside the store; `None` when it cannot, and the caller scans.
+    ///
+    /// # Errors
+    /// As [`scan`](Self::scan).
+    fn aggregate(
+        &self,
+        plan: &LogPlan,
+        aggregation: &LogAggregation,
+        budget: &Budget,
+    ) -> Result<Option<Vec<StepCounts>>>;
+
+    /// Streams that match any of `selectors` (none means all) and have rows in `range`; sorted, without duplicates.
+    ///
+    /// # Errors
+    /// As [`scan`](Self::scan).
+    fn streams(
+        &self,
+        selectors: &[Vec<Matcher>],
+        range: TimeRange,
+        budget: &Budget,
+    ) -> Result<Vec<Labels>>;
+}

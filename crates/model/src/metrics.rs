@@ -1,0 +1,210 @@
+//! Metrics: what collectors hand over, and the plans with which queries ask for series.
+
+use std::sync::Arc;
+
+use crate::{Budget, Labels, Matcher, Result, TimeRange};
+
+/// Bit pattern of the sample value that marks a series as gone. Source: Prometheus `model/value`.
+pub const STALE_NAN_BITS: u64 = 0x7ff0_0000_0000_0002;
+
+/// The staleness marker.
+pub fn stale_nan() -> f64 {
+    f64::from_bits(STALE_NAN_BITS)
+}
+
+/// Whether `value` is the staleness marker (and not any other NaN).
+pub fn is_stale(value: f64) -> bool {
+    value.to_bits() == STALE_NAN_BITS
+}
+
+/// One series' value at its batch's time.
+#[derive(Debug, Clone)]
+pub struct MetricRow {
+    /// Full identity, with `__name__`.
+    pub labels: Labels,
+    /// Value; [`stale_nan`] ends the series.
+    pub value: f64,
+}
+
+/// One series' value at a time of its own.
+#[derive(Debug, Clone)]
+pub struct StampedRow {
+    /// Full identity, with `__name__`.
+    pub labels: Labels,
+    /// Unix milliseconds, UTC.
+    pub t_ms: i64,
+    /// Value; [`stale_nan`] ends the series.
+    pub value: f64,
+}
+
+/// What one collector saw at one moment: a scrape, a round of container or host readings.
+///
+/// Shape: `rows` keep their order from scrape to scrape wherever the source does; stores predict the next series from
+/// it. Labels should be the same allocations each time (collectors cache them), which makes the check a pointer
+/// comparison.
+#[derive(Debug, Clone, Default)]
+pub struct MetricBatch {
+    /// Stable key of the producer (`scrape/<job>/<instance>`, `containers`, `host`): batches of one source go to one
+    /// shard and share timestamps.
+    pub source: Arc<str>,
+    /// Time of `rows`, Unix milliseconds, UTC.
+    pub t_ms: i64,
+    /// Samples at `t_ms`.
+    pub rows: Vec<MetricRow>,
+    /// Samples with times of their own.
+    pub stamped: Vec<StampedRow>,
+    /// Type, help and unit of metrics; only what changed since the last batch of this source.
+    pub metadata: Vec<MetricMetadata>,
+}
+
+/// Metric types of the exposition formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MetricKind {
+    /// Only ever increases, apart from resets.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Cumulative buckets.
+    Histogram,
+    /// Buckets of a momentary distribution.
+    GaugeHistogram,
+    /// Precomputed quantiles.
+    Summary,
+    /// Constant labels about the target.
+    Info,
+    /// One of several states.
+    StateSet,
+    /// Not declared.
+    Unknown,
+}
+
+impl MetricKind {
+    /// As the HTTP API and the exposition formats spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+            Self::GaugeHistogram => "gaugehistogram",
+            Self::Summary => "summary",
+            Self::Info => "info",
+            Self::StateSet => "stateset",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Type, help and unit of one metric (family) name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricMetadata {
+    /// Family name, e.g. `http_requests_total`.
+    pub name: Arc<str>,
+    /// Declared type.
+    pub kind: MetricKind,
+    /// Help text, unescaped.
+    pub help: Arc<str>,
+    /// Unit, or `""`.
+    pub unit: Arc<str>,
+}
+
+/// Labels by which the query will aggregate the series it asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grouping {
+    /// The names.
+    pub labels: Vec<String>,
+    /// Whether the names are left out (`without`) instead of kept (`by`).
+    pub without: bool,
+}
+
+/// One request for series. Hints may be ignored; matchers and times may not.
+///
+/// Units: Unix milliseconds, UTC; `[start_ms, end_ms]`, both inside: the samples wanted, with look-back and range
+/// already included.
+#[derive(Debug, Clone)]
+pub struct MetricPlan {
+    /// All must hold.
+    pub matchers: Vec<Matcher>,
+    /// First millisecond wanted.
+    pub start_ms: i64,
+    /// Last millisecond wanted.
+    pub end_ms: i64,
+    /// Hint: evaluation step in milliseconds, 0 for an instant query.
+    pub step_ms: i64,
+    /// Hint: width of the range selector in milliseconds, 0 for an instant selector.
+    pub range_ms: i64,
+    /// Hint: the function applied directly to the selector (`rate`, `sum_over_time`, …), or `""`.
+    pub function: &'static str,
+    /// Hint: how the result will be aggregated.
+    pub grouping: Option<Grouping>,
+}
+
+/// Samples of one series inside the plan's times.
+///
+/// Shape: `timestamps` and `values` have the same length; timestamps (Unix milliseconds) strictly ascend; values may be
+/// the staleness marker. Series of one target share their timestamp allocation where they can.
+#[derive(Debug, Clone)]
+pub struct SeriesData {
+    /// Identity, with `__name__`.
+    pub labels: Labels,
+    /// Unix milliseconds, ascending.
+    pub timestamps: Arc<[i64]>,
+    /// Values at those times.
+    pub values: Vec<f64>,
+}
+
+/// What a source found, and what it must say about it.
+#[derive(Debug, Default)]
+pub struct Selected {
+    /// Sorted by labels, each series once.
+    pub series: Vec<SeriesData>,
+    /// Why the answer may be partial (a quarantined part), for the reader.
+    pub warnings: Vec<String>,
+}
+
+/// Something that holds series: the embedded store, a cluster, a test's table.
+pub trait MetricSource: Send + Sync {
+    /// Series and samples for `plan`; a series without samples in range is left out.
+    ///
+    /// # Errors
+    /// [`Limit`](crate::ErrorKind::Limit) or [`Cancelled`](crate::ErrorKind::Cancelled) from `budget`, or a failure to
+    /// read.
+    fn select(&self, plan: &MetricPlan, budget: &Budget) -> Result<Selected>;
+
+    /// Identities of the series that match any of `selectors` (each a conjunction; none means all) and have samples in
+    /// `range`; sorted, without duplicates.
+    ///
+    /// # Errors
+    /// As [`select`](Self::select).
+    fn series(
+        &self,
+        selectors: &[Vec<Matcher>],
+        range: TimeRange,
+        budget: &Budget,
+    ) -> Result<Vec<Labels>>;
+
+    /// Label names of those series, sorted.
+    ///
+    /// # Errors
+    /// As [`select`](Self::select).
+    fn label_names(
+        &self,
+        selectors: &[Vec<Matcher>],
+        range: TimeRange,
+        budget: &Budget,
+    ) -> Result<Vec<String>>;
+
+    /// Values of label `name` of those series, sorted.
+    ///
+    /// # Errors
+    /// As [`select`](Self::select).
+    fn label_values(
+        &self,
+        name: &str,
+        selectors: &[Vec<Matcher>],
+        range: TimeRange,
+        budget: &Budget,
+    ) -> Result<Vec<String>>;
+
+    /// Known metadata, of `metric` or of all, sorted by name.
+    fn metadata(&self, metric: Option<&str>) -> Vec<MetricMetadata>;
+}
