@@ -1,1 +1,105 @@
-//! server
+//! HTTP: the query APIs of Prometheus and Loki, health, our own API, and the embedded UI.
+//!
+//! Owns: the [`routes`] table (method, path, role) from which router, authorisation and their test are generated; JSON
+//! types and error bodies of each API; connection limits and the graceful stop; the live-tail hub. Does not own: query
+//! semantics (`query`), what is collected (`collect`), configuration files and process life (`taffrail`). Samples and
+//! lines are reached only through `model`'s sources.
+
+mod access;
+mod assets;
+mod error;
+mod figures;
+mod health;
+mod listen;
+mod loki;
+mod own_api;
+mod params;
+mod prometheus;
+mod routes;
+mod run;
+mod tail;
+
+pub use access::{Access, Role, Token};
+pub use figures::{Figure, render as render_figures};
+pub use listen::{Listener, serve};
+pub use routes::{ROUTE_COUNT_MAX, RouteInfo, route_list, router};
+pub use tail::TailHub;
+
+use std::sync::Arc;
+
+use collect::container::ContainerState;
+use collect::scrape::TargetsSnapshot;
+use futures_util::future::BoxFuture;
+use model::{Clock, LogSource, MetricSource};
+
+/// Limits and addresses of the server; plain values, defaults live in the binary.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Queries evaluated at the same time; more wait.
+    pub query_concurrency: usize,
+    /// What one query may cost.
+    pub query_limits: model::Limits,
+    /// Largest request body in bytes.
+    pub body_bytes_max: usize,
+    /// Open connections at the same time; more wait in the kernel's queue.
+    pub connections_max: usize,
+    /// Look-back of instant selectors in milliseconds.
+    pub lookback_ms: i64,
+    /// Whether experimental PromQL functions are accepted.
+    pub promql_experimental: bool,
+    /// Rows a log query may ask for.
+    pub log_rows_max: usize,
+    /// Who may do what.
+    pub access: Access,
+}
+
+/// What only the running process knows; the binary implements it, tests use a table.
+pub trait Host: Send + Sync {
+    /// Whether everything has started and the stores accept data.
+    ///
+    /// # Errors
+    /// The reason in words when not.
+    fn ready(&self) -> Result<(), String>;
+
+    /// State of stores, collectors and limits, as `/api/taffrail/v1/status` shows it.
+    fn status(&self) -> serde_json::Value;
+
+    /// All known containers.
+    fn containers(&self) -> Vec<ContainerState>;
+
+    /// All known scrape targets.
+    fn targets(&self) -> TargetsSnapshot;
+
+    /// Figures about this process, for `/metrics`.
+    fn figures(&self) -> Vec<Figure>;
+
+    /// Reads the configuration files again and applies them.
+    fn reload(&self) -> BoxFuture<'static, Result<(), model::Error>>;
+}
+
+/// Everything handlers need.
+pub struct App {
+    config: Config,
+    metrics: Arc<dyn MetricSource>,
+    logs: Arc<dyn LogSource>,
+    clock: Arc<dyn Clock>,
+    host: Arc<dyn Host>,
+    tail: Arc<TailHub>,
+    queries: run::QueryPool,
+    requests: figures::RequestCounters,
+}
+
+impl App {
+    /// Puts the parts together.
+    pub fn new(
+        config: Config,
+        metrics: Arc<dyn MetricSource>,
+        logs: Arc<dyn LogSource>,
+        clock: Arc<dyn Clock>,
+        host: Arc<dyn Host>,
+        tail: Arc<TailHub>,
+    ) -> Arc<Self> {
+        let queries = run::QueryPool::new(clock.clone(), config.query_concurrency, config.query_limits);
+        Arc::new(Self { config, metrics, logs, clock, host, tail, queries, requests: figures::RequestCounters::default() })
+    }
+}

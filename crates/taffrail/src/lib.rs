@@ -2,3 +2,4 @@
 //! examples reach them without starting a process. Does not own the command line itself (`main.rs`).
 
 pub mod prometheus_yml;
+pub mod yaml;

@@ -1,0 +1,41 @@
+//! Our own API: the state of containers and of this process, as the UI and the CLI show it.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+use serde::Serialize;
+
+use crate::{App, error};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Container<'a> {
+    id: &'a str,
+    name: &'a str,
+    image: &'a str,
+    image_id: &'a str,
+    state: &'a str,
+    health: &'a str,
+    created_at_ms: Option<i64>,
+    started_at_ms: Option<i64>,
+    finished_at_ms: Option<i64>,
+    exit_code: Option<i64>,
+    oom_killed: bool,
+    restart_count: u64,
+    compose_project: Option<&'a str>,
+    compose_service: Option<&'a str>,
+    memory_limit_bytes: Option<u64>,
+    cpu_limit_cores: Option<f64>,
+}
+
+pub(crate) async fn containers(State(app): State<Arc<App>>) -> Response {
+    let states = app.host.containers();
+    let containers: Vec<Container<'_>> = states.iter().map(container).collect();
+    error::json(StatusCode::OK, serde_json::json!({ "containers": containers }).to_string())
+}
+
+pub(crate) async fn status(State(app): State<Arc<App>>) -> Response {
+    error::json(StatusCode::OK, app.host.status().to_string())
+}

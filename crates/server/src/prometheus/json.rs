@@ -1,0 +1,310 @@
+//! The JSON bodies of Prometheus' API, written straight into a string: values are quoted numbers, times are seconds.
+
+use std::fmt::Write as _;
+
+use collect::scrape::TargetsSnapshot;
+use model::{Labels, MetricMetadata};
+use query::promql::Value;
+
+/// `{"status":"success","data":{"resultType":…,"result":…},…}`.
+pub(crate) fn query_answer(value: &Value, warnings: &[String], infos: &[String]) -> String {
+    let mut out = String::from("{\"status\":\"success\",\"data\":");
+    result(&mut out, value);
+    for (name, texts) in [("warnings", warnings), ("infos", infos)] {
+        if !texts.is_empty() {
+            let _infallible = write!(out, ",\"{name}\":");
+            list(&mut out, texts, |out, text| string(out, text));
+        }
+    }
+    out.push('}');
+    out
+}
+
+/// `{"resultType":…,"result":…`, closed by the caller's brace through [`result`]; shared with Loki's metric queries.
+fn result(out: &mut String, value: &Value) {
+    typed_result(out, value);
+    out.push('}');
+}
+
+/// `{"resultType":"…","result":…` without the closing brace, so that Loki can add its statistics.
+pub(crate) fn typed_result(out: &mut String, value: &Value) {
+    match value {
+        Value::Scalar(t_ms, number) => {
+            out.push_str("{\"resultType\":\"scalar\",\"result\":");
+            point(out, *t_ms, *number);
+        }
+        Value::String(t_ms, text) => {
+            out.push_str("{\"resultType\":\"string\",\"result\":[");
+            seconds(out, *t_ms);
+            out.push(',');
+            string(out, text);
+            out.push(']');
+        }
+        Value::Vector(samples) => {
+            out.push_str("{\"resultType\":\"vector\",\"result\":");
+            list(out, samples, |out, sample| {
+                out.push_str("{\"metric\":");
+                labels(out, &sample.labels);
+                out.push_str(",\"value\":");
+                point(out, sample.t_ms, sample.value);
+                out.push('}');
+            });
+        }
+        Value::Matrix(series) => {
+            out.push_str("{\"resultType\":\"matrix\",\"result\":");
+            list(out, series, |out, one| {
+                out.push_str("{\"metric\":");
+                labels(out, &one.labels);
+                out.push_str(",\"values\":");
+                list(out, &one.points, |out, (t_ms, number)| point(out, *t_ms, *number));
+                out.push('}');
+            });
+        }
+    }
+}
+
+pub(crate) fn string_list(texts: &[String], limit: Option<usize>) -> String {
+    envelope(limited(texts, limit), texts.len(), |out, text| string(out, text))
+}
+
+pub(crate) fn series_list(all: &[Labels], limit: Option<usize>) -> String {
+    envelope(limited(all, limit), all.len(), labels)
+}
+
+/// 0 or no limit means all.
+fn limited<T>(items: &[T], limit: Option<usize>) -> &[T] {
+    let count = limit.filter(|l| *l > 0).unwrap_or(items.len()).min(items.len());
+    items.split_at(count).0
+}
+
+fn envelope<T>(items: &[T], total: usize, item: impl FnMut(&mut String, &T)) -> String {
+    let mut out = String::from("{\"status\":\"success\",\"data\":");
+    list(&mut out, items, item);
+    if items.len() < total {
+        out.push_str(",\"warnings\":[\"results truncated due to limit\"]");
+    }
+    out.push('}');
+    out
+}
+
+pub(crate) fn metadata(all: &[MetricMetadata], limit: usize) -> String {
+    let mut out = String::from("{\"status\":\"success\",\"data\":{");
+    let mut previous: Option<&str> = None;
+    let mut names = 0;
+    for entry in all {
+        if previous != Some(&entry.name) {
+            if names == limit {
+                break;
+            }
+            names += 1;
+            out.push_str(if previous.is_some() { "]," } else { "" });
+            string(&mut out, &entry.name);
+            out.push_str(":[");
+        } else {
+            out.push(',');
+        }
+        previous = Some(&entry.name);
+        let _infallible = write!(out, "{{\"type\":\"{}\",\"help\":", entry.kind.as_str());
+        string(&mut out, &entry.help);
+        out.push_str(",\"unit\":");
+        string(&mut out, &entry.unit);
+        out.push('}');
+    }
+    out.push_str(if previous.is_some() { "]}}" } else { "}}" });
+    out
+}
+
+pub(crate) fn targets(snapshot: &TargetsSnapshot, state: &str, pool: &str) -> String {
+    let mut out = String::from("{\"status\":\"success\",\"data\":{\"activeTargets\":");
+    let in_pool = |scrape_pool: &str| pool.is_empty() || pool == scrape_pool;
+    let active: Vec<_> = snapshot.active.iter().filter(|t| state != "dropped" && in_pool(&t.scrape_pool)).collect();
+    list(&mut out, &active, |out, target| {
+        out.push_str("{\"discoveredLabels\":");
+        labels(out, &target.discovered_labels);
+        out.push_str(",\"labels\":");
+        labels(out, &target.labels);
+        for (name, text) in [
+            ("scrapePool", &*target.scrape_pool),
+            ("scrapeUrl", &target.scrape_url),
+            ("globalUrl", &target.global_url),
+            ("lastError", &target.last_error),
+            ("lastScrape", &rfc3339(target.last_scrape_ms)),
+            ("health", target.health.as_str()),
+            ("scrapeInterval", &target.scrape_interval),
+            ("scrapeTimeout", &target.scrape_timeout),
+        ] {
+            let _infallible = write!(out, ",\"{name}\":");
+            string(out, text);
+        }
+        let _infallible = write!(out, ",\"lastScrapeDuration\":{}}}", target.last_scrape_duration_s);
+    });
+    out.push_str(",\"droppedTargets\":");
+    let dropped: Vec<_> = snapshot.dropped.iter().filter(|t| state != "active" && in_pool(&t.scrape_pool)).collect();
+    list(&mut out, &dropped, |out, target| {
+        out.push_str("{\"discoveredLabels\":");
+        labels(out, &target.discovered_labels);
+        out.push_str(",\"scrapePool\":");
+        string(out, &target.scrape_pool);
+        out.push('}');
+    });
+    out.push_str(",\"droppedTargetCounts\":{");
+    let mut separator = "";
+    for (name, count) in &snapshot.dropped_counts {
+        out.push_str(separator);
+        string(&mut out, name);
+        let _infallible = write!(out, ":{count}");
+        separator = ",";
+    }
+    out.push_str("}}}");
+    out
+}
+
+/// The Prometheus version whose API this is; clients switch features on by it.
+const API_VERSION: &str = "3.5.0";
+
+pub(crate) fn build_info() -> String {
+    serde_json::json!({
+        "version": API_VERSION,
+        "revision": option_env!("TAFFRAIL_REVISION").unwrap_or("unknown"),
+        "branch": "main",
+        "buildUser": "",
+        "buildDate": "",
+        "goVersion": "",
+        "application": "Taffrail",
+        "applicationVersion": env!("CARGO_PKG_VERSION"),
+    })
+    .to_string()
+}
+
+fn list<T>(out: &mut String, items: &[T], mut item: impl FnMut(&mut String, &T)) {
+    out.push('[');
+    let mut first = true;
+    for one in items {
+        if !first {
+            out.push(',');
+        }
+        first = false;
+        item(out, one);
+    }
+    out.push(']');
+}
+
+pub(crate) fn labels(out: &mut String, labels: &Labels) {
+    out.push('{');
+    let mut separator = "";
+    for (name, value) in labels.iter() {
+        out.push_str(separator);
+        string(out, name);
+        out.push(':');
+        string(out, value);
+        separator = ",";
+    }
+    out.push('}');
+}
+
+/// A JSON string.
+pub(crate) fn string(out: &mut String, text: &str) {
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            // Below space, and the two line separators that are not valid in JavaScript source.
+            c if c < ' ' || c == '\u{2028}' || c == '\u{2029}' => {
+                let _infallible = write!(out, "\\u{:04x}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}
+
+/// `[1435781451.781,"0.5"]`.
+fn point(out: &mut String, t_ms: i64, value: f64) {
+    out.push('[');
+    seconds(out, t_ms);
+    out.push_str(",\"");
+    number(out, value);
+    out.push_str("\"]");
+}
+
+/// Milliseconds as seconds with up to three decimals, never in exponent form.
+fn seconds(out: &mut String, t_ms: i64) {
+    let sign = if t_ms < 0 { "-" } else { "" };
+    let (whole, ms) = (t_ms.unsigned_abs() / 1000, t_ms.unsigned_abs() % 1000);
+    let _infallible = match ms {
+        0 => write!(out, "{sign}{whole}"),
+        ms => write!(out, "{sign}{whole}.{ms:03}"),
+    };
+}
+
+/// The shortest text that reads back as `value`, as Go's `strconv` prints it: exponents below 1e-6 and from 1e21 on.
+pub(crate) fn number(out: &mut String, value: f64) {
+    if value.is_nan() {
+        out.push_str("NaN");
+    } else if value.is_infinite() {
+        out.push_str(if value > 0.0 { "+Inf" } else { "-Inf" });
+    } else if value != 0.0 && (value.abs() < 1e-6 || value.abs() >= 1e21) {
+        let text = format!("{value:e}");
+        let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        let sign = if exponent.starts_with('-') { "" } else { "+" };
+        let _infallible = write!(out, "{mantissa}e{sign}{exponent}");
+    } else {
+        let _infallible = write!(out, "{value}");
+    }
+}
+
+fn rfc3339(t_ms: Option<i64>) -> String {
+    match t_ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()) {
+        Some(time) => time.to_string(),
+        // Go's zero time, which clients know as "never".
+        None => "0001-01-01T00:00:00Z".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_times_print_as_clients_expect() {
+        let print = |value| {
+            let mut out = String::new();
+            number(&mut out, value);
+            out
+        };
+        let cases = [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (1.0, "1"),
+            (0.1, "0.1"),
+            (1e20, "100000000000000000000"),
+            (1e21, "1e+21"),
+            (1.5e-7, "1.5e-7"),
+            (0.000001, "0.000001"),
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "+Inf"),
+            (f64::NEG_INFINITY, "-Inf"),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(print(value), expected);
+        }
+        let mut out = String::new();
+        for t in [1_435_781_451_781, 1_435_781_430_000, 1_001, -500] {
+            seconds(&mut out, t);
+            out.push(' ');
+        }
+        assert_eq!(out, "1435781451.781 1435781430 1.001 -0.500 ");
+    }
+
+    #[test]
+    fn strings_are_escaped() {
+        let mut out = String::new();
+        string(&mut out, "a\"\\\n\u{1}\u{2028}é</script>");
+        assert_eq!(out, "\"a\\\"\\\\\\n\\u0001\\u2028é</script>\"");
+        assert_eq!(serde_json::from_str::<String>(&out).unwrap(), "a\"\\\n\u{1}\u{2028}é</script>");
+    }
+}

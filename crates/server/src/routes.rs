@@ -1,0 +1,137 @@
+//! The one table of routes: method, path, role. Router, authorisation and the authorisation test come from it.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use axum::routing::{MethodFilter, MethodRouter, on};
+use http::Method;
+
+use crate::access::Role;
+use crate::{App, assets, health, loki, own_api, prometheus, tail};
+
+/// Bound of the table, for counters per route.
+pub const ROUTE_COUNT_MAX: usize = 64;
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct RouteInfo {
+    /// `GET` or `POST`.
+    pub method: &'static str,
+    /// Path pattern in axum's notation.
+    pub path: &'static str,
+    /// What the caller must be allowed.
+    pub role: Role,
+}
+
+struct Route {
+    info: RouteInfo,
+    handler: fn() -> MethodRouter<Arc<App>>,
+}
+
+macro_rules! routes {
+    ($($method:ident $path:literal $role:ident => $handler:path;)*) => {
+        const ROUTES: &[Route] = &[$(Route {
+            info: RouteInfo { method: stringify!($method), path: $path, role: Role::$role },
+            handler: || on(MethodFilter::$method, $handler),
+        }),*];
+    };
+}
+
+routes! {
+    GET "/livez" Open => health::live;
+    GET "/-/healthy" Viewer => health::healthy;
+    GET "/-/ready" Viewer => health::ready;
+    GET "/healthz" Viewer => health::healthy;
+    GET "/readyz" Viewer => health::ready;
+    GET "/ready" Viewer => health::loki_ready;
+    GET "/metrics" Viewer => health::metrics;
+    POST "/-/reload" Admin => health::reload;
+
+    GET "/api/v1/query" Viewer => prometheus::query;
+    POST "/api/v1/query" Viewer => prometheus::query;
+    GET "/api/v1/query_range" Viewer => prometheus::query_range;
+    POST "/api/v1/query_range" Viewer => prometheus::query_range;
+    GET "/api/v1/format_query" Viewer => prometheus::format_query;
+    POST "/api/v1/format_query" Viewer => prometheus::format_query;
+    GET "/api/v1/labels" Viewer => prometheus::labels;
+    POST "/api/v1/labels" Viewer => prometheus::labels;
+    GET "/api/v1/label/{name}/values" Viewer => prometheus::label_values;
+    GET "/api/v1/series" Viewer => prometheus::series;
+    POST "/api/v1/series" Viewer => prometheus::series;
+    GET "/api/v1/metadata" Viewer => prometheus::metadata;
+    GET "/api/v1/targets" Viewer => prometheus::targets;
+    GET "/api/v1/status/buildinfo" Viewer => prometheus::build_info;
+
+    GET "/loki/api/v1/query" Viewer => loki::query;
+    POST "/loki/api/v1/query" Viewer => loki::query;
+    GET "/loki/api/v1/query_range" Viewer => loki::query_range;
+    POST "/loki/api/v1/query_range" Viewer => loki::query_range;
+    GET "/loki/api/v1/labels" Viewer => loki::labels;
+    POST "/loki/api/v1/labels" Viewer => loki::labels;
+    GET "/loki/api/v1/label" Viewer => loki::labels;
+    GET "/loki/api/v1/label/{name}/values" Viewer => loki::label_values;
+    GET "/loki/api/v1/series" Viewer => loki::series;
+    POST "/loki/api/v1/series" Viewer => loki::series;
+    GET "/loki/api/v1/status/buildinfo" Viewer => prometheus::bare_build_info;
+    GET "/loki/api/v1/tail" Viewer => tail::tail;
+
+    GET "/api/taffrail/v1/containers" Viewer => own_api::containers;
+    GET "/api/taffrail/v1/status" Viewer => own_api::status;
+}
+
+/// Every route, in the table's order.
+pub fn route_list() -> impl Iterator<Item = RouteInfo> {
+    ROUTES.iter().map(|route| route.info)
+}
+
+/// The router over `app`: the table's routes behind their roles, everything else is the UI.
+pub fn router(app: &Arc<App>) -> Router {
+    let mut router = Router::new();
+    for (index, route) in ROUTES.iter().enumerate() {
+        let gate = Gate { app: app.clone(), index, role: route.info.role, changes_state: changes_state(&route.info) };
+        router = router.route(route.info.path, (route.handler)().layer(axum::middleware::from_fn_with_state(gate, guard)));
+    }
+    router.fallback(ui).with_state(app.clone())
+}
+
+/// Whether a foreign page must not be able to trigger it: whatever needs more than reading, and streams, which
+/// browsers open across origins without asking.
+fn changes_state(info: &RouteInfo) -> bool {
+    !matches!(info.role, Role::Open | Role::Viewer) || info.path.ends_with("/tail")
+}
+
+#[derive(Clone)]
+struct Gate {
+    app: Arc<App>,
+    index: usize,
+    role: Role,
+    changes_state: bool,
+}
+
+async fn guard(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    let started_ns = gate.app.clock.monotonic_ns();
+    let response = match gate.app.config.access.check(request.headers(), gate.role, gate.changes_state) {
+        Ok(()) => next.run(request).await,
+        Err((status, message)) => assets::plain(status, &message),
+    };
+    let took_ns = gate.app.clock.monotonic_ns() - started_ns;
+    gate.app.requests.count(gate.index, response.status().as_u16(), took_ns);
+    response
+}
+
+/// Pages and assets. They hold no data, so they need no role, but only for hosts that are ours. Unknown paths below an
+/// API's prefix are not pages: their clients get a plain 404.
+async fn ui(State(app): State<Arc<App>>, request: Request) -> Response {
+    if let Err((status, message)) = app.config.access.check(request.headers(), Role::Open, false) {
+        return assets::plain(status, &message);
+    }
+    let path = request.uri().path();
+    let is_api = ["/api/", "/loki/", "/v1/", "/tempo/", "/-/"].iter().any(|prefix| path.starts_with(prefix));
+    if is_api || !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return assets::plain(http::StatusCode::NOT_FOUND, "404 page not found");
+    }
+    assets::serve(path, request.headers())
+}

@@ -1,0 +1,220 @@
+//! Live tail: rows go from the stores' acknowledgements to open WebSockets, through each client's own query.
+//!
+//! A client that reads too slowly loses rows, never the server's memory: each has a bounded queue, and what did not fit
+//! is counted and sent to it as `dropped_entries`, as Loki does.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{FromRequestParts as _, Request, State};
+use axum::response::{IntoResponse as _, Response};
+use model::{Error, Labels, LogPlan, LogRecord, LogRow, Order, Result, TimeRange};
+use parking_lot::Mutex;
+use query::logql::{Entry, Pipeline, Stream};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::params::{Params, loki_time_ns};
+use crate::{App, error, loki};
+
+/// Batches that may wait for one client.
+const QUEUE_BATCHES: usize = 256;
+/// A client that takes longer for one message is gone.
+const SEND_TIME_MAX: Duration = Duration::from_secs(10);
+const PING_EVERY: Duration = Duration::from_secs(15);
+const HOUR_NS: i64 = 3_600_000_000_000;
+
+/// Hands freshly stored rows to the open tails.
+#[derive(Default)]
+pub struct TailHub {
+    listeners: Mutex<Vec<Listener>>,
+    stopping: CancellationToken,
+}
+
+struct Listener {
+    queue: mpsc::Sender<Arc<Vec<LogRecord>>>,
+    dropped_rows: Arc<AtomicU64>,
+}
+
+impl TailHub {
+    /// Whether anybody listens; producers skip the copy otherwise.
+    pub fn has_listeners(&self) -> bool {
+        !self.listeners.lock().is_empty()
+    }
+
+    /// Gives `records`, which are durable by now, to every open tail.
+    pub fn publish(&self, records: Arc<Vec<LogRecord>>) {
+        self.listeners.lock().retain(|listener| match listener.queue.try_send(records.clone()) {
+            Ok(()) => true,
+            Err(mpsc::error::TrySendError::Full(lost)) => {
+                listener.dropped_rows.fetch_add(lost.len() as u64, Ordering::Relaxed);
+                true
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => false,
+        });
+    }
+
+    /// Ends all tails, for the stop of the server.
+    pub fn stop(&self) {
+        self.stopping.cancel();
+    }
+
+    fn listen(&self) -> (mpsc::Receiver<Arc<Vec<LogRecord>>>, Arc<AtomicU64>) {
+        let (queue, rows) = mpsc::channel(QUEUE_BATCHES);
+        let dropped_rows = Arc::new(AtomicU64::new(0));
+        self.listeners.lock().push(Listener { queue, dropped_rows: dropped_rows.clone() });
+        (rows, dropped_rows)
+    }
+}
+
+/// What a client asked for.
+struct Tail {
+    pipeline: Pipeline,
+    start_ns: i64,
+    limit: usize,
+}
+
+pub(crate) async fn tail(State(app): State<Arc<App>>, request: Request) -> Response {
+    let params = request.uri().query().map(Params::from_query).unwrap_or_default();
+    let tail = match parse(&app, &params) {
+        Ok(tail) => tail,
+        Err(e) => return error::loki(&e),
+    };
+    let (mut parts, _) = request.into_parts();
+    match WebSocketUpgrade::from_request_parts(&mut parts, &app).await {
+        Ok(upgrade) => upgrade.max_message_size(64 << 10).on_upgrade(move |socket| run(app, tail, socket)),
+        Err(rejection) => rejection.into_response(),
+    }
+}
+
+fn parse(app: &App, params: &Params) -> Result<Tail> {
+    let text = params.get("query");
+    let pipeline = Pipeline::parse(text).map_err(|e| loki::positioned(e, text))?;
+    let start_ns = match params.non_empty("start") {
+        Some(text) => loki_time_ns(text).ok_or_else(|| Error::invalid(format!("could not parse \"start\" parameter: {text:?} is not a time")))?,
+        None => app.clock.now_ns() - HOUR_NS,
+    };
+    Ok(Tail { pipeline, start_ns, limit: loki::limit(app, params)? })
+}
+
+/// One client from greeting to goodbye.
+async fn run(app: Arc<App>, tail: Tail, mut socket: WebSocket) {
+    // Listen before reading what is stored: a row in between arrives twice and is recognised, none is missed.
+    let (mut rows, dropped_rows) = app.tail.listen();
+    let tail = Arc::new(tail);
+    let Ok(stored) = history(&app, tail.clone()).await else { return };
+    let mut recent: HashSet<(i64, Labels, String)> = HashSet::new();
+    for stream in &stored {
+        recent.extend(stream.entries.iter().map(|e| (e.t_ns, stream.labels.clone(), e.line.clone())));
+    }
+    if !stored.is_empty() && send(&mut socket, &stored, 0).await.is_err() {
+        return;
+    }
+    let mut ping = tokio::time::interval(PING_EVERY);
+    loop {
+        tokio::select! {
+            () = app.tail.stopping.cancelled() => return,
+            incoming = socket.recv() => match incoming {
+                None | Some(Err(_) | Ok(Message::Close(_))) => return,
+                Some(Ok(_)) => {}
+            },
+            _ = ping.tick() => {
+                if timed(socket.send(Message::Ping(bytes::Bytes::new()))).await.is_err() {
+                    return;
+                }
+            }
+            batch = rows.recv() => {
+                let Some(batch) = batch else { return };
+                let mut streams = Grouped::default();
+                streams.add(&tail.pipeline, &batch, &mut recent);
+                while let Ok(batch) = rows.try_recv() {
+                    streams.add(&tail.pipeline, &batch, &mut recent);
+                }
+                let dropped = dropped_rows.swap(0, Ordering::Relaxed);
+                let streams = streams.finish();
+                if (!streams.is_empty() || dropped > 0) && send(&mut socket, &streams, dropped).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// The newest stored rows from `start` on, oldest first.
+async fn history(app: &Arc<App>, tail: Arc<Tail>) -> Result<Vec<Stream>> {
+    let source = app.logs.clone();
+    app.queries
+        .run(None, move |budget| {
+            let plan = LogPlan {
+                matchers: tail.pipeline.matchers().to_vec(),
+                range: TimeRange::new(tail.start_ns, i64::MAX),
+                line_filters: tail.pipeline.line_filters().to_vec(),
+                order: Order::Backward,
+                limit: Some(tail.limit),
+                needs_line: true,
+            };
+            let mut taken = Vec::new();
+            source.scan(&plan, budget, &mut |row| {
+                if let Some((labels, line)) = tail.pipeline.process(row) {
+                    taken.push((row.t_ns, labels, line));
+                }
+                if taken.len() < tail.limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+            let mut streams = Grouped::default();
+            for (t_ns, labels, line) in taken.into_iter().rev() {
+                streams.push(t_ns, labels, line);
+            }
+            Ok(streams.finish())
+        })
+        .await
+}
+
+/// Rows gathered into result streams.
+#[derive(Default)]
+struct Grouped(BTreeMap<Labels, Vec<Entry>>);
+
+impl Grouped {
+    fn push(&mut self, t_ns: i64, labels: Labels, line: String) {
+        self.0.entry(labels).or_default().push(Entry { t_ns, line });
+    }
+
+    fn add(&mut self, pipeline: &Pipeline, batch: &[LogRecord], recent: &mut HashSet<(i64, Labels, String)>) {
+        for record in batch {
+            let row = LogRow { stream: &record.stream, t_ns: record.t_ns, line: &record.line, fields: &record.fields };
+            if !pipeline.matchers().iter().all(|m| m.matches_labels(&record.stream)) {
+                continue;
+            }
+            let Some((labels, line)) = pipeline.process(&row) else { continue };
+            let key = (record.t_ns, labels, line);
+            if !recent.remove(&key) {
+                self.push(key.0, key.1, key.2);
+            }
+        }
+    }
+
+    fn finish(self) -> Vec<Stream> {
+        self.0.into_iter().map(|(labels, entries)| Stream { labels, entries }).collect()
+    }
+}
+
+async fn send(socket: &mut WebSocket, streams: &[Stream], dropped_rows: u64) -> Result<(), ()> {
+    let mut out = String::from("{\"streams\":");
+    loki::json::stream_list(&mut out, streams);
+    if dropped_rows > 0 {
+        // Loki lists each dropped row's time and labels; a count is all a full queue leaves us.
+        out.push_str(&format!(",\"dropped_entries\":[{{\"labels\":{{\"dropped_rows\":\"{dropped_rows}\"}},\"timestamp\":\"0\"}}]"));
+    }
+    out.push('}');
+    timed(socket.send(Message::Text(out.into()))).await
+}
+
+async fn timed<E>(send: impl Future<Output = Result<(), E>>) -> Result<(), ()> {
+    match tokio::time::timeout(SEND_TIME_MAX, send).await {
+        Ok(Ok(())) => Ok(()),
+        _ => Err(()),
+    }
+}
