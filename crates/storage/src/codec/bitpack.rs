@@ -1,0 +1,219 @@
+//! Blocks of up to 128 unsigned integers, packed to one bit width, with patched exceptions for the few larger ones.
+//!
+//! ```text
+//! block = width u8 (bit 7: exceptions) [ count u8, high width u8, count × position u8, packed high bits ] packed low bits
+//! packed = little-endian bit stream, value i at bit i × width, padded to a whole byte
+//! ```
+
+use model::{Error, Result};
+
+use super::{Reader, check_count};
+
+/// Values in a full block.
+pub const BLOCK: usize = 128;
+
+const EXCEPTIONS: u8 = 0x80;
+
+/// How one block will be packed.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    width: usize,
+    high_width: usize,
+    exceptions: usize,
+    bytes: usize,
+}
+
+/// Bytes that [`encode_block`] will append.
+pub fn block_cost(values: &[u64]) -> usize {
+    shape(values).bytes
+}
+
+fn shape(values: &[u64]) -> Shape {
+    let mut histogram = [0u8; 65];
+    let mut all = 0;
+    for &value in values {
+        all |= value;
+        histogram[(64 - value.leading_zeros()) as usize] += 1;
+    }
+    let widest = (64 - all.leading_zeros()) as usize;
+    let packed_bytes = |width: usize| (values.len() * width).div_ceil(8);
+    let mut best =
+        Shape { width: widest, high_width: 0, exceptions: 0, bytes: 1 + packed_bytes(widest) };
+    let mut exceptions = 0;
+    for width in (0..widest).rev() {
+        exceptions += usize::from(histogram[width + 1]);
+        let high_width = widest - width;
+        let bytes = 3 + exceptions + (exceptions * high_width).div_ceil(8) + packed_bytes(width);
+        if bytes < best.bytes {
+            best = Shape { width, high_width, exceptions, bytes };
+        }
+    }
+    best
+}
+
+/// Appends one block of at most [`BLOCK`] values; more are ignored.
+pub fn encode_block(values: &[u64], out: &mut Vec<u8>) {
+    let values = &values[..values.len().min(BLOCK)];
+    let shape = shape(values);
+    let width_byte = shape.width.to_le_bytes()[0];
+    if shape.exceptions == 0 {
+        out.push(width_byte);
+        pack(values, shape.width, out);
+        return;
+    }
+    let mut high = [0; BLOCK];
+    let mut count = 0;
+    out.push(width_byte | EXCEPTIONS);
+    out.push(shape.exceptions.to_le_bytes()[0]);
+    out.push(shape.high_width.to_le_bytes()[0]);
+    for (position, &value) in values.iter().enumerate() {
+        let above = value >> shape.width;
+        if above != 0 {
+            out.push(position.to_le_bytes()[0]);
+            high[count] = above;
+            count += 1;
+        }
+    }
+    pack(&high[..count], shape.high_width, out);
+    pack(values, shape.width, out);
+}
+
+/// Reads one block of `out.len()` values, at most [`BLOCK`].
+///
+/// # Errors
+/// [`Corrupt`](model::ErrorKind::Corrupt) on short input, a width over 64 or an exception outside the block.
+pub fn decode_block(r: &mut Reader<'_>, out: &mut [u64]) -> Result<()> {
+    let head = r.u8()?;
+    let width = usize::from(head & !EXCEPTIONS);
+    if head & EXCEPTIONS == 0 {
+        return unpack(r, width, out);
+    }
+    let (count, high_width) = (usize::from(r.u8()?), usize::from(r.u8()?));
+    if count > out.len() || width + high_width > 64 {
+        return Err(Error::corrupt(format!(
+            "packed block has {count} exceptions of {high_width} over {width} bits"
+        )));
+    }
+    let positions = r.take(count)?;
+    let mut high = [0; BLOCK];
+    unpack(r, high_width, &mut high[..count])?;
+    unpack(r, width, out)?;
+    for (&position, &above) in positions.iter().zip(&high) {
+        match out.get_mut(usize::from(position)) {
+            Some(value) if width < 64 => *value |= above << width,
+            _ => return Err(Error::corrupt(format!("exception at {position} is outside block"))),
+        }
+    }
+    Ok(())
+}
+
+/// Appends any number of values as consecutive blocks.
+pub fn encode(values: &[u64], out: &mut Vec<u8>) {
+    for block in values.chunks(BLOCK) {
+        encode_block(block, out);
+    }
+}
+
+/// Appends `count` values written by [`encode`] to `out`.
+///
+/// # Errors
+/// As [`decode_block`], or when `count` is over [`COUNT_MAX`](super::COUNT_MAX).
+pub fn decode(r: &mut Reader<'_>, count: usize, out: &mut Vec<u64>) -> Result<()> {
+    check_count(count)?;
+    let mut left = count;
+    while left > 0 {
+        let mut block = [0; BLOCK];
+        let n = left.min(BLOCK);
+        decode_block(r, &mut block[..n])?;
+        out.extend_from_slice(&block[..n]);
+        left -= n;
+    }
+    Ok(())
+}
+
+/// Appends the low `width` bits of each value.
+fn pack(values: &[u64], width: usize, out: &mut Vec<u8>) {
+    if width == 0 {
+        return;
+    }
+    let mask = mask(width);
+    let (mut accumulator, mut filled) = (0u128, 0);
+    for &value in values {
+        accumulator |= u128::from(value & mask) << filled;
+        filled += width;
+        if filled >= 64 {
+            out.extend_from_slice(&accumulator.to_le_bytes()[..8]);
+            accumulator >>= 64;
+            filled -= 64;
+        }
+    }
+    out.extend_from_slice(&accumulator.to_le_bytes()[..filled.div_ceil(8)]);
+}
+
+fn mask(width: usize) -> u64 {
+    if width == 64 { u64::MAX } else { (1 << width) - 1 }
+}
+
+fn unpack(r: &mut Reader<'_>, width: usize, out: &mut [u64]) -> Result<()> {
+    if width > 64 {
+        return Err(Error::corrupt(format!("packed width {width} is over 64")));
+    }
+    let bytes = r.take((out.len() * width).div_ceil(8))?;
+    let (groups, tail) = out.as_chunks_mut::<64>();
+    let (group_bytes, tail_bytes) = bytes.split_at(groups.len() * width * 8);
+    if width == 0 {
+        groups.as_flattened_mut().fill(0);
+    } else {
+        for (group, source) in groups.iter_mut().zip(group_bytes.chunks_exact(width * 8)) {
+            unpack_group(width, source, group);
+        }
+    }
+    unpack_tail(tail_bytes, width, tail);
+    Ok(())
+}
+
+fn unpack_tail(bytes: &[u8], width: usize, out: &mut [u64]) {
+    let mask = mask(width);
+    let mut padded = [0; 64 * 8 + 16];
+    padded[..bytes.len()].copy_from_slice(bytes);
+    for (i, value) in out.iter_mut().enumerate() {
+        let bit = i * width;
+        let mut window = [0; 16];
+        window.copy_from_slice(&padded[bit / 8..bit / 8 + 16]);
+        let shifted = (u128::from_le_bytes(window) >> (bit % 8)).to_le_bytes();
+        let mut low = [0; 8];
+        low.copy_from_slice(&shifted[..8]);
+        *value = u64::from_le_bytes(low) & mask;
+    }
+}
+
+/// Unpacks 64 values of a width known at compile time; the optimiser turns shifts and word numbers into constants.
+#[inline]
+fn unpack_words<const W: usize>(source: &[u8], out: &mut [u64; 64]) {
+    let mut words = [0; W];
+    for (word, bytes) in words.iter_mut().zip(source.as_chunks::<8>().0) {
+        *word = u64::from_le_bytes(*bytes);
+    }
+    let mask = mask(W);
+    for (i, value) in out.iter_mut().enumerate() {
+        let (word, shift) = (i * W / 64, i * W % 64);
+        let mut bits = words[word] >> shift;
+        if shift + W > 64 {
+            bits |= words[word + 1] << (64 - shift);
+        }
+        *value = bits & mask;
+    }
+}
+
+fn unpack_group(width: usize, source: &[u8], out: &mut [u64; 64]) {
+    macro_rules! dispatch {
+        ($($w:literal)*) => {
+            match width {
+                $($w => unpack_words::<$w>(source, out),)*
+                _ => unpack_words::<64>(source, out),
+            }
+        };
+    }
+    dispatch!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32
+        33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63);
+}

@@ -1,0 +1,244 @@
+//! Sequences of `f64`, lossless for every bit pattern: exact decimals as integers, everything else by other means.
+//!
+//! ```text
+//! floats  = head u8: bits 0-1 kind, bit 2 exceptions, bits 3-7 exponent
+//! decimal = [ exceptions ] ints              value = int / 10^exponent
+//! same    = bits u64                         every value has these bits
+//! pco     = len varint, pco bytes            full-mantissa data
+//! raw     = bits u64 …
+//! exceptions = count, count × ( position delta varint, class u8 [ bits u64 ] )
+//! ```
+
+use model::{Error, Result, STALE_NAN_BITS};
+
+use super::{Reader, check_count, ints, put_bytes, put_count};
+
+const DECIMAL: u8 = 0;
+const SAME: u8 = 1;
+const PCO: u8 = 2;
+const RAW: u8 = 3;
+const EXCEPTIONS: u8 = 4;
+
+const CLASS_STALE: u8 = 0;
+const CLASS_BITS: u8 = 1;
+
+/// Largest power of ten tried: beyond it no decimal of 15 digits that is worth the name appears.
+pub const EXPONENT_MAX: u8 = 18;
+/// Integers up to here are exact as `f64`, so dividing them by an exact power of ten rounds correctly, once.
+const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+/// Below this many values pco's tables cost more than they save.
+const PCO_COUNT_MIN: usize = 24;
+
+const POWERS: [f64; 19] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+    1e17, 1e18,
+];
+
+/// The integer `i` with `i / 10^exponent` being exactly the value with these bits, if there is one.
+#[inline]
+pub fn to_decimal(bits: u64, exponent: u8) -> Option<i64> {
+    let value = f64::from_bits(bits);
+    let scaled = if exponent == 0 {
+        value
+    } else {
+        (value * POWERS.get(usize::from(exponent))?).round_ties_even()
+    };
+    // False for NaN, too.
+    if !(scaled.abs() <= EXACT_MAX) {
+        return None;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "checked to be within 2^53")]
+    let int = scaled as i64;
+    (from_decimal(int, exponent).to_bits() == bits).then_some(int)
+}
+
+/// `int / 10^exponent`; exponents over [`EXPONENT_MAX`] count as it.
+#[inline]
+pub fn from_decimal(int: i64, exponent: u8) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "encoders check that the value survives")]
+    let value = int as f64;
+    if exponent == 0 { value } else { value / POWERS[usize::from(exponent.min(EXPONENT_MAX))] }
+}
+
+/// The least exponent from `least` on under which the value with these bits is an exact decimal, and its integer.
+pub fn find_decimal(bits: u64, least: u8) -> Option<(u8, i64)> {
+    let value = f64::from_bits(bits);
+    if !value.is_finite() || bits == 1 << 63 {
+        return None;
+    }
+    (least..=EXPONENT_MAX).find_map(|e| to_decimal(bits, e).map(|int| (e, int)))
+}
+
+/// Appends `values`; an empty slice appends nothing.
+pub fn encode(values: &[f64], out: &mut Vec<u8>) {
+    let Some(first) = values.first().map(|v| v.to_bits()) else { return };
+    if values.iter().all(|v| v.to_bits() == first) && find_decimal(first, 0).is_none() {
+        out.push(SAME);
+        return out.extend_from_slice(&first.to_le_bytes());
+    }
+    let mut decimals = Vec::with_capacity(values.len());
+    let mut exceptions = Vec::new();
+    match decimal(values, &mut decimals, &mut exceptions) {
+        Some(exponent) => {
+            let flag = if exceptions.is_empty() { 0 } else { EXCEPTIONS };
+            out.push(DECIMAL | flag | exponent << 3);
+            if !exceptions.is_empty() {
+                put_exceptions(&exceptions, out);
+            }
+            ints::encode(&decimals, out);
+        }
+        None => encode_binary(values, out),
+    }
+}
+
+/// Finds one exponent for all; values that do not fit become exceptions. `None` when these are too many.
+fn decimal(
+    values: &[f64],
+    decimals: &mut Vec<i64>,
+    exceptions: &mut Vec<(usize, u64)>,
+) -> Option<u8> {
+    let tolerated = values.len() / 8 + 2;
+    let mut exponent = 0;
+    let mut misfits = 0;
+    for value in values {
+        let bits = value.to_bits();
+        if to_decimal(bits, exponent).is_none() {
+            match find_decimal(bits, exponent + 1) {
+                Some((e, _)) => exponent = e,
+                None => misfits += 1,
+            }
+            if misfits > tolerated {
+                return None;
+            }
+        }
+    }
+    for (position, value) in values.iter().enumerate() {
+        let bits = value.to_bits();
+        match to_decimal(bits, exponent) {
+            Some(int) => decimals.push(int),
+            None => {
+                exceptions.push((position, bits));
+                decimals.push(decimals.last().copied().unwrap_or(0));
+            }
+        }
+    }
+    // Leading exceptions repeat what follows, which costs nothing.
+    let leading =
+        exceptions.iter().enumerate().take_while(|(k, (position, _))| k == position).count();
+    if let Some(&next) = decimals.get(leading) {
+        decimals[..leading].fill(next);
+    }
+    (exceptions.len() <= tolerated).then_some(exponent)
+}
+
+fn put_exceptions(exceptions: &[(usize, u64)], out: &mut Vec<u8>) {
+    put_count(out, exceptions.len());
+    let mut after = 0;
+    for &(position, bits) in exceptions {
+        put_count(out, position - after);
+        after = position + 1;
+        if bits == STALE_NAN_BITS {
+            out.push(CLASS_STALE);
+        } else {
+            out.push(CLASS_BITS);
+            out.extend_from_slice(&bits.to_le_bytes());
+        }
+    }
+}
+
+fn encode_binary(values: &[f64], out: &mut Vec<u8>) {
+    if values.len() >= PCO_COUNT_MIN {
+        let config = pco::ChunkConfig::default().with_compression_level(4);
+        if let Ok(packed) = pco::standalone::simple_compress(values, &config)
+            && packed.len() < values.len() * 8
+            && survives(&packed, values)
+        {
+            out.push(PCO);
+            return put_bytes(out, &packed);
+        }
+    }
+    out.push(RAW);
+    for value in values {
+        out.extend_from_slice(&value.to_bits().to_le_bytes());
+    }
+}
+
+/// Whether the library gives back the same bits; losing one in silence is not an option.
+fn survives(packed: &[u8], values: &[f64]) -> bool {
+    let mut back = vec![0.0f64; values.len()];
+    matches!(pco::standalone::simple_decompress_into(packed, &mut back), Ok(p) if p.finished)
+        && back.iter().zip(values).all(|(a, b)| a.to_bits() == b.to_bits())
+}
+
+/// Appends `count` values written by [`encode`] to `out`.
+///
+/// # Errors
+/// [`Corrupt`](model::ErrorKind::Corrupt) on short or impossible input, or when `count` is over
+/// [`COUNT_MAX`](super::COUNT_MAX).
+pub fn decode(r: &mut Reader<'_>, count: usize, out: &mut Vec<f64>) -> Result<()> {
+    check_count(count)?;
+    if count == 0 {
+        return Ok(());
+    }
+    let head = r.u8()?;
+    match head & 3 {
+        DECIMAL => decode_decimal(r, head, count, out)?,
+        SAME => {
+            let value = f64::from_bits(r.u64()?);
+            out.resize(out.len() + count, value);
+        }
+        PCO => {
+            let packed = r.bytes()?;
+            let start = out.len();
+            out.resize(start + count, 0.0);
+            match pco::standalone::simple_decompress_into(packed, &mut out[start..]) {
+                Ok(progress) if progress.n_processed == count => {}
+                Ok(progress) => {
+                    return Err(Error::corrupt(format!(
+                        "pco frame has {} of {count} values",
+                        progress.n_processed
+                    )));
+                }
+                Err(e) => return Err(Error::corrupt("cannot decode pco frame").with_source(e)),
+            }
+        }
+        _ => {
+            let (bits, _) = r.take(count * 8)?.as_chunks::<8>();
+            out.extend(bits.iter().map(|b| f64::from_bits(u64::from_le_bytes(*b))));
+        }
+    }
+    Ok(())
+}
+
+fn decode_decimal(r: &mut Reader<'_>, head: u8, count: usize, out: &mut Vec<f64>) -> Result<()> {
+    let exponent = head >> 3;
+    if exponent > EXPONENT_MAX {
+        return Err(Error::corrupt(format!("decimal exponent {exponent} is over {EXPONENT_MAX}")));
+    }
+    let mut exceptions = Vec::new();
+    if head & EXCEPTIONS != 0 {
+        let n = r.count(count.min(r.remaining()))?;
+        let mut position = 0;
+        for _ in 0..n {
+            position += r.count(count)?;
+            let bits = match r.u8()? {
+                CLASS_STALE => STALE_NAN_BITS,
+                CLASS_BITS => r.u64()?,
+                class => return Err(Error::corrupt(format!("unknown exception class {class}"))),
+            };
+            if position >= count {
+                return Err(Error::corrupt(format!("exception at {position} of {count} values")));
+            }
+            exceptions.push((position, bits));
+            position += 1;
+        }
+    }
+    let mut decimals = Vec::new();
+    ints::decode(r, count, &mut decimals)?;
+    let start = out.len();
+    out.extend(decimals.iter().map(|&int| from_decimal(int, exponent)));
+    for (position, bits) in exceptions {
+        out[start + position] = f64::from_bits(bits);
+    }
+    Ok(())
+}

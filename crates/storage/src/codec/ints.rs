@@ -1,0 +1,274 @@
+//! Sequences of 64-bit integers: the cheapest of constant, line, delta, delta of delta and frame of reference.
+//!
+//! ```text
+//! ints  = mode u8 (bit 7: gcd varint follows) body
+//! const = value                      line  = first, delta
+//! delta = first, blocks of zigzag    dfor  = first, base, blocks of delta - base
+//! delta2 = first, delta, blocks      for   = least, blocks of value - least
+//! ```
+//! Heads are zigzag varints; deltas, bases and blocks are in units of the gcd. Arithmetic wraps, so every input
+//! survives.
+
+use model::{Error, Result};
+
+use super::{Reader, bitpack, check_count, put_varint, put_zigzag, unzigzag, zigzag};
+
+const CONST: u8 = 0;
+const LINE: u8 = 1;
+const DELTA: u8 = 2;
+const DELTA_FOR: u8 = 3;
+const DELTA2: u8 = 4;
+const FOR: u8 = 5;
+const GCD: u8 = 0x80;
+
+/// One way to turn the values into small unsigned numbers.
+#[derive(Debug, Clone, Copy)]
+enum Plan {
+    Delta,
+    DeltaFor { base: i64 },
+    Delta2,
+    For { least: i64 },
+}
+
+/// What one pass over the values finds.
+struct Profile {
+    least: i64,
+    /// `None` when the span does not fit 63 bits.
+    span: Option<i64>,
+    gcd: i64,
+    delta_min: i64,
+    delta_max: i64,
+}
+
+/// Appends `values`; an empty slice appends nothing.
+pub fn encode(values: &[i64], out: &mut Vec<u8>) {
+    let Some(&first) = values.first() else { return };
+    if values.iter().all(|&v| v == first) {
+        out.push(CONST);
+        return put_zigzag(out, first);
+    }
+    let profile = profile(values);
+    if profile.delta_min == profile.delta_max {
+        out.push(LINE);
+        put_zigzag(out, first);
+        return put_zigzag(out, profile.delta_min);
+    }
+    let gcd = profile.gcd;
+    let plan = cheapest(values, &profile);
+    let flag = if gcd > 1 { GCD } else { 0 };
+    let mode = match plan {
+        Plan::Delta => DELTA,
+        Plan::DeltaFor { .. } => DELTA_FOR,
+        Plan::Delta2 => DELTA2,
+        Plan::For { .. } => FOR,
+    };
+    out.push(mode | flag);
+    if gcd > 1 {
+        put_varint(out, gcd.unsigned_abs());
+    }
+    match plan {
+        Plan::Delta => put_zigzag(out, first),
+        Plan::DeltaFor { base } => {
+            put_zigzag(out, first);
+            put_zigzag(out, base);
+        }
+        Plan::Delta2 => {
+            put_zigzag(out, first);
+            put_zigzag(out, delta(values, 1, gcd));
+        }
+        Plan::For { least } => put_zigzag(out, least),
+    }
+    blocks(values, gcd, plan, |block| bitpack::encode_block(block, out));
+}
+
+fn profile(values: &[i64]) -> Profile {
+    let (mut least, mut most) = (i64::MAX, i64::MIN);
+    let (mut delta_min, mut delta_max) = (i64::MAX, i64::MIN);
+    let mut gcd = 0u64;
+    let mut previous = values[0];
+    for &value in values {
+        least = least.min(value);
+        most = most.max(value);
+    }
+    for &value in &values[1..] {
+        let delta = value.wrapping_sub(previous);
+        previous = value;
+        delta_min = delta_min.min(delta);
+        delta_max = delta_max.max(delta);
+        if gcd != 1 {
+            gcd = greatest_divisor(gcd, delta.unsigned_abs());
+        }
+    }
+    let span = most.checked_sub(least);
+    // Wrapped deltas say nothing about common divisors of the distances that frame of reference needs.
+    let gcd = if span.is_some() { i64::try_from(gcd).unwrap_or(1).max(1) } else { 1 };
+    Profile { least, span, gcd, delta_min, delta_max }
+}
+
+fn greatest_divisor(mut a: u64, mut b: u64) -> u64 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+/// Difference of value `i` to the one before, in units of `gcd`.
+#[inline]
+fn delta(values: &[i64], i: usize, gcd: i64) -> i64 {
+    let delta = values[i].wrapping_sub(values[i - 1]);
+    if gcd == 1 { delta } else { delta / gcd }
+}
+
+fn cheapest(values: &[i64], profile: &Profile) -> Plan {
+    let gcd = profile.gcd;
+    let mut candidates = [Plan::Delta; 5];
+    candidates[1] = Plan::Delta2;
+    candidates[2] = Plan::DeltaFor { base: profile.delta_min / gcd };
+    let mut count = 3;
+    if profile.delta_min < 0 && profile.delta_max > 0 {
+        // A counter that was reset: the few falls become exceptions, the rest needs no sign bit.
+        candidates[count] = Plan::DeltaFor { base: 0 };
+        count += 1;
+    }
+    if profile.span.is_some() {
+        candidates[count] = Plan::For { least: profile.least };
+        count += 1;
+    }
+    let mut best = (usize::MAX, Plan::Delta);
+    for &plan in &candidates[..count] {
+        let mut bytes = 0;
+        blocks(values, gcd, plan, |block| bytes += bitpack::block_cost(block));
+        if bytes < best.0 {
+            best = (bytes, plan);
+        }
+    }
+    best.1
+}
+
+/// Calls `f` with each block of unsigned numbers that `plan` makes of `values`.
+fn blocks(values: &[i64], gcd: i64, plan: Plan, mut f: impl FnMut(&[u64])) {
+    let start = match plan {
+        Plan::For { .. } => 0,
+        Plan::Delta | Plan::DeltaFor { .. } => 1,
+        Plan::Delta2 => 2,
+    };
+    let mut block = [0u64; bitpack::BLOCK];
+    let mut at = start;
+    while at < values.len() {
+        let n = (values.len() - at).min(bitpack::BLOCK);
+        let filled = &mut block[..n];
+        match plan {
+            Plan::Delta => {
+                for (k, x) in filled.iter_mut().enumerate() {
+                    *x = zigzag(delta(values, at + k, gcd));
+                }
+            }
+            Plan::DeltaFor { base } => {
+                for (k, x) in filled.iter_mut().enumerate() {
+                    *x = delta(values, at + k, gcd).wrapping_sub(base).cast_unsigned();
+                }
+            }
+            Plan::Delta2 => {
+                let mut before = delta(values, at - 1, gcd);
+                for (k, x) in filled.iter_mut().enumerate() {
+                    let now = delta(values, at + k, gcd);
+                    *x = zigzag(now.wrapping_sub(before));
+                    before = now;
+                }
+            }
+            Plan::For { least } => {
+                let divisor = gcd.unsigned_abs();
+                for (x, &value) in filled.iter_mut().zip(&values[at..]) {
+                    let above = value.wrapping_sub(least).cast_unsigned();
+                    *x = if divisor == 1 { above } else { above / divisor };
+                }
+            }
+        }
+        f(filled);
+        at += n;
+    }
+}
+
+/// Appends `count` values written by [`encode`] to `out`.
+///
+/// # Errors
+/// [`Corrupt`](model::ErrorKind::Corrupt) on short or impossible input, or when `count` is over
+/// [`COUNT_MAX`](super::COUNT_MAX).
+pub fn decode(r: &mut Reader<'_>, count: usize, out: &mut Vec<i64>) -> Result<()> {
+    check_count(count)?;
+    if count == 0 {
+        return Ok(());
+    }
+    let head = r.u8()?;
+    let gcd = if head & GCD == 0 { 1 } else { r.varint()?.cast_signed() };
+    match head & !GCD {
+        CONST => {
+            let value = r.zigzag()?;
+            out.resize(out.len() + count, value);
+        }
+        LINE => {
+            let (mut value, delta) = (r.zigzag()?, r.zigzag()?.wrapping_mul(gcd));
+            out.extend(
+                std::iter::repeat_with(|| {
+                    let now = value;
+                    value = value.wrapping_add(delta);
+                    now
+                })
+                .take(count),
+            );
+        }
+        DELTA => {
+            let mut value = r.zigzag()?;
+            out.push(value);
+            unpack(r, count - 1, out, |x| {
+                value = value.wrapping_add(unzigzag(x).wrapping_mul(gcd));
+                value
+            })?;
+        }
+        DELTA_FOR => {
+            let (mut value, base) = (r.zigzag()?, r.zigzag()?);
+            out.push(value);
+            unpack(r, count - 1, out, |x| {
+                let delta = x.cast_signed().wrapping_add(base).wrapping_mul(gcd);
+                value = value.wrapping_add(delta);
+                value
+            })?;
+        }
+        DELTA2 => {
+            let (mut value, mut delta) = (r.zigzag()?, r.zigzag()?);
+            out.push(value);
+            if count > 1 {
+                value = value.wrapping_add(delta.wrapping_mul(gcd));
+                out.push(value);
+            }
+            unpack(r, count.saturating_sub(2), out, |x| {
+                delta = delta.wrapping_add(unzigzag(x));
+                value = value.wrapping_add(delta.wrapping_mul(gcd));
+                value
+            })?;
+        }
+        FOR => {
+            let least = r.zigzag()?;
+            unpack(r, count, out, |x| least.wrapping_add(x.cast_signed().wrapping_mul(gcd)))?;
+        }
+        mode => return Err(Error::corrupt(format!("unknown integer mode {mode}"))),
+    }
+    Ok(())
+}
+
+fn unpack(
+    r: &mut Reader<'_>,
+    count: usize,
+    out: &mut Vec<i64>,
+    mut value: impl FnMut(u64) -> i64,
+) -> Result<()> {
+    let mut left = count;
+    let mut block = [0u64; bitpack::BLOCK];
+    while left > 0 {
+        let n = left.min(bitpack::BLOCK);
+        bitpack::decode_block(r, &mut block[..n])?;
+        out.extend(block[..n].iter().map(|&x| value(x)));
+        left -= n;
+    }
+    Ok(())
+}
