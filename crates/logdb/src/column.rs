@@ -1,0 +1,363 @@
+//! One column of strings, in the encoding that its values suit: written here, read by [`decode`].
+//!
+//! A column is a tag byte and a body; how many values it has is known from outside. Typed encodings are used only when
+//! formatting gives every value back byte for byte. `SHAPES` takes values apart (see [`split`](crate::split)) into
+//! columns of their own, so columns nest, at most [`DEPTH_MAX`] deep. The bodies are drawn in `docs/format/logs.md`.
+//!
+//! Does not own: rows, times, streams (`block`).
+
+mod decode;
+mod shapes;
+#[cfg(test)]
+mod tests;
+
+use rustc_hash::FxHashMap;
+use storage::codec::{ints, put_bytes, put_count};
+
+use crate::filter::TokenSet;
+use crate::pack::Zstd;
+use crate::texts;
+use crate::typed::{self, TimeFormat};
+
+pub(crate) use decode::Column;
+
+const CONST: u8 = 1;
+const DICT: u8 = 2;
+const INT: u8 = 3;
+const FIXED: u8 = 4;
+const DECIMAL: u8 = 5;
+const TIME: u8 = 6;
+const IPV4: u8 = 7;
+const HEX: u8 = 8;
+const UUID: u8 = 9;
+const AFFIX: u8 = 10;
+const TEXT: u8 = 11;
+const SHAPES: u8 = 12;
+
+/// Distinct values a dictionary may have.
+const DICT_MAX: usize = 4096;
+/// How deep columns nest: lines, their parts, the parts' parts.
+const DEPTH_MAX: u8 = 2;
+/// Rows on which taking values apart is tried before all are.
+const TRIAL_ROWS: usize = 1024;
+
+/// Encodes columns; keeps what is reused from one to the next.
+pub(crate) struct Encoder {
+    zstd: Zstd,
+    /// Distinct tokens of the values encoded so far.
+    tokens: TokenSet,
+    /// Trials must not add tokens twice.
+    trial: bool,
+}
+
+impl Encoder {
+    /// An encoder that compresses with zstd `level`.
+    pub(crate) fn new(level: i32) -> model::Result<Self> {
+        Ok(Self { zstd: Zstd::new(level)?, tokens: TokenSet::default(), trial: false })
+    }
+
+    /// Token filter of everything encoded since the last call.
+    pub(crate) fn take_filter(&mut self) -> Vec<u8> {
+        let filter = self.tokens.build();
+        self.tokens.clear();
+        filter
+    }
+
+    /// Forgets the tokens of what was encoded since the last call.
+    pub(crate) fn drop_filter(&mut self) {
+        self.tokens.clear();
+    }
+
+    /// Appends `values`, which must be valid UTF-8; no values give no bytes.
+    pub(crate) fn column(&mut self, values: &[&[u8]], out: &mut Vec<u8>) {
+        self.nested(values, 0, out);
+    }
+
+    fn nested(&mut self, values: &[&[u8]], depth: u8, out: &mut Vec<u8>) {
+        let Some((first, rest)) = values.split_first() else { return };
+        if rest.iter().all(|v| v == first) {
+            out.push(CONST);
+            put_bytes(out, first);
+            self.add_tokens(&[first]);
+            return;
+        }
+        let dict = Dict::build(values);
+        let mut typed = Vec::new();
+        if self.typed(values, &mut typed) {
+            // Few distinct numbers (status codes) may still be smaller as a dictionary.
+            match dict.filter(|d| d.values.len() * 8 <= values.len()) {
+                Some(dict) => {
+                    let mut packed = Vec::new();
+                    self.dict(&dict, &mut packed);
+                    out.extend_from_slice(if packed.len() < typed.len() {
+                        &packed
+                    } else {
+                        &typed
+                    });
+                }
+                None => out.extend_from_slice(&typed),
+            }
+            return;
+        }
+        if let Some(dict) = dict {
+            self.add_tokens(&dict.values);
+            self.dict(&dict, out);
+        } else if !(depth < DEPTH_MAX && self.shapes(values, depth, out)) {
+            self.add_tokens(values);
+            self.text(values, out);
+        }
+    }
+
+    fn add_tokens(&mut self, values: &[&[u8]]) {
+        if !self.trial {
+            values.iter().for_each(|v| self.tokens.add_text(v));
+        }
+    }
+
+    fn text(&mut self, values: &[&[u8]], out: &mut Vec<u8>) {
+        out.push(TEXT);
+        texts::encode(values, &mut self.zstd, out);
+    }
+
+    fn dict(&mut self, dict: &Dict<'_>, out: &mut Vec<u8>) {
+        out.push(DICT);
+        put_count(out, dict.values.len());
+        texts::encode(&dict.values, &mut self.zstd, out);
+        self.codes(&dict.codes, dict.values.len(), out);
+    }
+
+    /// Small numbers below `distinct`: zstd over bytes or packed integers, whichever is smaller.
+    fn codes(&mut self, codes: &[u16], distinct: usize, out: &mut Vec<u8>) {
+        if distinct <= 1 {
+            return;
+        }
+        let mut packed = vec![0];
+        let wide: Vec<i64> = codes.iter().map(|c| i64::from(*c)).collect();
+        ints::encode(&wide, &mut packed);
+        let raw: Vec<u8> = if distinct <= 256 {
+            codes.iter().map(|c| c.to_le_bytes()[0]).collect()
+        } else {
+            // Low bytes, then high bytes: the high ones compress to almost nothing.
+            let low = codes.iter().map(|c| c.to_le_bytes()[0]);
+            low.chain(codes.iter().map(|c| c.to_le_bytes()[1])).collect()
+        };
+        let mut squeezed = vec![1];
+        self.zstd.put_frame(&raw, &mut squeezed);
+        out.extend_from_slice(if squeezed.len() < packed.len() { &squeezed } else { &packed });
+    }
+
+    /// Tries the typed encodings, then once more without what all values begin and end with.
+    fn typed(&mut self, values: &[&[u8]], out: &mut Vec<u8>) -> bool {
+        if self.typed_whole(values, out) {
+            return true;
+        }
+        let (prefix, suffix) = common_affixes(values);
+        if prefix + suffix == 0 {
+            return false;
+        }
+        let inner: Vec<&[u8]> = values.iter().map(|v| &v[prefix..v.len() - suffix]).collect();
+        out.push(AFFIX);
+        put_bytes(out, &values[0][..prefix]);
+        put_bytes(out, &values[0][values[0].len() - suffix..]);
+        let was_trial = std::mem::replace(&mut self.trial, true);
+        let fits = self.typed_whole(&inner, out);
+        self.trial = was_trial;
+        if fits {
+            // Tokens may straddle the affixes, so they are those of the whole values.
+            self.add_tokens(values);
+        } else {
+            out.clear();
+        }
+        fits
+    }
+
+    fn typed_whole(&mut self, values: &[&[u8]], out: &mut Vec<u8>) -> bool {
+        let first = values[0];
+        match first.iter().copied().find(|b| !b.is_ascii_digit()) {
+            None if first.is_empty() => false,
+            None | Some(b'-' | b'.') if first.len() <= 20 => {
+                int(values, out)
+                    || fixed(values, out)
+                    || decimal(values, out)
+                    || ipv4(values, out)
+                    || self.time(values, out)
+                    || self.hex(values, out)
+            }
+            Some(b'-' | b'/') if first.len() <= 40 => {
+                self.time(values, out) || self.hex(values, out)
+            }
+            _ => self.hex(values, out),
+        }
+    }
+
+    fn time(&mut self, values: &[&[u8]], out: &mut Vec<u8>) -> bool {
+        let fits = time(values, out);
+        if fits && values[0].get(2) == Some(&b'/') {
+            // Names of months are tokens; any of them may occur.
+            self.add_tokens(&[b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec"]);
+        }
+        fits
+    }
+
+    fn hex(&mut self, values: &[&[u8]], out: &mut Vec<u8>) -> bool {
+        let fits = hex(values, out);
+        if fits {
+            self.add_tokens(values);
+        }
+        fits
+    }
+}
+
+/// Distinct values in order of first appearance, and which one each row has.
+struct Dict<'a> {
+    values: Vec<&'a [u8]>,
+    codes: Vec<u16>,
+}
+
+impl<'a> Dict<'a> {
+    /// `None` when there are too many distinct values for a dictionary to pay.
+    fn build(values: &[&'a [u8]]) -> Option<Self> {
+        let mut seen: FxHashMap<&[u8], u16> = FxHashMap::default();
+        let mut dict = Self { values: Vec::new(), codes: Vec::with_capacity(values.len()) };
+        for (i, value) in values.iter().enumerate() {
+            // Give up early on columns where almost every value is new.
+            if i & 127 == 127 && dict.values.len() * 4 > i * 3 {
+                return None;
+            }
+            let next = dict.values.len() as u16;
+            let code = *seen.entry(value).or_insert_with(|| {
+                dict.values.push(value);
+                next
+            });
+            if dict.values.len() > DICT_MAX {
+                return None;
+            }
+            dict.codes.push(code);
+        }
+        (dict.values.len() * 3 <= values.len()).then_some(dict)
+    }
+}
+
+/// Lengths of the common prefix and suffix, cut back so that they take no digits off a number.
+fn common_affixes(values: &[&[u8]]) -> (usize, usize) {
+    let first = values[0];
+    let (mut prefix, mut suffix) = (first.len(), first.len());
+    for value in values {
+        let common = first.iter().zip(*value).take_while(|(a, b)| a == b).count();
+        prefix = prefix.min(common);
+        let common = first.iter().rev().zip(value.iter().rev()).take_while(|(a, b)| a == b).count();
+        suffix = suffix.min(common);
+        if prefix + suffix == 0 {
+            break;
+        }
+    }
+    while prefix > 0 && first[prefix - 1].is_ascii_digit() {
+        prefix -= 1;
+    }
+    let digits = first[first.len() - suffix..].iter().take_while(|b| b.is_ascii_digit()).count();
+    suffix -= digits;
+    let shortest = values.iter().map(|v| v.len()).min().unwrap_or(0);
+    if prefix + suffix >= shortest { (0, 0) } else { (prefix, suffix) }
+}
+
+fn int(values: &[&[u8]], out: &mut Vec<u8>) -> bool {
+    let Some(parsed) = values.iter().map(|v| typed::parse_int(v)).collect::<Option<Vec<i64>>>()
+    else {
+        return false;
+    };
+    out.push(INT);
+    ints::encode(&parsed, out);
+    true
+}
+
+fn fixed(values: &[&[u8]], out: &mut Vec<u8>) -> bool {
+    let width = values[0].len();
+    if values.iter().any(|v| v.len() != width) {
+        return false;
+    }
+    let Some(parsed) = values.iter().map(|v| typed::parse_digits(v)).collect::<Option<Vec<i64>>>()
+    else {
+        return false;
+    };
+    out.push(FIXED);
+    put_count(out, width);
+    ints::encode(&parsed, out);
+    true
+}
+
+fn decimal(values: &[&[u8]], out: &mut Vec<u8>) -> bool {
+    let Some(parsed) =
+        values.iter().map(|v| typed::parse_decimal(v)).collect::<Option<Vec<(i64, u8)>>>()
+    else {
+        return false;
+    };
+    let (mantissas, scales): (Vec<i64>, Vec<i64>) =
+        parsed.into_iter().map(|(mantissa, scale)| (mantissa, i64::from(scale))).unzip();
+    out.push(DECIMAL);
+    ints::encode(&scales, out);
+    ints::encode(&mantissas, out);
+    true
+}
+
+fn ipv4(values: &[&[u8]], out: &mut Vec<u8>) -> bool {
+    let Some(parsed) = values.iter().map(|v| typed::parse_ipv4(v)).collect::<Option<Vec<i64>>>()
+    else {
+        return false;
+    };
+    out.push(IPV4);
+    ints::encode(&parsed, out);
+    true
+}
+
+fn time(values: &[&[u8]], out: &mut Vec<u8>) -> bool {
+    let Some(parsed) = values.iter().map(|v| typed::parse_time(v)).collect::<Option<Vec<_>>>()
+    else {
+        return false;
+    };
+    let first = parsed[0];
+    let same_digits = parsed.iter().all(|t| t.digits == first.digits);
+    let point = parsed.iter().map(|t| t.point).max().unwrap_or(0);
+    let same_form = parsed.iter().all(|t| {
+        t.layout == first.layout && t.zone == first.zone && (t.point == point || t.digits == 0)
+    });
+    if !same_form || !(same_digits || parsed.iter().all(typed::ParsedTime::is_trimmed)) {
+        return false;
+    }
+    let format = TimeFormat {
+        layout: first.layout,
+        point,
+        digits: if same_digits { first.digits } else { typed::TRIMMED },
+        zone: first.zone.to_vec(),
+    };
+    out.push(TIME);
+    out.extend_from_slice(&[format.layout, format.point, format.digits]);
+    put_bytes(out, &format.zone);
+    let scaled: Vec<i64> = parsed.iter().map(|t| t.scaled(format.digits)).collect();
+    ints::encode(&scaled, out);
+    true
+}
+
+/// Hexadecimal ids of one length, and UUIDs.
+fn hex(values: &[&[u8]], out: &mut Vec<u8>) -> bool {
+    let width = values[0].len();
+    if !(8..=128).contains(&width) || values.iter().any(|v| v.len() != width) {
+        return false;
+    }
+    let mut bytes = Vec::with_capacity(values.len() * width / 2);
+    for upper in [false, true] {
+        bytes.clear();
+        if values.iter().all(|v| typed::parse_hex(v, upper, &mut bytes)) {
+            out.extend_from_slice(&[HEX, u8::from(upper)]);
+            put_count(out, width / 2);
+            out.extend_from_slice(&bytes);
+            return true;
+        }
+        bytes.clear();
+        if width == 36 && values.iter().all(|v| typed::parse_uuid(v, upper, &mut bytes)) {
+            out.extend_from_slice(&[UUID, u8::from(upper)]);
+            out.extend_from_slice(&bytes);
+            return true;
+        }
+    }
+    false
+}
