@@ -1,0 +1,1 @@
+//! Commits are atomic and durable, and damage never throws parts away.

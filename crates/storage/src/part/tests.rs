@@ -1,0 +1,1 @@
+//! Parts appear whole or not at all, and no damage passes.

@@ -1,0 +1,1 @@
+//! Replay after every kind of ending. The random model test is in `tests/it`.
