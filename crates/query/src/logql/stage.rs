@@ -1,0 +1,88 @@
+//! One step of a pipeline, compiled, and how it acts on a row.
+
+use std::borrow::Cow;
+
+use super::format::{self, LabelFormat, LabelSelection};
+use super::json::{self, JsonExpressions};
+use super::label_filter::LabelFilter;
+use super::line_filter::LineCondition;
+use super::logfmt::Logfmt;
+use super::pattern::Pattern;
+use super::regexes::RegexpParser;
+use super::row::RowLabels;
+use super::template::Template;
+
+/// A compiled stage.
+#[derive(Debug, Clone)]
+pub(crate) enum Stage {
+    LineFilter(LineCondition),
+    LabelFilter(LabelFilter),
+    Json,
+    JsonExpressions(JsonExpressions),
+    Logfmt(Logfmt),
+    Regexp(RegexpParser),
+    Pattern(Pattern),
+    Unpack,
+    LineFormat(Template),
+    LabelFormat(LabelFormat),
+    Decolorize,
+    Drop(LabelSelection),
+    Keep(LabelSelection),
+}
+
+impl Stage {
+    /// Acts on one row; `false` drops it.
+    pub(crate) fn apply(
+        &self,
+        t_ns: i64,
+        line: &mut Cow<'_, str>,
+        labels: &mut RowLabels<'_>,
+    ) -> bool {
+        match self {
+            Self::LineFilter(condition) => return condition.matches(line),
+            Self::LabelFilter(filter) => return filter.matches(labels),
+            Self::Json => json::extract_all(line, labels),
+            Self::JsonExpressions(expressions) => expressions.extract(line, labels),
+            Self::Logfmt(logfmt) => logfmt.extract(line, labels),
+            Self::Regexp(parser) => parser.extract(line, labels),
+            Self::Pattern(pattern) => pattern.captures(line, |name, v| labels.extract(name, v)),
+            Self::Unpack => replace(line, json::unpack(line, labels)),
+            Self::LineFormat(template) => {
+                replace(line, format::format_line(template, t_ns, line, labels));
+            }
+            Self::LabelFormat(labelled) => labelled.apply(t_ns, line, labels),
+            Self::Decolorize => replace(line, format::decolorize(line)),
+            Self::Drop(selection) => selection.drop_from(labels),
+            Self::Keep(selection) => selection.keep_in(labels),
+        }
+        true
+    }
+
+    /// Whether it leaves the line alone, so that line filters behind it see the stored one.
+    pub(crate) fn keeps_line(&self) -> bool {
+        !matches!(self, Self::Unpack | Self::LineFormat(_) | Self::Decolorize)
+    }
+
+    /// Whether it reads the line.
+    pub(crate) fn reads_line(&self) -> bool {
+        match self {
+            Self::LabelFilter(_) | Self::Drop(_) | Self::Keep(_) => false,
+            Self::LineFilter(_)
+            | Self::Json
+            | Self::JsonExpressions(_)
+            | Self::Logfmt(_)
+            | Self::Regexp(_)
+            | Self::Pattern(_)
+            | Self::Unpack
+            | Self::LineFormat(_)
+            | Self::LabelFormat(_)
+            | Self::Decolorize => true,
+        }
+    }
+}
+
+fn replace(line: &mut Cow<'_, str>, by: Option<String>) {
+    if let Some(text) = by {
+        *line = Cow::Owned(text);
+    }
+}
