@@ -70,7 +70,7 @@ export function createChart(element: HTMLElement, first: ChartModel, events: Cha
       {
         width: Math.max(80, element.clientWidth),
         height: Math.max(60, element.clientHeight),
-        padding: [8, 8, 0, 0],
+        padding: [8, 16, 0, 0],
         legend: { show: false },
         cursor: {
           x: true,

@@ -14,7 +14,7 @@ interface Style {
 }
 
 // CSI, OSC (ended by BEL or ST, or by the end of the text), then any two-byte escape.
-const ESCAPE = /\u001b\[([0-9;:]*)([ -/]*[@-~])|\u001b\][^\u0007\u001b]*(?:\u0007|\u001b\\|$)|\u001b[ -/]*[0-~]/g;
+const ESCAPE = /\u001b\[([0-?]*)([ -/]*[@-~])|\u001b\][^\u0007\u001b]*(?:\u0007|\u001b\\|$)|\u001b[ -/]*[0-~]/g;
 
 /** Splits a line into styled segments. Text without escapes gives one segment. */
 export function parseAnsi(line: string): Segment[] {
@@ -28,7 +28,7 @@ export function parseAnsi(line: string): Segment[] {
   for (const match of line.matchAll(ESCAPE)) {
     push(line.slice(last, match.index));
     last = match.index + match[0].length;
-    if (match[2] === 'm') apply(style, match[1]!);
+    if (match[2] === 'm' && /^[\d;:]*$/.test(match[1]!)) apply(style, match[1]!);
   }
   push(line.slice(last));
   return segments;
@@ -115,12 +115,12 @@ function nearestOfIndexed(index: number): number {
 
 const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u2028\u2029\u202a-\u202e\u2060-\u2069\ufeff]/g;
 
-/** Replaces characters that hide or reorder text by signs: ␀ for C0, ⟨U+202E⟩ for the rest. Keeps tab and newline. */
+/** Replaces characters that hide or reorder text by signs: ^G for C0, ⟨U+202E⟩ for the rest. Keeps tab and newline. */
 export function visible(text: string): string {
   return text.replace(/\r\n/g, '\n').replace(HIDDEN, (character) => {
     const code = character.codePointAt(0)!;
-    if (code < 0x20) return String.fromCodePoint(0x2400 + code);
-    if (code === 0x7f) return '␡';
+    if (code < 0x20) return `^${String.fromCharCode(code + 64)}`;
+    if (code === 0x7f) return '^?';
     return `⟨U+${code.toString(16).toUpperCase().padStart(4, '0')}⟩`;
   });
 }
