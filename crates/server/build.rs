@@ -1,6 +1,11 @@
 //! Embeds `ui/dist` (or a page that says the UI was not built) as gzip-compressed bytes. Never calls npm.
 
-#![expect(clippy::disallowed_methods, clippy::unwrap_used, clippy::print_stdout, reason = "a build script talks to cargo and to the file system")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a build script talks to cargo and to the file system"
+)]
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -28,7 +33,12 @@ fn main() {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
         gzip.write_all(bytes).unwrap();
         fs::write(&path, gzip.finish().unwrap()).unwrap();
-        writeln!(table, "    Asset {{ path: {name:?}, gzip: include_bytes!({path:?}), len: {} }},", bytes.len()).unwrap();
+        writeln!(
+            table,
+            "    Asset {{ path: {name:?}, gzip: include_bytes!({path:?}), len: {} }},",
+            bytes.len()
+        )
+        .unwrap();
     }
     table.push_str("]\n");
     fs::write(out.join("assets.rs"), table).unwrap();

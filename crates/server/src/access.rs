@@ -87,28 +87,45 @@ impl Access {
     /// # Errors
     /// 401 without a usable token, 403 when its role does not suffice or the request comes through a foreign page, 421
     /// for a foreign `Host`; with the message for the body.
-    pub(crate) fn check(&self, headers: &HeaderMap, required: Role, changes_state: bool) -> Result<(), (StatusCode, String)> {
+    pub(crate) fn check(
+        &self,
+        headers: &HeaderMap,
+        required: Role,
+        changes_state: bool,
+    ) -> Result<(), (StatusCode, String)> {
         let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or("");
         if !self.host_is_ours(host) {
-            return Err((StatusCode::MISDIRECTED_REQUEST, format!("host {host:?} is not served here; add it to server.host_names")));
+            return Err((
+                StatusCode::MISDIRECTED_REQUEST,
+                format!("host {host:?} is not served here; add it to server.host_names"),
+            ));
         }
         if changes_state && let Some(origin) = headers.get(header::ORIGIN) {
             let origin = origin.to_str().unwrap_or("");
             let same = origin.split_once("://").is_some_and(|(_, o)| o == host);
             if !same {
-                return Err((StatusCode::FORBIDDEN, format!("origin {origin:?} is not this server")));
+                return Err((
+                    StatusCode::FORBIDDEN,
+                    format!("origin {origin:?} is not this server"),
+                ));
             }
         }
         if required == Role::Open {
             return Ok(());
         }
         let role = match bearer(headers) {
-            Some(secret) => Some(self.role_of(secret).ok_or_else(|| (StatusCode::UNAUTHORIZED, "unknown token".to_owned()))?),
+            Some(secret) => Some(
+                self.role_of(secret)
+                    .ok_or_else(|| (StatusCode::UNAUTHORIZED, "unknown token".to_owned()))?,
+            ),
             None => self.anonymous,
         };
         match role {
             Some(role) if role.allows(required) => Ok(()),
-            Some(role) => Err((StatusCode::FORBIDDEN, format!("role {} may not do this; it needs {}", role.as_str(), required.as_str()))),
+            Some(role) => Err((
+                StatusCode::FORBIDDEN,
+                format!("role {} may not do this; it needs {}", role.as_str(), required.as_str()),
+            )),
             None => Err((StatusCode::UNAUTHORIZED, "a bearer token is required".to_owned())),
         }
     }
@@ -158,23 +175,58 @@ mod tests {
     fn check(access: &Access, pairs: &[(&str, &str)], role: Role, changes: bool) -> u16 {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
-            headers.insert(http::HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+            headers.insert(
+                http::HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                value.parse().unwrap(),
+            );
         }
         access.check(&headers, role, changes).map_or_else(|(status, _)| status.as_u16(), |()| 200)
     }
 
     #[test]
     fn hosts_origins_and_tokens() {
-        let open = Access { anonymous: Some(Role::Admin), tokens: vec![], host_names: vec!["box.lan".into()] };
+        let open = Access {
+            anonymous: Some(Role::Admin),
+            tokens: vec![],
+            host_names: vec!["box.lan".into()],
+        };
         for host in ["localhost:7245", "127.0.0.1:7245", "[::1]:7245", "box.lan", "BOX.lan:1"] {
             assert_eq!(check(&open, &[("host", host)], Role::Admin, true), 200, "{host}");
         }
         assert_eq!(check(&open, &[("host", "evil.example:7245")], Role::Viewer, false), 421);
-        assert_eq!(check(&open, &[("host", "localhost:1"), ("origin", "http://localhost:1")], Role::Admin, true), 200);
-        assert_eq!(check(&open, &[("host", "localhost:1"), ("origin", "http://evil.example")], Role::Admin, true), 403);
-        assert_eq!(check(&open, &[("host", "localhost:1"), ("authorization", "Bearer nope")], Role::Viewer, false), 401);
+        assert_eq!(
+            check(
+                &open,
+                &[("host", "localhost:1"), ("origin", "http://localhost:1")],
+                Role::Admin,
+                true
+            ),
+            200
+        );
+        assert_eq!(
+            check(
+                &open,
+                &[("host", "localhost:1"), ("origin", "http://evil.example")],
+                Role::Admin,
+                true
+            ),
+            403
+        );
+        assert_eq!(
+            check(
+                &open,
+                &[("host", "localhost:1"), ("authorization", "Bearer nope")],
+                Role::Viewer,
+                false
+            ),
+            401
+        );
 
-        let closed = Access { anonymous: None, tokens: vec![Token::new("s3cret", Role::Viewer)], host_names: vec![] };
+        let closed = Access {
+            anonymous: None,
+            tokens: vec![Token::new("s3cret", Role::Viewer)],
+            host_names: vec![],
+        };
         assert_eq!(check(&closed, &[], Role::Viewer, false), 401);
         assert_eq!(check(&closed, &[("authorization", "bearer s3cret")], Role::Viewer, false), 200);
         assert_eq!(check(&closed, &[("authorization", "Bearer s3cre")], Role::Viewer, false), 401);

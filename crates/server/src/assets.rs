@@ -39,7 +39,11 @@ fn file(asset: &'static Asset, headers: &HeaderMap) -> Response {
     let etag = format!("\"{:016x}\"", twox_hash::XxHash64::oneshot(0, asset.gzip));
     let mut response = Response::new(Body::empty());
     let out = response.headers_mut();
-    let cache = if asset.path.starts_with("/assets/") { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let cache = if asset.path.starts_with("/assets/") {
+        "public, max-age=31536000, immutable"
+    } else {
+        "no-cache"
+    };
     out.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
     out.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     out.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(asset.path)));
@@ -89,7 +93,8 @@ fn nonce() -> String {
 
 fn inflate(asset: &Asset) -> Vec<u8> {
     let mut content = Vec::with_capacity(asset.len);
-    let inflated = flate2::read::GzDecoder::new(asset.gzip).take(asset.len as u64).read_to_end(&mut content);
+    let inflated =
+        flate2::read::GzDecoder::new(asset.gzip).take(asset.len as u64).read_to_end(&mut content);
     inflated.expect("BUG: an embedded asset does not inflate");
     content
 }
@@ -120,7 +125,9 @@ fn content_type(path: &str) -> &'static str {
 pub(crate) fn plain(status: StatusCode, text: &str) -> Response {
     let mut response = Response::new(Body::from(format!("{text}\n")));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
     response
 }

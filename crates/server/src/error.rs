@@ -19,7 +19,10 @@ fn status(kind: ErrorKind) -> StatusCode {
 /// Text for the client: internal failures are logged here, where they are handled, and only named outside.
 fn public_message(error: &Error) -> String {
     if status(error.kind()) == StatusCode::INTERNAL_SERVER_ERROR {
-        let id = format!("{:08x}", twox_hash::XxHash64::oneshot(0, format!("{error:?}").as_bytes()) as u32);
+        let id = format!(
+            "{:08x}",
+            twox_hash::XxHash64::oneshot(0, format!("{error:?}").as_bytes()) as u32
+        );
         tracing::error!(error = ?error, id, "request failed");
         return format!("internal error {id}; see the log");
     }
@@ -37,7 +40,8 @@ pub(crate) fn prometheus(error: &Error) -> Response {
         ErrorKind::Cancelled => "canceled",
         ErrorKind::Corrupt | ErrorKind::Io | ErrorKind::Bug => "internal",
     };
-    let body = serde_json::json!({"status": "error", "errorType": kind, "error": public_message(error)});
+    let body =
+        serde_json::json!({"status": "error", "errorType": kind, "error": public_message(error)});
     json(status(error.kind()), body.to_string())
 }
 
@@ -54,6 +58,8 @@ pub(crate) fn loki(error: &Error) -> Response {
 pub(crate) fn json(status: StatusCode, body: String) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

@@ -26,7 +26,11 @@ pub fn render(figures: &[Figure]) -> String {
     let mut previous = "";
     for figure in figures {
         if figure.name != previous {
-            let _infallible = write!(out, "# HELP {} {}\n# TYPE {} {}\n", figure.name, figure.help, figure.name, figure.kind);
+            let _infallible = write!(
+                out,
+                "# HELP {} {}\n# TYPE {} {}\n",
+                figure.name, figure.help, figure.name, figure.kind
+            );
             previous = figure.name;
         }
         out.push_str(figure.name);
@@ -66,7 +70,9 @@ impl RequestCounters {
         if let Some(counter) = route.by_class.get(class) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
-        route.duration_us.fetch_add(u64::try_from(duration_ns / 1_000).unwrap_or(0), Ordering::Relaxed);
+        route
+            .duration_us
+            .fetch_add(u64::try_from(duration_ns / 1_000).unwrap_or(0), Ordering::Relaxed);
     }
 
     pub(crate) fn figures(&self) -> Vec<Figure> {
@@ -74,7 +80,8 @@ impl RequestCounters {
         let mut seconds = Vec::new();
         for (route, info) in self.routes.iter().zip(crate::routes::route_list()) {
             let labels = |extra: Option<String>| {
-                let mut labels = vec![("handler", info.path.to_owned()), ("method", info.method.to_owned())];
+                let mut labels =
+                    vec![("handler", info.path.to_owned()), ("method", info.method.to_owned())];
                 labels.extend(extra.map(|code| ("code", code)));
                 labels
             };

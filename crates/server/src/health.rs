@@ -44,6 +44,9 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
 pub(crate) async fn reload(State(app): State<Arc<App>>) -> Response {
     match app.host.reload().await {
         Ok(()) => assets::plain(StatusCode::OK, "configuration reloaded"),
-        Err(error) => assets::plain(StatusCode::INTERNAL_SERVER_ERROR, &format!("failed to reload config: {error}")),
+        Err(error) => assets::plain(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            &format!("failed to reload config: {error}"),
+        ),
     }
 }

@@ -39,10 +39,6 @@ pub struct Config {
     pub query_concurrency: usize,
     /// What one query may cost.
     pub query_limits: model::Limits,
-    /// Largest request body in bytes.
-    pub body_bytes_max: usize,
-    /// Open connections at the same time; more wait in the kernel's queue.
-    pub connections_max: usize,
     /// Look-back of instant selectors in milliseconds.
     pub lookback_ms: i64,
     /// Whether experimental PromQL functions are accepted.
@@ -99,7 +95,17 @@ impl App {
         host: Arc<dyn Host>,
         tail: Arc<TailHub>,
     ) -> Arc<Self> {
-        let queries = run::QueryPool::new(clock.clone(), config.query_concurrency, config.query_limits);
-        Arc::new(Self { config, metrics, logs, clock, host, tail, queries, requests: figures::RequestCounters::default() })
+        let queries =
+            run::QueryPool::new(clock.clone(), config.query_concurrency, config.query_limits);
+        Arc::new(Self {
+            config,
+            metrics,
+            logs,
+            clock,
+            host,
+            tail,
+            queries,
+            requests: figures::RequestCounters::default(),
+        })
     }
 }

@@ -46,7 +46,12 @@ impl Listener {
 }
 
 /// Serves `router` on `listener` until `stop`, then lets requests in flight finish for at most five seconds.
-pub async fn serve(listener: Listener, router: Router, connections_max: usize, stop: CancellationToken) {
+pub async fn serve(
+    listener: Listener,
+    router: Router,
+    connections_max: usize,
+    stop: CancellationToken,
+) {
     let slots = Arc::new(Semaphore::new(connections_max));
     let graceful = GracefulShutdown::new();
     let mut http = hyper::server::conn::http1::Builder::new();
@@ -70,7 +75,9 @@ pub async fn serve(listener: Listener, router: Router, connections_max: usize, s
             }
         };
         let _best_effort = stream.set_nodelay(true);
-        let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone())).with_upgrades();
+        let connection = http
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()))
+            .with_upgrades();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             let _slot = slot;
@@ -80,6 +87,9 @@ pub async fn serve(listener: Listener, router: Router, connections_max: usize, s
     }
     drop(listener);
     if tokio::time::timeout(DRAIN_TIME_MAX, graceful.shutdown()).await.is_err() {
-        tracing::warn!(seconds = DRAIN_TIME_MAX.as_secs(), "closing connections that did not finish in time");
+        tracing::warn!(
+            seconds = DRAIN_TIME_MAX.as_secs(),
+            "closing connections that did not finish in time"
+        );
     }
 }

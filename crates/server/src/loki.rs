@@ -58,7 +58,14 @@ async fn range(app: &Arc<App>, params: &Params) -> Result<String> {
             "exceeded maximum resolution of 11,000 points per time series. Try increasing the value of the step parameter",
         ));
     }
-    let query = LogQuery { text: params.get("query").to_owned(), start_ns, end_ns, step_ns, limit: limit(app, params)?, order: order(params)? };
+    let query = LogQuery {
+        text: params.get("query").to_owned(),
+        start_ns,
+        end_ns,
+        step_ns,
+        limit: limit(app, params)?,
+        order: order(params)?,
+    };
     evaluate(app, query).await
 }
 
@@ -67,7 +74,8 @@ async fn evaluate(app: &Arc<App>, query: LogQuery) -> Result<String> {
     app.queries
         .run(None, move |budget| {
             let started_ns = clock.monotonic_ns();
-            let answer = logql::evaluate(source.as_ref(), &query, budget).map_err(|e| positioned(e, &query.text))?;
+            let answer = logql::evaluate(source.as_ref(), &query, budget)
+                .map_err(|e| positioned(e, &query.text))?;
             Ok(json::query_answer(&answer, clock.monotonic_ns() - started_ns))
         })
         .await
@@ -83,13 +91,18 @@ pub(crate) fn positioned(error: Error, text: &str) -> Error {
 pub(crate) async fn labels(State(app): State<Arc<App>>, params: Params) -> Response {
     let answer = async {
         let streams = streams(&app, &params, selector(&params)?).await?;
-        let names: BTreeSet<&str> = streams.iter().flat_map(|s| s.iter().map(|(name, _)| name)).collect();
+        let names: BTreeSet<&str> =
+            streams.iter().flat_map(|s| s.iter().map(|(name, _)| name)).collect();
         Ok(json::string_list(names))
     };
     respond(answer.await)
 }
 
-pub(crate) async fn label_values(State(app): State<Arc<App>>, Path(name): Path<String>, params: Params) -> Response {
+pub(crate) async fn label_values(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    params: Params,
+) -> Response {
     let answer = async {
         let streams = streams(&app, &params, selector(&params)?).await?;
         let values: BTreeSet<&str> = streams.iter().filter_map(|s| s.get(&name)).collect();
@@ -100,17 +113,29 @@ pub(crate) async fn label_values(State(app): State<Arc<App>>, Path(name): Path<S
 
 pub(crate) async fn series(State(app): State<Arc<App>>, params: Params) -> Response {
     let answer = async {
-        let selectors = params.all("match[]").chain(params.all("match")).map(parse_selector).collect::<Result<Vec<_>>>()?;
+        let selectors = params
+            .all("match[]")
+            .chain(params.all("match"))
+            .map(parse_selector)
+            .collect::<Result<Vec<_>>>()?;
         Ok(json::series_list(&streams(&app, &params, selectors).await?))
     };
     respond(answer.await)
 }
 
 /// Streams with rows in the asked range; six hours back by default, as Loki has it for labels.
-async fn streams(app: &Arc<App>, params: &Params, selectors: Vec<Vec<Matcher>>) -> Result<Vec<model::Labels>> {
+async fn streams(
+    app: &Arc<App>,
+    params: &Params,
+    selectors: Vec<Vec<Matcher>>,
+) -> Result<Vec<model::Labels>> {
     let (start_ns, end_ns) = bounds(app, params, 6 * HOUR_NS)?;
     let source = app.logs.clone();
-    app.queries.run(None, move |budget| source.streams(&selectors, TimeRange::new(start_ns, end_ns), budget)).await
+    app.queries
+        .run(None, move |budget| {
+            source.streams(&selectors, TimeRange::new(start_ns, end_ns), budget)
+        })
+        .await
 }
 
 fn selector(params: &Params) -> Result<Vec<Vec<Matcher>>> {
@@ -131,7 +156,13 @@ fn respond(answer: Result<String>) -> Response {
 fn time(params: &Params, name: &str) -> Result<Option<i64>> {
     params
         .non_empty(name)
-        .map(|text| loki_time_ns(text).ok_or_else(|| Error::invalid(format!("could not parse {name:?} parameter: {text:?} is not a time"))))
+        .map(|text| {
+            loki_time_ns(text).ok_or_else(|| {
+                Error::invalid(format!(
+                    "could not parse {name:?} parameter: {text:?} is not a time"
+                ))
+            })
+        })
         .transpose()
 }
 
@@ -139,9 +170,13 @@ fn time(params: &Params, name: &str) -> Result<Option<i64>> {
 fn bounds(app: &App, params: &Params, default_ns: i64) -> Result<(i64, i64)> {
     let end_ns = time(params, "end")?.unwrap_or_else(|| app.clock.now_ns());
     let since_ns = match params.non_empty("since") {
-        Some(text) => duration_ms(text)
-            .and_then(|ms| ms.checked_mul(1_000_000))
-            .ok_or_else(|| Error::invalid(format!("could not parse \"since\" parameter: {text:?} is not a duration")))?,
+        Some(text) => {
+            duration_ms(text).and_then(|ms| ms.checked_mul(1_000_000)).ok_or_else(|| {
+                Error::invalid(format!(
+                    "could not parse \"since\" parameter: {text:?} is not a duration"
+                ))
+            })?
+        }
         None => default_ns,
     };
     let start_ns = time(params, "start")?.unwrap_or(end_ns.saturating_sub(since_ns));
@@ -158,7 +193,9 @@ pub(crate) fn limit(app: &App, params: &Params) -> Result<usize> {
         return Err(Error::invalid("limit must be a positive value"));
     }
     if limit > max {
-        return Err(Error::invalid(format!("max entries limit per query exceeded, limit > max_entries_limit_per_query ({limit} > {max})")));
+        return Err(Error::invalid(format!(
+            "max entries limit per query exceeded, limit > max_entries_limit_per_query ({limit} > {max})"
+        )));
     }
     Ok(limit)
 }
@@ -167,6 +204,8 @@ fn order(params: &Params) -> Result<Order> {
     match params.get("direction").to_ascii_lowercase().as_str() {
         "" | "backward" => Ok(Order::Backward),
         "forward" => Ok(Order::Forward),
-        other => Err(Error::invalid(format!("invalid direction {other:?}; it is forward or backward"))),
+        other => {
+            Err(Error::invalid(format!("invalid direction {other:?}; it is forward or backward")))
+        }
     }
 }

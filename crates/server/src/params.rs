@@ -42,7 +42,13 @@ impl Params {
     /// Names the parameter and its text.
     pub(crate) fn count(&self, name: &str) -> Result<Option<usize>, Error> {
         self.non_empty(name)
-            .map(|text| text.parse().map_err(|_| Error::invalid(format!("invalid parameter {name:?}: {text:?} is not a number of 0 or more"))))
+            .map(|text| {
+                text.parse().map_err(|_| {
+                    Error::invalid(format!(
+                        "invalid parameter {name:?}: {text:?} is not a number of 0 or more"
+                    ))
+                })
+            })
             .transpose()
     }
 }
@@ -53,15 +59,22 @@ impl<S: Send + Sync> FromRequest<S> for Params {
     async fn from_request(request: Request<Body>, _state: &S) -> Result<Self, Self::Rejection> {
         let (parts, body) = request.into_parts();
         let mut pairs = Vec::new();
-        let is_form = parts
-            .headers
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|v| v.as_bytes().to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded"));
+        let is_form = parts.headers.get(header::CONTENT_TYPE).is_some_and(|v| {
+            v.as_bytes().to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded")
+        });
         if is_form {
-            let collected = tokio::time::timeout(FORM_TIME_MAX, Limited::new(body, FORM_BYTES_MAX).collect())
-                .await
-                .map_err(|_| (StatusCode::REQUEST_TIMEOUT, "request body took over 10 s".to_owned()))?
-                .map_err(|e| (StatusCode::PAYLOAD_TOO_LARGE, format!("read form of at most {FORM_BYTES_MAX} bytes: {e}")))?;
+            let collected =
+                tokio::time::timeout(FORM_TIME_MAX, Limited::new(body, FORM_BYTES_MAX).collect())
+                    .await
+                    .map_err(|_| {
+                        (StatusCode::REQUEST_TIMEOUT, "request body took over 10 s".to_owned())
+                    })?
+                    .map_err(|e| {
+                        (
+                            StatusCode::PAYLOAD_TOO_LARGE,
+                            format!("read form of at most {FORM_BYTES_MAX} bytes: {e}"),
+                        )
+                    })?;
             pairs.extend(form_urlencoded::parse(&collected.to_bytes()).into_owned());
         }
         if let Some(query) = parts.uri.query() {
@@ -109,9 +122,17 @@ pub(crate) fn duration_ms(text: &str) -> Option<i64> {
         let digits = rest.find(|c: char| !c.is_ascii_digit())?;
         let (number, tail) = rest.split_at(digits);
         let number: i64 = number.parse().ok()?;
-        let (unit_ms, tail) = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000), ("w", 604_800_000), ("y", 31_536_000_000)]
-            .iter()
-            .find_map(|(unit, ms)| tail.strip_prefix(unit).map(|t| (*ms, t)))?;
+        let (unit_ms, tail) = [
+            ("ms", 1),
+            ("s", 1_000),
+            ("m", 60_000),
+            ("h", 3_600_000),
+            ("d", 86_400_000),
+            ("w", 604_800_000),
+            ("y", 31_536_000_000),
+        ]
+        .iter()
+        .find_map(|(unit, ms)| tail.strip_prefix(unit).map(|t| (*ms, t)))?;
         total = total.checked_add(number.checked_mul(unit_ms)?)?;
         rest = tail;
     }

@@ -36,11 +36,16 @@ async fn range(app: &Arc<App>, params: &Params) -> Result<String> {
     let start_ms = required_time(params, "start")?;
     let end_ms = required_time(params, "end")?;
     if end_ms < start_ms {
-        return Err(Error::invalid("invalid parameter \"end\": end timestamp must not be before start time"));
+        return Err(Error::invalid(
+            "invalid parameter \"end\": end timestamp must not be before start time",
+        ));
     }
     let step = params.get("step");
-    let step_ms =
-        duration_ms(step).ok_or_else(|| Error::invalid(format!("invalid parameter \"step\": cannot parse {step:?} to a valid duration")))?;
+    let step_ms = duration_ms(step).ok_or_else(|| {
+        Error::invalid(format!(
+            "invalid parameter \"step\": cannot parse {step:?} to a valid duration"
+        ))
+    })?;
     if step_ms <= 0 {
         return Err(Error::invalid(
             "invalid parameter \"step\": zero or negative query resolution step widths are not accepted. Try a positive integer",
@@ -55,11 +60,19 @@ async fn range(app: &Arc<App>, params: &Params) -> Result<String> {
     evaluate(app, params, query).await
 }
 
-fn promql_query(app: &App, params: &Params, start_ms: i64, end_ms: i64, step_ms: i64) -> Result<PromQuery> {
+fn promql_query(
+    app: &App,
+    params: &Params,
+    start_ms: i64,
+    end_ms: i64,
+    step_ms: i64,
+) -> Result<PromQuery> {
     let lookback_ms = match params.non_empty("lookback_delta") {
-        Some(text) => duration_ms(text)
-            .filter(|ms| *ms > 0)
-            .ok_or_else(|| Error::invalid(format!("invalid parameter \"lookback_delta\": cannot parse {text:?} to a valid duration")))?,
+        Some(text) => duration_ms(text).filter(|ms| *ms > 0).ok_or_else(|| {
+            Error::invalid(format!(
+                "invalid parameter \"lookback_delta\": cannot parse {text:?} to a valid duration"
+            ))
+        })?,
         None => app.config.lookback_ms,
     };
     Ok(PromQuery { text: params.get("query").to_owned(), start_ms, end_ms, step_ms, lookback_ms })
@@ -67,10 +80,11 @@ fn promql_query(app: &App, params: &Params, start_ms: i64, end_ms: i64, step_ms:
 
 async fn evaluate(app: &Arc<App>, params: &Params, query: PromQuery) -> Result<String> {
     let timeout_ms = match params.non_empty("timeout") {
-        Some(text) => Some(
-            duration_ms(text)
-                .ok_or_else(|| Error::invalid(format!("invalid parameter \"timeout\": cannot parse {text:?} to a valid duration")))?,
-        ),
+        Some(text) => Some(duration_ms(text).ok_or_else(|| {
+            Error::invalid(format!(
+                "invalid parameter \"timeout\": cannot parse {text:?} to a valid duration"
+            ))
+        })?),
         None => None,
     };
     let source = app.metrics.clone();
@@ -79,7 +93,8 @@ async fn evaluate(app: &Arc<App>, params: &Params, query: PromQuery) -> Result<S
         .run(timeout_ms, move |budget| {
             // The range query's form for a point in time is a step of 0; the JSON differs, the evaluation does not.
             let Evaluated { value, warnings, infos } =
-                promql::evaluate(source.as_ref(), &query, &options, budget).map_err(|e| positioned(e, &query.text))?;
+                promql::evaluate(source.as_ref(), &query, &options, budget)
+                    .map_err(|e| positioned(e, &query.text))?;
             Ok(json::query_answer(&value, &warnings, &infos))
         })
         .await
@@ -104,24 +119,36 @@ pub(crate) async fn format_query(params: Params) -> Response {
 
 pub(crate) async fn labels(State(app): State<Arc<App>>, params: Params) -> Response {
     let answer = async {
-        let (selectors, range, limit) = (selectors(&params)?, time_range(&params)?, params.count("limit")?);
+        let (selectors, range, limit) =
+            (selectors(&params)?, time_range(&params)?, params.count("limit")?);
         let source = app.metrics.clone();
-        let names = app.queries.run(None, move |budget| source.label_names(&selectors, range, budget)).await?;
+        let names = app
+            .queries
+            .run(None, move |budget| source.label_names(&selectors, range, budget))
+            .await?;
         Ok(json::string_list(&names, limit))
     };
     respond(answer.await)
 }
 
-pub(crate) async fn label_values(State(app): State<Arc<App>>, Path(name): Path<String>, params: Params) -> Response {
+pub(crate) async fn label_values(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    params: Params,
+) -> Response {
     let answer = async {
         // Prometheus accepts UTF-8 names, also in its `U__` escaping.
         let name = promql::unescape_label_name(&name);
         if name.is_empty() {
             return Err(Error::invalid("invalid label name: \"\""));
         }
-        let (selectors, range, limit) = (selectors(&params)?, time_range(&params)?, params.count("limit")?);
+        let (selectors, range, limit) =
+            (selectors(&params)?, time_range(&params)?, params.count("limit")?);
         let source = app.metrics.clone();
-        let values = app.queries.run(None, move |budget| source.label_values(&name, &selectors, range, budget)).await?;
+        let values = app
+            .queries
+            .run(None, move |budget| source.label_values(&name, &selectors, range, budget))
+            .await?;
         Ok(json::string_list(&values, limit))
     };
     respond(answer.await)
@@ -129,12 +156,14 @@ pub(crate) async fn label_values(State(app): State<Arc<App>>, Path(name): Path<S
 
 pub(crate) async fn series(State(app): State<Arc<App>>, params: Params) -> Response {
     let answer = async {
-        let (selectors, range, limit) = (selectors(&params)?, time_range(&params)?, params.count("limit")?);
+        let (selectors, range, limit) =
+            (selectors(&params)?, time_range(&params)?, params.count("limit")?);
         if selectors.is_empty() {
             return Err(Error::invalid("no match[] parameter provided"));
         }
         let source = app.metrics.clone();
-        let series = app.queries.run(None, move |budget| source.series(&selectors, range, budget)).await?;
+        let series =
+            app.queries.run(None, move |budget| source.series(&selectors, range, budget)).await?;
         Ok(json::series_list(&series, limit))
     };
     respond(answer.await)
@@ -151,7 +180,9 @@ pub(crate) async fn targets(State(app): State<Arc<App>>, params: Params) -> Resp
     let (state, pool) = (params.get("state"), params.get("scrapePool"));
     let answer = match state {
         "" | "any" | "active" | "dropped" => Ok(json::targets(&app.host.targets(), state, pool)),
-        other => Err(Error::invalid(format!("unknown state {other:?}; it is active, dropped or any"))),
+        other => {
+            Err(Error::invalid(format!("unknown state {other:?}; it is active, dropped or any")))
+        }
     };
     respond(answer)
 }
@@ -176,15 +207,21 @@ fn time(params: &Params, name: &str) -> Result<Option<i64>> {
     params
         .non_empty(name)
         .map(|text| {
-            prometheus_time_ms(text)
-                .ok_or_else(|| Error::invalid(format!("invalid parameter {name:?}: cannot parse {text:?} to a valid timestamp")))
+            prometheus_time_ms(text).ok_or_else(|| {
+                Error::invalid(format!(
+                    "invalid parameter {name:?}: cannot parse {text:?} to a valid timestamp"
+                ))
+            })
         })
         .transpose()
 }
 
 fn required_time(params: &Params, name: &str) -> Result<i64> {
-    time(params, name)?
-        .ok_or_else(|| Error::invalid(format!("invalid parameter {name:?}: cannot parse \"\" to a valid timestamp")))
+    time(params, name)?.ok_or_else(|| {
+        Error::invalid(format!(
+            "invalid parameter {name:?}: cannot parse \"\" to a valid timestamp"
+        ))
+    })
 }
 
 /// `start` and `end`, both inside; everything stored when absent.
@@ -192,7 +229,9 @@ fn time_range(params: &Params) -> Result<TimeRange> {
     let start_ms = time(params, "start")?.unwrap_or(i64::MIN / 1_000_000);
     let end_ms = time(params, "end")?.unwrap_or(i64::MAX / 1_000_000 - 1);
     if end_ms < start_ms {
-        return Err(Error::invalid("invalid parameter \"end\": end timestamp must not be before start time"));
+        return Err(Error::invalid(
+            "invalid parameter \"end\": end timestamp must not be before start time",
+        ));
     }
     Ok(TimeRange::from_ms_inclusive(start_ms, end_ms))
 }

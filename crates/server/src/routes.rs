@@ -91,8 +91,16 @@ pub fn route_list() -> impl Iterator<Item = RouteInfo> {
 pub fn router(app: &Arc<App>) -> Router {
     let mut router = Router::new();
     for (index, route) in ROUTES.iter().enumerate() {
-        let gate = Gate { app: app.clone(), index, role: route.info.role, changes_state: changes_state(&route.info) };
-        router = router.route(route.info.path, (route.handler)().layer(axum::middleware::from_fn_with_state(gate, guard)));
+        let gate = Gate {
+            app: app.clone(),
+            index,
+            role: route.info.role,
+            changes_state: changes_state(&route.info),
+        };
+        router = router.route(
+            route.info.path,
+            (route.handler)().layer(axum::middleware::from_fn_with_state(gate, guard)),
+        );
     }
     router.fallback(ui).with_state(app.clone())
 }
@@ -113,10 +121,11 @@ struct Gate {
 
 async fn guard(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     let started_ns = gate.app.clock.monotonic_ns();
-    let response = match gate.app.config.access.check(request.headers(), gate.role, gate.changes_state) {
-        Ok(()) => next.run(request).await,
-        Err((status, message)) => assets::plain(status, &message),
-    };
+    let response =
+        match gate.app.config.access.check(request.headers(), gate.role, gate.changes_state) {
+            Ok(()) => next.run(request).await,
+            Err((status, message)) => assets::plain(status, &message),
+        };
     let took_ns = gate.app.clock.monotonic_ns() - started_ns;
     gate.app.requests.count(gate.index, response.status().as_u16(), took_ns);
     response
@@ -129,7 +138,8 @@ async fn ui(State(app): State<Arc<App>>, request: Request) -> Response {
         return assets::plain(status, &message);
     }
     let path = request.uri().path();
-    let is_api = ["/api/", "/loki/", "/v1/", "/tempo/", "/-/"].iter().any(|prefix| path.starts_with(prefix));
+    let is_api =
+        ["/api/", "/loki/", "/v1/", "/tempo/", "/-/"].iter().any(|prefix| path.starts_with(prefix));
     if is_api || !matches!(*request.method(), Method::GET | Method::HEAD) {
         return assets::plain(http::StatusCode::NOT_FOUND, "404 page not found");
     }

@@ -36,11 +36,20 @@ impl QueryPool {
         work: impl FnOnce(&Budget) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let mut limits = self.limits;
-        limits.time_ms_max = time_ms_max.map_or(limits.time_ms_max, |ms| ms.clamp(1, limits.time_ms_max));
+        limits.time_ms_max =
+            time_ms_max.map_or(limits.time_ms_max, |ms| ms.clamp(1, limits.time_ms_max));
         let wait = std::time::Duration::from_millis(u64::try_from(limits.time_ms_max).unwrap_or(1));
         let slot = tokio::time::timeout(wait, self.slots.clone().acquire_owned())
             .await
-            .map_err(|_| Error::new(ErrorKind::Busy, format!("no query slot became free within {} ms (query.max_concurrency)", limits.time_ms_max)))?
+            .map_err(|_| {
+                Error::new(
+                    ErrorKind::Busy,
+                    format!(
+                        "no query slot became free within {} ms (query.max_concurrency)",
+                        limits.time_ms_max
+                    ),
+                )
+            })?
             .map_err(|_| Error::new(ErrorKind::Busy, "server is stopping"))?;
         let budget = Arc::new(Budget::new(self.clock.clone(), limits));
         let cancel = CancelOnDrop(budget.clone());
@@ -50,6 +59,8 @@ impl QueryPool {
         })
         .await;
         drop(cancel);
-        outcome.unwrap_or_else(|panic| Err(Error::new(ErrorKind::Bug, "query ended unexpectedly").with_source(panic)))
+        outcome.unwrap_or_else(|panic| {
+            Err(Error::new(ErrorKind::Bug, "query ended unexpectedly").with_source(panic))
+        })
     }
 }

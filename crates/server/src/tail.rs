@@ -86,7 +86,9 @@ pub(crate) async fn tail(State(app): State<Arc<App>>, request: Request) -> Respo
     };
     let (mut parts, _) = request.into_parts();
     match WebSocketUpgrade::from_request_parts(&mut parts, &app).await {
-        Ok(upgrade) => upgrade.max_message_size(64 << 10).on_upgrade(move |socket| run(app, tail, socket)),
+        Ok(upgrade) => {
+            upgrade.max_message_size(64 << 10).on_upgrade(move |socket| run(app, tail, socket))
+        }
         Err(rejection) => rejection.into_response(),
     }
 }
@@ -95,7 +97,9 @@ fn parse(app: &App, params: &Params) -> Result<Tail> {
     let text = params.get("query");
     let pipeline = Pipeline::parse(text).map_err(|e| loki::positioned(e, text))?;
     let start_ns = match params.non_empty("start") {
-        Some(text) => loki_time_ns(text).ok_or_else(|| Error::invalid(format!("could not parse \"start\" parameter: {text:?} is not a time")))?,
+        Some(text) => loki_time_ns(text).ok_or_else(|| {
+            Error::invalid(format!("could not parse \"start\" parameter: {text:?} is not a time"))
+        })?,
         None => app.clock.now_ns() - HOUR_NS,
     };
     Ok(Tail { pipeline, start_ns, limit: loki::limit(app, params)? })
@@ -109,7 +113,8 @@ async fn run(app: Arc<App>, tail: Tail, mut socket: WebSocket) {
     let Ok(stored) = history(&app, tail.clone()).await else { return };
     let mut recent: HashSet<(i64, Labels, String)> = HashSet::new();
     for stream in &stored {
-        recent.extend(stream.entries.iter().map(|e| (e.t_ns, stream.labels.clone(), e.line.clone())));
+        recent
+            .extend(stream.entries.iter().map(|e| (e.t_ns, stream.labels.clone(), e.line.clone())));
     }
     if !stored.is_empty() && send(&mut socket, &stored, 0).await.is_err() {
         return;
@@ -162,7 +167,11 @@ async fn history(app: &Arc<App>, tail: Arc<Tail>) -> Result<Vec<Stream>> {
                 if let Some((labels, line)) = tail.pipeline.process(row) {
                     taken.push((row.t_ns, labels, line));
                 }
-                if taken.len() < tail.limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                if taken.len() < tail.limit {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
             })?;
             let mut streams = Grouped::default();
             for (t_ns, labels, line) in taken.into_iter().rev() {
@@ -182,9 +191,19 @@ impl Grouped {
         self.0.entry(labels).or_default().push(Entry { t_ns, line });
     }
 
-    fn add(&mut self, pipeline: &Pipeline, batch: &[LogRecord], recent: &mut HashSet<(i64, Labels, String)>) {
+    fn add(
+        &mut self,
+        pipeline: &Pipeline,
+        batch: &[LogRecord],
+        recent: &mut HashSet<(i64, Labels, String)>,
+    ) {
         for record in batch {
-            let row = LogRow { stream: &record.stream, t_ns: record.t_ns, line: &record.line, fields: &record.fields };
+            let row = LogRow {
+                stream: &record.stream,
+                t_ns: record.t_ns,
+                line: &record.line,
+                fields: &record.fields,
+            };
             if !pipeline.matchers().iter().all(|m| m.matches_labels(&record.stream)) {
                 continue;
             }

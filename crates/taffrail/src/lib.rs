@@ -1,5 +1,15 @@
 //! The binary's own parts as a library: reading configuration and wiring the rooms together, so that tests and
-//! examples reach them without starting a process. Does not own the command line itself (`main.rs`).
+//! examples reach them without starting a process. Does not own the exit code (`main.rs`).
 
+pub mod check;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod expand;
+pub mod ledger;
+pub mod memory;
+pub mod process;
 pub mod prometheus_yml;
+pub mod run;
+pub mod stores;
 pub mod yaml;

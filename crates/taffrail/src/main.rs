@@ -1,2 +1,68 @@
-//! binary
-fn main() {}
+//! The command `taffrail`: reads the command line, hands over, and turns outcomes into exit codes.
+//!
+//! 0: done and well. 1: it failed, or something is not well. 2: the command line or a file is wrong.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use taffrail::cli::{Cli, Command};
+use taffrail::{check, client, config, run};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    // The one TLS provider; must be there before any client is built.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        return fail("BUG: a TLS provider was installed before main", 1);
+    }
+    let cli = Cli::parse();
+    let command = cli.command.unwrap_or(Command::Run(cli.run));
+    let mut out = std::io::stdout().lock();
+    let outcome = match command {
+        Command::Run(args) => {
+            drop(out);
+            return match config::load(&args.into(), &environment) {
+                Ok(config) => run::run(config)
+                    .map_or_else(|error| fail(&format!("{error:#}"), 1), |()| ExitCode::SUCCESS),
+                Err(mistake) => fail(&mistake.to_string(), 2),
+            };
+        }
+        Command::Check(args) => {
+            return check::check(&args, &environment, &mut out)
+                .map_or_else(|e| fail(&format!("{e:#}"), 1), ExitCode::from);
+        }
+        Command::Query(args) => block_on(client::query(&args, &mut out)).map(|()| true),
+        Command::Logs(args) => block_on(client::logs(&args, &mut out)).map(|()| true),
+        Command::Health(args) => block_on(client::health(&args, &mut out)),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        // `taffrail logs | head` closes the pipe; that is not a failure.
+        Err(error)
+            if error
+                .downcast_ref::<std::io::Error>()
+                .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) =>
+        {
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(&format!("{error:#}"), 1),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+fn fail(message: &str, code: u8) -> ExitCode {
+    // Nothing is left to do when even standard error is gone.
+    let _best_effort = writeln!(std::io::stderr(), "taffrail: {message}");
+    ExitCode::from(code)
+}

@@ -42,27 +42,30 @@ impl std::error::Error for ConfigError {}
 /// The first mistake, with its place.
 pub fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigError> {
     serde_saphyr::from_str(text).map_err(|error| {
-        let (line, column) = error.location().map_or((0, 0), |place| (place.line(), place.column()));
-        let message = error.without_snippet().to_string();
-        // The place stands in front already.
-        let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(text, _)| text);
-        ConfigError { path: path.to_owned(), line, column, message: explain(message) }
+        let (line, column) =
+            error.location().map_or((0, 0), |place| (place.line(), place.column()));
+        let message = match error.without_snippet() {
+            serde_saphyr::Error::SerdeUnknownField { field, expected, .. } => {
+                unknown_key(field, expected)
+            }
+            other => {
+                let message = other.to_string();
+                // The place stands in front already.
+                message
+                    .rsplit_once(" at line ")
+                    .map_or(message.as_str(), |(text, _)| text)
+                    .to_owned()
+            }
+        };
+        ConfigError { path: path.to_owned(), line, column, message }
     })
 }
 
-/// Turns serde's list of all keys into the one that was probably meant.
-fn explain(message: &str) -> String {
-    let Some((key, known)) = message
-        .strip_prefix("unknown field `")
-        .and_then(|rest| rest.split_once('`'))
-        .and_then(|(key, rest)| rest.split_once("expected ").map(|(_, known)| (key, known)))
-    else {
-        return message.to_owned();
-    };
-    let known = known.trim_start_matches("one of ").split(", ").map(|name| name.trim_matches('`'));
-    match nearest(key, known.clone()) {
+/// Words the mistake so that the right key is in it.
+pub fn unknown_key(key: &str, known: &[&str]) -> String {
+    match nearest(key, known.iter().copied()) {
         Some(name) => format!("unknown key {key:?}; did you mean {name:?}?"),
-        None => format!("unknown key {key:?}; known here: {}", known.collect::<Vec<_>>().join(", ")),
+        None => format!("unknown key {key:?}; known here: {}", known.join(", ")),
     }
 }
 
@@ -91,9 +94,15 @@ mod tests {
     #[test]
     fn mistakes_name_file_line_key_and_the_nearest_key() {
         let check = |text: &str, expected: &str| {
-            assert_eq!(parse::<Sample>(Path::new("t.yml"), text).unwrap_err().to_string(), expected);
+            assert_eq!(
+                parse::<Sample>(Path::new("t.yml"), text).unwrap_err().to_string(),
+                expected
+            );
         };
-        check("listen: x\nretenton: 3\n", "t.yml:2:1: unknown key \"retenton\"; did you mean \"retention\"?");
+        check(
+            "listen: x\nretenton: 3\n",
+            "t.yml:2:1: unknown key \"retenton\"; did you mean \"retention\"?",
+        );
         check("zzz: 3\n", "t.yml:1:1: unknown key \"zzz\"; known here: retention, listen");
         check("retention: abc\n", "t.yml:1:12: invalid u32");
     }

@@ -117,7 +117,8 @@ pub(crate) fn metadata(all: &[MetricMetadata], limit: usize) -> String {
 pub(crate) fn targets(snapshot: &TargetsSnapshot, state: &str, pool: &str) -> String {
     let mut out = String::from("{\"status\":\"success\",\"data\":{\"activeTargets\":");
     let in_pool = |scrape_pool: &str| pool.is_empty() || pool == scrape_pool;
-    let active: Vec<_> = snapshot.active.iter().filter(|t| state != "dropped" && in_pool(&t.scrape_pool)).collect();
+    let active: Vec<_> =
+        snapshot.active.iter().filter(|t| state != "dropped" && in_pool(&t.scrape_pool)).collect();
     list(&mut out, &active, |out, target| {
         out.push_str("{\"discoveredLabels\":");
         labels(out, &target.discovered_labels);
@@ -136,10 +137,12 @@ pub(crate) fn targets(snapshot: &TargetsSnapshot, state: &str, pool: &str) -> St
             let _infallible = write!(out, ",\"{name}\":");
             string(out, text);
         }
-        let _infallible = write!(out, ",\"lastScrapeDuration\":{}}}", target.last_scrape_duration_s);
+        let _infallible =
+            write!(out, ",\"lastScrapeDuration\":{}}}", target.last_scrape_duration_s);
     });
     out.push_str(",\"droppedTargets\":");
-    let dropped: Vec<_> = snapshot.dropped.iter().filter(|t| state != "active" && in_pool(&t.scrape_pool)).collect();
+    let dropped: Vec<_> =
+        snapshot.dropped.iter().filter(|t| state != "active" && in_pool(&t.scrape_pool)).collect();
     list(&mut out, &dropped, |out, target| {
         out.push_str("{\"discoveredLabels\":");
         labels(out, &target.discovered_labels);

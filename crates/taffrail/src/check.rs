@@ -1,0 +1,111 @@
+//! `taffrail check`: reads configuration files as a start would, and reports every mistake and every key that has no
+//! effect here.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::cli::{CheckArgs, Output};
+use crate::config::{self, Overrides};
+use crate::prometheus_yml;
+use crate::yaml::ConfigError;
+
+/// What was found in one file.
+#[derive(Serialize)]
+struct Report {
+    file: String,
+    kind: &'static str,
+    error: Option<String>,
+    notes: Vec<String>,
+    summary: String,
+}
+
+/// Runs `taffrail check`; the exit code is 2 when any file is wrong.
+///
+/// # Errors
+/// When the answer cannot be printed.
+pub fn check(
+    args: &CheckArgs,
+    env: &dyn Fn(&str) -> Option<String>,
+    out: &mut impl Write,
+) -> Result<u8> {
+    let reports: Vec<Report> = args.files.iter().map(|file| report(file, env)).collect();
+    if args.output == Output::Json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&reports)?)?;
+    } else {
+        for report in &reports {
+            match &report.error {
+                Some(error) => writeln!(out, "FAILED   {error}")?,
+                None => {
+                    writeln!(out, "SUCCESS  {} ({}): {}", report.file, report.kind, report.summary)?
+                }
+            }
+            for note in &report.notes {
+                writeln!(out, "  note: {note}")?;
+            }
+        }
+    }
+    Ok(if reports.iter().any(|r| r.error.is_some()) { 2 } else { 0 })
+}
+
+fn report(file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Report {
+    let text = std::fs::read_to_string(file);
+    let is_prometheus = text.as_deref().is_ok_and(looks_like_prometheus);
+    let kind = if is_prometheus { "prometheus" } else { "taffrail" };
+    let outcome = match text {
+        Err(error) => Err(ConfigError::whole_file(file, format!("cannot read: {error}"))),
+        Ok(text) if is_prometheus => prometheus(file, &text, env),
+        Ok(_) => taffrail(file, env),
+    };
+    let (error, (summary, notes)) = match outcome {
+        Ok(found) => (None, found),
+        Err(mistake) => (Some(mistake.to_string()), Default::default()),
+    };
+    Report { file: file.display().to_string(), kind, error, notes, summary }
+}
+
+/// A `prometheus.yml` is recognised by the keys that only it has, at the start of a line.
+fn looks_like_prometheus(text: &str) -> bool {
+    const KEYS: [&str; 7] = [
+        "global:",
+        "scrape_configs:",
+        "rule_files:",
+        "alerting:",
+        "remote_write:",
+        "remote_read:",
+        "scrape_config_files:",
+    ];
+    text.lines().any(|line| KEYS.iter().any(|key| line.starts_with(key)))
+}
+
+fn prometheus(
+    file: &Path,
+    text: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<(String, Vec<String>), ConfigError> {
+    let (config, notes) = prometheus_yml::load(file, text, env)?;
+    Ok((
+        format!("{} scrape jobs", config.jobs.len()),
+        notes.iter().map(ToString::to_string).collect(),
+    ))
+}
+
+/// Also reads the `prometheus.yml` it points at.
+fn taffrail(
+    file: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<(String, Vec<String>), ConfigError> {
+    let overrides = Overrides { config: Some(file.to_owned()), ..Overrides::default() };
+    let config = config::load(&overrides, env)?;
+    let mut notes = Vec::new();
+    if let Some(path) = &config.prometheus {
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| ConfigError::whole_file(path, format!("cannot read: {e}")))?;
+        let (summary, more) = prometheus(path, &text, env)?;
+        notes.push(format!("{}: {summary}", path.display()));
+        notes.extend(more);
+    }
+    Ok((format!("listens on {}, data in {}", config.listen, config.data_dir.display()), notes))
+}

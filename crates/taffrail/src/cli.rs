@@ -1,0 +1,199 @@
+//! The command line: what can be typed, with examples. Carrying it out is `main`'s, [`crate::run`]'s and
+//! [`crate::client`]'s.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::Overrides;
+
+/// One process for container observability.
+#[derive(Debug, Parser)]
+#[command(
+    name = "taffrail",
+    version,
+    about = "Metrics, logs and events of this host and its containers, in one process.",
+    long_about = "Metrics, logs and events of this host and its containers, in one process.\n\nWithout a command, taffrail runs: it finds \
+                  the container engine and the host, stores what they say, and serves UI and APIs on http://127.0.0.1:7245.",
+    after_help = "Examples:\n  taffrail                                  watch this host and its containers\n  \
+                  taffrail run --config taffrail.yml        the same, with a configuration file\n  \
+                  taffrail query 'sum by (name) (rate(container_cpu_usage_seconds_total[1m]))'\n  \
+                  taffrail logs -f web                      follow the logs of container web\n  \
+                  taffrail check taffrail.yml prometheus.yml",
+    args_conflicts_with_subcommands = true
+)]
+pub struct Cli {
+    /// What to do; `run` when absent.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Options of `run`, so that they work without naming it.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Collect, store and serve (the default).
+    #[command(
+        after_help = "Examples:\n  taffrail run\n  taffrail run --config /etc/taffrail/taffrail.yml\n  \
+                            taffrail run --data-dir ./data --listen 127.0.0.1:9090 --retention 30d --disk-limit 50GiB"
+    )]
+    Run(RunArgs),
+    /// Ask a running Taffrail with PromQL.
+    #[command(
+        after_help = "Examples:\n  taffrail query up\n  taffrail query 'rate(node_cpu_seconds_total{mode=\"user\"}[5m])' --since 1h --step 1m\n  \
+                            taffrail query 'topk(5, container_memory_working_set_bytes)' --output json"
+    )]
+    Query(QueryArgs),
+    /// Print or follow container logs.
+    #[command(
+        after_help = "Examples:\n  taffrail logs web                          the last lines of container web\n  \
+                            taffrail logs -f web                       follow it\n  \
+                            taffrail logs '{compose_project=\"shop\"} |= \"error\" | json' --since 6h --limit 500"
+    )]
+    Logs(LogsArgs),
+    /// Say whether a running Taffrail is well; exits 1 when not.
+    #[command(
+        after_help = "Examples:\n  taffrail health\n  taffrail health --server http://10.0.0.5:7245 --output json"
+    )]
+    Health(HealthArgs),
+    /// Read configuration files and report every mistake; exits 2 when there is one.
+    #[command(
+        after_help = "Examples:\n  taffrail check taffrail.yml\n  taffrail check prometheus.yml --output json"
+    )]
+    Check(CheckArgs),
+}
+
+/// Options of `run`.
+#[derive(Debug, Default, Clone, Args)]
+pub struct RunArgs {
+    /// Configuration file.
+    #[arg(short, long, value_name = "FILE", env = "TAFFRAIL_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Directory of all stored data [default: /var/lib/taffrail for root, else ~/.local/share/taffrail].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Address of HTTP and UI [default: 127.0.0.1:7245].
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// How long metrics and logs are kept [default: 15d].
+    #[arg(long, value_name = "DURATION")]
+    pub retention: Option<String>,
+    /// Memory to stay below [default: the cgroup's limit].
+    #[arg(long, value_name = "SIZE")]
+    pub memory_limit: Option<String>,
+    /// Disk for stored data; the oldest goes first [default: no limit].
+    #[arg(long, value_name = "SIZE")]
+    pub disk_limit: Option<String>,
+}
+
+impl From<RunArgs> for Overrides {
+    fn from(args: RunArgs) -> Self {
+        let RunArgs { config, data_dir, listen, retention, memory_limit, disk_limit } = args;
+        Self { config, data_dir, listen, retention, memory_limit, disk_limit }
+    }
+}
+
+/// How to reach a running Taffrail, and how to print.
+#[derive(Debug, Clone, Args)]
+pub struct ClientArgs {
+    /// Address of the running Taffrail.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "TAFFRAIL_SERVER",
+        default_value = "http://127.0.0.1:7245"
+    )]
+    pub server: String,
+    /// File whose first line is the bearer token to send.
+    #[arg(long, value_name = "FILE", env = "TAFFRAIL_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Form of the answer.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// Form of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// For programs; the API's answer.
+    Json,
+}
+
+/// Options of `query`.
+#[derive(Debug, Clone, Args)]
+pub struct QueryArgs {
+    /// PromQL expression.
+    pub expression: String,
+    /// Moment to evaluate at: Unix seconds or RFC 3339 [default: now].
+    #[arg(long, value_name = "TIME", conflicts_with = "since")]
+    pub time: Option<String>,
+    /// Evaluate over a range that began this long ago.
+    #[arg(long, value_name = "DURATION")]
+    pub since: Option<String>,
+    /// Distance of points in a range [default: a 60th of it].
+    #[arg(long, value_name = "DURATION", requires = "since")]
+    pub step: Option<String>,
+    /// Where and how.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// Options of `logs`.
+#[derive(Debug, Clone, Args)]
+pub struct LogsArgs {
+    /// Container name, or a LogQL query that starts with `{` [default: all containers].
+    pub query: Option<String>,
+    /// Keep printing new lines.
+    #[arg(short, long)]
+    pub follow: bool,
+    /// How far back to look.
+    #[arg(long, value_name = "DURATION", default_value = "1h")]
+    pub since: String,
+    /// Most lines from the past.
+    #[arg(short = 'n', long, value_name = "LINES", default_value_t = 100)]
+    pub limit: usize,
+    /// Print times in front of lines.
+    #[arg(short, long)]
+    pub timestamps: bool,
+    /// Where and how.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// Options of `health`.
+#[derive(Debug, Clone, Args)]
+pub struct HealthArgs {
+    /// Where and how.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// Options of `check`.
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    /// `taffrail.yml` and `prometheus.yml` files.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Form of the answer.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_is_sound_and_every_command_has_examples() {
+        let command = super::Cli::command();
+        command.clone().debug_assert();
+        for sub in command.get_subcommands() {
+            let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Examples:"), "{} has no examples", sub.get_name());
+        }
+    }
+}

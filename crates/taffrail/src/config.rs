@@ -1,0 +1,604 @@
+//! `taffrail.yml`: what was written ([`RawConfig`]) becomes what is meant ([`Config`]). All defaults stand here, once.
+//!
+//! Every key's doc comment is the source of `docs/guide/configuration.md`; a test checks that the page names each key.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use server::{Access, Role, Token};
+
+use crate::memory;
+use crate::yaml::{self, ConfigError};
+
+/// The file as written; every key optional.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawConfig {
+    /// Directory of all stored data. Default: `/var/lib/taffrail` for root, otherwise `~/.local/share/taffrail`.
+    pub data_dir: Option<PathBuf>,
+    /// Address of HTTP and UI. Default: `127.0.0.1:7245`. Beyond loopback it needs `server.tokens`.
+    pub listen: Option<String>,
+    /// How long metrics and logs are kept: `15d`, `12h`. Default: 15d.
+    pub retention: Option<String>,
+    /// Memory for stores, caches and queries: `512MiB`. Default: the cgroup's limit, or the machine's memory.
+    pub memory_limit: Option<String>,
+    /// Disk for stored data: `50GiB`; the oldest data is deleted first. Default: no limit but the disk's.
+    pub disk_limit: Option<String>,
+    /// Free disk space below which ingest stops: `1GiB`. Default: 5 % of the disk, at most 1 GiB.
+    pub disk_reserve: Option<String>,
+    /// `strict`: acknowledged data survives power loss. `interval`: it survives a crash of the process; up to 200 ms
+    /// are lost with the power. Default: strict.
+    pub durability: Option<String>,
+    /// A `prometheus.yml`, read as it is. Relative to this file.
+    pub prometheus: Option<PathBuf>,
+    /// Containers: metrics, events, logs.
+    pub containers: Option<RawContainers>,
+    /// This host's metrics.
+    pub host: Option<RawHost>,
+    /// Access to HTTP and UI.
+    pub server: Option<RawServer>,
+    /// Limits of queries.
+    pub query: Option<RawQuery>,
+}
+
+/// `containers:`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawContainers {
+    /// Whether to watch containers. Default: true.
+    pub enabled: Option<bool>,
+    /// The engine's socket. Default: `DOCKER_HOST` when it is a `unix://` address, else the first that exists of Docker's
+    /// and Podman's.
+    pub socket: Option<PathBuf>,
+    /// Distance of metric readings. Default: 15s.
+    pub interval: Option<String>,
+    /// Whether to store containers' stdout and stderr. Default: true.
+    pub logs: Option<bool>,
+}
+
+/// `host:`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawHost {
+    /// Whether to watch the host. Default: true.
+    pub enabled: Option<bool>,
+    /// Distance of metric readings. Default: 15s.
+    pub interval: Option<String>,
+    /// Where the host's `/proc` is seen. Default: `/proc`.
+    pub proc: Option<PathBuf>,
+    /// Where the host's `/sys` is seen. Default: `/sys`.
+    pub sys: Option<PathBuf>,
+    /// Where the host's root file system is seen. Default: `/`.
+    pub rootfs: Option<PathBuf>,
+    /// Name in the `instance` label. Default: the host name.
+    pub name: Option<String>,
+}
+
+/// `server:`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawServer {
+    /// Host names under which browsers and clients address this server, beside loopback and IP addresses.
+    pub host_names: Option<Vec<String>>,
+    /// Bearer tokens. With any token set, requests without one are refused, also on loopback.
+    pub tokens: Option<Vec<RawToken>>,
+}
+
+/// An entry of `server.tokens`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawToken {
+    /// `viewer`, `editor`, `admin` or `ingest`.
+    pub role: String,
+    /// File whose first line is the token. Relative to this file.
+    pub token_file: PathBuf,
+}
+
+/// `query:`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawQuery {
+    /// Samples or log lines one query may read. Default: 50000000.
+    pub max_samples: Option<u64>,
+    /// Time one query may take. Default: 30s.
+    pub timeout: Option<String>,
+    /// Queries evaluated at the same time; more wait. Default: twice the number of cores.
+    pub max_concurrency: Option<usize>,
+    /// Age at which a sample no longer counts as current. Default: 5m.
+    pub lookback: Option<String>,
+    /// Log lines one query may return. Default: 5000.
+    pub max_log_lines: Option<usize>,
+    /// Whether PromQL's experimental functions are accepted. Default: false.
+    pub experimental_functions: Option<bool>,
+}
+
+/// What the command line says; it wins over the file.
+#[derive(Debug, Default, Clone)]
+pub struct Overrides {
+    /// `--config`
+    pub config: Option<PathBuf>,
+    /// `--data-dir`
+    pub data_dir: Option<PathBuf>,
+    /// `--listen`
+    pub listen: Option<String>,
+    /// `--retention`
+    pub retention: Option<String>,
+    /// `--memory-limit`
+    pub memory_limit: Option<String>,
+    /// `--disk-limit`
+    pub disk_limit: Option<String>,
+}
+
+/// Everything the process needs to know, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file it came from.
+    pub path: Option<PathBuf>,
+    /// Directory of all stored data.
+    pub data_dir: PathBuf,
+    /// Address of HTTP and UI.
+    pub listen: SocketAddr,
+    /// How long data is kept.
+    pub retention_ms: i64,
+    /// Memory the process should stay below.
+    pub memory_limit_bytes: u64,
+    /// Where that number came from, for the log.
+    pub memory_limit_source: &'static str,
+    /// Bytes of stored data.
+    pub disk_limit_bytes: Option<u64>,
+    /// Free bytes below which ingest stops; `None` for 5 % of the disk, at most 1 GiB.
+    pub disk_reserve_bytes: Option<u64>,
+    /// When an append is acknowledged.
+    pub durability: storage::wal::Durability,
+    /// `prometheus.yml`.
+    pub prometheus: Option<PathBuf>,
+    /// Container collection, unless switched off.
+    pub containers: Option<Containers>,
+    /// Host collection, unless switched off.
+    pub host: Option<Host>,
+    /// Name in the `instance` label.
+    pub host_name: String,
+    /// Who may do what.
+    pub access: Access,
+    /// Limits of queries.
+    pub query: Query,
+}
+
+/// Container collection.
+#[derive(Debug, Clone)]
+pub struct Containers {
+    /// The engine's socket.
+    pub socket: PathBuf,
+    /// Distance of readings.
+    pub interval_ms: i64,
+    /// Whether to store their logs.
+    pub logs: bool,
+}
+
+/// Host collection.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// Distance of readings.
+    pub interval_ms: i64,
+    /// The host's `/proc`.
+    pub proc: PathBuf,
+    /// The host's `/sys`.
+    pub sys: PathBuf,
+    /// The host's root file system.
+    pub rootfs: PathBuf,
+}
+
+/// Limits of queries.
+#[derive(Debug, Clone)]
+pub struct Query {
+    /// Bounds of one query.
+    pub limits: model::Limits,
+    /// Queries at the same time.
+    pub concurrency: usize,
+    /// Look-back of instant selectors.
+    pub lookback_ms: i64,
+    /// Log lines one query may return.
+    pub log_rows_max: usize,
+    /// Experimental PromQL functions.
+    pub experimental: bool,
+}
+
+const MIB: u64 = 1 << 20;
+const DAY_MS: i64 = 86_400_000;
+
+/// Reads the file named by `overrides` (if any) and lays `overrides` over it. `env` looks environment variables up.
+///
+/// # Errors
+/// The first mistake, with its place.
+pub fn load(
+    overrides: &Overrides,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, ConfigError> {
+    let Some(path) = &overrides.config else {
+        return check(RawConfig::default(), None, overrides, env);
+    };
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| ConfigError::whole_file(path, format!("cannot read: {e}")))?;
+    let text = crate::expand::variables(path, &text, env)?;
+    let raw = if text.trim().is_empty() { RawConfig::default() } else { yaml::parse(path, &text)? };
+    check(raw, Some(path), overrides, env)
+}
+
+fn check(
+    raw: RawConfig,
+    path: Option<&Path>,
+    overrides: &Overrides,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, ConfigError> {
+    let mistakes = Mistakes { path: path.unwrap_or(Path::new("command line")) };
+    let base = path.and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
+    let data_dir = match overrides.data_dir.clone() {
+        Some(dir) => dir,
+        None => raw.data_dir.map(|dir| base.join(dir)).unwrap_or_else(|| default_data_dir(env)),
+    };
+    let listen =
+        overrides.listen.clone().or(raw.listen).unwrap_or_else(|| "127.0.0.1:7245".to_owned());
+    let listen = mistakes.address(&listen)?;
+    let server = raw.server.unwrap_or_default();
+    let access = access(server, listen, &base, &mistakes)?;
+
+    let retention =
+        overrides.retention.clone().or(raw.retention).unwrap_or_else(|| "15d".to_owned());
+    let retention_ms = mistakes.duration("retention", &retention, 60_000, 100 * 365 * DAY_MS)?;
+    let (memory_limit_bytes, memory_limit_source) =
+        match overrides.memory_limit.clone().or(raw.memory_limit) {
+            Some(text) => (mistakes.bytes("memory_limit", &text, 64 * MIB)?, "configured"),
+            None => memory::available(),
+        };
+    let disk_limit = overrides.disk_limit.clone().or(raw.disk_limit);
+    let disk_limit_bytes =
+        disk_limit.map(|text| mistakes.bytes("disk_limit", &text, 64 * MIB)).transpose()?;
+    let disk_reserve_bytes =
+        raw.disk_reserve.map(|text| mistakes.bytes("disk_reserve", &text, 0)).transpose()?;
+    let durability = match raw.durability.as_deref() {
+        None | Some("strict") => storage::wal::Durability::Strict,
+        Some("interval") => storage::wal::Durability::Interval { ms: 200 },
+        Some(other) => {
+            return Err(
+                mistakes.error(format!("durability: {other:?} is neither strict nor interval"))
+            );
+        }
+    };
+
+    let containers = raw.containers.unwrap_or_default();
+    let host = raw.host.unwrap_or_default();
+    let interval_ms = |key: &str, text: Option<String>| {
+        mistakes.duration(key, text.as_deref().unwrap_or("15s"), 1_000, DAY_MS)
+    };
+    let containers_interval_ms = interval_ms("containers.interval", containers.interval)?;
+    let host_interval_ms = interval_ms("host.interval", host.interval)?;
+    let socket = match containers.socket {
+        Some(socket) => socket,
+        None => default_socket(env).map_err(|message| mistakes.error(message))?,
+    };
+    let query = query(raw.query.unwrap_or_default(), memory_limit_bytes, &mistakes)?;
+    Ok(Config {
+        path: path.map(Path::to_owned),
+        data_dir,
+        listen,
+        retention_ms,
+        memory_limit_bytes,
+        memory_limit_source,
+        disk_limit_bytes,
+        disk_reserve_bytes,
+        durability,
+        prometheus: raw.prometheus.map(|file| base.join(file)),
+        containers: containers.enabled.unwrap_or(true).then(|| Containers {
+            socket,
+            interval_ms: containers_interval_ms,
+            logs: containers.logs.unwrap_or(true),
+        }),
+        host_name: host.name.clone().unwrap_or_else(host_name),
+        host: host.enabled.unwrap_or(true).then(|| Host {
+            interval_ms: host_interval_ms,
+            proc: host.proc.unwrap_or_else(|| "/proc".into()),
+            sys: host.sys.unwrap_or_else(|| "/sys".into()),
+            rootfs: host.rootfs.unwrap_or_else(|| "/".into()),
+        }),
+        access,
+        query,
+    })
+}
+
+fn query(
+    raw: RawQuery,
+    memory_limit_bytes: u64,
+    mistakes: &Mistakes<'_>,
+) -> Result<Query, ConfigError> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let positive = |key: &str, value: usize| {
+        if value == 0 {
+            Err(mistakes.error(format!("{key}: 0 would refuse every query; it must be 1 or more")))
+        } else {
+            Ok(value)
+        }
+    };
+    let concurrency = positive("query.max_concurrency", raw.max_concurrency.unwrap_or(2 * cores))?;
+    Ok(Query {
+        limits: model::Limits {
+            samples_max: raw.max_samples.unwrap_or(50_000_000),
+            // A quarter of the 60 % that stores and queries may take, as ENGINE's memory plan has it.
+            bytes_max: memory_limit_bytes / 100 * 15,
+            time_ms_max: mistakes.duration(
+                "query.timeout",
+                raw.timeout.as_deref().unwrap_or("30s"),
+                1,
+                DAY_MS,
+            )?,
+        },
+        concurrency,
+        lookback_ms: mistakes.duration(
+            "query.lookback",
+            raw.lookback.as_deref().unwrap_or("5m"),
+            1,
+            DAY_MS,
+        )?,
+        log_rows_max: positive("query.max_log_lines", raw.max_log_lines.unwrap_or(5_000))?,
+        experimental: raw.experimental_functions.unwrap_or(false),
+    })
+}
+
+fn access(
+    raw: RawServer,
+    listen: SocketAddr,
+    base: &Path,
+    mistakes: &Mistakes<'_>,
+) -> Result<Access, ConfigError> {
+    let mut tokens = Vec::new();
+    for token in raw.tokens.unwrap_or_default() {
+        let role =
+            match token.role.as_str() {
+                "viewer" => Role::Viewer,
+                "editor" => Role::Editor,
+                "admin" => Role::Admin,
+                "ingest" => Role::Ingest,
+                other => return Err(mistakes.error(format!(
+                    "server.tokens: unknown role {other:?}; it is viewer, editor, admin or ingest"
+                ))),
+            };
+        let file = base.join(&token.token_file);
+        let text = std::fs::read_to_string(&file).map_err(|e| {
+            mistakes.error(format!("server.tokens: cannot read token_file {}: {e}", file.display()))
+        })?;
+        let secret = text.lines().next().unwrap_or("").trim();
+        if secret.len() < 16 {
+            return Err(mistakes.error(format!(
+                "server.tokens: {} holds a token of {} characters; it needs 16 or more",
+                file.display(),
+                secret.len()
+            )));
+        }
+        tokens.push(Token::new(secret, role));
+    }
+    if !listen.ip().is_loopback() && tokens.is_empty() {
+        return Err(mistakes.error(format!(
+            "listen: {listen} is reachable from other machines, and without server.tokens everybody there could read everything; \
+             add server.tokens, or listen on 127.0.0.1"
+        )));
+    }
+    let anonymous = tokens.is_empty().then_some(Role::Admin);
+    Ok(Access { anonymous, tokens, host_names: raw.host_names.unwrap_or_default() })
+}
+
+/// Words mistakes in values; keys are checked with their lines by the YAML reader.
+struct Mistakes<'a> {
+    path: &'a Path,
+}
+
+impl Mistakes<'_> {
+    fn error(&self, message: impl Into<String>) -> ConfigError {
+        ConfigError::whole_file(self.path, message)
+    }
+
+    fn address(&self, text: &str) -> Result<SocketAddr, ConfigError> {
+        let with_host = if text.starts_with(':') {
+            format!("0.0.0.0{text}")
+        } else {
+            text.replacen("localhost:", "127.0.0.1:", 1)
+        };
+        with_host.parse().map_err(|_| {
+            self.error(format!("listen: {text:?} is not an address such as 127.0.0.1:7245"))
+        })
+    }
+
+    fn duration(
+        &self,
+        key: &str,
+        text: &str,
+        min_ms: i64,
+        max_ms: i64,
+    ) -> Result<i64, ConfigError> {
+        let ms = duration_ms(text).ok_or_else(|| {
+            self.error(format!("{key}: {text:?} is not a duration such as 15s, 12h or 30d"))
+        })?;
+        if (min_ms..=max_ms).contains(&ms) {
+            return Ok(ms);
+        }
+        Err(self.error(format!(
+            "{key}: {text} is out of bounds; it may be {} to {}",
+            spell(min_ms),
+            spell(max_ms)
+        )))
+    }
+
+    fn bytes(&self, key: &str, text: &str, min: u64) -> Result<u64, ConfigError> {
+        let bytes = parse_bytes(text).ok_or_else(|| {
+            self.error(format!("{key}: {text:?} is not a size such as 512MiB or 50GB"))
+        })?;
+        if bytes < min {
+            return Err(self.error(format!(
+                "{key}: {text} is too small; it must be {} MiB or more",
+                min / MIB
+            )));
+        }
+        Ok(bytes)
+    }
+}
+
+/// `1h30m`, `15d`, `250ms`.
+pub fn duration_ms(text: &str) -> Option<i64> {
+    const UNITS: [(&str, i64); 7] = [
+        ("ms", 1),
+        ("s", 1_000),
+        ("m", 60_000),
+        ("h", 3_600_000),
+        ("d", DAY_MS),
+        ("w", 7 * DAY_MS),
+        ("y", 365 * DAY_MS),
+    ];
+    let mut rest = text.trim();
+    let mut total = 0i64;
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let (number, tail) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
+        let (ms, tail) =
+            UNITS.iter().find_map(|(unit, ms)| tail.strip_prefix(unit).map(|tail| (*ms, tail)))?;
+        total = total.checked_add(number.parse::<i64>().ok()?.checked_mul(ms)?)?;
+        rest = tail;
+    }
+    Some(total)
+}
+
+fn spell(ms: i64) -> String {
+    match ms {
+        ms if ms % DAY_MS == 0 => format!("{}d", ms / DAY_MS),
+        ms if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
+        ms if ms % 1_000 == 0 => format!("{}s", ms / 1_000),
+        ms => format!("{ms}ms"),
+    }
+}
+
+/// `512MiB`, `50GB`, `1048576`; `K`, `M`, `G`, `T` alone are binary, as Docker has them.
+pub fn parse_bytes(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor: f64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "k" | "kib" => 1024.0,
+        "m" | "mib" => 1_048_576.0,
+        "g" | "gib" => 1_073_741_824.0,
+        "t" | "tib" => 1_099_511_627_776.0,
+        "kb" => 1e3,
+        "mb" => 1e6,
+        "gb" => 1e9,
+        "tb" => 1e12,
+        _ => return None,
+    };
+    let bytes = number.parse::<f64>().ok()? * factor;
+    (bytes.is_finite() && bytes < 1.8e19).then_some(bytes as u64)
+}
+
+fn default_data_dir(env: &dyn Fn(&str) -> Option<String>) -> PathBuf {
+    if rustix::process::geteuid().is_root() {
+        return "/var/lib/taffrail".into();
+    }
+    let data = env("XDG_DATA_HOME")
+        .map(PathBuf::from)
+        .or_else(|| env("HOME").map(|home| PathBuf::from(home).join(".local/share")));
+    data.map_or_else(|| "taffrail-data".into(), |dir| dir.join("taffrail"))
+}
+
+/// The engine's socket: `DOCKER_HOST`, else the first that exists, else Docker's (which may appear later).
+fn default_socket(env: &dyn Fn(&str) -> Option<String>) -> Result<PathBuf, String> {
+    if let Some(host) = env("DOCKER_HOST").filter(|h| !h.is_empty()) {
+        return match host.strip_prefix("unix://") {
+            Some(path) => Ok(path.into()),
+            None => Err(format!(
+                "DOCKER_HOST={host} is not supported; only unix:// sockets are. Set containers.socket or containers.enabled: false"
+            )),
+        };
+    }
+    let mut candidates =
+        vec![PathBuf::from("/var/run/docker.sock"), PathBuf::from("/run/podman/podman.sock")];
+    if let Some(dir) = env("XDG_RUNTIME_DIR") {
+        candidates.push(Path::new(&dir).join("docker.sock"));
+        candidates.push(Path::new(&dir).join("podman/podman.sock"));
+    }
+    let existing = candidates.iter().find(|path| path.exists());
+    Ok(existing.unwrap_or(&candidates[0]).clone())
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load_text(text: &str) -> Result<Config, String> {
+        let raw: RawConfig =
+            yaml::parse(Path::new("taffrail.yml"), text).map_err(|e| e.to_string())?;
+        check(raw, Some(Path::new("taffrail.yml")), &Overrides::default(), &|_| None)
+            .map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn defaults_hold_without_any_key() {
+        let config = check(RawConfig::default(), None, &Overrides::default(), &|_| None).unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:7245");
+        assert_eq!(config.retention_ms, 15 * DAY_MS);
+        assert_eq!(config.containers.unwrap().interval_ms, 15_000);
+        assert_eq!(config.access.anonymous, Some(Role::Admin));
+    }
+
+    #[test]
+    fn values_are_checked_and_named() {
+        let check = |text: &str, expected: &str| assert_eq!(load_text(text).unwrap_err(), expected);
+        check(
+            "retenton: 3d\n",
+            "taffrail.yml:1:1: unknown key \"retenton\"; did you mean \"retention\"?",
+        );
+        check(
+            "retention: 3 parsecs\n",
+            "taffrail.yml: retention: \"3 parsecs\" is not a duration such as 15s, 12h or 30d",
+        );
+        check(
+            "memory_limit: 1MiB\n",
+            "taffrail.yml: memory_limit: 1MiB is too small; it must be 64 MiB or more",
+        );
+        check(
+            "durability: maybe\n",
+            "taffrail.yml: durability: \"maybe\" is neither strict nor interval",
+        );
+        check(
+            "query:\n  max_concurrency: 0\n",
+            "taffrail.yml: query.max_concurrency: 0 would refuse every query; it must be 1 or more",
+        );
+        assert!(load_text("listen: 0.0.0.0:7245\n").unwrap_err().contains("server.tokens"));
+    }
+
+    #[test]
+    fn sizes_and_durations() {
+        assert_eq!(parse_bytes("512MiB"), Some(512 * MIB));
+        assert_eq!(parse_bytes("1.5g"), Some(1536 * MIB));
+        assert_eq!(parse_bytes("50GB"), Some(50_000_000_000));
+        assert_eq!(parse_bytes("x"), None);
+        assert_eq!(duration_ms("1h30m"), Some(5_400_000));
+        assert_eq!(duration_ms("5"), None);
+    }
+
+    #[test]
+    fn the_guide_names_every_key() {
+        let guide = include_str!("../../../docs/guide/configuration.md");
+        let source = include_str!("config.rs");
+        let raw = source.split("/// What the command line says").next().unwrap();
+        for key in raw.lines().filter_map(|line| {
+            line.trim().strip_prefix("pub ")?.split_once(": ").map(|(key, _)| key)
+        }) {
+            assert!(
+                guide.contains(&format!("`{key}`")),
+                "docs/guide/configuration.md does not name {key}"
+            );
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! What only the running process knows, for the server: readiness, status, figures, reload.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use collect::container::{ContainerState, Registry};
+use collect::scrape::TargetsSnapshot;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use model::{Clock, Error};
+use parking_lot::Mutex;
+use server::{Figure, Host};
+use storage::writer::WriterState;
+
+use crate::config::{Config, Overrides};
+use crate::stores::Stores;
+use crate::yaml::ConfigError;
+use crate::{config, memory, prometheus_yml};
+
+/// The running process.
+pub struct Process {
+    pub(crate) config: Config,
+    pub(crate) stores: Arc<Stores>,
+    pub(crate) containers: Option<Arc<Registry>>,
+    pub(crate) scrape: collect::scrape::Handle,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) started_ms: i64,
+    pub(crate) env: fn(&str) -> Option<String>,
+    /// Outcome of the last reload, for the status page.
+    pub(crate) last_reload: Arc<Mutex<Option<String>>>,
+}
+
+impl Process {
+    /// Reads the configuration files again. Scrape jobs change at once; for other settings it says which need a restart.
+    ///
+    /// # Errors
+    /// The first mistake; the running configuration stays.
+    pub fn reload_now(&self) -> Result<(), ConfigError> {
+        let outcome = self.read_again();
+        *self.last_reload.lock() = outcome.as_ref().err().map(ToString::to_string);
+        match &outcome {
+            Ok(()) => tracing::info!("configuration reloaded"),
+            Err(mistake) => {
+                tracing::warn!(%mistake, "configuration not reloaded; the running one stays")
+            }
+        }
+        outcome
+    }
+
+    fn read_again(&self) -> Result<(), ConfigError> {
+        let overrides = Overrides { config: self.config.path.clone(), ..Overrides::default() };
+        let fresh = config::load(&overrides, &self.env)?;
+        let jobs = fresh
+            .prometheus
+            .as_deref()
+            .map(|path| load_jobs(path, &self.env))
+            .transpose()?
+            .unwrap_or_default();
+        if self.config.path.is_some() {
+            for key in self.changed_keys(&fresh) {
+                tracing::warn!(key, "changed in the file; takes effect at the next start");
+            }
+        }
+        self.scrape.reload(jobs);
+        Ok(())
+    }
+
+    /// Keys of `fresh` that differ from what runs and that only a start applies. Flags of the command line are not
+    /// among them, they win over the file anyway.
+    fn changed_keys(&self, fresh: &Config) -> Vec<&'static str> {
+        let old = &self.config;
+        let text = |value: &dyn std::fmt::Debug| format!("{value:?}");
+        [
+            ("durability", text(&old.durability), text(&fresh.durability)),
+            ("containers", text(&old.containers), text(&fresh.containers)),
+            ("host", text(&old.host), text(&fresh.host)),
+            ("query", text(&old.query), text(&fresh.query)),
+        ]
+        .into_iter()
+        .filter_map(|(key, old, fresh)| (old != fresh).then_some(key))
+        .collect()
+    }
+}
+
+/// Reads a `prometheus.yml` and logs what it says that has no effect here.
+pub(crate) fn load_jobs(
+    path: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Vec<collect::scrape::ScrapeJob>, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| ConfigError::whole_file(path, format!("cannot read: {e}")))?;
+    let (config, notes) = prometheus_yml::load(path, &text, env)?;
+    for note in notes {
+        tracing::info!("{note}");
+    }
+    Ok(config.jobs)
+}
+
+impl Host for Process {
+    fn ready(&self) -> Result<(), String> {
+        match self.stores.state() {
+            WriterState::Ok => Ok(()),
+            WriterState::DiskFull { message } | WriterState::Failed { message } => Err(message),
+        }
+    }
+
+    fn status(&self) -> serde_json::Value {
+        let (metrics, logs) = (self.stores.metrics.stats(), self.stores.logs.stats());
+        let (ingest, message) = match self.stores.state() {
+            WriterState::Ok => ("ok", String::new()),
+            WriterState::DiskFull { message } => ("disk_full", message),
+            WriterState::Failed { message } => ("failed", message),
+        };
+        let docker = match &self.containers {
+            Some(registry) => {
+                let status = registry.docker_status();
+                serde_json::json!({"state": status.state.as_str(), "message": status.message, "endpoint": status.endpoint})
+            }
+            None => {
+                serde_json::json!({"state": "off", "message": "containers.enabled is false", "endpoint": ""})
+            }
+        };
+        let ledger: Vec<serde_json::Value> = self
+            .stores
+            .ledger
+            .accounts()
+            .into_iter()
+            .map(|(signal, source, account)| {
+                let mut line = serde_json::json!(account);
+                line["signal"] = serde_json::json!(signal);
+                line["source"] = serde_json::json!(source);
+                line
+            })
+            .collect();
+        serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "startedAtMs": self.started_ms,
+            "nowMs": self.clock.now_ms(),
+            "hostName": self.config.host_name,
+            "docker": docker,
+            "ingest": {"state": ingest, "message": message},
+            "reload": {"error": *self.last_reload.lock()},
+            "memory": {"limitBytes": self.config.memory_limit_bytes, "limitSource": self.config.memory_limit_source, "rssBytes": memory::usage().rss_bytes},
+            "disk": {"usedBytes": self.stores.disk_bytes(), "limitBytes": self.config.disk_limit_bytes, "freeBytes": self.stores.free_bytes()},
+            "retentionMs": self.config.retention_ms,
+            "ledger": ledger,
+            "stores": [
+                {"name": "tsdb", "series": metrics.series, "headBytes": metrics.head_bytes, "parts": metrics.parts,
+                 "bytes": metrics.part_bytes + metrics.wal_bytes, "quarantined": metrics.quarantined},
+                {"name": "logdb", "streams": logs.streams, "headBytes": logs.head_bytes, "parts": logs.parts,
+                 "bytes": logs.part_bytes + logs.wal_bytes, "quarantined": logs.quarantined},
+            ],
+        })
+    }
+
+    fn containers(&self) -> Vec<ContainerState> {
+        self.containers.as_ref().map(|registry| registry.snapshot()).unwrap_or_default()
+    }
+
+    fn targets(&self) -> TargetsSnapshot {
+        self.scrape.targets()
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        let mut figures = Figures::default();
+        let usage = memory::usage();
+        figures.gauge(
+            "taffrail_build_info",
+            "1, with the version as a label.",
+            vec![("version", env!("CARGO_PKG_VERSION").to_owned())],
+            1.0,
+        );
+        figures.counter(
+            "process_cpu_seconds_total",
+            "CPU time of this process.",
+            vec![],
+            usage.cpu_seconds,
+        );
+        figures.gauge(
+            "process_resident_memory_bytes",
+            "Resident memory of this process.",
+            vec![],
+            usage.rss_bytes as f64,
+        );
+        figures.gauge(
+            "process_virtual_memory_bytes",
+            "Virtual memory of this process.",
+            vec![],
+            usage.virtual_bytes as f64,
+        );
+        figures.gauge("process_threads", "Threads of this process.", vec![], usage.threads as f64);
+        figures.gauge(
+            "process_open_fds",
+            "Open file descriptors of this process.",
+            vec![],
+            usage.open_fds as f64,
+        );
+        figures.gauge(
+            "process_start_time_seconds",
+            "Start of this process, Unix time.",
+            vec![],
+            self.started_ms as f64 / 1e3,
+        );
+        figures.gauge(
+            "taffrail_memory_limit_bytes",
+            "Memory this process should stay below.",
+            vec![],
+            self.config.memory_limit_bytes as f64,
+        );
+        let (metrics, logs) = (self.stores.metrics.stats(), self.stores.logs.stats());
+        let both = |m: u64, l: u64| [("metrics", m), ("logs", l)];
+        for (name, help, values) in [
+            (
+                "taffrail_store_head_bytes",
+                "Memory of data not yet in parts.",
+                both(metrics.head_bytes, logs.head_bytes),
+            ),
+            (
+                "taffrail_store_part_bytes",
+                "Bytes of immutable parts on disk.",
+                both(metrics.part_bytes, logs.part_bytes),
+            ),
+            (
+                "taffrail_store_wal_bytes",
+                "Bytes of write-ahead log on disk.",
+                both(metrics.wal_bytes, logs.wal_bytes),
+            ),
+            (
+                "taffrail_store_parts",
+                "Immutable parts.",
+                both(metrics.parts as u64, logs.parts as u64),
+            ),
+            (
+                "taffrail_store_quarantined",
+                "Damaged files set aside.",
+                both(metrics.quarantined as u64, logs.quarantined as u64),
+            ),
+        ] {
+            for (store, value) in values {
+                figures.gauge(name, help, vec![("store", store.to_owned())], value as f64);
+            }
+        }
+        figures.gauge(
+            "taffrail_store_active_series",
+            "Series in the head.",
+            vec![],
+            metrics.series as f64,
+        );
+        figures.gauge(
+            "taffrail_store_active_streams",
+            "Log streams in the head.",
+            vec![],
+            logs.streams as f64,
+        );
+        self.ledger_figures(&mut figures);
+        figures.0
+    }
+
+    fn reload(&self) -> BoxFuture<'static, Result<(), Error>> {
+        let outcome = self.reload_now().map_err(|mistake| Error::invalid(mistake.to_string()));
+        async move { outcome }.boxed()
+    }
+}
+
+impl Process {
+    /// The ledger summed by signal: per-source lines are on the status page, where their number does no harm.
+    fn ledger_figures(&self, figures: &mut Figures) {
+        let mut sums: BTreeMap<(&'static str, String, &'static str), u64> = BTreeMap::new();
+        for (signal, _, account) in self.stores.ledger.accounts() {
+            let signal = serde_json::json!(signal).as_str().unwrap_or_default().to_owned();
+            *sums
+                .entry(("taffrail_ingest_received_rows_total", signal.clone(), ""))
+                .or_default() += account.received;
+            *sums.entry(("taffrail_ingest_stored_rows_total", signal.clone(), "")).or_default() +=
+                account.stored;
+            for (reason, count) in &account.rejected {
+                *sums
+                    .entry(("taffrail_ingest_rejected_rows_total", signal.clone(), reason))
+                    .or_default() += count;
+            }
+            for (reason, count) in &account.dropped {
+                *sums
+                    .entry(("taffrail_ingest_dropped_rows_total", signal.clone(), reason))
+                    .or_default() += count;
+            }
+        }
+        for ((name, signal, reason), count) in sums {
+            let mut labels = vec![("signal", signal)];
+            if !reason.is_empty() {
+                labels.push(("reason", reason.to_owned()));
+            }
+            figures.counter(
+                name,
+                "Rows by outcome: received = stored + rejected + dropped.",
+                labels,
+                count as f64,
+            );
+        }
+    }
+}
+
+/// Collects figures.
+#[derive(Default)]
+struct Figures(Vec<Figure>);
+
+impl Figures {
+    fn gauge(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        labels: Vec<(&'static str, String)>,
+        value: f64,
+    ) {
+        self.0.push(Figure { name, kind: "gauge", help, labels, value });
+    }
+
+    fn counter(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        labels: Vec<(&'static str, String)>,
+        value: f64,
+    ) {
+        self.0.push(Figure { name, kind: "counter", help, labels, value });
+    }
+}

@@ -1,0 +1,270 @@
+//! `taffrail run`: the life of the process, from open to close.
+//!
+//! Start: lock the data directory, open the stores (recovery), bind, start collectors, serve. Stop, on SIGTERM or
+//! SIGINT, within eight seconds: collectors first, then HTTP, the stores last, so that everything accepted is durable.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result};
+use model::{Clock, Done, Labels, MetricBatch, MetricRow, Sink, SystemClock};
+use server::{App, Host as _, Listener, TailHub};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::Config;
+use crate::memory;
+use crate::process::{Process, load_jobs};
+use crate::stores::Stores;
+
+/// Open connections at the same time.
+const CONNECTIONS_MAX: usize = 1024;
+/// Collectors get this long to hand over what they hold.
+const COLLECTORS_STOP_MAX: Duration = Duration::from_secs(2);
+/// How often limits are looked at and our own figures are stored.
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(15);
+/// How often configuration files are checked for changes.
+const FILES_CHECKED_EVERY: Duration = Duration::from_secs(5);
+
+/// Runs until a signal ends it.
+///
+/// # Errors
+/// When the data directory, the stores or the address cannot be used.
+pub fn run(config: Config) -> Result<()> {
+    let filter = EnvFilter::try_from_env("TAFFRAIL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let colour = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colour)
+        .with_target(false)
+        .init();
+    // Two workers carry thousands of targets; queries have threads of their own.
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(config.query.concurrency + 8)
+        .thread_keep_alive(Duration::from_secs(5))
+        .enable_all()
+        .build()?
+        .block_on(live(config))
+}
+
+async fn live(config: Config) -> Result<()> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let started_ms = clock.now_ms();
+    let _lock = storage::fs::lock_dir(&config.data_dir)?;
+    let tail = Arc::new(TailHub::default());
+    let stores = Arc::new(Stores::open(&config, &clock, tail.clone())?);
+    let listener = Listener::bind(config.listen).await?;
+    let address = listener.address();
+
+    let sink: Arc<dyn Sink> = stores.clone();
+    let collectors = CancellationToken::new();
+    let host = config.host.as_ref().map(|host| {
+        let config = collect::host::Config {
+            interval_ms: host.interval_ms,
+            host_name: config.host_name.clone(),
+            proc_root: host.proc.clone(),
+            sys_root: host.sys.clone(),
+            rootfs: host.rootfs.clone(),
+        };
+        collect::host::spawn(config, sink.clone(), clock.clone(), collectors.clone())
+    });
+    let containers = config.containers.as_ref().map(|containers| {
+        let roots = config
+            .host
+            .as_ref()
+            .map_or(("/proc".into(), "/sys".into()), |host| (host.proc.clone(), host.sys.clone()));
+        let config = collect::container::Config {
+            socket: containers.socket.clone(),
+            interval_ms: containers.interval_ms,
+            host_name: config.host_name.clone(),
+            logs: containers.logs,
+            proc_root: roots.0,
+            sys_root: roots.1,
+        };
+        collect::container::spawn(config, sink.clone(), clock.clone(), collectors.clone())
+    });
+    let env = |name: &str| environment(name);
+    let jobs = config
+        .prometheus
+        .as_deref()
+        .map(|path| load_jobs(path, &env))
+        .transpose()?
+        .unwrap_or_default();
+    let scrape_config = collect::scrape::Config {
+        jobs,
+        docker_socket: config.containers.as_ref().map(|c| c.socket.clone()),
+    };
+    let scrape =
+        collect::scrape::spawn(scrape_config, sink.clone(), clock.clone(), collectors.clone())?;
+
+    let process = Arc::new(Process {
+        stores: stores.clone(),
+        containers: containers.as_ref().map(|handle| handle.registry.clone()),
+        scrape,
+        clock: clock.clone(),
+        started_ms,
+        env: environment,
+        last_reload: Arc::default(),
+        config: config.clone(),
+    });
+    let server_config = server::Config {
+        query_concurrency: config.query.concurrency,
+        query_limits: config.query.limits,
+        lookback_ms: config.query.lookback_ms,
+        promql_experimental: config.query.experimental,
+        log_rows_max: config.query.log_rows_max,
+        access: config.access.clone(),
+    };
+    let app = App::new(
+        server_config,
+        stores.metrics.clone(),
+        stores.logs.clone(),
+        clock.clone(),
+        process.clone(),
+        tail.clone(),
+    );
+    let stop = CancellationToken::new();
+    let http =
+        tokio::spawn(server::serve(listener, server::router(&app), CONNECTIONS_MAX, stop.clone()));
+    let housekeeping = tokio::spawn(keep_house(process.clone(), sink.clone(), collectors.clone()));
+    let files = tokio::spawn(watch_files(process.clone(), collectors.clone()));
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        data_dir = %config.data_dir.display(),
+        memory_limit_mib = config.memory_limit_bytes >> 20,
+        memory_limit_from = config.memory_limit_source,
+        start_ms = clock.now_ms() - started_ms,
+        "taffrail runs; open http://{address}"
+    );
+
+    wait_for_stop(&process).await?;
+    collectors.cancel();
+    tail.stop();
+    stop.cancel();
+    let handed_over = async {
+        if let Some(host) = host {
+            host.join().await;
+        }
+        if let Some(containers) = containers {
+            containers.join().await;
+        }
+        process.scrape.join().await;
+    };
+    if tokio::time::timeout(COLLECTORS_STOP_MAX, handed_over).await.is_err() {
+        tracing::warn!(
+            "collectors did not stop in time; what they held is read again at the next start"
+        );
+    }
+    let (http, housekeeping, files) = tokio::join!(http, housekeeping, files);
+    http.and(housekeeping).and(files).context("a background task ended unexpectedly")?;
+    tokio::task::spawn_blocking(move || stores.close()).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "variables in configuration files; this is the binary's configuration"
+)]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Returns at SIGTERM or SIGINT; SIGHUP reloads.
+async fn wait_for_stop(process: &Process) -> Result<()> {
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hang_up = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            // What went wrong is in the log and on the status page; the running configuration stays.
+            _ = hang_up.recv() => drop(process.reload_now()),
+        }
+    }
+}
+
+/// Holds the disk and memory limits and stores our own figures.
+async fn keep_house(process: Arc<Process>, sink: Arc<dyn Sink>, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(HOUSEKEEPING_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        let stores = process.stores.clone();
+        let memory_limit = process.config.memory_limit_bytes;
+        let kept = tokio::task::spawn_blocking(move || {
+            let freed_bytes = stores.hold_disk_limit();
+            if freed_bytes > 0 {
+                tracing::info!(freed_bytes, "deleted the oldest data to stay below disk_limit");
+            }
+            if memory::usage().rss_bytes > memory_limit / 10 * 9 {
+                tracing::warn!("memory is at 90 % of its limit; moving heads to disk");
+                if let Err(error) = stores.flush() {
+                    tracing::error!(%error, "flush failed");
+                }
+            }
+        });
+        if let Err(error) = kept.await {
+            tracing::error!(%error, "housekeeping failed");
+        }
+        sink.append_metrics(own_figures(&process), Done::ignore());
+    }
+}
+
+/// Our own figures as a batch, as if scraped.
+fn own_figures(process: &Process) -> MetricBatch {
+    let rows = process
+        .figures()
+        .iter()
+        .map(|figure| {
+            let own = [
+                ("__name__", figure.name),
+                ("job", "taffrail"),
+                ("instance", process.config.host_name.as_str()),
+            ];
+            let labels = Labels::from_pairs(
+                own.into_iter().chain(figure.labels.iter().map(|(n, v)| (*n, v.as_str()))),
+            );
+            MetricRow { labels, value: figure.value }
+        })
+        .collect();
+    MetricBatch {
+        source: Arc::from("taffrail"),
+        t_ms: process.clock.now_ms(),
+        rows,
+        ..MetricBatch::default()
+    }
+}
+
+/// Reloads when `taffrail.yml` or `prometheus.yml` changes.
+async fn watch_files(process: Arc<Process>, stop: CancellationToken) {
+    let files: Vec<PathBuf> = [process.config.path.clone(), process.config.prometheus.clone()]
+        .into_iter()
+        .flatten()
+        .collect();
+    let stamp =
+        |path: &PathBuf| std::fs::metadata(path).and_then(|m| Ok((m.modified()?, m.len()))).ok();
+    let mut seen: Vec<Option<(SystemTime, u64)>> = files.iter().map(stamp).collect();
+    let mut tick = tokio::time::interval(FILES_CHECKED_EVERY);
+    while !files.is_empty() {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        let now: Vec<_> = files.iter().map(stamp).collect();
+        // A file that is gone for a moment is being replaced.
+        if now != seen && now.iter().all(Option::is_some) {
+            seen = now;
+            drop(process.reload_now());
+        }
+    }
+}

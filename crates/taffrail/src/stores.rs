@@ -1,0 +1,199 @@
+//! The stores as one [`Sink`]: routes batches, keeps the ledger, feeds the live tails, and holds the disk limit.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use model::{Clock, Done, ErrorKind, LogBatch, MetricBatch, Result, Sink};
+use server::TailHub;
+use storage::fs::{Fs, RealFs};
+use storage::writer::WriterState;
+
+use crate::config::Config;
+use crate::ledger::{Ledger, Signal};
+
+const MIB: u64 = 1 << 20;
+/// Samples are moved from the head to parts at this age at the latest.
+const FLUSH_AFTER_MS: i64 = 30 * 60_000;
+/// Times further ahead than this are refused.
+const FUTURE_MS_MAX: i64 = 10 * 60_000;
+/// A log line longer than this is cut, with a marker.
+const LINE_BYTES_MAX: usize = 256 << 10;
+
+/// All stores of the process.
+pub struct Stores {
+    /// Metrics.
+    pub metrics: Arc<tsdb::Store>,
+    /// Logs and events.
+    pub logs: Arc<logdb::Store>,
+    /// What became of every row.
+    pub ledger: Arc<Ledger>,
+    tail: Arc<TailHub>,
+    fs: Arc<dyn Fs>,
+    data_dir: std::path::PathBuf,
+    disk_limit_bytes: Option<u64>,
+}
+
+impl Stores {
+    /// Opens (or creates) the stores below `config.data_dir` and recovers what a crash left.
+    ///
+    /// # Errors
+    /// When a directory cannot be read or written.
+    pub fn open(config: &Config, clock: &Arc<dyn Clock>, tail: Arc<TailHub>) -> Result<Self> {
+        let fs: Arc<dyn Fs> = Arc::new(RealFs);
+        let free_bytes_floor =
+            config.disk_reserve_bytes.unwrap_or_else(|| default_reserve(&config.data_dir));
+        // 60 % of the limit belongs to stores and queries, 35 % of that to the heads (ENGINE, "Memory"); logs, whose
+        // rows are bulkier, get the larger half. Beyond the caps a larger head saves nothing.
+        let heads = config.memory_limit_bytes / 100 * 60 / 100 * 35;
+        let metrics = tsdb::Config {
+            dir: config.data_dir.join("metrics"),
+            durability: config.durability,
+            retention_ms: config.retention_ms,
+            head_bytes_max: (heads / 2).clamp(4 * MIB, 256 * MIB),
+            flush_after_ms: FLUSH_AFTER_MS,
+            // 500 B per active series is the store's own aim.
+            series_max: usize::try_from(heads / 2 / 500).unwrap_or(usize::MAX).max(100_000),
+            future_ms_max: FUTURE_MS_MAX,
+            free_bytes_floor,
+        };
+        let logs = logdb::Config {
+            dir: config.data_dir.join("logs"),
+            durability: config.durability,
+            retention_ms: config.retention_ms,
+            head_bytes_max: (heads / 2).clamp(4 * MIB, 64 * MIB),
+            flush_after_ms: FLUSH_AFTER_MS,
+            streams_max: 100_000,
+            line_bytes_max: LINE_BYTES_MAX,
+            future_ms_max: FUTURE_MS_MAX,
+            free_bytes_floor,
+        };
+        let (metrics, report) = tsdb::Store::open(fs.clone(), clock.clone(), metrics)?;
+        tracing::info!(?report, "metric store open");
+        let (logs, report) = logdb::Store::open(fs.clone(), clock.clone(), logs)?;
+        tracing::info!(?report, "log store open");
+        Ok(Self {
+            metrics,
+            logs,
+            ledger: Arc::default(),
+            tail,
+            fs,
+            data_dir: config.data_dir.clone(),
+            disk_limit_bytes: config.disk_limit_bytes,
+        })
+    }
+
+    /// Bytes on disk of everything stored.
+    pub fn disk_bytes(&self) -> u64 {
+        let (metrics, logs) = (self.metrics.stats(), self.logs.stats());
+        metrics.part_bytes + metrics.wal_bytes + logs.part_bytes + logs.wal_bytes
+    }
+
+    /// Bytes free on the data directory's disk.
+    pub fn free_bytes(&self) -> u64 {
+        self.fs.free_bytes(&self.data_dir).unwrap_or(0)
+    }
+
+    /// Deletes the oldest parts until everything fits into the disk limit. Returns the bytes freed.
+    pub fn hold_disk_limit(&self) -> u64 {
+        let Some(limit) = self.disk_limit_bytes else { return 0 };
+        let mut freed = 0;
+        loop {
+            let excess = self.disk_bytes().saturating_sub(limit);
+            if excess == 0 {
+                return freed;
+            }
+            // One part at a time, from whichever store has the oldest, so that both keep the same span of time.
+            let (metrics, logs) = (self.metrics.oldest_part_ms(), self.logs.oldest_part_ms());
+            let now_freed = match (metrics, logs) {
+                (None, None) => 0,
+                (Some(m), l) if l.is_none_or(|l| m <= l) => self.metrics.enforce_disk(1),
+                _ => self.logs.enforce_disk(1),
+            };
+            if now_freed == 0 {
+                return freed;
+            }
+            freed += now_freed;
+        }
+    }
+
+    /// Moves what is in memory to parts; frees memory.
+    pub fn flush(&self) -> Result<()> {
+        self.metrics.flush()?;
+        self.logs.flush()
+    }
+
+    /// The worse of both stores' states.
+    pub fn state(&self) -> WriterState {
+        let states = [self.metrics.stats().state, self.logs.stats().state];
+        let rank = |state: &WriterState| match state {
+            WriterState::Ok => 0,
+            WriterState::DiskFull { .. } => 1,
+            WriterState::Failed { .. } => 2,
+        };
+        states.into_iter().max_by_key(rank).unwrap_or(WriterState::Ok)
+    }
+
+    /// Orderly end: everything accepted is durable, files are closed.
+    pub fn close(&self) {
+        self.metrics.close();
+        self.logs.close();
+    }
+}
+
+/// 5 % of the disk, at most 1 GiB.
+fn default_reserve(data_dir: &Path) -> u64 {
+    // The directory may not exist yet; its nearest existing ancestor is on the same disk.
+    let existing = data_dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
+    let total = rustix::fs::statvfs(existing).map_or(20 << 30, |fs| fs.f_blocks * fs.f_frsize);
+    (total / 20).min(1 << 30)
+}
+
+impl Sink for Stores {
+    fn append_metrics(&self, batch: MetricBatch, done: Done) {
+        let (source, rows) =
+            (batch.source.clone(), (batch.rows.len() + batch.stamped.len()) as u64);
+        let ledger = self.ledger.clone();
+        let done = Done::new(move |outcome| {
+            match &outcome {
+                Ok(receipt) => ledger.stored(Signal::Metrics, &source, receipt),
+                // A scrape cannot be repeated for a moment that has passed.
+                Err(error) => ledger.dropped(Signal::Metrics, &source, reason(error.kind()), rows),
+            }
+            done.call(outcome);
+        });
+        self.metrics.append(batch, done);
+    }
+
+    fn append_logs(&self, batch: LogBatch, done: Done) {
+        let source = batch.source.clone();
+        let ledger = self.ledger.clone();
+        let tail =
+            self.tail.has_listeners().then(|| (self.tail.clone(), Arc::new(batch.records.clone())));
+        let done = Done::new(move |outcome| {
+            if let Ok(receipt) = &outcome {
+                ledger.stored(Signal::Logs, &source, receipt);
+                if let Some((tail, records)) = tail {
+                    tail.publish(records);
+                }
+            }
+            // On failure nothing is lost: the lines are still with the engine, and the cursor stands before them.
+            done.call(outcome);
+        });
+        self.logs.append(batch, done);
+    }
+
+    fn cursor(&self, source: &str) -> Result<Option<Vec<u8>>> {
+        Ok(self.logs.cursor(source))
+    }
+}
+
+fn reason(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Busy => "busy",
+        ErrorKind::Io | ErrorKind::Corrupt => "io",
+        ErrorKind::Limit => "limit",
+        ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Cancelled | ErrorKind::Bug => {
+            "failed"
+        }
+    }
+}
