@@ -14,6 +14,8 @@ export interface ChartSeries {
   dash?: number[];
   /** Opacity of the area under the line, 0 for none. */
   fill?: number;
+  /** Values are negated to draw them below zero; people read them without the sign. */
+  mirrored?: boolean;
   /** A limit or reference: drawn thin, and left out of the scale while the data stays far below it. */
   reference?: boolean;
 }
@@ -57,7 +59,8 @@ export interface Chart {
 const FONT = '11px system-ui, Inter, sans-serif';
 const BYTE_INCREMENTS = Array.from({ length: 60 }, (_, n) => 2 ** n);
 const SYNC_KEY = 'page';
-const MIN_AXIS_PX = 58;
+// Wide enough for most labels, so that charts above each other share their left edge.
+const MIN_AXIS_PX = 72;
 
 /** Creates a chart inside `element`. `shared` joins the crosshair of the page. */
 export function createChart(element: HTMLElement, first: ChartModel, events: ChartEvents, shared: boolean): Chart {
@@ -100,12 +103,12 @@ export function createChart(element: HTMLElement, first: ChartModel, events: Cha
             stroke: palette.axis,
             font: FONT,
             gap: 4,
-            space: 34,
+            space: 28,
             incrs: model.unit === 'bytes' || model.unit === 'bytesps' ? BYTE_INCREMENTS : undefined,
             grid: { stroke: palette.grid, width: 1 },
             ticks: { show: false },
             size: (_plot, values) => Math.max(MIN_AXIS_PX, ...(values ?? []).map((text) => text.length * 6.4 + 12)),
-            values: (_plot, splits) => splits.map((value) => format(Math.abs(value) < 1e-12 ? 0 : value, model.unit)),
+            values: (_plot, splits) => splits.map((value) => format(Math.abs(value) < 1e-12 ? 0 : model.series.some((s) => s.mirrored) ? Math.abs(value) : value, model.unit)),
           },
         ],
         series: [{}, ...drawn(model).map((series) => seriesOptions(series, model.bars))],
@@ -174,7 +177,7 @@ function columns(model: ChartModel): uPlot.AlignedData {
 }
 
 function signature(model: ChartModel): string {
-  return JSON.stringify([model.theme, model.unit, model.bars, drawn(model).map((s) => [s.label, s.color, s.dash, s.fill, s.reference])]);
+  return JSON.stringify([model.theme, model.unit, model.bars, drawn(model).map((s) => [s.label, s.color, s.dash, s.fill, s.reference, s.mirrored])]);
 }
 
 function seriesOptions(series: ChartSeries, bars: boolean): uPlot.Series {

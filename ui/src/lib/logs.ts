@@ -58,7 +58,6 @@ export function sortRecords(records: LogRecord[]): LogRecord[] {
  * occurrence: two equal lines of the same nanosecond inside one answer are two lines.
  */
 export function mergeRecords(have: LogRecord[], more: LogRecord[]): LogRecord[] {
-  const identity = (r: LogRecord) => `${r.ns}\u0000${r.labels.container ?? ''}\u0000${r.labels.stream ?? ''}\u0000${r.line}`;
   const counts = new Map<string, number>();
   for (const record of have) counts.set(identity(record), (counts.get(identity(record)) ?? 0) + 1);
   const fresh = more.filter((record) => {
@@ -67,6 +66,20 @@ export function mergeRecords(have: LogRecord[], more: LogRecord[]): LogRecord[] 
     return left === 0;
   });
   return fresh.length === 0 ? have : sortRecords([...have, ...fresh]);
+}
+
+const identity = (r: LogRecord) => `${r.ns}\u0000${r.labels.container ?? ''}\u0000${r.labels.stream ?? ''}\u0000${r.line}`;
+
+/** `next`, with the records of `have` in place of equal ones: a refreshed list keeps its open rows and its place. */
+export function reuseRecords(have: LogRecord[], next: LogRecord[]): LogRecord[] {
+  const known = new Map<string, LogRecord[]>();
+  for (const record of have) {
+    const key = identity(record);
+    const same = known.get(key);
+    if (same) same.push(record);
+    else known.set(key, [record]);
+  }
+  return next.map((record) => known.get(identity(record))?.shift() ?? record);
 }
 
 /** A bounded buffer: appends and drops the oldest, counting what fell out. */

@@ -255,7 +255,7 @@ await check('keys: pages, help, palette, time, theme', async () => {
   await page.waitForSelector('main .page');
   await page.keyboard.press('Control+k');
   await page.getByRole('combobox', { name: 'Go to a page' }).waitFor();
-  await page.getByRole('option').first().waitFor();
+  await page.locator('#palette-list [role=option]').first().waitFor();
   await page.waitForTimeout(300);
   await shot('palette');
   await axe();

@@ -1,6 +1,6 @@
 // Log records: merging, bounds, JSON fields.
 import { expect, test } from 'vitest';
-import { appendBounded, fromStreams, jsonFields, mergeRecords, prettyJson, sortRecords } from '../../src/lib/logs';
+import { appendBounded, fromStreams, jsonFields, mergeRecords, prettyJson, reuseRecords, sortRecords } from '../../src/lib/logs';
 
 const NS = '1795359600000000000';
 const at = (offset: number) => String(BigInt(NS) + BigInt(offset));
@@ -35,6 +35,15 @@ test('equal lines of one nanosecond in one answer are two lines', () => {
 test('lines of other containers are not duplicates', () => {
   const other = fromStreams([{ stream: { container: 'b' }, values: [[at(1), 'a']] }]);
   expect(mergeRecords(records([1, 'a']), other)).toHaveLength(2);
+});
+
+test('a refresh keeps the records it already had', () => {
+  const have = records([1, 'a'], [1, 'a'], [2, 'b']);
+  const next = reuseRecords(have, records([1, 'a'], [2, 'b'], [3, 'c']));
+  expect(lines(next)).toEqual(['a', 'b', 'c']);
+  expect(next[0]).toBe(have[0]);
+  expect(next[1]).toBe(have[2]);
+  expect(have).not.toContain(next[2]);
 });
 
 test('a tail is bounded and counts what it lost', () => {
