@@ -210,6 +210,9 @@ impl Wal {
             let message = format!("wal record of {len} bytes is over {PAYLOAD_BYTES_MAX}");
             return Err(Error::invalid(message));
         }
+        if self.next_seq == u64::MAX {
+            return Err(Error::new(ErrorKind::Io, "wal has no sequence numbers left"));
+        }
         let frame_bytes = (frame::FRAME_HEADER_BYTES + len) as u64;
         let has_records = self.current.first_seq < self.next_seq;
         if has_records && self.current.bytes + frame_bytes > self.config.segment_bytes {
