@@ -194,7 +194,10 @@ export function describe(range: TimeRange): string {
   if (relative && range.to === 'now') {
     return `Last ${relative[1]} ${UNIT_NAMES[relative[2]!]}${relative[1] === '1' ? '' : 's'}`;
   }
-  return `${describeEnd(range.from)} → ${describeEnd(range.to)}`;
+  const from = describeEnd(range.from);
+  const to = describeEnd(range.to);
+  const day = from.slice(0, 11);
+  return `${from} → ${/^\d{4}-\d\d-\d\d $/.test(day) && to.startsWith(day) ? to.slice(11) : to}`;
 }
 
 function describeEnd(text: string): string {

@@ -65,6 +65,8 @@ group('ranges', () => {
     expect(describe({ from: 'now-13h', to: 'now' })).toBe('Last 13 hours');
     expect(describe({ from: 'now-2d', to: 'now-1d' })).toBe('now-2d → now-1d');
     expect(describe({ from: String(at(2026, 11, 22, 10)), to: 'now' })).toBe('2026-11-22 10:00:00 → now');
+    expect(describe({ from: String(at(2026, 11, 22, 10)), to: String(at(2026, 11, 22, 11)) })).toBe('2026-11-22 10:00:00 → 11:00:00');
+    expect(describe({ from: String(at(2026, 11, 22, 10)), to: String(at(2026, 11, 23, 11)) })).toBe('2026-11-22 10:00:00 → 2026-11-23 11:00:00');
   });
 });
 
