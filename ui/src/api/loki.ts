@@ -62,7 +62,19 @@ export async function labelValues(name: string, interval: Interval, signal?: Abo
 
 export interface TailEvents {
   onRecords: (records: LogRecord[]) => void;
+  /** Lines the server could not send, because this page read too slowly. */
+  onDropped: (count: number) => void;
   onState: (state: 'connecting' | 'live' | 'closed', reason: string) => void;
+}
+
+interface TailMessage {
+  streams?: LogStream[];
+  dropped_entries?: { labels?: Record<string, string> }[] | null;
+}
+
+// Loki lists every dropped line; Taffrail gives their number in a label.
+function countDropped(message: TailMessage): number {
+  return (message.dropped_entries ?? []).reduce((sum, entry) => sum + (Number(entry.labels?.dropped_rows) || 1), 0);
 }
 
 const RECONNECT_MS = [500, 1000, 2000, 5000];
@@ -85,13 +97,15 @@ export function tail(query: string, events: TailEvents): () => void {
     };
     socket.onmessage = (message: MessageEvent<unknown>) => {
       if (typeof message.data !== 'string') return;
-      let streams: LogStream[] | undefined;
+      let body: TailMessage;
       try {
-        streams = (JSON.parse(message.data) as { streams?: LogStream[] }).streams;
+        body = JSON.parse(message.data) as TailMessage;
       } catch {
         return;
       }
-      const records = fromStreams(streams ?? []);
+      const dropped = countDropped(body);
+      if (dropped > 0) events.onDropped(dropped);
+      const records = fromStreams(body.streams ?? []);
       for (const record of records) if (record.ns > newestNs) newestNs = record.ns;
       if (records.length > 0) events.onRecords(records);
     };

@@ -58,6 +58,8 @@ export interface StoreRow {
   samples?: number;
   parts?: number;
   bytes?: number;
+  /** Parts that could not be read and were set aside. */
+  quarantined?: number;
 }
 
 export interface Status {
@@ -67,6 +69,7 @@ export interface Status {
   hostName?: string;
   docker?: { state?: string; message?: string; endpoint?: string };
   ingest?: { state?: string; message?: string };
+  reload?: { error?: string | null };
   memory?: { limitBytes?: number | null; rssBytes?: number };
   disk?: { usedBytes?: number; limitBytes?: number | null; freeBytes?: number };
   ledger?: LedgerRow[];

@@ -27,7 +27,8 @@ export function readEvent(record: LogRecord): LifecycleEvent | null {
   const word = body.event ?? body.action ?? record.labels.event;
   if (typeof word !== 'string' || MINOR.test(word)) return null;
   const event = word.split(':')[0]!.trim();
-  return { key: record.key, ms: record.ms, event, ...describe(event, word, body) };
+  const { text, kind } = describe(event, word, body);
+  return { key: record.key, ms: record.ms, event, kind, text: body.observed === 'late' ? `${text}, seen only later` : text };
 }
 
 function describe(event: string, word: string, body: Record<string, unknown>): { text: string; kind: MarkerKind } {
@@ -65,7 +66,7 @@ function describe(event: string, word: string, body: Record<string, unknown>): {
     case 'unpause':
       return { text: 'continued', kind: 'neutral' };
     case 'rename':
-      return { text: 'renamed', kind: 'neutral' };
+      return { text: typeof body.old_name === 'string' && body.old_name !== '' ? `renamed from ${body.old_name}` : 'renamed', kind: 'neutral' };
     default:
       return { text: event.replace(/_/g, ' '), kind: 'neutral' };
   }

@@ -31,6 +31,9 @@ export class LiveTail {
         if (this.paused) this.waiting = this.#held.length;
         else this.#schedule();
       },
+      onDropped: (count) => {
+        this.dropped += count;
+      },
       onState: (state, reason) => {
         this.state = state;
         this.reason = reason;

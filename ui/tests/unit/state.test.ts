@@ -43,6 +43,9 @@ test('events', () => {
   expect(read('{"event":"health_status: unhealthy"}')).toMatchObject({ text: 'became unhealthy', kind: 'bad' });
   expect(read('{"event":"health_status","status":"healthy"}')).toMatchObject({ kind: 'good' });
   expect(read('{"event":"exec_start"}')).toBeNull();
+  expect(read('{"event":"health_status","health":"unhealthy"}')).toMatchObject({ text: 'became unhealthy', kind: 'bad' });
+  expect(read('{"event":"rename","old_name":"b"}')).toMatchObject({ text: 'renamed from b' });
+  expect(read('{"event":"die","exit_code":0,"observed":"late"}')).toMatchObject({ text: 'ended (exit 0), seen only later' });
   expect(read('not json')).toBeNull();
   expect(read('{"event":"something_new"}')).toMatchObject({ text: 'something new', kind: 'neutral' });
   expect(toMarkers([read('{"event":"kill"}')!, read('{"event":"start"}')!]).map((marker) => marker.label)).toEqual(['started']);
