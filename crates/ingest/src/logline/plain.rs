@@ -1,0 +1,140 @@
+//! Lines that are not JSON: `key=value` pairs anywhere, else a guess from the words at the front.
+
+use memchr::{memchr, memchr2};
+
+use super::{Field, Found, Level, field_of_key, level_of_word};
+
+/// Bytes and words at the front in which a level is looked for.
+const FRONT_BYTES: usize = 160;
+const FRONT_WORDS: usize = 10;
+/// Words from the start where a lower-case `error:` counts; later it is more likely prose.
+const COLON_WORDS: usize = 4;
+const ESCAPE: u8 = 0x1b;
+const COLOUR_BYTES_MAX: usize = 16;
+/// The longest key that is known.
+const KEY_BYTES_MAX: usize = 13;
+
+pub(super) fn scan<'a>(head: &'a [u8], found: &mut Found<'a>) {
+    pairs(head, found);
+    if found.level.is_none() {
+        found.level = klog(head).or_else(|| front_words(head));
+    }
+}
+
+/// Finds known keys in front of `=`, skipping quoted values.
+fn pairs<'a>(head: &'a [u8], found: &mut Found<'a>) {
+    let mut at = 0;
+    while let Some(equals) = memchr(b'=', &head[at..]) {
+        let equals = at + equals;
+        let key = key_before(head, equals);
+        let (value, after) = value_behind(head, equals + 1);
+        if let Some(field) = key.and_then(field_of_key) {
+            match field {
+                Field::Level if value.first().is_some_and(u8::is_ascii_digit) => {
+                    found.number(field, value)
+                }
+                _ => found.text(field, value),
+            }
+        }
+        at = after;
+    }
+}
+
+/// The key that ends at `equals`, if it begins the line or stands behind a separator and is short enough to be known.
+fn key_before(head: &[u8], equals: usize) -> Option<&[u8]> {
+    let from = equals.saturating_sub(KEY_BYTES_MAX + 1);
+    let window = &head[from..equals];
+    let separator =
+        |b: &u8| b.is_ascii_whitespace() || matches!(b, b',' | b';' | b'[' | b'(' | b'{' | b'|');
+    let start = match window.iter().rposition(separator) {
+        Some(at) => at + 1,
+        None if from == 0 => 0,
+        None => return None,
+    };
+    Some(&window[start..])
+}
+
+/// The value at `start` without quotes, and where to go on.
+fn value_behind(head: &[u8], start: usize) -> (&[u8], usize) {
+    let rest = &head[start..];
+    if rest.first() == Some(&b'"') {
+        let mut from = 1;
+        while let Some(hit) = rest.get(from..).and_then(|r| memchr2(b'"', b'\\', r)) {
+            if rest[from + hit] == b'"' {
+                return (&rest[1..from + hit], start + from + hit + 1);
+            }
+            from += hit + 2;
+        }
+        // An open quote: the line was cut, or it is not logfmt.
+        return (&[], start + 1);
+    }
+    let ends =
+        |b: &u8| b.is_ascii_whitespace() || matches!(b, b',' | b';' | b']' | b')' | b'}' | b'|');
+    let len = rest.iter().take(64).position(ends).unwrap_or(rest.len().min(64));
+    (&rest[..len], start + len)
+}
+
+/// `I1122 15:04:05.000000`: klog and glog.
+fn klog(head: &[u8]) -> Option<Level> {
+    let level = match head.first()? {
+        b'I' => Level::Info,
+        b'W' => Level::Warn,
+        b'E' => Level::Error,
+        b'F' => Level::Fatal,
+        _ => return None,
+    };
+    let date = head.get(1..6)?;
+    (date[..4].iter().all(u8::is_ascii_digit) && date[4] == b' ').then_some(level)
+}
+
+/// A level among the first words: in capitals, in brackets, or with a colon near the start.
+fn front_words(head: &[u8]) -> Option<Level> {
+    let front = head.get(..FRONT_BYTES).unwrap_or(head);
+    let mut at = 0;
+    for number in 0..FRONT_WORDS {
+        let word_at = skip_gaps(front, at);
+        let rest = front.get(word_at..).filter(|rest| !rest.is_empty())?;
+        let len = rest.iter().position(|b| is_gap(*b)).unwrap_or(rest.len());
+        if let Some(level) = marked_level(front, word_at, &rest[..len], number) {
+            return Some(level);
+        }
+        at = word_at + len;
+    }
+    None
+}
+
+/// Skips gaps and colour codes (`ESC[31m`).
+fn skip_gaps(front: &[u8], mut at: usize) -> usize {
+    while let Some(byte) = front.get(at).copied().filter(|b| is_gap(*b)) {
+        let code =
+            if byte == ESCAPE { &front[at..front.len().min(at + COLOUR_BYTES_MAX)] } else { &[] };
+        at += memchr(b'm', code).unwrap_or(0) + 1;
+    }
+    at
+}
+
+fn marked_level(front: &[u8], word_at: usize, word: &[u8], number: usize) -> Option<Level> {
+    let has_colon = word.ends_with(b":") || front.get(word_at + word.len()) == Some(&b':');
+    let bare = word.strip_suffix(b":").unwrap_or(word);
+    let before = word_at.checked_sub(1).map(|at| front[at]);
+    let after = front.get(word_at + bare.len()).copied();
+    let bracketed = matches!(
+        (before, after),
+        (Some(b'['), Some(b']')) | (Some(b'<'), Some(b'>')) | (Some(b'('), Some(b')'))
+    );
+    // Single letters and `log` are too common as words.
+    let certain = bare.len() > 2
+        && !bare.eq_ignore_ascii_case(b"log")
+        && !bare.eq_ignore_ascii_case(b"config");
+    let capitals = bare.iter().all(u8::is_ascii_uppercase);
+    let marked =
+        bracketed || (capitals && certain) || (has_colon && number < COLON_WORDS && certain);
+    let postgres_log = has_colon && bare == b"LOG";
+    if marked || postgres_log { level_of_word(bare) } else { None }
+}
+
+fn is_gap(byte: u8) -> bool {
+    byte.is_ascii_whitespace()
+        || byte == ESCAPE
+        || matches!(byte, b'[' | b']' | b'<' | b'>' | b'(' | b')' | b'|' | b'"' | b'\'' | b',')
+}

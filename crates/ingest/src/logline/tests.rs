@@ -1,0 +1,87 @@
+//! One line per case: a log line, and the fields it gives.
+
+use proptest::prelude::*;
+
+use super::recognise;
+
+fn check(line: &str, expect: &str) {
+    let fields: Vec<String> = recognise(line).iter().map(|(n, v)| format!("{n}={v}")).collect();
+    assert_eq!(fields.join(" "), expect, "{line}");
+}
+
+#[test]
+fn json_lines() {
+    check(r#"{"level":"INFO","msg":"x"}"#, "level=info");
+    check(r#"  {"msg":"level=error","lvl":"warning"}"#, "level=warn");
+    check(r#"{"level":30,"time":1,"pid":2}"#, "level=info");
+    check(r#"{"level":60}"#, "level=fatal");
+    check(r#"{"level":35}"#, "");
+    check(
+        r#"{"log":{"level":"debug"},"trace":{"id":"4BF92F3577B34DA6A3CE929D0E0E4736"},"span":{"id":"00f067aa0ba902b7"}}"#,
+        "level=debug span_id=00f067aa0ba902b7 trace_id=4bf92f3577b34da6a3ce929d0e0e4736",
+    );
+    check(r#"{"a":{"level":"error"},"b":[{"level":"error"}]}"#, "");
+    check(r#"{"traceId":"00000000000000000000000000000000","spanId":"xyz"}"#, "");
+    check(r#"{"severity":"Critical","a":"\"}{","log.level":"info"}"#, "level=fatal");
+    check(r#"{"level":"error""#, "");
+    check("{} ERROR x", "");
+    check("{broken ERROR x", "level=error");
+    let deep = format!(r#"{{"a":{}1{},"level":"error"}}"#, "[".repeat(60), "]".repeat(60));
+    check(&deep, "level=error");
+    let cut = format!(r#"{{"level":"warn","pad":"{}"}}"#, "x".repeat(20_000));
+    check(&cut, "level=warn");
+}
+
+#[test]
+fn logfmt_lines() {
+    check("ts=2024-01-01T00:00:00Z level=warn msg=\"level=error inside\"", "level=warn");
+    check(
+        "time=\"x\" level=\"error\" trace_id=4bf92f3577b34da6a3ce929d0e0e4736",
+        "level=error trace_id=4bf92f3577b34da6a3ce929d0e0e4736",
+    );
+    check("GET /x?level=error HTTP/1.1", "");
+    check("msg=\"set level=debug now\" x=1", "");
+    check("x=\"open level=debug", "level=debug");
+    check("severity=NOTICE", "level=info");
+    check("level=", "");
+}
+
+#[test]
+fn plain_lines() {
+    check("E1122 15:04:05.678901       1 reflector.go:138] failed", "level=error");
+    check("I1122 15:04:05.678901       1 x.go:1] ok", "level=info");
+    check("Error1122 x", "");
+    check("2024-01-01 00:00:00,123 ERROR [main] com.x: failed", "level=error");
+    check("2024/01/01 00:00:00 [warn] 12#0: *1 upstream", "level=warn");
+    check("[2024-01-01T00:00:00] [info] started", "level=info");
+    check("2024-01-01 00:00:00.000 UTC [1] LOG:  database system is ready", "level=info");
+    check("2024-01-01 00:00:00.000 UTC [1] FATAL:  role does not exist", "level=fatal");
+    check("error: could not open file", "level=error");
+    check("\u{1b}[31mERROR\u{1b}[0m boom", "level=error");
+    check(
+        "\u{1b}[2m2024-01-01T00:00:00Z\u{1b}[0m \u{1b}[32m INFO\u{1b}[0m taffrail: up",
+        "level=info",
+    );
+    check("no error happened here", "");
+    check("the user said: warning: not an issue of ours", "level=warn");
+    check("A B C D E F", "");
+    check("", "");
+}
+
+#[test]
+fn finding_nothing_and_finding_a_level_share_allocations() {
+    assert!(recognise("hello").same_allocation(&recognise("world")));
+    assert!(recognise("ERROR a").same_allocation(&recognise(r#"{"level":"err"}"#)));
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_survived(line in "\\PC{0,200}") {
+        let _ = recognise(&line).len();
+    }
+
+    #[test]
+    fn near_json_is_survived(line in r#"\{(["\\{}\[\]:, =a1]|level|"level":){0,60}"#) {
+        let _ = recognise(&line).len();
+    }
+}
