@@ -1,9 +1,36 @@
 //! The log store: lines by stream and time, columnar and compressed, found again by label, time and text.
+//!
+//! Owns: what happens to log rows between [`Store::append`] and [`Store::scan`](model::LogSource::scan): the WAL record
+//! of a batch with its source's cursor, the head, parts of blocks and their merging, retention, and search. Does not own:
+//! WAL, part and manifest files as such (`storage`), query languages (`query`), where lines come from (`collect`).
+//!
+//! ```text
+//!  append ─► writer thread: check ─► WAL record (lines + cursor) ─► chunks ─seal─► blocks in memory ─flush─► part files
+//!                                                                      │                │                      │ merge
+//!  scan, aggregate, streams ◄──────────────── one consistent view ─────┴────────────────┴──────────────────────┘
+//! ```
+//!
+//! Formats: `docs/format/logs.md`.
 
+mod aggregate;
 mod bits;
+mod block;
 mod column;
+mod engine;
 mod filter;
+mod head;
+mod merge;
 mod pack;
+mod part;
+mod record;
+mod scan;
+mod select;
 mod split;
+mod store;
+#[cfg(test)]
+mod tests;
 mod texts;
 mod typed;
+mod view;
+
+pub use store::{Config, OpenReport, Stats, Store};

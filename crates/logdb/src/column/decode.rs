@@ -57,6 +57,11 @@ impl Column {
         Self::at(&data, 0..end, len, 0)
     }
 
+    /// Values it has.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     fn at(data: &Arc<[u8]>, range: Range<usize>, len: usize, depth: u8) -> Result<Self> {
         if len == 0 {
             return Ok(Self { len, kind: Kind::Const(Vec::new()) });

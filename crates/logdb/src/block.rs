@@ -1,0 +1,266 @@
+//! Blocks: rows of a few streams, as the stored pieces times, lines, fields and token filter.
+//!
+//! A block is filled row by row ([`Buffer`]), encoded into pieces, and read piece by piece ([`Rows`]), so that a query
+//! decodes no more than it needs. The pieces are drawn in `docs/format/logs.md`. Does not own: where pieces are kept
+//! (`part`), nor which blocks a query wants (`scan`).
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use model::{Error, Labels, Result};
+use rustc_hash::FxHashMap;
+use storage::codec::{Reader, ints, put_bytes, put_count};
+
+use crate::bits::Bits;
+use crate::column::{Column, Encoder};
+
+/// Rows a block may have.
+pub(crate) const ROWS_MAX: usize = 64 << 10;
+/// Raw bytes of lines after which a block is closed.
+pub(crate) const RAW_BYTES_MAX: usize = 4 << 20;
+/// A block with so many raw bytes is closed when another stream begins, so that large streams have blocks of their own.
+const OWN_BLOCK_BYTES: usize = 256 << 10;
+/// Distinct sets of field names, and names, one block may have.
+const FIELD_NAMES_MAX: usize = ROWS_MAX;
+/// Distinct rows of fields remembered while reading.
+const FIELDS_MEMO: usize = 1024;
+
+/// Neighbouring rows of one stream, ascending by time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Run {
+    /// Index into the part's streams.
+    pub(crate) stream: u32,
+    pub(crate) rows: u32,
+    /// Time of the first row.
+    pub(crate) min_ns: i64,
+    /// Time of the last row.
+    pub(crate) max_ns: i64,
+}
+
+/// The stored pieces of a block.
+#[derive(Debug)]
+pub(crate) struct Pieces {
+    pub(crate) times: Vec<u8>,
+    pub(crate) lines: Vec<u8>,
+    /// Empty when no row has fields.
+    pub(crate) fields: Vec<u8>,
+    /// Empty when there are too many tokens.
+    pub(crate) filter: Vec<u8>,
+}
+
+/// Rows on their way into a block: by stream, ascending by time within it.
+#[derive(Debug, Default)]
+pub(crate) struct Buffer {
+    text: Vec<u8>,
+    ends: Vec<usize>,
+    times: Vec<i64>,
+    fields: Vec<Labels>,
+    runs: Vec<Run>,
+}
+
+impl Buffer {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.times.is_empty()
+    }
+
+    /// Whether a row of `line_bytes` of part stream `stream` belongs into another block.
+    pub(crate) fn is_full_for(&self, stream: u32, line_bytes: usize) -> bool {
+        let other = self.runs.last().is_some_and(|r| r.stream != stream);
+        !self.is_empty()
+            && (self.times.len() >= ROWS_MAX
+                || self.text.len() + line_bytes > RAW_BYTES_MAX
+                || (other && self.text.len() >= OWN_BLOCK_BYTES))
+    }
+
+    pub(crate) fn push(&mut self, stream: u32, t_ns: i64, line: &[u8], fields: &Labels) {
+        self.text.extend_from_slice(line);
+        self.ends.push(self.text.len());
+        self.times.push(t_ns);
+        self.fields.push(fields.clone());
+        match self.runs.last_mut().filter(|r| r.stream == stream) {
+            Some(run) => {
+                run.rows += 1;
+                run.max_ns = t_ns;
+            }
+            None => self.runs.push(Run { stream, rows: 1, min_ns: t_ns, max_ns: t_ns }),
+        }
+    }
+
+    /// Bytes of the lines.
+    pub(crate) fn raw_bytes(&self) -> u64 {
+        self.text.len() as u64
+    }
+
+    pub(crate) fn rows(&self) -> u32 {
+        // At most `ROWS_MAX`.
+        self.times.len() as u32
+    }
+
+    /// Encodes the rows.
+    pub(crate) fn encode(&self, encoder: &mut Encoder) -> Pieces {
+        let mut pieces =
+            Pieces { times: Vec::new(), lines: Vec::new(), fields: Vec::new(), filter: Vec::new() };
+        ints::encode(&self.times, &mut pieces.times);
+        let mut start = 0;
+        let lines: Vec<&[u8]> = self
+            .ends
+            .iter()
+            .map(|end| {
+                let line = &self.text[start..*end];
+                start = *end;
+                line
+            })
+            .collect();
+        encoder.column(&lines, &mut pieces.lines);
+        pieces.filter = encoder.take_filter();
+        if self.fields.iter().any(|f| !f.is_empty()) {
+            encode_fields(&self.fields, encoder, &mut pieces.fields);
+            encoder.drop_filter();
+        }
+        pieces
+    }
+
+    /// Empties it and gives the runs away.
+    pub(crate) fn take_runs(&mut self) -> Vec<Run> {
+        self.text.clear();
+        self.ends.clear();
+        self.times.clear();
+        self.fields.clear();
+        std::mem::take(&mut self.runs)
+    }
+}
+
+/// Sets of names, each row's set, and a column per name.
+fn encode_fields(rows: &[Labels], encoder: &mut Encoder, out: &mut Vec<u8>) {
+    let mut sets: FxHashMap<Vec<&str>, i64> = FxHashMap::default();
+    let mut ordered: Vec<Vec<&str>> = Vec::new();
+    let mut codes = Vec::with_capacity(rows.len());
+    let mut columns: Vec<(&str, Vec<&[u8]>)> = Vec::new();
+    let mut column_of: FxHashMap<&str, usize> = FxHashMap::default();
+    for row in rows {
+        let names: Vec<&str> = row.iter().map(|(name, _)| name).collect();
+        let next = ordered.len() as i64;
+        let code = *sets.entry(names).or_insert_with_key(|names| {
+            ordered.push(names.clone());
+            next
+        });
+        codes.push(code);
+        for (name, value) in row.iter() {
+            let column = *column_of.entry(name).or_insert_with(|| {
+                columns.push((name, Vec::new()));
+                columns.len() - 1
+            });
+            columns[column].1.push(value.as_bytes());
+        }
+    }
+    put_count(out, columns.len());
+    columns.iter().for_each(|(name, _)| put_bytes(out, name.as_bytes()));
+    put_count(out, ordered.len());
+    for set in &ordered {
+        put_count(out, set.len());
+        set.iter().for_each(|name| put_count(out, column_of[name]));
+    }
+    ints::encode(&codes, out);
+    let mut body = Vec::new();
+    for (_, values) in &columns {
+        body.clear();
+        encoder.column(values, &mut body);
+        put_bytes(out, &body);
+    }
+}
+
+/// Reads the times of `rows` rows.
+pub(crate) fn decode_times(bytes: &[u8], rows: usize) -> Result<Vec<i64>> {
+    let mut times = Vec::new();
+    ints::decode(&mut Reader::new(bytes), rows, &mut times)?;
+    Ok(times)
+}
+
+/// Fields of a block's rows, built on demand.
+#[derive(Debug)]
+pub(crate) struct Fields {
+    names: Vec<String>,
+    /// Names of each set, as columns.
+    sets: Vec<Vec<usize>>,
+    codes: Vec<i64>,
+    columns: Vec<Column>,
+    /// Values of each column, once somebody asks.
+    values: OnceCell<Vec<Vec<String>>>,
+}
+
+impl Fields {
+    /// Opens the fields of `rows` rows.
+    pub(crate) fn open(bytes: &[u8], rows: usize) -> Result<Self> {
+        let mut reader = Reader::new(bytes);
+        let count = reader.count(FIELD_NAMES_MAX)?;
+        let names =
+            (0..count).map(|_| reader.str().map(str::to_owned)).collect::<Result<Vec<_>>>()?;
+        let set_count = reader.count(FIELD_NAMES_MAX)?;
+        let mut sets = Vec::new();
+        for _ in 0..set_count {
+            let len = reader.count(count)?;
+            sets.push((0..len).map(|_| reader.count(count)).collect::<Result<Vec<_>>>()?);
+        }
+        let mut codes = Vec::new();
+        ints::decode(&mut reader, rows, &mut codes)?;
+        let mut lens = vec![0; count];
+        for code in &codes {
+            let set = usize::try_from(*code).ok().and_then(|c| sets.get(c));
+            let set = set.ok_or_else(|| Error::corrupt(format!("no field set {code}")))?;
+            for column in set {
+                *lens
+                    .get_mut(*column)
+                    .ok_or_else(|| Error::corrupt(format!("no field column {column}")))? += 1;
+            }
+        }
+        let columns = lens
+            .into_iter()
+            .map(|len| Column::open(Arc::from(reader.bytes()?), len))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Self { names, sets, codes, columns, values: OnceCell::new() })
+    }
+
+    /// Calls `visit` with the fields of the selected rows, ascending.
+    pub(crate) fn for_each(
+        &self,
+        select: &Bits,
+        mut visit: impl FnMut(usize, Labels),
+    ) -> Result<()> {
+        if self.values.get().is_none() {
+            let values = self.columns.iter().map(decode_strings).collect::<Result<Vec<_>>>()?;
+            // Filled once: a second caller would have found it above.
+            drop(self.values.set(values));
+        }
+        let Some(values) = self.values.get() else { return Ok(()) };
+        let mut cursors = vec![0_usize; values.len()];
+        let mut memo: FxHashMap<Vec<(usize, &str)>, Labels> = FxHashMap::default();
+        for (row, code) in self.codes.iter().enumerate() {
+            let set = usize::try_from(*code).ok().and_then(|c| self.sets.get(c));
+            let set = set.map_or(&[][..], Vec::as_slice);
+            if select.get(row) {
+                let pairs: Vec<(usize, &str)> = set
+                    .iter()
+                    .map(|c| (*c, values[*c].get(cursors[*c]).map_or("", String::as_str)))
+                    .collect();
+                if memo.len() > FIELDS_MEMO {
+                    memo.clear();
+                }
+                let labels = memo.entry(pairs).or_insert_with_key(|pairs| {
+                    pairs.iter().map(|(c, value)| (self.names[*c].as_str(), *value)).collect()
+                });
+                visit(row, labels.clone());
+            }
+            set.iter().for_each(|c| cursors[*c] += 1);
+        }
+        Ok(())
+    }
+}
+
+fn decode_strings(column: &Column) -> Result<Vec<String>> {
+    let mut all = Bits::new(column.len());
+    all.set_range(0, column.len());
+    let mut values = Vec::with_capacity(column.len());
+    column
+        .for_each(&all, &mut |_, value| values.push(String::from_utf8_lossy(value).into_owned()))?;
+    Ok(values)
+}

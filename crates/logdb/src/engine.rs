@@ -1,0 +1,501 @@
+//! The writing side, on the store's one writer thread: checks batches, keeps the head, seals, flushes, forgets.
+//!
+//! Owns the promise that lines and cursors agree: they are one WAL record, and a flush commits the parts, the cursors
+//! and the last flushed record's number as one manifest record. A replay skips records up to that number.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crossbeam_channel::Sender;
+use model::{Clock, ErrorKind, Labels, LogBatch, LogRecord, Receipt, RejectReason, Result};
+use rustc_hash::FxHashSet;
+use storage::codec::{Reader, put_varint, put_zigzag};
+use storage::fs::Fs;
+use storage::manifest::{Edit, Manifest};
+use storage::wal::{self, Wal};
+use storage::writer;
+
+use crate::column::Encoder;
+use crate::head::{self, Chunk};
+use crate::part::{Builder, Part, Summary};
+use crate::view::{Cursor, Shared};
+use crate::{Config, record};
+
+/// zstd level of parts when rows leave the head.
+const FLUSH_LEVEL: i32 = 1;
+/// Raw bytes of lines after which the head is sealed into blocks, unless the head is smaller altogether.
+const SEAL_BYTES: usize = 8 << 20;
+/// Longest label set of a stream or of a row's fields, and longest cursor, in bytes.
+const LABELS_BYTES_MAX: usize = 64 << 10;
+const CURSOR_BYTES_MAX: usize = 64 << 10;
+/// A WAL with more bytes than this times the head's limit is flushed: replay takes time.
+const WAL_PER_HEAD: u64 = 4;
+/// How often retention is looked at.
+const RETENTION_EVERY_MS: i64 = 60_000;
+const FLUSHED_KEY: &str = "flushed";
+const CURSOR_PREFIX: &str = "cursor/";
+
+/// One batch on its way to the writer thread.
+pub(crate) struct Batch {
+    pub(crate) batch: LogBatch,
+    received_ms: i64,
+    rejected: Vec<(RejectReason, u64)>,
+}
+
+impl From<LogBatch> for Batch {
+    fn from(batch: LogBatch) -> Self {
+        Self { batch, received_ms: 0, rejected: Vec::new() }
+    }
+}
+
+/// The store's single writer.
+pub(crate) struct Engine {
+    pub(crate) fs: Arc<dyn Fs>,
+    clock: Arc<dyn Clock>,
+    config: Config,
+    pub(crate) parts_dir: PathBuf,
+    shared: Arc<Shared>,
+    manifest: Manifest,
+    encoder: Encoder,
+    /// Streams known, the same allocations for all rows.
+    streams: FxHashSet<Labels>,
+    /// Sources whose cursor the manifest does not have yet.
+    dirty_cursors: FxHashSet<String>,
+    /// Last record applied, and last record whose rows and cursor the manifest covers.
+    applied_seq: u64,
+    flushed_seq: u64,
+    next_id: u64,
+    /// Monotonic time at which the oldest unflushed batch came.
+    head_since_ns: Option<i64>,
+    retention_checked_ms: i64,
+    /// Tells the merger that parts were added.
+    merge_due: Sender<()>,
+}
+
+impl Engine {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "called once, with everything that opening found"
+    )]
+    pub(crate) fn new(
+        fs: Arc<dyn Fs>,
+        clock: Arc<dyn Clock>,
+        config: Config,
+        shared: Arc<Shared>,
+        manifest: Manifest,
+        flushed_seq: u64,
+        next_id: u64,
+        merge_due: Sender<()>,
+    ) -> Result<Self> {
+        let parts_dir = manifest.dir().to_owned();
+        let streams = shared.view.read().streams();
+        Ok(Self {
+            fs,
+            clock,
+            config,
+            parts_dir,
+            shared,
+            manifest,
+            encoder: Encoder::new(FLUSH_LEVEL)?,
+            streams,
+            dirty_cursors: FxHashSet::default(),
+            applied_seq: flushed_seq,
+            flushed_seq,
+            next_id,
+            head_since_ns: None,
+            retention_checked_ms: i64::MIN,
+            merge_due,
+        })
+    }
+
+    /// Takes in a record found in the WAL; `false` when a part already has its rows.
+    pub(crate) fn replay(&mut self, stored: record::Stored, seq: u64) -> Result<bool> {
+        if seq <= self.flushed_seq {
+            return Ok(false);
+        }
+        let mut records = stored.records;
+        records.iter_mut().for_each(|r| self.intern(r));
+        self.take_in(&stored.source, stored.cursor, stored.received_ms, &records, seq);
+        self.seal_if_large()?;
+        Ok(true)
+    }
+
+    fn take_in(
+        &mut self,
+        source: &str,
+        cursor: Option<Vec<u8>>,
+        received_ms: i64,
+        records: &[LogRecord],
+        seq: u64,
+    ) {
+        if let Some(bytes) = cursor {
+            let cursor = Cursor { bytes, updated_ms: received_ms };
+            self.shared.cursors.lock().insert(source.to_owned(), cursor);
+            if !self.dirty_cursors.contains(source) {
+                self.dirty_cursors.insert(source.to_owned());
+            }
+        }
+        if let Some(chunk) = Chunk::new(records) {
+            head::push(&mut self.shared.view.write().chunks, chunk);
+        }
+        self.applied_seq = self.applied_seq.max(seq);
+        self.head_since_ns.get_or_insert(self.clock.monotonic_ns());
+        self.shared.stream_count.store(self.streams.len() as u64, Ordering::Relaxed);
+    }
+
+    fn intern(&mut self, record: &mut LogRecord) {
+        match self.streams.get(&record.stream) {
+            Some(known) => record.stream = known.clone(),
+            None => {
+                self.streams.insert(record.stream.clone());
+            }
+        }
+    }
+
+    fn seal_if_large(&mut self) -> Result<()> {
+        let limit = SEAL_BYTES.min(self.config.head_bytes_max as usize / 2).max(1);
+        if self.shared.view.read().chunk_raw_bytes() >= limit { self.seal() } else { Ok(()) }
+    }
+
+    /// Turns the head's chunks into blocks in memory.
+    fn seal(&mut self) -> Result<()> {
+        let chunks = self.shared.view.read().chunks.clone();
+        if chunks.is_empty() {
+            return Ok(());
+        }
+        let next_id = &mut self.next_id;
+        let parts = head::seal(&chunks, &mut self.encoder, || {
+            *next_id += 1;
+            *next_id - 1
+        })?;
+        let mut view = self.shared.view.write();
+        view.sealed.extend(parts.into_iter().map(Arc::new));
+        view.chunks.clear();
+        Ok(())
+    }
+
+    /// Writes everything in memory to parts, and cursors to the manifest, in one commit; then drops the WAL.
+    pub(crate) fn flush(&mut self, wal: &mut Wal) -> Result<()> {
+        if self.applied_seq == self.flushed_seq {
+            self.head_since_ns = None;
+            return Ok(());
+        }
+        self.seal()?;
+        let sealed = self.shared.view.read().sealed.clone();
+        let written = self.write_parts(&sealed)?;
+        let edits = self.flush_edits(&written);
+        if let Err(e) = self.manifest.commit(&edits) {
+            // After a failed write nobody knows what the manifest will say: the next start sorts it out.
+            if e.kind() == ErrorKind::Busy {
+                self.remove_files(written.iter());
+            }
+            return Err(e);
+        }
+        {
+            let mut view = self.shared.view.write();
+            view.sealed.clear();
+            view.parts.extend(written.into_iter().map(Arc::new));
+            view.parts.sort_by_key(|p| p.summary.order);
+        }
+        self.flushed_seq = self.applied_seq;
+        self.dirty_cursors.clear();
+        self.head_since_ns = None;
+        self.forget_streams();
+        // The channel has room for one: a signal already waiting is as good.
+        self.merge_due.try_send(()).ok();
+        wal.drop_before(self.flushed_seq + 1)
+    }
+
+    fn write_parts(&mut self, sealed: &[Arc<Part>]) -> Result<Vec<Part>> {
+        let mut days: BTreeMap<i64, Vec<&Arc<Part>>> = BTreeMap::new();
+        for part in sealed {
+            days.entry(part.summary.day).or_default().push(part);
+        }
+        let mut written = Vec::new();
+        for (day, parts) in days {
+            match self.write_part(day, &parts) {
+                Ok(part) => written.push(part),
+                Err(e) => {
+                    self.remove_files(written.iter());
+                    return Err(e);
+                }
+            }
+        }
+        Ok(written)
+    }
+
+    fn write_part(&mut self, day: i64, parts: &[&Arc<Part>]) -> Result<Part> {
+        let order = parts.first().map_or(self.next_id, |p| p.summary.order);
+        let summary = Summary::new(self.next_id(), order, day);
+        let mut builder = Builder::file(Arc::clone(&self.fs), &self.parts_dir, summary)?;
+        parts.iter().try_for_each(|part| builder.copy(part))?;
+        builder.finish_file(&mut self.encoder, &*self.fs, &self.parts_dir)
+    }
+
+    pub(crate) fn next_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id - 1
+    }
+
+    fn flush_edits(&self, written: &[Part]) -> Vec<Edit> {
+        let mut edits: Vec<Edit> = written.iter().map(|p| add_edit(&p.summary)).collect();
+        let cursors = self.shared.cursors.lock();
+        let mut dirty: Vec<&String> = self.dirty_cursors.iter().collect();
+        dirty.sort_unstable();
+        for source in dirty {
+            if let Some(cursor) = cursors.get(source) {
+                let mut value = Vec::with_capacity(cursor.bytes.len() + 8);
+                put_zigzag(&mut value, cursor.updated_ms);
+                value.extend_from_slice(&cursor.bytes);
+                edits.push(Edit::Set { key: format!("{CURSOR_PREFIX}{source}"), value });
+            }
+        }
+        let mut value = Vec::new();
+        put_varint(&mut value, self.applied_seq);
+        edits.push(Edit::Set { key: FLUSHED_KEY.to_owned(), value });
+        edits
+    }
+
+    /// Drops what is older than retention: parts, and cursors of sources gone quiet.
+    fn retain(&mut self, now_ms: i64) -> Result<()> {
+        let oldest_ms = now_ms.saturating_sub(self.config.retention_ms);
+        let oldest_ns = oldest_ms.saturating_mul(1_000_000);
+        let parts = self.shared.view.read().parts.clone();
+        let old: Vec<Arc<Part>> =
+            parts.into_iter().filter(|p| p.summary.max_ns < oldest_ns).collect();
+        self.remove_parts(&old)?;
+        let mut edits = Vec::new();
+        self.shared.cursors.lock().retain(|source, cursor| {
+            let keep = cursor.updated_ms >= oldest_ms || self.dirty_cursors.contains(source);
+            if !keep {
+                edits.push(Edit::Unset { key: format!("{CURSOR_PREFIX}{source}") });
+            }
+            keep
+        });
+        if edits.is_empty() { Ok(()) } else { self.manifest.commit(&edits) }
+    }
+
+    /// Takes parts out of the manifest, out of sight, and off the disk, in this order.
+    fn remove_parts(&mut self, parts: &[Arc<Part>]) -> Result<()> {
+        if parts.is_empty() {
+            return Ok(());
+        }
+        let edits: Vec<Edit> =
+            parts.iter().map(|p| Edit::RemovePart { name: p.summary.file_name() }).collect();
+        self.manifest.commit(&edits)?;
+        let gone: FxHashSet<u64> = parts.iter().map(|p| p.summary.id).collect();
+        self.shared.view.write().parts.retain(|p| !gone.contains(&p.summary.id));
+        self.remove_files(parts.iter().map(|p| &**p));
+        self.forget_streams();
+        Ok(())
+    }
+
+    /// Removes the oldest parts until `bytes` are free; returns how many were freed.
+    pub(crate) fn remove_oldest(&mut self, bytes: u64) -> Result<u64> {
+        let mut parts = self.shared.view.read().parts.clone();
+        parts.sort_by_key(|p| (p.summary.day, p.summary.order));
+        let mut freed = 0;
+        let count = parts
+            .iter()
+            .take_while(|p| {
+                let wanted = freed < bytes;
+                freed += if wanted { p.bytes } else { 0 };
+                wanted
+            })
+            .count();
+        parts.truncate(count);
+        self.remove_parts(&parts)?;
+        Ok(freed)
+    }
+
+    /// Puts `merged` in the place of `inputs`; `false` when one of them is gone meanwhile.
+    pub(crate) fn replace(&mut self, inputs: &[Arc<Part>], merged: Part) -> Result<bool> {
+        let live: FxHashSet<u64> =
+            self.shared.view.read().parts.iter().map(|p| p.summary.id).collect();
+        if !inputs.iter().all(|p| live.contains(&p.summary.id)) {
+            self.remove_files([&merged]);
+            return Ok(false);
+        }
+        let mut edits = vec![add_edit(&merged.summary)];
+        edits.extend(inputs.iter().map(|p| Edit::RemovePart { name: p.summary.file_name() }));
+        self.manifest.commit(&edits)?;
+        let gone: FxHashSet<u64> = inputs.iter().map(|p| p.summary.id).collect();
+        {
+            let mut view = self.shared.view.write();
+            view.parts.retain(|p| !gone.contains(&p.summary.id));
+            view.parts.push(Arc::new(merged));
+            view.parts.sort_by_key(|p| p.summary.order);
+        }
+        self.remove_files(inputs.iter().map(|p| &**p));
+        Ok(true)
+    }
+
+    /// Best effort: a file that stays is unknown to the manifest, and removed at the next start.
+    pub(crate) fn remove_files<'a>(&self, parts: impl IntoIterator<Item = &'a Part>) {
+        for part in parts {
+            let name = part.summary.file_name();
+            if let Err(e) = self.fs.remove(&self.parts_dir.join(&name)) {
+                tracing::warn!(part = name, error = %e, "log part could not be removed");
+            }
+        }
+    }
+
+    fn forget_streams(&mut self) {
+        self.streams = self.shared.view.read().streams();
+        self.shared.stream_count.store(self.streams.len() as u64, Ordering::Relaxed);
+    }
+
+    /// Takes out of `batch` what may not be stored, and cuts lines that are too long.
+    fn check(&mut self, batch: &mut Batch, now_ms: i64) {
+        let oldest_ns = now_ms.saturating_sub(self.config.retention_ms).saturating_mul(1_000_000);
+        let newest_ns = now_ms.saturating_add(self.config.future_ms_max).saturating_mul(1_000_000);
+        let rejected = &mut batch.rejected;
+        let line_bytes_max = self.config.line_bytes_max;
+        let mut truncated = 0;
+        let mut previous: Option<Labels> = None;
+        batch.batch.records.retain_mut(|record| {
+            let known = previous.as_ref().is_some_and(|p| p.same_allocation(&record.stream));
+            let reason = if record.t_ns < oldest_ns {
+                Some(RejectReason::TooOld)
+            } else if record.t_ns > newest_ns {
+                Some(RejectReason::TooNew)
+            } else if record.stream.packed_len().max(record.fields.packed_len()) > LABELS_BYTES_MAX
+            {
+                Some(RejectReason::Invalid)
+            } else if known {
+                None
+            } else if let Some(stream) = self.streams.get(&record.stream) {
+                record.stream = stream.clone();
+                None
+            } else if self.streams.len() >= self.config.streams_max {
+                Some(RejectReason::SeriesLimit)
+            } else {
+                self.streams.insert(record.stream.clone());
+                None
+            };
+            if let Some(reason) = reason {
+                match rejected.iter_mut().find(|(r, _)| *r == reason) {
+                    Some((_, count)) => *count += 1,
+                    None => rejected.push((reason, 1)),
+                }
+                return false;
+            }
+            previous = Some(record.stream.clone());
+            truncated += u64::from(truncate(&mut record.line, line_bytes_max));
+            true
+        });
+        self.shared.truncated_lines.fetch_add(truncated, Ordering::Relaxed);
+    }
+}
+
+fn add_edit(summary: &Summary) -> Edit {
+    let mut meta = Vec::new();
+    summary.encode(&mut meta);
+    Edit::AddPart { name: summary.file_name(), meta }
+}
+
+/// Cuts `line` to `bytes_max` bytes and says so at its end.
+fn truncate(line: &mut String, bytes_max: usize) -> bool {
+    if line.len() <= bytes_max {
+        return false;
+    }
+    let mut end = bytes_max;
+    while !line.is_char_boundary(end) {
+        end -= 1;
+    }
+    let cut = line.len() - end;
+    line.truncate(end);
+    line.push_str(&format!("…[truncated {cut} bytes]"));
+    true
+}
+
+/// The cursors and the last flushed record's number in the manifest's values.
+pub(crate) fn read_values(
+    values: &BTreeMap<String, Vec<u8>>,
+) -> Result<(u64, Vec<(String, Cursor)>)> {
+    let flushed = match values.get(FLUSHED_KEY) {
+        Some(value) => Reader::new(value).varint()?,
+        None => 0,
+    };
+    let mut cursors = Vec::new();
+    for (key, value) in values {
+        if let Some(source) = key.strip_prefix(CURSOR_PREFIX) {
+            let mut reader = Reader::new(value);
+            let updated_ms = reader.zigzag()?;
+            let bytes = reader.take(reader.remaining())?.to_vec();
+            cursors.push((source.to_owned(), Cursor { bytes, updated_ms }));
+        }
+    }
+    Ok((flushed, cursors))
+}
+
+impl writer::Engine for Engine {
+    type Batch = Batch;
+
+    fn encode(&mut self, batch: &mut Batch, out: &mut Vec<u8>) -> Result<u8> {
+        let cursor_len = batch.batch.cursor.as_ref().map_or(0, Vec::len);
+        if cursor_len > CURSOR_BYTES_MAX {
+            let source = &batch.batch.source;
+            return Err(model::Error::invalid(format!(
+                "cursor of {source} has {cursor_len} bytes; the limit is {CURSOR_BYTES_MAX}"
+            )));
+        }
+        let now_ms = self.clock.now_ms();
+        batch.received_ms = now_ms;
+        self.check(batch, now_ms);
+        let raw: usize = batch.batch.records.iter().map(|r| r.line.len() + 64).sum();
+        if raw > record::RECORD_BYTES_MAX.min(wal::PAYLOAD_BYTES_MAX) {
+            return Err(model::Error::invalid(format!(
+                "log batch of {} has about {raw} bytes; the limit is {}",
+                batch.batch.source,
+                record::RECORD_BYTES_MAX.min(wal::PAYLOAD_BYTES_MAX)
+            )));
+        }
+        let LogBatch { source, records, cursor } = &batch.batch;
+        record::encode(source, cursor.as_deref(), now_ms, records, out);
+        Ok(record::KIND)
+    }
+
+    fn apply(&mut self, batch: Batch, seq: u64) -> Receipt {
+        let LogBatch { source, records, cursor } = batch.batch;
+        self.take_in(&source, cursor, batch.received_ms, &records, seq);
+        Receipt { stored: records.len() as u64, rejected: batch.rejected }
+    }
+
+    fn maintain(&mut self, wal: &mut Wal, now_ms: i64) -> Result<()> {
+        self.seal_if_large()?;
+        let age_ns = self.head_since_ns.map_or(0, |t| self.clock.monotonic_ns().saturating_sub(t));
+        let is_old = age_ns >= self.config.flush_after_ms.saturating_mul(1_000_000);
+        let head_bytes = self.shared.view.read().head_bytes();
+        let is_large = head_bytes >= self.config.head_bytes_max
+            || wal.bytes() >= self.config.head_bytes_max.saturating_mul(WAL_PER_HEAD);
+        if self.head_since_ns.is_some() && (is_old || is_large) {
+            self.flush(wal)?;
+        }
+        if now_ms >= self.retention_checked_ms.saturating_add(RETENTION_EVERY_MS)
+            || now_ms < self.retention_checked_ms
+        {
+            self.retention_checked_ms = now_ms;
+            self.retain(now_ms)?;
+        }
+        self.shared.wal_bytes.store(wal.bytes(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn close(&mut self, wal: &mut Wal) -> Result<()> {
+        self.flush(wal)
+    }
+}
+
+/// The part's path in `dir` once it is set aside.
+pub(crate) fn corrupt_path(fs: &dyn Fs, dir: &Path, name: &str) -> PathBuf {
+    let mut path = dir.join(format!("{name}.corrupt"));
+    let mut number = 1;
+    while fs.exists(&path).unwrap_or(false) {
+        number += 1;
+        path = dir.join(format!("{name}.{number}.corrupt"));
+    }
+    path
+}

@@ -1,0 +1,427 @@
+//! Visiting rows in any order of the plan, without decoding more than the visit takes.
+//!
+//! In time order, blocks and chunks are sources of a k-way merge that are opened only when the merge reaches their first
+//! row, and give out lines in small batches. Rows of equal time come in the order in which they were stored (backward:
+//! in the reverse of it).
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use model::{Budget, Labels, LogPlan, LogRow, LogSource, Order, Result, TimeRange};
+use rustc_hash::FxHashSet;
+
+use crate::bits::Bits;
+use crate::column::Column;
+use crate::head::Chunk;
+use crate::part::{BlockMeta, Part};
+use crate::select::{self, Filters};
+use crate::store::Store;
+use crate::texts::Texts;
+use crate::view::View;
+
+type Visit<'v> = dyn FnMut(&LogRow<'_>) -> ControlFlow<()> + 'v;
+
+/// Lines decoded at once from a source of an ordered scan, at first and later.
+const BATCH_MIN: usize = 128;
+const BATCH_MAX: usize = 8192;
+/// Raw bytes of blocks that stay decoded during an ordered scan; others are decoded again for their next batch.
+const DECODED_BYTES_MAX: u64 = 64 << 20;
+
+impl LogSource for Store {
+    fn scan(&self, plan: &LogPlan, budget: &Budget, visit: &mut Visit<'_>) -> Result<Vec<String>> {
+        let view = self.shared.snapshot();
+        let filters = Filters::new(&plan.line_filters);
+        match plan.order {
+            Order::Any => scan_any(&view, plan, &filters, budget, visit)?,
+            Order::Forward | Order::Backward => {
+                Ordered::new(&view, plan, &filters, budget).run(visit)?;
+            }
+        }
+        Ok(warnings(&view, plan.range))
+    }
+
+    fn aggregate(
+        &self,
+        plan: &LogPlan,
+        aggregation: &model::LogAggregation,
+        budget: &Budget,
+    ) -> Result<Option<Vec<model::StepCounts>>> {
+        crate::aggregate::run(&self.shared.snapshot(), plan, aggregation, budget)
+    }
+
+    fn streams(
+        &self,
+        selectors: &[Vec<model::Matcher>],
+        range: TimeRange,
+        budget: &Budget,
+    ) -> Result<Vec<Labels>> {
+        let view = self.shared.snapshot();
+        let mut found: FxHashSet<&Labels> = FxHashSet::default();
+        for part in view.all_parts() {
+            budget.check()?;
+            let runs = part.blocks.iter().flat_map(|b| &b.runs);
+            let hit = runs.filter(|r| range.overlaps(r.min_ns, r.max_ns));
+            found.extend(hit.filter_map(|r| part.streams.get(r.stream as usize)));
+        }
+        for chunk in view.chunks.iter().filter(|c| range.overlaps(c.min_ns, c.max_ns)) {
+            let rows = chunk.rows().filter(|r| range.contains(r.t_ns));
+            found.extend(rows.map(|r| &chunk.streams[r.stream as usize]));
+        }
+        let matches = |stream: &&&Labels| {
+            selectors.is_empty()
+                || selectors.iter().any(|s| s.iter().all(|m| m.matches_labels(stream)))
+        };
+        let mut streams: Vec<Labels> = found.iter().filter(matches).map(|s| (*s).clone()).collect();
+        streams.sort_unstable();
+        Ok(streams)
+    }
+}
+
+/// What readers of `range` must know about damage.
+pub(crate) fn warnings(view: &View, range: TimeRange) -> Vec<String> {
+    let parts = view.all_parts().filter(|p| range.overlaps(p.summary.min_ns, p.summary.max_ns));
+    parts.filter_map(|p| p.warning()).collect()
+}
+
+fn scan_any(
+    view: &View,
+    plan: &LogPlan,
+    filters: &Filters<'_>,
+    budget: &Budget,
+    visit: &mut Visit<'_>,
+) -> Result<()> {
+    for part in view.all_parts() {
+        if !plan.range.overlaps(part.summary.min_ns, part.summary.max_ns) {
+            continue;
+        }
+        let wanted = select::matching(&part.streams, &plan.matchers);
+        for block in &part.blocks {
+            let Some(selected) = select::select(part, block, &wanted, plan, filters, budget)?
+            else {
+                continue;
+            };
+            let rows: Vec<usize> = selected.rows.ones().collect();
+            for batch in rows.chunks(BATCH_MAX) {
+                let decoded =
+                    Batch::decode(part, block, batch, plan.needs_line, selected.lines.as_ref());
+                let Some(batch) = select::undamaged(part, block, decoded)? else { break };
+                if batch.visit(part, block, &selected.times, visit)?.is_break() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+    let none = Labels::default();
+    for chunk in &view.chunks {
+        for (_, row) in select::select_chunk(chunk, plan, filters, budget)? {
+            if visit(&chunk_row(chunk, row, &none)).is_break() {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn chunk_row<'c>(chunk: &'c Chunk, row: u32, none: &'c Labels) -> LogRow<'c> {
+    let row = chunk.row(row as usize);
+    LogRow {
+        stream: &chunk.streams[row.stream as usize],
+        t_ns: row.t_ns,
+        line: row.line,
+        fields: row.fields.unwrap_or(none),
+    }
+}
+
+/// Some rows of a block with their lines and fields.
+struct Batch {
+    /// Row numbers, ascending.
+    rows: Vec<usize>,
+    /// One per row, or none at all when lines are not needed.
+    lines: Texts,
+    /// One per row, or none at all when the block has no fields.
+    fields: Vec<Labels>,
+}
+
+impl Batch {
+    /// `rows` must ascend.
+    fn decode(
+        part: &Part,
+        block: &BlockMeta,
+        rows: &[usize],
+        needs_line: bool,
+        opened: Option<&Column>,
+    ) -> Result<Self> {
+        let mut select = Bits::new(block.rows as usize);
+        rows.iter().for_each(|row| select.set(*row));
+        let mut lines = Texts::default();
+        if needs_line {
+            let mut take = |_: usize, line: &[u8]| lines.push(line);
+            match opened {
+                Some(column) => column.for_each(&select, &mut take)?,
+                None => part.lines(block)?.for_each(&select, &mut take)?,
+            }
+        }
+        let mut fields = Vec::new();
+        if let Some(stored) = part.fields(block)? {
+            stored.for_each(&select, |_, labels| fields.push(labels))?;
+        }
+        Ok(Self { rows: rows.to_vec(), lines, fields })
+    }
+
+    fn line(&self, i: usize) -> Result<&str> {
+        std::str::from_utf8(self.lines.get(i)).map_err(select::not_utf8)
+    }
+
+    fn visit(
+        &self,
+        part: &Part,
+        block: &BlockMeta,
+        times: &[i64],
+        visit: &mut Visit<'_>,
+    ) -> Result<ControlFlow<()>> {
+        let none = Labels::default();
+        for (i, row) in self.rows.iter().enumerate() {
+            let line = match select::undamaged(part, block, self.line(i))? {
+                Some(line) => line,
+                None => return Ok(ControlFlow::Continue(())),
+            };
+            let row = LogRow {
+                stream: &part.streams[select::stream_of(block, *row) as usize],
+                t_ns: times[*row],
+                line,
+                fields: self.fields.get(i).unwrap_or(&none),
+            };
+            if visit(&row).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+/// Where a source's rows are.
+enum Place<'v> {
+    Block { part: &'v Arc<Part>, block: &'v BlockMeta, wanted: Arc<[bool]> },
+    Chunk(&'v Arc<Chunk>),
+}
+
+/// A source that the merge has not reached yet.
+struct Pending<'v> {
+    /// Time of its first row in the order of the visit, or before.
+    bound_ns: i64,
+    /// Position in the order of storing.
+    rank: usize,
+    place: Place<'v>,
+}
+
+/// A source being merged.
+struct Open<'v> {
+    place: Place<'v>,
+    /// Its rows as (time, row number) in the order of the visit, and how many were visited.
+    keys: Vec<(i64, u32)>,
+    at: usize,
+    batch: Option<Batch>,
+    /// How many of `keys` the batch reaches.
+    batch_end: usize,
+    batch_len: usize,
+    lines: Option<Column>,
+    raw_bytes: u64,
+}
+
+/// One scan in time order.
+struct Ordered<'v, 'p> {
+    plan: &'p LogPlan,
+    filters: &'p Filters<'p>,
+    budget: &'p Budget,
+    backward: bool,
+    /// Last one first.
+    pending: Vec<Pending<'v>>,
+    open: Vec<Option<Open<'v>>>,
+    /// Next row of each open source, first in the order of the visit on top: (time, rank, row, index in `open`), with
+    /// the numbers turned around for a forward scan.
+    heap: BinaryHeap<Reverse<(i64, i64, i64, usize)>>,
+    decoded_bytes: u64,
+}
+
+impl<'v, 'p> Ordered<'v, 'p> {
+    fn new(
+        view: &'v View,
+        plan: &'p LogPlan,
+        filters: &'p Filters<'p>,
+        budget: &'p Budget,
+    ) -> Self {
+        let backward = plan.order == Order::Backward;
+        let mut pending = Vec::new();
+        let mut rank = 0;
+        let mut add = |(min_ns, max_ns): (i64, i64), place| {
+            let bound_ns = if backward { max_ns } else { min_ns };
+            pending.push(Pending { bound_ns, rank, place });
+            rank += 1;
+        };
+        for part in view.all_parts() {
+            if !plan.range.overlaps(part.summary.min_ns, part.summary.max_ns) {
+                continue;
+            }
+            let wanted: Arc<[bool]> = select::matching(&part.streams, &plan.matchers).into();
+            for block in &part.blocks {
+                if let Some(bounds) = select::bounds(block, &wanted, plan.range) {
+                    add(bounds, Place::Block { part, block, wanted: Arc::clone(&wanted) });
+                }
+            }
+        }
+        for chunk in view.chunks.iter().filter(|c| plan.range.overlaps(c.min_ns, c.max_ns)) {
+            add((chunk.min_ns, chunk.max_ns), Place::Chunk(chunk));
+        }
+        pending.sort_by_key(|p| (p.bound_ns, p.rank));
+        if !backward {
+            pending.reverse();
+        }
+        let (open, heap) = (Vec::new(), BinaryHeap::new());
+        Self { plan, filters, budget, backward, pending, open, heap, decoded_bytes: 0 }
+    }
+
+    /// Turns numbers around so that the smallest comes first in the order of the visit.
+    fn turn(&self, number: i64) -> i64 {
+        if self.backward { !number } else { number }
+    }
+
+    fn run(&mut self, visit: &mut Visit<'_>) -> Result<()> {
+        let mut visited = 0_u64;
+        loop {
+            while let Some(next) = self.pending.last() {
+                let reached =
+                    self.heap.peek().is_none_or(|Reverse(top)| self.turn(next.bound_ns) <= top.0);
+                if !reached {
+                    break;
+                }
+                let Some(next) = self.pending.pop() else { break };
+                self.open(next)?;
+            }
+            let Some(Reverse((_, rank, _, index))) = self.heap.pop() else { return Ok(()) };
+            visited += 1;
+            if visited % 4096 == 0 {
+                self.budget.check()?;
+            }
+            if self.visit_next(index, visit)?.is_break() {
+                return Ok(());
+            }
+            self.push_next(rank, index);
+        }
+    }
+
+    fn open(&mut self, next: Pending<'v>) -> Result<()> {
+        let mut lines = None;
+        let mut raw_bytes = 0;
+        let mut keys: Vec<(i64, u32)> = match &next.place {
+            Place::Chunk(chunk) => {
+                select::select_chunk(chunk, self.plan, self.filters, self.budget)?
+            }
+            Place::Block { part, block, wanted } => {
+                let found =
+                    select::select(part, block, wanted, self.plan, self.filters, self.budget)?;
+                let Some(selected) = found else { return Ok(()) };
+                if self.decoded_bytes + block.raw_bytes <= DECODED_BYTES_MAX {
+                    lines = selected.lines;
+                    raw_bytes = if lines.is_some() { block.raw_bytes } else { 0 };
+                }
+                selected.rows.ones().map(|row| (selected.times[row], row as u32)).collect()
+            }
+        };
+        if keys.is_empty() {
+            return Ok(());
+        }
+        keys.sort_unstable();
+        if self.backward {
+            keys.reverse();
+        }
+        self.decoded_bytes += raw_bytes;
+        let first = self.plan.limit.unwrap_or(BATCH_MIN).clamp(1, BATCH_MIN);
+        self.open.push(Some(Open {
+            place: next.place,
+            keys,
+            at: 0,
+            batch: None,
+            batch_end: 0,
+            batch_len: first,
+            lines,
+            raw_bytes,
+        }));
+        self.push_next(self.turn(next.rank as i64), self.open.len() - 1);
+        Ok(())
+    }
+
+    fn push_next(&mut self, rank: i64, index: usize) {
+        let Some(source) = self.open.get(index).and_then(Option::as_ref) else { return };
+        match source.keys.get(source.at) {
+            Some((t_ns, row)) => {
+                let key = (self.turn(*t_ns), rank, self.turn(i64::from(*row)), index);
+                self.heap.push(Reverse(key));
+            }
+            None => {
+                self.decoded_bytes -= source.raw_bytes;
+                self.open[index] = None;
+            }
+        }
+    }
+
+    fn visit_next(&mut self, index: usize, visit: &mut Visit<'_>) -> Result<ControlFlow<()>> {
+        let none = Labels::default();
+        let Some(source) = self.open.get_mut(index).and_then(Option::as_mut) else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        let (t_ns, row) = source.keys[source.at];
+        let (part, block) = match &source.place {
+            Place::Chunk(chunk) => {
+                source.at += 1;
+                return Ok(visit(&chunk_row(chunk, row, &none)));
+            }
+            Place::Block { part, block, .. } => (*part, *block),
+        };
+        if source.at >= source.batch_end {
+            let loaded =
+                source.load_batch(part, block, self.plan.needs_line, &mut self.decoded_bytes);
+            if select::undamaged(part, block, loaded)?.is_none() {
+                source.at = source.keys.len();
+                return Ok(ControlFlow::Continue(()));
+            }
+        }
+        source.at += 1;
+        let Some(batch) = &source.batch else { return Ok(ControlFlow::Continue(())) };
+        let Ok(i) = batch.rows.binary_search(&(row as usize)) else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        let Some(line) = select::undamaged(part, block, batch.line(i))? else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        let stream = &part.streams[select::stream_of(block, row as usize) as usize];
+        Ok(visit(&LogRow { stream, t_ns, line, fields: batch.fields.get(i).unwrap_or(&none) }))
+    }
+}
+
+impl Open<'_> {
+    fn load_batch(
+        &mut self,
+        part: &Part,
+        block: &BlockMeta,
+        needs_line: bool,
+        decoded_bytes: &mut u64,
+    ) -> Result<()> {
+        let end = (self.at + self.batch_len).min(self.keys.len());
+        let mut rows: Vec<usize> = self.keys[self.at..end].iter().map(|k| k.1 as usize).collect();
+        rows.sort_unstable();
+        if needs_line && self.lines.is_none() && end < self.keys.len() {
+            let column = part.lines(block)?;
+            if *decoded_bytes + block.raw_bytes <= DECODED_BYTES_MAX {
+                *decoded_bytes += block.raw_bytes;
+                self.raw_bytes = block.raw_bytes;
+                self.lines = Some(column);
+            }
+        }
+        self.batch = Some(Batch::decode(part, block, &rows, needs_line, self.lines.as_ref())?);
+        self.batch_end = end;
+        self.batch_len = (self.batch_len * 4).min(BATCH_MAX);
+        Ok(())
+    }
+}

@@ -1,0 +1,75 @@
+//! What readers see: live parts, sealed parts in memory and the head's chunks, always as one consistent set.
+//!
+//! The writer thread changes it under a short lock; a reader clones the lists of references and goes on without one. So
+//! a flush moves rows from memory to a file without a moment in which they are in neither or in both.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use model::Labels;
+use parking_lot::{Mutex, RwLock};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::head::Chunk;
+use crate::part::Part;
+
+/// Rows of the store at one moment, oldest arrivals first.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct View {
+    /// Parts in files, ascending by order.
+    pub(crate) parts: Vec<Arc<Part>>,
+    /// Parts sealed in memory, in the order sealed.
+    pub(crate) sealed: Vec<Arc<Part>>,
+    /// Rows not sealed yet.
+    pub(crate) chunks: Vec<Arc<Chunk>>,
+}
+
+impl View {
+    /// All parts, files first: rows of equal time keep this order.
+    pub(crate) fn all_parts(&self) -> impl Iterator<Item = &Arc<Part>> {
+        self.parts.iter().chain(&self.sealed)
+    }
+
+    /// Bytes of lines not sealed yet.
+    pub(crate) fn chunk_raw_bytes(&self) -> usize {
+        self.chunks.iter().map(|c| c.raw_bytes()).sum()
+    }
+
+    /// Bytes of memory the rows outside of files take.
+    pub(crate) fn head_bytes(&self) -> u64 {
+        let chunks: usize = self.chunks.iter().map(|c| c.memory_bytes()).sum();
+        chunks as u64 + self.sealed.iter().map(|p| p.bytes).sum::<u64>()
+    }
+
+    /// All streams with rows.
+    pub(crate) fn streams(&self) -> FxHashSet<Labels> {
+        let in_parts = self.all_parts().flat_map(|p| &p.streams);
+        in_parts.chain(self.chunks.iter().flat_map(|c| &c.streams)).cloned().collect()
+    }
+}
+
+/// How far a source has been read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    pub(crate) bytes: Vec<u8>,
+    /// Unix milliseconds of the last batch that set it.
+    pub(crate) updated_ms: i64,
+}
+
+/// State shared between the writer thread and everybody else.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    pub(crate) view: RwLock<View>,
+    pub(crate) cursors: Mutex<FxHashMap<String, Cursor>>,
+    /// Parts set aside when opening.
+    pub(crate) quarantined_parts: AtomicU64,
+    pub(crate) truncated_lines: AtomicU64,
+    pub(crate) wal_bytes: AtomicU64,
+    pub(crate) stream_count: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn snapshot(&self) -> View {
+        self.view.read().clone()
+    }
+}
