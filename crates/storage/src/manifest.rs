@@ -201,8 +201,7 @@ impl Manifest {
         let shown = dir.display();
         let open_error = |e| fs::error(format!("open manifest in {shown}"), e);
         fs.create_dir_all(dir).map_err(open_error)?;
-        let path = dir.join(MANIFEST_FILE);
-        let found = match fs.read(&path) {
+        let found = match fs.read(&dir.join(MANIFEST_FILE)) {
             Ok(bytes) => Some(bytes),
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
             Err(e) => return Err(open_error(e)),
@@ -222,27 +221,28 @@ impl Manifest {
         }
         // A torn commit is rare and looks like a damaged last record: then, too, nothing is thrown away.
         let trusted = found.is_some() && state.damage.is_none() && decoded.torn_bytes == 0;
-        tidy(&*fs, dir, trusted, &mut state)?;
+        if !trusted {
+            tidy(&*fs, dir, false, &mut state)?;
+        }
         if found.is_none() && !state.orphans.is_empty() {
             state.damage.get_or_insert_with(|| "manifest is missing".to_owned());
         }
-        let (file, next_seq, bytes) = if let (Some(found), true) = (&found, trusted) {
-            let file = fs.open_append(&path).map_err(open_error)?;
-            (file, decoded.next_seq, found.len() as u64)
-        } else {
-            let (file, bytes) = write_snapshot(&*fs, dir, &state.parts, &state.values)?;
-            replace_manifest(&*fs, dir).map_err(open_error)?;
-            (file, SNAPSHOT_SEQ + 1, bytes)
-        };
+        // Written anew each time: a process that died may have left records that only the page cache has, and if it died
+        // of a failed sync, the kernel takes those pages for clean. What is acted upon from now on must be on the disk.
+        let (file, bytes) = write_snapshot(&*fs, dir, &state.parts, &state.values)?;
+        replace_manifest(&*fs, dir).map_err(open_error)?;
+        if trusted {
+            tidy(&*fs, dir, true, &mut state)?;
+        }
         let manifest = Self {
             fs,
             dir: dir.to_owned(),
             file,
             parts: state.parts.clone(),
             values: state.values.clone(),
-            next_seq,
+            next_seq: SNAPSHOT_SEQ + 1,
             bytes,
-            compact_bytes: 0,
+            compact_bytes: bytes,
             poison: None,
         };
         Ok((manifest, state))
@@ -268,10 +268,10 @@ impl Manifest {
         let what = || format!("write manifest in {}", self.dir.display());
         if let Err(e) = self.file.write_all(&record) {
             let what = what();
-            if fs::is_full(&e) && self.file.set_len(self.bytes).is_ok() {
-                return Err(fs::error(what, e));
-            }
-            return Err(self.poison(what, e));
+            // Durably, because a refused commit must not come back.
+            let undone = fs::is_full(&e)
+                && self.file.set_len(self.bytes).and_then(|()| self.file.sync_data()).is_ok();
+            return Err(if undone { fs::error(what, e) } else { self.poison(what, e) });
         }
         if let Err(e) = self.file.sync_data() {
             let what = what();

@@ -321,7 +321,7 @@ impl PartReader {
             return Err(Error::corrupt(message));
         }
         let mut reader = Self { path: path.to_owned(), file, footer, meta: Vec::new() };
-        reader.meta = reader.read(footer.meta, META_KIND)?;
+        reader.meta = reader.block(footer.meta, META_KIND)?;
         Ok(reader)
     }
 
@@ -335,7 +335,23 @@ impl PartReader {
     /// # Errors
     /// [`Corrupt`](model::ErrorKind::Corrupt) naming file and offset, or [`Io`](model::ErrorKind::Io).
     pub fn block(&self, block: BlockRef, kind: u8) -> Result<Vec<u8>> {
-        self.read(block, kind)
+        let mut stored = Vec::new();
+        self.read(block, kind, &mut stored)?;
+        stored.drain(..BLOCK_HEADER_BYTES);
+        Ok(stored)
+    }
+
+    /// As [`block`](Self::block), into a buffer that can be used again; for scans.
+    ///
+    /// # Errors
+    /// As [`block`](Self::block).
+    pub fn block_in<'a>(
+        &self,
+        block: BlockRef,
+        kind: u8,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8]> {
+        self.read(block, kind, buffer)
     }
 
     /// Bytes of the file.
@@ -353,24 +369,21 @@ impl PartReader {
         &self.path
     }
 
-    fn read(&self, block: BlockRef, kind: u8) -> Result<Vec<u8>> {
+    fn read<'a>(&self, block: BlockRef, kind: u8, stored: &'a mut Vec<u8>) -> Result<&'a [u8]> {
         let (shown, offset, len) = (self.path.display(), block.offset, block.len);
         let data_end = self.footer.file_bytes - TRAILER_BYTES as u64;
         let stored_len = BLOCK_HEADER_BYTES as u64 + u64::from(len);
         let end = offset.checked_add(stored_len);
-        let stored_len = usize::try_from(stored_len).unwrap_or(usize::MAX);
         // Bounded by the file: a foreign length cannot make us allocate more than there is to read.
         if end.is_none_or(|end| end > data_end) {
             let message = format!("part {shown}: block of {len} bytes at {offset} is outside");
             return Err(Error::corrupt(message));
         }
-        let mut stored = vec![0; stored_len];
+        stored.resize(usize::try_from(stored_len).unwrap_or(usize::MAX), 0);
         self.file
-            .read_exact_at(&mut stored, offset)
+            .read_exact_at(stored, offset)
             .map_err(|e| fs::error(format!("read part {shown} at {offset}"), e))?;
-        decode_block(&stored, offset, kind)
-            .map_err(|e| e.context(format!("part {shown} at {offset}")))?;
-        stored.drain(..BLOCK_HEADER_BYTES);
-        Ok(stored)
+        decode_block(stored, offset, kind)
+            .map_err(|e| e.context(format!("part {shown} at {offset}")))
     }
 }

@@ -313,12 +313,16 @@ impl Wal {
         Error::io(what, source)
     }
 
-    /// After a failed write: cuts off what may have arrived, so that a full disk does not end the log.
+    /// After a failed write: cuts off what may have arrived, so that a full disk does not end the log. Durably, because
+    /// a refused record must not come back.
     fn undo_write(&mut self, e: std::io::Error) -> Error {
         let what = format!("write wal segment {}", self.current_path().display());
-        if !fs::is_full(&e) || self.file.set_len(self.current.bytes).is_err() {
+        let undone = fs::is_full(&e)
+            && self.file.set_len(self.current.bytes).and_then(|()| self.file.sync_data()).is_ok();
+        if !undone {
             return self.poison(what, e);
         }
+        self.synced = true;
         fs::error(what, e)
     }
 

@@ -366,14 +366,14 @@ fn apply_names(names: &mut BTreeMap<PathBuf, Node>, set: &[(PathBuf, Option<Node
 }
 
 impl FileState {
-    /// Applies all changes the system still knows to be dirty.
+    /// Applies all changes the system still knows to be dirty. Forgotten bytes are lost now at the latest: had they stayed
+    /// possible, they could come back over what was written to their place since. Lengths are kept by the journal.
     fn make_durable(&mut self) {
-        for change in &self.pending {
-            if !change.forgotten {
+        for change in self.pending.drain(..) {
+            if !change.forgotten || matches!(change.kind, ByteChangeKind::SetLen(_)) {
                 change.kind.apply(&mut self.durable);
             }
         }
-        self.pending.retain(|c| c.forgotten);
     }
 
     fn crash(&mut self, state: &mut State) {

@@ -36,8 +36,10 @@ fn what_was_written_is_read() {
     let reader = PartReader::open(&*fs, Path::new(PATH)).unwrap();
     assert_eq!((reader.meta(), reader.block_count()), (&b"meta"[..], 4));
     assert_eq!(reader.bytes(), fs.list(Path::new(DIR)).unwrap()[0].len);
+    let mut buffer = Vec::new();
     for (r, (kind, bytes)) in refs.iter().zip(blocks()) {
         assert_eq!(reader.block(*r, kind).unwrap(), bytes);
+        assert_eq!(reader.block_in(*r, kind, &mut buffer).unwrap(), bytes);
         let error = reader.block(*r, kind + 1).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
         assert!(error.message().contains(&format!("{PATH} at {}", r.offset)), "{error}");

@@ -117,19 +117,19 @@ impl Replay<'_> {
         } else {
             (0, Some("segment header is damaged"))
         };
+        let last = next_first_seq.is_none();
         let Some(reason) = reason else {
-            self.segments.push(Segment { first_seq, bytes: good_end });
-            return Ok(());
+            return self.keep(first_seq, &*file, good_end, last);
         };
         let tail = read_tail(&*file, good_end).map_err(read_error)?;
         let seq_end = next_first_seq.unwrap_or(self.recovery.next_seq.saturating_add(1 << 32));
         let mut saved = frame::salvage(&tail, self.recovery.next_seq, seq_end);
-        let last = next_first_seq.is_none();
         if last {
             saved.truncate(proven_len(&saved));
         }
         if last && saved.is_empty() && (header_ok || file.len() <= SEGMENT_HEADER_BYTES as u64) {
-            return self.cut(first_seq, good_end, file.len() - good_end);
+            self.recovery.torn_bytes += file.len() - good_end;
+            return self.keep(first_seq, &*file, good_end, last);
         }
         for (_, saved) in &saved {
             self.show(Record { seq: saved.seq, kind: saved.kind, payload: saved.payload })?;
@@ -202,14 +202,27 @@ impl Replay<'_> {
         self.started = true;
     }
 
-    /// Cuts `torn` bytes off the youngest segment, durably: once a younger one exists they would count as damage.
-    fn cut(&mut self, first_seq: u64, good_end: u64, torn: u64) -> Result<()> {
-        let path = self.dir.join(segment_name(first_seq));
-        self.recovery.torn_bytes += torn;
-        self.fs.truncate(&path, good_end).map_err(|e| {
-            fs::error(format!("cut torn tail of wal segment {}", path.display()), e)
-        })?;
+    /// Keeps a segment with the good frames before `good_end`.
+    ///
+    /// The youngest is written anew, for three reasons. A torn tail must go, or it counts as damage once a younger segment
+    /// exists. A process that died may have left records that only the page cache has; they were shown, so power loss must
+    /// not take them, least of all after younger ones. And if it died of a failed sync, the kernel takes those pages for
+    /// clean: only writing them again gets them to the disk.
+    fn keep(
+        &mut self,
+        first_seq: u64,
+        file: &dyn ReadFile,
+        good_end: u64,
+        last: bool,
+    ) -> Result<()> {
         self.segments.push(Segment { first_seq, bytes: good_end });
+        // A youngest segment without records is created anew anyway.
+        if last && self.recovery.next_seq > first_seq {
+            let name = segment_name(first_seq);
+            self.rewrite(&name, file, good_end, &[]).map_err(|e| {
+                fs::error(format!("rewrite wal segment {}", self.dir.join(&name).display()), e)
+            })?;
+        }
         Ok(())
     }
 
@@ -222,29 +235,39 @@ impl Replay<'_> {
         saved: &[(usize, Frame<'_>)],
     ) -> Result<String> {
         let kept_as = free_name(self.fs, self.dir, name, "corrupt")?;
-        let (path, tmp) = (self.dir.join(name), self.dir.join(format!("{name}.tmp")));
         let work = || -> io::Result<()> {
             let mut copy = self.fs.create(&self.dir.join(&kept_as))?;
             copy_range(file, 0, file.len(), &mut *copy)?;
             copy.sync_data()?;
-            let mut clean = self.fs.create(&tmp)?;
-            let first_seq = parse_segment_name(name).unwrap_or(1);
-            clean.write_all(&segment_header(first_seq))?;
-            copy_range(file, SEGMENT_HEADER_BYTES as u64, good_end, &mut *clean)?;
-            let mut frame_bytes = Vec::new();
-            for (_, f) in saved {
-                frame_bytes.clear();
-                frame::encode(f.seq, f.kind, f.synced_before, f.payload, &mut frame_bytes);
-                clean.write_all(&frame_bytes)?;
-            }
-            clean.sync_data()?;
-            self.fs.rename(&tmp, &path)?;
-            self.fs.sync_dir(self.dir)
+            self.rewrite(name, file, good_end, saved)
         };
         work().map_err(|e| {
-            fs::error(format!("set damaged wal segment {} aside", path.display()), e)
+            fs::error(format!("set damaged wal segment {} aside", self.dir.join(name).display()), e)
         })?;
         Ok(kept_as)
+    }
+
+    /// Replaces the segment, in one step and durably, by one with the frames before `good_end` and then `saved`.
+    fn rewrite(
+        &self,
+        name: &str,
+        file: &dyn ReadFile,
+        good_end: u64,
+        saved: &[(usize, Frame<'_>)],
+    ) -> io::Result<()> {
+        let tmp = self.dir.join(format!("{name}.tmp"));
+        let mut clean = self.fs.create(&tmp)?;
+        clean.write_all(&segment_header(parse_segment_name(name).unwrap_or(1)))?;
+        copy_range(file, SEGMENT_HEADER_BYTES as u64, good_end, &mut *clean)?;
+        let mut frame_bytes = Vec::new();
+        for (_, f) in saved {
+            frame_bytes.clear();
+            frame::encode(f.seq, f.kind, f.synced_before, f.payload, &mut frame_bytes);
+            clean.write_all(&frame_bytes)?;
+        }
+        clean.sync_data()?;
+        self.fs.rename(&tmp, &self.dir.join(name))?;
+        self.fs.sync_dir(self.dir)
     }
 }
 

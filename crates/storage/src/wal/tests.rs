@@ -195,7 +195,7 @@ fn nothing_follows_a_lost_unsynced_record() {
         let (mut wal, ..) = open(&fs, 1 << 20);
         let synced = fill(&mut wal, 3);
         for seq in 4..12 {
-            wal.append((seq % 128) as u8, &vec![seq as u8; 100]).unwrap();
+            wal.append((seq % 128) as u8, &[seq as u8; 100]).unwrap();
         }
         fs.crash(seed);
         let (_, recovery, records) = open(&fs, 1 << 20);

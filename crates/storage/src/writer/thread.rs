@@ -193,7 +193,9 @@ impl<E: Engine> Thread<E> {
         let mut group = std::mem::take(&mut self.group);
         // Disk full in the middle of the group: what was written and synced before stands.
         let failed = self.has_failed();
-        let count = group.len() as u64;
+        if !failed {
+            self.count(group.len() as u64, record_bytes as u64);
+        }
         for (batch, done, seq) in group.drain(..) {
             match self.state.refusal().filter(|_| failed) {
                 Some(refusal) => self.refuse(done, refusal),
@@ -201,12 +203,13 @@ impl<E: Engine> Thread<E> {
             }
         }
         self.group = group;
+    }
+
+    fn count(&self, batches: u64, record_bytes: u64) {
         let mut stats = self.shared.stats.lock();
         stats.groups += 1;
-        if !failed {
-            stats.batches += count;
-            stats.record_bytes += record_bytes as u64;
-        }
+        stats.batches += batches;
+        stats.record_bytes += record_bytes;
     }
 
     fn refuse(&self, done: Done, refusal: Error) {
