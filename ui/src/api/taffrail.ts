@@ -58,6 +58,8 @@ export interface StoreRow {
   samples?: number;
   parts?: number;
   bytes?: number;
+  /** Not yet in parts: in memory, and in the write-ahead log. */
+  headBytes?: number;
   /** Parts that could not be read and were set aside. */
   quarantined?: number;
 }

@@ -308,6 +308,10 @@ if (containerPath) {
   await check('drag zooms the whole page, back and double click undo it', async () => {
     await open(containerPath);
     await eventually('memory drawn', async () => /working set/.test(await page.locator('article.chart').nth(1).innerText()));
+    await eventually('CPU drawn', async () => /usage/.test(await page.locator('article.chart').first().innerText()));
+    // A chart is built anew when its set of series changes; let the first answers settle.
+    await page.waitForLoadState('networkidle');
+    await page.waitForTimeout(300);
     const over = page.locator('article.chart .u-over');
     const box = await over.first().boundingBox();
     await page.mouse.move(box.x + box.width * 0.5, box.y + 50);
