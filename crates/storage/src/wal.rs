@@ -262,6 +262,25 @@ impl Wal {
         self.next_seq
     }
 
+    /// Makes the next record's sequence number at least `seq`, durably.
+    ///
+    /// For stores that note in a manifest up to which record their parts reach, to be called after
+    /// [`open`](Self::open) with that position: in interval mode a power loss can take records from here that had
+    /// already reached a part, and their numbers must not be given to new ones, which replay would then skip.
+    ///
+    /// # Errors
+    /// As [`drop_before`](Self::drop_before).
+    pub fn ensure_next_seq(&mut self, seq: u64) -> Result<()> {
+        self.check()?;
+        if self.next_seq >= seq {
+            return Ok(());
+        }
+        self.sync()?;
+        let old = self.next_seq;
+        self.next_seq = seq;
+        self.rotate().inspect_err(|_| self.next_seq = old)
+    }
+
     /// Gives up records below `seq`, which the caller has made durable elsewhere. Whole segments only: others may be
     /// replayed once more.
     ///

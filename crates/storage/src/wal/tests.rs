@@ -93,6 +93,30 @@ fn sequence_numbers_go_on_when_all_records_are_dropped() {
     }
 }
 
+/// In interval mode a part can be ahead of what the WAL has after a power loss.
+#[test]
+fn numbers_that_a_part_has_are_not_given_again() {
+    for seed in 0..20 {
+        let fs = FaultyFs::new();
+        let (mut wal, ..) = open(&fs, 1 << 20);
+        fill(&mut wal, 5);
+        for _ in 0..5 {
+            wal.append(1, b"in a part, not synced here").unwrap();
+        }
+        fs.crash(seed);
+        let (mut wal, _, records) = open(&fs, 1 << 20);
+        wal.ensure_next_seq(11).unwrap();
+        assert_eq!(wal.next_seq(), 11);
+        wal.ensure_next_seq(3).unwrap();
+        assert_eq!(wal.append(2, b"new").unwrap(), 11);
+        wal.sync().unwrap();
+        fs.crash(seed + 1);
+        let (_, recovery, again) = open(&fs, 1 << 20);
+        assert_eq!(again, [records, vec![(11, 2, b"new".to_vec())]].concat());
+        assert_eq!(recovery.damage, []);
+    }
+}
+
 /// P8: a WAL cut at any byte starts, with a prefix of its records.
 #[test]
 fn cut_at_every_byte_leaves_a_prefix() {

@@ -67,7 +67,7 @@ struct Desk {
 fn desk(durability: Durability, free_floor_bytes: u64) -> Desk {
     let fs = FaultyFs::new();
     let clock = Arc::new(ManualClock::at_ms(1_000_000));
-    let config = WalConfig { segment_bytes: 1 << 20, durability };
+    let config = WalConfig { segment_bytes: 500, durability };
     let (wal, _) =
         Wal::open(Arc::new(fs.clone()), Path::new(DIR), config, &mut |_| Ok(())).unwrap();
     let (gate, wait) = unbounded();
@@ -250,4 +250,38 @@ fn a_panic_of_the_engine_fails_the_store_and_answers_everyone() {
     assert_eq!(desk.writer.close().unwrap_err().kind(), ErrorKind::Bug);
     assert!(matches!(desk.writer.state(), WriterState::Failed { .. }));
     assert_eq!(desk.put(b"a").unwrap_err().kind(), ErrorKind::Io);
+}
+
+/// Whichever call fails, with EIO or a full disk, and wherever the power goes: what was answered is there, what was refused
+/// as busy is not.
+#[test]
+fn every_failing_call_keeps_answers_true() {
+    for nth in 0..70 {
+        for (seed, full) in [(1, true), (2, true), (3, false), (4, false)] {
+            let at = format!("call {nth} seed {seed}");
+            let desk = desk(Durability::Strict, 0);
+            if full {
+                desk.fs.fail_full(FsCall::Change, nth);
+            } else {
+                desk.fs.fail_io(FsCall::Change, nth);
+            }
+            let (mut stored, mut busy) = (Vec::new(), Vec::new());
+            for i in 0..30_u8 {
+                let batch = vec![i; 40];
+                match desk.put(&batch) {
+                    Ok(_) => stored.push(batch),
+                    Err(e) if e.kind() == ErrorKind::Busy => busy.push(batch),
+                    Err(_) => {}
+                }
+                if i == 20 {
+                    desk.writer.run(|_, wal| wal.drop_before(1)).unwrap().ok();
+                }
+            }
+            desk.fs.crash(seed);
+            let replayed = desk.replayed();
+            assert!(stored.iter().all(|b| replayed.contains(b)), "{at}: lost");
+            assert!(busy.iter().all(|b| !replayed.contains(b)), "{at}: refused, but there");
+            assert!(replayed.is_sorted(), "{at}");
+        }
+    }
 }

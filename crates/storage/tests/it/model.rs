@@ -222,6 +222,7 @@ impl World {
             FsCall::Rename,
             FsCall::Remove,
             FsCall::Truncate,
+            FsCall::Read,
             FsCall::Change,
         ];
         let call = calls[self.dice.roll(calls.len() as u64) as usize];
