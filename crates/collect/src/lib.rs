@@ -4,6 +4,13 @@
 //! Does not own: wire formats (`ingest`), storage, HTTP serving, configuration files (`taffrail` hands plain structs in).
 
 pub mod container;
+mod counters;
+mod delivery;
 pub mod docker;
 pub mod host;
+pub mod metadata;
 pub mod scrape;
+mod series;
+mod ticks;
+
+pub use counters::Counters;

@@ -1,0 +1,353 @@
+//! Follows the log of one container: opens streams, notices when they stall, and stores lines with their cursor.
+//!
+//! One batch is on its way at a time; while the store is busy nothing is read, and the daemon's socket fills instead.
+//! Data: the daemon's log endpoint, through `reader`, to the sink. Does not own: which containers there are (`watch`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ingest::docker::frames::Decoder;
+use model::{Clock, Labels, Result};
+use tokio::sync::{Semaphore, watch};
+
+use super::position::Position;
+use super::reader::LogReader;
+use super::registry::ContainerState;
+use crate::counters::Counters;
+use crate::delivery::{Backoff, Delivery};
+use crate::docker::{Client, Error, LogQuery, Logs};
+
+/// Lines wait at most this long for company.
+const BATCH_WAIT: Duration = Duration::from_millis(200);
+/// A stream that is quiet for so long is compared with the end of the log.
+const QUIET: Duration = Duration::from_secs(10);
+/// A line that the end of the log shows may take so long to come through the stream.
+const GRACE: Duration = Duration::from_millis(300);
+/// After a run's end its last lines may take so long to reach the log.
+const SETTLE: Duration = Duration::from_secs(5);
+/// A log that cannot be read is tried again after this time.
+const UNREADABLE_PAUSE: Duration = Duration::from_secs(60);
+
+/// What the follower must know of its container.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Life {
+    pub(crate) name: String,
+    pub(crate) image: String,
+    pub(crate) compose_project: String,
+    pub(crate) compose_service: String,
+    pub(crate) running: bool,
+    /// End of the last run, Unix nanoseconds, 0 when unknown.
+    pub(crate) finished_ns: i64,
+    pub(crate) removed: bool,
+}
+
+impl Life {
+    pub(crate) fn of(container: &ContainerState, finished_ns: i64) -> Self {
+        Self {
+            name: container.name.clone(),
+            image: container.image.clone(),
+            compose_project: container.compose_project.clone(),
+            compose_service: container.compose_service.clone(),
+            running: container.is_running(),
+            finished_ns,
+            removed: false,
+        }
+    }
+
+    fn streams(&self) -> [Labels; 2] {
+        ["stdout", "stderr"].map(|stream| {
+            Labels::from_pairs([
+                ("container", self.name.as_str()),
+                ("image", self.image.as_str()),
+                ("compose_project", self.compose_project.as_str()),
+                ("compose_service", self.compose_service.as_str()),
+                ("stream", stream),
+            ])
+        })
+    }
+}
+
+/// What all followers share.
+#[derive(Clone)]
+pub(crate) struct LogContext {
+    pub(crate) client: Arc<Client>,
+    pub(crate) delivery: Delivery,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// First time wanted of containers seen for the first time.
+    pub(crate) since_ns: i64,
+    /// Bounds how many ended containers are read at once.
+    pub(crate) catch_up: Arc<Semaphore>,
+}
+
+/// How reading a stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// The daemon closed it regularly.
+    Regularly,
+    /// It broke or must be opened again.
+    Reopen,
+    /// The container is gone.
+    Gone,
+    /// The daemon cannot give this log.
+    Unreadable,
+}
+
+/// Follows container `id` until it is removed or the collector stops.
+pub(crate) async fn follow(context: LogContext, id: String, life: watch::Receiver<Life>) {
+    let source: Arc<str> = Arc::from(format!("docker/{id}"));
+    let Ok(stored) = context.delivery.cursor(Arc::clone(&source)).await else { return };
+    let position = stored
+        .and_then(|bytes| Position::decode(&bytes))
+        .unwrap_or_else(|| Position::start(context.since_ns));
+    let streams = life.borrow().streams();
+    let counters = Arc::clone(&context.delivery.counters);
+    let reader = LogReader::new(source, streams, position, counters);
+    let cancel = context.delivery.cancel.clone();
+    // Boxed: hundreds of followers of ended containers only wait.
+    let mut follower = Box::new(Follower { context, id, life, reader, asked_in_vain: None });
+    if let Some(Err(error)) = cancel.run_until_cancelled(follower.run()).await {
+        tracing::debug!(container = %follower.id, %error, "log follower ended");
+    }
+}
+
+struct Follower {
+    context: LogContext,
+    id: String,
+    life: watch::Receiver<Life>,
+    reader: LogReader,
+    /// A last line for which opening the stream again was no help.
+    asked_in_vain: Option<i64>,
+}
+
+impl Follower {
+    async fn run(&mut self) -> Result<()> {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        loop {
+            let life = self.life.borrow_and_update().clone();
+            self.reader.set_streams(life.streams());
+            let idle = life.finished_ns == self.reader.done_ns();
+            if !life.running && idle && !life.removed {
+                if self.life.changed().await.is_err() {
+                    return Ok(());
+                }
+                continue;
+            }
+            let opened_ns = self.context.clock.monotonic_ns();
+            let ended = if life.running {
+                self.follow_run().await?
+            } else {
+                self.read_ended(life.finished_ns).await?
+            };
+            match ended {
+                Ended::Gone => {
+                    // Nobody will end the last line any more.
+                    self.reader.finish();
+                    return self.store().await;
+                }
+                Ended::Regularly if !life.running => backoff.reset(),
+                Ended::Unreadable => {
+                    let changed = self.life.changed();
+                    drop(tokio::time::timeout(UNREADABLE_PAUSE, changed).await);
+                }
+                Ended::Regularly | Ended::Reopen => {
+                    if self.context.clock.monotonic_ns() - opened_ns > 10_000_000_000 {
+                        backoff.reset();
+                    }
+                    if !backoff.wait(&self.context.delivery.cancel).await {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Follows a running container until its stream ends.
+    async fn follow_run(&mut self) -> Result<Ended> {
+        let query = LogQuery { since_ns: self.reader.since_ns(), follow: true, tail: None };
+        let mut logs = match self.open(query).await {
+            Ok(logs) => logs,
+            Err(ended) => return Ok(ended),
+        };
+        loop {
+            match self.pump(&mut logs, QUIET).await? {
+                Some(Ended::Regularly) => return Ok(self.after_end().await),
+                Some(ended) => return Ok(ended),
+                None if !self.life.borrow().running => return Ok(Ended::Reopen),
+                // Quiet. A stream can stall when the log is rotated.
+                None => match self.stalled(&mut logs).await? {
+                    Some(ended) => return Ok(ended),
+                    None => continue,
+                },
+            }
+        }
+    }
+
+    /// The stream of a run ended regularly.
+    async fn after_end(&mut self) -> Ended {
+        match self.context.client.inspect(&self.id).await {
+            Err(Error::NotFound(_)) => Ended::Gone,
+            Ok(inspected) if !inspected.state.running => {
+                // The watcher is about to say the same, and then the end of the log is read.
+                let told = self.life.wait_for(|life| !life.running || life.removed);
+                drop(tokio::time::timeout(SETTLE, told).await);
+                Ended::Reopen
+            }
+            _ => Ended::Reopen,
+        }
+    }
+
+    /// Reads the log of an ended container to its end.
+    async fn read_ended(&mut self, finished_ns: i64) -> Result<Ended> {
+        loop {
+            let permit = Arc::clone(&self.context.catch_up).acquire_owned().await;
+            let query = LogQuery { since_ns: self.reader.since_ns(), follow: false, tail: None };
+            let age_ns = self.context.clock.now_ns().saturating_sub(finished_ns);
+            let settle_ns = i64::try_from(SETTLE.as_nanos()).unwrap_or(i64::MAX);
+            let left_ns = if finished_ns > 0 { settle_ns.saturating_sub(age_ns) } else { 0 };
+            let mut logs = match self.open(query).await {
+                Ok(logs) => logs,
+                Err(ended) => return Ok(ended),
+            };
+            // A stream without follow has no reason to be quiet.
+            let ended = self.pump(&mut logs, QUIET * 3).await?.unwrap_or(Ended::Reopen);
+            drop(permit);
+            if ended != Ended::Regularly {
+                return Ok(ended);
+            }
+            if left_ns <= 0 {
+                self.reader.finish();
+                self.reader.mark_done(finished_ns);
+                self.store_cursor().await?;
+                return Ok(Ended::Regularly);
+            }
+            let left = Duration::from_nanos(u64::try_from(left_ns).unwrap_or(0)).min(SETTLE);
+            let changed =
+                tokio::time::timeout(left, self.life.wait_for(|l| l.running || l.removed));
+            if changed.await.is_ok() {
+                let gone = self.life.borrow().removed;
+                return Ok(if gone { Ended::Gone } else { Ended::Reopen });
+            }
+        }
+    }
+
+    async fn open(&mut self, query: LogQuery) -> std::result::Result<Logs, Ended> {
+        match self.context.client.logs(&self.id, query).await {
+            Ok(logs) => {
+                self.reader.open(self.context.clock.now_ns());
+                Ok(logs)
+            }
+            Err(Error::NotFound(_)) => Err(Ended::Gone),
+            Err(Error::Unavailable(_) | Error::Denied(_)) => Err(Ended::Reopen),
+            Err(error) => {
+                Counters::add(&self.context.delivery.counters.log_stream_errors, 1);
+                tracing::info!(container = %self.id, %error, "log cannot be read");
+                Err(Ended::Unreadable)
+            }
+        }
+    }
+
+    /// Reads until the stream ends (`Some`) or was quiet for `quiet` (`None`); all lines are stored on return.
+    async fn pump(&mut self, logs: &mut Logs, quiet: Duration) -> Result<Option<Ended>> {
+        let mut first_ns = None;
+        loop {
+            let patience = match first_ns {
+                Some(first_ns) => self.batch_time_left(first_ns),
+                None => quiet,
+            };
+            let ended = match tokio::time::timeout(patience, logs.next()).await {
+                Err(_) if self.reader.is_empty() => return Ok(None),
+                Err(_) => {
+                    self.store().await?;
+                    first_ns = None;
+                    continue;
+                }
+                Ok(Ok(Some(bytes))) => match self.reader.feed(&bytes) {
+                    Ok(()) => None,
+                    Err(error) => {
+                        Counters::add(&self.context.delivery.counters.log_stream_errors, 1);
+                        tracing::info!(container = %self.id, %error, "log stream is broken");
+                        Some(Ended::Reopen)
+                    }
+                },
+                Ok(Ok(None)) => Some(Ended::Regularly),
+                Ok(Err(_)) => Some(Ended::Reopen),
+            };
+            if self.life.has_changed().unwrap_or(false) {
+                // Not marked as seen: the outer loop looks at the rest.
+                let streams = self.life.borrow().streams();
+                self.reader.set_streams(streams);
+            }
+            let waited = first_ns.is_some_and(|first| self.batch_time_left(first).is_zero());
+            if !self.reader.is_empty() && (ended.is_some() || waited || self.reader.is_full()) {
+                self.store().await?;
+                first_ns = None;
+            } else if first_ns.is_none() && !self.reader.is_empty() {
+                first_ns = Some(self.context.clock.monotonic_ns());
+            }
+            if ended.is_some() {
+                return Ok(ended);
+            }
+        }
+    }
+
+    fn batch_time_left(&self, first_ns: i64) -> Duration {
+        let waited_ns = self.context.clock.monotonic_ns().saturating_sub(first_ns);
+        BATCH_WAIT.saturating_sub(Duration::from_nanos(u64::try_from(waited_ns).unwrap_or(0)))
+    }
+
+    async fn store(&mut self) -> Result<()> {
+        if self.reader.is_empty() {
+            return Ok(());
+        }
+        self.store_cursor().await
+    }
+
+    async fn store_cursor(&mut self) -> Result<()> {
+        let batch = self.reader.take_batch();
+        self.context.delivery.logs(batch).await
+    }
+
+    /// Compares the end of the log with what came through the stream: `Some` when it must be opened again.
+    async fn stalled(&mut self, logs: &mut Logs) -> Result<Option<Ended>> {
+        let seen = self.reader.lines_seen();
+        let (output, t_ns) = match self.last_line().await {
+            Ok(Some(last)) => last,
+            Ok(None) => return Ok(None),
+            Err(ended) => return Ok(Some(ended)),
+        };
+        if self.reader.knows(output, t_ns) || self.asked_in_vain == Some(t_ns) {
+            return Ok(None);
+        }
+        // The line may have come in this moment.
+        if let Some(ended) = self.pump(logs, GRACE).await? {
+            return Ok(Some(ended));
+        }
+        if self.reader.lines_seen() != seen {
+            return Ok(None);
+        }
+        self.asked_in_vain = Some(t_ns);
+        self.reader.start_no_later_than(t_ns);
+        Counters::add(&self.context.delivery.counters.log_stalls, 1);
+        tracing::info!(container = %self.id, "log stream stalled, opening it again");
+        Ok(Some(Ended::Reopen))
+    }
+
+    /// Output and time of the log's last line, as far as it has one.
+    async fn last_line(&self) -> std::result::Result<Option<(usize, i64)>, Ended> {
+        let query = LogQuery { since_ns: 0, follow: false, tail: Some(1) };
+        let mut logs = match self.context.client.logs(&self.id, query).await {
+            Ok(logs) => logs,
+            Err(Error::NotFound(_)) => return Err(Ended::Gone),
+            Err(_) => return Err(Ended::Reopen),
+        };
+        let (mut decoder, mut lines) = (Decoder::default(), Vec::new());
+        while let Ok(Ok(Some(bytes))) = tokio::time::timeout(QUIET, logs.next()).await {
+            if decoder.feed(&bytes, &mut lines).is_err() {
+                return Err(Ended::Reopen);
+            }
+        }
+        // The last line may be unfinished; it counts as the one that the stream waits for.
+        decoder.finish(&mut lines);
+        Ok(lines.last().and_then(|line| Some((line.output.index(), line.t_ns?))))
+    }
+}

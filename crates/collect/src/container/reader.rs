@@ -1,0 +1,174 @@
+//! From the bytes of a log stream to batches of new records with their cursor: the part of log reading without I/O.
+//!
+//! Owns: the decoder, the position, and the lines read but not yet stored. Does not own: connections and timing
+//! (`logs`).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use ingest::docker::frames::{Decoder, Line};
+use model::{Labels, LogBatch, LogRecord, Result};
+
+use super::position::{Position, Resume};
+use crate::counters::Counters;
+
+/// A batch is handed over at this many bytes of lines …
+const BATCH_BYTES: usize = 256 * 1024;
+/// … or this many lines.
+const BATCH_LINES: usize = 500;
+
+/// Reads one container's log.
+#[derive(Debug)]
+pub(crate) struct LogReader {
+    source: Arc<str>,
+    streams: [Labels; 2],
+    position: Position,
+    resume: Resume,
+    decoder: Decoder,
+    lines: Vec<Line>,
+    records: Vec<LogRecord>,
+    record_bytes: usize,
+    /// Time for lines that carry none: that of the line before.
+    last_ns: [i64; 2],
+    lines_seen: u64,
+    /// A terminal's last line was taken without its end.
+    cut_off: bool,
+    counters: Arc<Counters>,
+}
+
+impl LogReader {
+    /// A reader of `source` that goes on at `position`; records carry `streams` (stdout, stderr).
+    pub(crate) fn new(
+        source: Arc<str>,
+        streams: [Labels; 2],
+        position: Position,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self {
+            source,
+            streams,
+            resume: position.resume(),
+            position,
+            decoder: Decoder::default(),
+            lines: Vec::new(),
+            records: Vec::new(),
+            record_bytes: 0,
+            last_ns: [0; 2],
+            lines_seen: 0,
+            cut_off: false,
+            counters,
+        }
+    }
+
+    /// Labels for the lines that follow.
+    pub(crate) fn set_streams(&mut self, streams: [Labels; 2]) {
+        self.streams = streams;
+    }
+
+    /// Begins a new stream, which must start at [`since_ns`](Self::since_ns) or before. All records must have been
+    /// taken. A line whose end had not come is forgotten; the stream brings it again as a whole.
+    pub(crate) fn open(&mut self, now_ns: i64) {
+        debug_assert!(self.records.is_empty(), "BUG: log stream opened over records not taken");
+        self.decoder = Decoder::default();
+        self.resume = self.position.resume();
+        self.last_ns = [now_ns; 2];
+    }
+
+    /// Time from which the next stream must start, Unix nanoseconds.
+    pub(crate) fn since_ns(&self) -> i64 {
+        self.position.since_ns
+    }
+
+    /// Asks for an earlier start of the next stream (the clock was set back).
+    pub(crate) fn start_no_later_than(&mut self, t_ns: i64) {
+        self.position.since_ns = self.position.since_ns.min(t_ns);
+    }
+
+    /// End of the run that was read completely, 0 when none.
+    pub(crate) fn done_ns(&self) -> i64 {
+        self.position.done_ns
+    }
+
+    /// Takes bytes of the stream.
+    ///
+    /// # Errors
+    /// As [`Decoder::feed`]; lines before the broken place are taken.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<()> {
+        let fed = self.decoder.feed(bytes, &mut self.lines);
+        self.take_lines();
+        fed
+    }
+
+    /// The stream ended and nothing more will come: a line without its end is a line.
+    pub(crate) fn finish(&mut self) {
+        let cut_off = self.decoder.is_raw() && self.decoder.pending_t_ns().is_some();
+        self.decoder.finish(&mut self.lines);
+        self.take_lines();
+        self.cut_off = cut_off;
+    }
+
+    /// Notes that the run that ended at `finished_ns` has been read completely.
+    pub(crate) fn mark_done(&mut self, finished_ns: i64) {
+        self.position.done_ns = finished_ns;
+    }
+
+    /// Whether no record waits to be stored.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Whether enough waits to be stored at once.
+    pub(crate) fn is_full(&self) -> bool {
+        self.records.len() >= BATCH_LINES || self.record_bytes >= BATCH_BYTES
+    }
+
+    /// Whether a line at `t_ns` is known: the last one stored, or the one whose end has not come.
+    pub(crate) fn knows(&self, output: usize, t_ns: i64) -> bool {
+        self.position.stands_at(output, t_ns) || self.decoder.pending_t_ns() == Some(t_ns)
+    }
+
+    /// Lines decoded so far, stored before or not.
+    pub(crate) fn lines_seen(&self) -> u64 {
+        self.lines_seen
+    }
+
+    /// The waiting records with the position behind them.
+    pub(crate) fn take_batch(&mut self) -> LogBatch {
+        self.position.settle(self.decoder.is_raw(), self.decoder.pending_t_ns());
+        if self.cut_off {
+            self.position.past_last();
+        }
+        self.record_bytes = 0;
+        LogBatch {
+            source: Arc::clone(&self.source),
+            records: std::mem::take(&mut self.records),
+            cursor: Some(self.position.encode()),
+        }
+    }
+
+    fn take_lines(&mut self) {
+        let mut lines = std::mem::take(&mut self.lines);
+        for line in lines.drain(..) {
+            let index = line.output.index();
+            let Some(last_ns) = self.last_ns.get_mut(index) else { continue };
+            let t_ns = line.t_ns.unwrap_or(*last_ns);
+            *last_ns = t_ns;
+            self.lines_seen += 1;
+            if !self.resume.is_new(index, t_ns) {
+                self.counters.log_lines_skipped.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
+            self.position.advance(index, t_ns);
+            self.cut_off = false;
+            if line.truncated_bytes > 0 {
+                self.counters.log_lines_truncated.fetch_add(1, Ordering::Relaxed);
+                Counters::add(&self.counters.log_bytes_truncated, line.truncated_bytes);
+            }
+            self.record_bytes += line.text.len();
+            let fields = Labels::default();
+            let stream = self.streams.get(index).cloned().unwrap_or_default();
+            self.records.push(LogRecord { stream, t_ns, line: line.text, fields });
+        }
+        self.lines = lines;
+    }
+}
