@@ -11,29 +11,14 @@ use storage::manifest::{Edit, Manifest};
 use storage::part::{BlockRef, PartReader, PartWriter};
 use storage::wal::{Durability, Wal, WalConfig};
 
+use crate::dice::{Dice, seeds};
+
 const DIR: &str = "/s";
 const WAL_DIR: &str = "/s/wal";
 const CONFIG: WalConfig = WalConfig { segment_bytes: 400, durability: Durability::Strict };
 const STEPS_PER_SEED: u64 = 150;
 
 type RecordBody = (u8, Vec<u8>);
-
-/// splitmix64: the same history for the same seed, on every machine.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % below
-    }
-
-    fn bytes(&mut self, len_max: u64) -> Vec<u8> {
-        (0..self.roll(len_max + 1)).map(|_| self.roll(256) as u8).collect()
-    }
-}
 
 /// What must, and what may, be found after a restart.
 #[derive(Default)]
@@ -78,7 +63,7 @@ impl World {
     fn new(seed: u64) -> Self {
         let fs = FaultyFs::new();
         let (store, ..) = open(&fs).unwrap();
-        let dice = Dice(seed.wrapping_mul(0x1000_0000_01B3) + 1);
+        let dice = Dice::new(seed);
         let oracle = Oracle::default();
         Self { seed, dice, fs, oracle, store, step: 0, next_part: 0, restarts: 0 }
     }
@@ -371,15 +356,8 @@ fn open(fs: &FaultyFs) -> Result<(Store, Replay, Found)> {
 }
 
 #[test]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the switch for slow tests is an environment variable"
-)]
 fn acknowledged_is_kept_and_nothing_is_invented() {
-    let seeds = match std::env::var("RUN_SLOW_TESTS") {
-        Ok(_) => 20_000,
-        Err(_) => 400,
-    };
+    let seeds = seeds(400, 20_000);
     let mut restarts = 0;
     for seed in 0..seeds {
         let mut world = World::new(seed);
