@@ -25,8 +25,8 @@ use crate::{Config, record};
 
 /// zstd level of parts when rows leave the head.
 const FLUSH_LEVEL: i32 = 1;
-/// Raw bytes of lines after which the head is sealed into blocks, unless the head is smaller altogether.
-const SEAL_BYTES: usize = 8 << 20;
+/// Bytes of memory after which rows are sealed into blocks, unless the head is smaller altogether.
+const SEAL_BYTES: usize = 12 << 20;
 /// Longest label set of a stream or of a row's fields, and longest cursor, in bytes.
 const LABELS_BYTES_MAX: usize = 64 << 10;
 const CURSOR_BYTES_MAX: usize = 64 << 10;
@@ -156,7 +156,7 @@ impl Engine {
 
     fn seal_if_large(&mut self) -> Result<()> {
         let limit = SEAL_BYTES.min(self.config.head_bytes_max as usize / 2).max(1);
-        if self.shared.view.read().chunk_raw_bytes() >= limit { self.seal() } else { Ok(()) }
+        if self.shared.view.read().chunk_bytes() >= limit { self.seal() } else { Ok(()) }
     }
 
     /// Turns the head's chunks into blocks in memory.

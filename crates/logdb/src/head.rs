@@ -114,11 +114,6 @@ impl Chunk {
         self.rows.len()
     }
 
-    /// Bytes of the lines.
-    pub(crate) fn raw_bytes(&self) -> usize {
-        self.text.len()
-    }
-
     /// Bytes it takes in memory, about.
     pub(crate) fn memory_bytes(&self) -> usize {
         let fields: usize = self.fields.iter().map(|f| f.packed_len() + 32).sum();

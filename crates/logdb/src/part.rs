@@ -226,11 +226,6 @@ impl Builder {
         Ok(())
     }
 
-    /// Bytes of pieces so far.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.blocks.is_empty() && self.buffer.is_empty()
-    }
-
     /// Finishes a part in memory.
     pub(crate) fn finish_memory(mut self, encoder: &mut Encoder) -> Result<Part> {
         self.close_block(encoder)?;

@@ -44,16 +44,6 @@ impl Texts {
 
     pub(crate) fn push(&mut self, text: &[u8]) {
         self.bytes.extend_from_slice(text);
-        self.close();
-    }
-
-    /// Lets `write` append the bytes of the next string.
-    pub(crate) fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        write(&mut self.bytes);
-        self.close();
-    }
-
-    fn close(&mut self) {
         // Bounded far below 4 GiB by the limits of blocks.
         self.ends.push(self.bytes.len() as u32);
     }

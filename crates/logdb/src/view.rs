@@ -30,15 +30,14 @@ impl View {
         self.parts.iter().chain(&self.sealed)
     }
 
-    /// Bytes of lines not sealed yet.
-    pub(crate) fn chunk_raw_bytes(&self) -> usize {
-        self.chunks.iter().map(|c| c.raw_bytes()).sum()
+    /// Bytes of memory the rows not sealed yet take.
+    pub(crate) fn chunk_bytes(&self) -> usize {
+        self.chunks.iter().map(|c| c.memory_bytes()).sum()
     }
 
     /// Bytes of memory the rows outside of files take.
     pub(crate) fn head_bytes(&self) -> u64 {
-        let chunks: usize = self.chunks.iter().map(|c| c.memory_bytes()).sum();
-        chunks as u64 + self.sealed.iter().map(|p| p.bytes).sum::<u64>()
+        self.chunk_bytes() as u64 + self.sealed.iter().map(|p| p.bytes).sum::<u64>()
     }
 
     /// All streams with rows.

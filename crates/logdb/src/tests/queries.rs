@@ -1,0 +1,404 @@
+//! Every answer equals that of a plain list of rows, wherever the rows are.
+
+use std::path::Path;
+
+use model::{
+    ErrorKind, Limits, LineFilter, LineFilterOp, LogAggregation, MatchOp, Matcher, RejectReason,
+};
+use storage::writer::WriterState;
+
+use super::*;
+
+fn filter(op: LineFilterOp, patterns: &[&str]) -> LineFilter {
+    let regexes = match op {
+        LineFilterOp::Regex | LineFilterOp::NotRegex => {
+            patterns.iter().map(|p| regex::Regex::new(p).unwrap()).collect()
+        }
+        _ => Vec::new(),
+    };
+    LineFilter { op, patterns: patterns.iter().map(|p| (*p).to_owned()).collect(), regexes }
+}
+
+fn naive(all: &[LogRecord], plan: &LogPlan) -> Vec<LogRecord> {
+    let mut rows: Vec<LogRecord> = all
+        .iter()
+        .filter(|r| {
+            plan.matchers.iter().all(|m| m.matches_labels(&r.stream))
+                && plan.range.contains(r.t_ns)
+                && plan.line_filters.iter().all(|f| f.matches(&r.line))
+        })
+        .cloned()
+        .collect();
+    rows.sort_by_key(|r| r.t_ns);
+    if plan.order == Order::Backward {
+        rows.reverse();
+    }
+    rows
+}
+
+/// Same rows; per stream in the same order. Rows of equal time of different streams may come in any order.
+fn assert_same(got: &[LogRecord], expect: &[LogRecord], plan: &LogPlan) {
+    assert_eq!(got.len(), expect.len(), "{plan:?}");
+    let by_stream = |rows: &[LogRecord]| {
+        let mut rows = rows.to_vec();
+        if plan.order == Order::Any {
+            rows.sort_by(|a, b| (&a.stream, a.t_ns, &a.line).cmp(&(&b.stream, b.t_ns, &b.line)));
+        } else {
+            rows.sort_by(|a, b| a.stream.cmp(&b.stream));
+        }
+        rows
+    };
+    assert!(by_stream(got) == by_stream(expect), "{plan:?}");
+    if plan.order != Order::Any {
+        let times = |rows: &[LogRecord]| rows.iter().map(|r| r.t_ns).collect::<Vec<_>>();
+        assert_eq!(times(got), times(expect), "{plan:?}");
+    }
+}
+
+fn made_rows(count: u64, random: &mut Random) -> Vec<LogRecord> {
+    let streams: Vec<Labels> = (0..5)
+        .map(|i| Labels::from_pairs([("app", ["web", "db"][i % 2]), ("pod", &format!("p{i}"))]))
+        .collect();
+    (0..count)
+        .map(|i| {
+            let stream = &streams[(random.below(25) as f64).sqrt() as usize];
+            // Mostly ascending, some late, many equal.
+            let late = if random.below(20) == 0 { random.below(DAY_MS as u64) as i64 } else { 0 };
+            let t_ns = (MAY_MS + DAY_MS / 4 + (i / 3) as i64 * 100 - late) * 1_000_000;
+            let n = random.below(1000);
+            let line = match random.below(4) {
+                0 => format!(
+                    r#"{{"level":"{}","n":{n},"msg":"user {} did {n}"}}"#,
+                    ["info", "error"][(n % 7 == 0) as usize],
+                    i % 50
+                ),
+                1 => format!("GET /api/v1/item/{n} 200 {}ms", n * 3),
+                2 => format!(
+                    "level=warn msg=\"slow query\" took={n}ms id={:016x}",
+                    n.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+                ),
+                _ => "plain line, the same".to_owned(),
+            };
+            let fields = match n % 4 {
+                0 => {
+                    Labels::from_pairs([("trace_id", format!("t{i}").as_str()), ("level", "info")])
+                }
+                1 => Labels::from_pairs([("level", "error")]),
+                _ => Labels::default(),
+            };
+            LogRecord { stream: stream.clone(), t_ns, line, fields }
+        })
+        .collect()
+}
+
+fn made_plans(random: &mut Random, order: Order) -> Vec<LogPlan> {
+    use LineFilterOp::{Contains, NotContains, NotRegex, Regex};
+    let at = |ms: i64| (MAY_MS + DAY_MS / 4 + ms) * 1_000_000;
+    let matchers = [
+        vec![],
+        vec![Matcher::equal("app", "web")],
+        vec![Matcher::new(MatchOp::Regex, "pod", "p[23]").unwrap()],
+        vec![Matcher::equal("app", "none")],
+    ];
+    let filters = [
+        vec![],
+        vec![filter(Contains, &["error"])],
+        vec![filter(Contains, &["\"level\":\"error\""]), filter(NotContains, &["user 1"])],
+        vec![filter(Contains, &["took=77ms", "/item/77 "])],
+        vec![filter(Regex, &["did [0-9]*7\"", "item/1."])],
+        vec![filter(NotRegex, &["plain"]), filter(NotContains, &["GET", "msg=\"slow"])],
+        vec![filter(Contains, &[" never there "])],
+        vec![filter(Contains, &[""])],
+    ];
+    let ranges = [
+        TimeRange::ALL,
+        TimeRange::new(at(2_000), at(9_000)),
+        TimeRange::new(at(-DAY_MS), at(0)),
+        TimeRange::new(at(5_000), at(5_001)),
+    ];
+    (0..40)
+        .map(|_| LogPlan {
+            matchers: matchers[random.below(4) as usize].clone(),
+            range: ranges[random.below(4) as usize],
+            line_filters: filters[random.below(8) as usize].clone(),
+            order,
+            limit: None,
+            needs_line: true,
+        })
+        .collect()
+}
+
+fn check_all(store: &Store, all: &[LogRecord], random: &mut Random) {
+    for order in [Order::Any, Order::Forward, Order::Backward] {
+        for mut plan in made_plans(random, order) {
+            let expect = naive(all, &plan);
+            assert_same(&rows(store, &plan), &expect, &plan);
+            let limit = 1 + random.below(300) as usize;
+            plan.limit = Some(limit);
+            let got = rows(store, &plan);
+            assert_eq!(got.len(), expect.len().min(limit));
+            if order != Order::Any {
+                let times = |rows: &[LogRecord]| rows.iter().map(|r| r.t_ns).collect::<Vec<_>>();
+                assert_eq!(times(&got), times(&expect[..got.len()]), "{plan:?}");
+            }
+            check_aggregate(store, &expect, &plan, random);
+        }
+    }
+    for range in [TimeRange::ALL, TimeRange::new(i64::MIN, all[0].t_ns)] {
+        let mut expect: Vec<Labels> = all
+            .iter()
+            .filter(|r| range.contains(r.t_ns) && r.stream.get("app") == Some("web"))
+            .map(|r| r.stream.clone())
+            .collect();
+        expect.sort_unstable();
+        expect.dedup();
+        let selectors = [vec![Matcher::equal("app", "web")]];
+        assert_eq!(store.streams(&selectors, range, &Budget::unlimited()).unwrap(), expect);
+    }
+}
+
+fn check_aggregate(store: &Store, expect: &[LogRecord], plan: &LogPlan, random: &mut Random) {
+    let start_ns = (MAY_MS + DAY_MS / 4 + random.below(5_000) as i64) * 1_000_000;
+    let step_ns = (1 + random.below(4_000) as i64) * 1_000_000;
+    let aggregation = LogAggregation {
+        start_ns,
+        end_ns: start_ns + 20_000_000_000,
+        step_ns,
+        window_ns: if random.below(2) == 0 {
+            step_ns
+        } else {
+            1 + random.below(9_000_000_000) as i64
+        },
+        bytes: random.below(2) == 0,
+    };
+    let got = store.aggregate(plan, &aggregation, &Budget::unlimited()).unwrap().unwrap();
+    let mut streams: Vec<&Labels> = expect.iter().map(|r| &r.stream).collect();
+    streams.sort_unstable();
+    streams.dedup();
+    let mut want: Vec<(Labels, Vec<u64>)> = Vec::new();
+    for stream in streams {
+        let mut counts = Vec::new();
+        let mut t = start_ns;
+        while t <= aggregation.end_ns {
+            let inside = expect.iter().filter(|r| {
+                r.stream == *stream && r.t_ns > t - aggregation.window_ns && r.t_ns <= t
+            });
+            counts.push(
+                inside.map(|r| if aggregation.bytes { r.line.len() as u64 } else { 1 }).sum(),
+            );
+            t += step_ns;
+        }
+        if counts.iter().any(|c| *c > 0) {
+            want.push((stream.clone(), counts));
+        }
+    }
+    let got: Vec<(Labels, Vec<u64>)> = got.into_iter().map(|s| (s.stream, s.counts)).collect();
+    assert_eq!(got, want, "{plan:?} {aggregation:?}");
+}
+
+#[test]
+fn answers_are_those_of_a_plain_list_wherever_rows_are() {
+    let mut random = Random(7);
+    let mut rig = Rig::new();
+    rig.config.head_bytes_max = 1 << 20;
+    let store = rig.open();
+    let all = made_rows(3_000, &mut random);
+    for (i, chunk) in all.chunks(61).enumerate() {
+        let receipt = append(&store, batch("s", chunk.to_vec(), None)).unwrap();
+        assert_eq!(receipt, Receipt { stored: chunk.len() as u64, rejected: Vec::new() });
+        if i % 9 == 8 {
+            store.flush().unwrap();
+        }
+        if i == 24 {
+            check_all(&store, &all[..25 * 61], &mut random);
+        }
+    }
+    assert!(store.stats().rows_head > 0 && store.stats().parts > 3);
+    check_all(&store, &all, &mut random);
+    store.flush().unwrap();
+    assert!(rig.config.head_bytes_max > 0 && store.stats().rows_head == 0);
+    drop(store);
+    let store = rig.open();
+    check_all(&store, &all, &mut random);
+    rig.clock.advance_ms(2 * DAY_MS);
+    assert!(store.merge().unwrap() > 0);
+    assert_eq!(store.stats().parts, 2, "one per day");
+    check_all(&store, &all, &mut random);
+}
+
+#[test]
+fn sealed_blocks_in_memory_are_searched_too() {
+    let mut random = Random(11);
+    let mut rig = Rig::new();
+    // Sealed after half of this, flushed only when compressed blocks reach it.
+    rig.config.head_bytes_max = 200_000;
+    let store = rig.open();
+    let all = made_rows(4_000, &mut random);
+    for chunk in all.chunks(100) {
+        append(&store, batch("s", chunk.to_vec(), None)).unwrap();
+    }
+    assert!(!store.shared.snapshot().sealed.is_empty());
+    check_all(&store, &all, &mut random);
+}
+
+#[test]
+fn unusable_rows_are_refused_and_counted() {
+    let mut rig = Rig::new();
+    rig.config.streams_max = 2;
+    rig.config.line_bytes_max = 10;
+    let store = rig.open();
+    let stream = |i: u32| Labels::from_pairs([("n", i.to_string().as_str())]);
+    let now = (MAY_MS + DAY_MS / 2) * 1_000_000;
+    let day = DAY_MS * 1_000_000;
+    let records = vec![
+        record(&stream(1), now, "ok"),
+        record(&stream(1), now - 31 * day, "old"),
+        record(&stream(1), now + day, "new"),
+        record(&stream(2), now - 29 * day, "0123456789€"),
+        record(&stream(3), now, "one stream too many"),
+    ];
+    let receipt = append(&store, batch("s", records, Some("c"))).unwrap();
+    assert_eq!(receipt.stored, 2);
+    let reasons = [RejectReason::TooOld, RejectReason::TooNew, RejectReason::SeriesLimit];
+    assert_eq!(receipt.rejected, reasons.map(|r| (r, 1)));
+    let lines: Vec<String> =
+        rows(&store, &plan(Order::Forward)).into_iter().map(|r| r.line).collect();
+    assert_eq!(lines, ["0123456789…[truncated 3 bytes]", "ok"]);
+    assert_eq!(store.cursor("s"), Some(b"c".to_vec()));
+    assert_eq!((store.stats().truncated_lines, store.stats().streams), (1, 2));
+}
+
+#[test]
+fn retention_and_disk_limit_remove_the_oldest() {
+    let rig = Rig::new();
+    let store = rig.open();
+    let stream = Labels::from_pairs([("a", "b")]);
+    for day in 0..5 {
+        let t_ns = (MAY_MS - day * DAY_MS) * 1_000_000;
+        append(&store, batch("s", vec![record(&stream, t_ns, format!("day {day}"))], None))
+            .unwrap();
+        store.flush().unwrap();
+    }
+    assert_eq!(store.stats().parts, 5);
+    let freed = store.enforce_disk(1).unwrap();
+    assert!(freed > 0);
+    let lines = |store: &Store| {
+        rows(store, &plan(Order::Forward)).into_iter().map(|r| r.line).collect::<Vec<_>>()
+    };
+    assert_eq!(lines(&store), ["day 3", "day 2", "day 1", "day 0"]);
+    rig.clock.advance_ms(28 * DAY_MS);
+    store.flush().unwrap();
+    assert_eq!(lines(&store), ["day 1", "day 0"]);
+    drop(store);
+    let store = rig.open();
+    assert_eq!(lines(&store), ["day 1", "day 0"]);
+    assert!(store.enforce_disk(u64::MAX).unwrap() > 0);
+    assert_eq!((lines(&store).len(), store.stats().streams), (0, 0));
+}
+
+fn part_files(rig: &Rig) -> Vec<std::path::PathBuf> {
+    let dir = Path::new("/logs/parts");
+    let entries = rig.fs.list(dir).unwrap();
+    entries.iter().filter(|e| e.name.ends_with(".part")).map(|e| dir.join(&e.name)).collect()
+}
+
+#[test]
+fn damage_is_set_aside_and_the_rest_served() {
+    let rig = Rig::new();
+    let store = rig.open();
+    let stream = Labels::from_pairs([("a", "b")]);
+    for i in 0..3 {
+        let line = format!("line {i} {}", "x".repeat(40));
+        append(&store, batch("s", vec![record(&stream, MAY_MS * 1_000_000 + i, line)], None))
+            .unwrap();
+        store.flush().unwrap();
+    }
+    let files = part_files(&rig);
+    // Damage in a block shows when it is read.
+    rig.fs.flip_bit(&files[1], 8 * 20).unwrap();
+    let mut seen = Vec::new();
+    let scan = |seen: &mut Vec<i64>| {
+        store
+            .scan(&plan(Order::Backward), &Budget::unlimited(), &mut |row| {
+                seen.push(row.t_ns - MAY_MS * 1_000_000);
+                ControlFlow::Continue(())
+            })
+            .unwrap()
+    };
+    for _ in 0..2 {
+        seen.clear();
+        let warnings = scan(&mut seen);
+        assert_eq!(seen, [2, 0]);
+        assert!(warnings.len() == 1 && warnings[0].contains("damaged"), "{warnings:?}");
+    }
+    assert_eq!(store.stats().quarantined, 1);
+    rig.clock.advance_ms(3 * DAY_MS);
+    store.merge().unwrap();
+    drop(store);
+    // Damage in the footer shows when opening.
+    let file = part_files(&rig).pop().unwrap();
+    let len = rig.fs.read(&file).unwrap().len() as u64;
+    rig.fs.flip_bit(&file, (len - 10) * 8).unwrap();
+    let (store, report) = rig.try_open().unwrap();
+    assert_eq!((report.quarantined, report.warnings.len()), (1, 1), "{report:?}");
+    assert_eq!(store.stats().quarantined, 1);
+    drop(store);
+    let names = rig.fs.list(Path::new("/logs/parts")).unwrap();
+    assert_eq!(names.iter().filter(|e| e.name.ends_with(".corrupt")).count(), 1);
+    assert_eq!(rig.try_open().unwrap().1.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn budgets_and_a_full_disk_are_respected() {
+    let rig = Rig::new();
+    let store = rig.open();
+    let mut random = Random(3);
+    append(&store, batch("s", made_rows(2_000, &mut random), None)).unwrap();
+    store.flush().unwrap();
+    let limits = Limits { samples_max: 1_000, bytes_max: u64::MAX, time_ms_max: 1_000_000 };
+    let budget = Budget::new(Arc::clone(&rig.clock) as _, limits);
+    let outcome = store.scan(&plan(Order::Any), &budget, &mut |_| ControlFlow::Continue(()));
+    assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Limit);
+    let budget = Budget::unlimited();
+    budget.cancel();
+    let outcome = store.scan(&plan(Order::Forward), &budget, &mut |_| ControlFlow::Continue(()));
+    assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Cancelled);
+
+    rig.fs.set_capacity(Some(1));
+    let refused = append(&store, batch("s", made_rows(2_000, &mut random), Some("x"))).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Busy);
+    assert!(matches!(store.stats().state, WriterState::DiskFull { .. }));
+    assert_eq!(rows(&store, &plan(Order::Any)).len(), 2_000);
+    assert_eq!(store.cursor("s"), None);
+    rig.fs.set_capacity(None);
+    store.flush().unwrap();
+    append(&store, batch("s", made_rows(10, &mut random), None)).unwrap();
+    assert_eq!(rows(&store, &plan(Order::Any)).len(), 2_010);
+}
+
+#[test]
+fn a_limited_scan_does_not_read_it_all() {
+    let rig = Rig::new();
+    let store = rig.open();
+    let stream = Labels::from_pairs([("a", "b")]);
+    for part in 0..6_i64 {
+        let records = (0..500)
+            .map(|i| {
+                record(&stream, MAY_MS * 1_000_000 + part * 1_000 + i, format!("row {part} {i}"))
+            })
+            .collect();
+        append(&store, batch("s", records, None)).unwrap();
+        store.flush().unwrap();
+    }
+    let mut plan = plan(Order::Backward);
+    plan.limit = Some(10);
+    let budget = Budget::unlimited();
+    let mut count = 0;
+    store
+        .scan(&plan, &budget, &mut |_| {
+            count += 1;
+            if count == 10 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+        .unwrap();
+    assert_eq!(budget.samples(), 500, "one block of six");
+}
