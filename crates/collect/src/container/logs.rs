@@ -132,6 +132,7 @@ impl Follower {
                 }
                 continue;
             }
+            self.look_back().await;
             let opened_ns = self.context.clock.monotonic_ns();
             let ended = if life.running {
                 self.follow_run().await?
@@ -330,6 +331,17 @@ impl Follower {
         Counters::add(&self.context.delivery.counters.log_stalls, 1);
         tracing::info!(container = %self.id, "log stream stalled, opening it again");
         Ok(Some(Ended::Reopen))
+    }
+
+    /// The runtime leaves lines before the start time out, also new ones after the clock was set back: then reading
+    /// starts earlier.
+    async fn look_back(&mut self) {
+        if self.reader.since_ns() > 0
+            && let Ok(Some((output, t_ns))) = self.last_line().await
+            && self.reader.is_behind(output, t_ns)
+        {
+            self.reader.start_no_later_than(t_ns);
+        }
     }
 
     /// Output and time of the log's last line, as far as it has one.

@@ -4,7 +4,8 @@
 //! the runtime stamps a line before it writes it. The position is therefore kept per output: the time of its last
 //! stored line and how many lines with exactly that time were stored. Reading again starts a little before both and
 //! skips, per output, up to and including that line. When the clock was set back, later lines have smaller times; the
-//! highest time seen tells such a place from a log whose old lines were rotated away.
+//! highest time seen tells such a place from a log whose old lines were rotated away. What cannot be told: a clock set
+//! back while nobody read, which has passed its old reading before reading is resumed.
 //!
 //! ```text
 //!  cursor   "1 since done | last same high | last same high"     decimal, ns; i64::MIN when nothing was stored
@@ -112,6 +113,11 @@ impl Position {
     /// Whether a line at `t_ns` of `output` is where this position stands.
     pub(crate) fn stands_at(&self, output: usize, t_ns: i64) -> bool {
         self.outputs.get(output).is_some_and(|o| o.last_ns == t_ns)
+    }
+
+    /// Whether the last stored line of `output` is later than `t_ns`.
+    pub(crate) fn is_past(&self, output: usize, t_ns: i64) -> bool {
+        self.outputs.get(output).is_some_and(|o| o.last_ns > t_ns)
     }
 
     /// Begins reading again at this position.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ingest::docker::frames::{Decoder, Line};
+use ingest::logline;
 use model::{Labels, LogBatch, LogRecord, Result};
 
 use super::position::{Position, Resume};
@@ -72,6 +73,11 @@ impl LogReader {
         self.decoder = Decoder::default();
         self.resume = self.position.resume();
         self.last_ns = [now_ns; 2];
+    }
+
+    /// Whether a last line at `t_ns` can only mean that the clock was set back behind the position.
+    pub(crate) fn is_behind(&self, output: usize, t_ns: i64) -> bool {
+        self.position.is_past(output, t_ns)
     }
 
     /// Time from which the next stream must start, Unix nanoseconds.
@@ -165,10 +171,13 @@ impl LogReader {
                 Counters::add(&self.counters.log_bytes_truncated, line.truncated_bytes);
             }
             self.record_bytes += line.text.len();
-            let fields = Labels::default();
+            let fields = logline::recognise(&line.text);
             let stream = self.streams.get(index).cloned().unwrap_or_default();
             self.records.push(LogRecord { stream, t_ns, line: line.text, fields });
         }
         self.lines = lines;
     }
 }
+
+#[cfg(test)]
+mod tests;
