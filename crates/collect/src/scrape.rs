@@ -31,7 +31,7 @@ pub use config::{
     Config, DockerSd, FileSd, HttpOptions, JobLimits, ScrapeJob, Secret, TargetGroup, TlsOptions,
 };
 pub use docker_sd::DockerApi;
-pub use file_sd::read_target_groups;
+pub use file_sd::{matching_files, read_target_groups};
 pub use target::{format_duration, parse_duration};
 
 use pool::{Board, Pool};

@@ -1,1 +1,155 @@
 //! Reads `prometheus.yml` as it is and turns it into typed scrape jobs.
+//!
+//! Owns: every key Prometheus 3 knows (`schema.rs`), its defaults and refusals (`jobs.rs`, `rules.rs`), expansion of
+//! environment variables, and the notes about keys that are read without effect. Does not own: running anything, rule
+//! files, and Taffrail's own configuration.
+
+mod expand;
+mod jobs;
+mod node;
+mod relabel;
+mod rules;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use collect::scrape::{ScrapeJob, matching_files};
+use model::{Error, Result};
+
+pub use expand::Environment;
+
+use node::{Node, Placed, Value};
+
+/// What a file says, as far as this release acts on it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct PrometheusConfig {
+    /// Scrape jobs, in the order of the file, then those of `scrape_config_files`.
+    pub jobs: Vec<ScrapeJob>,
+    /// Labels for everything that leaves the process.
+    pub external_labels: BTreeMap<String, String>,
+    /// Patterns of rule files, as written.
+    pub rule_files: Vec<String>,
+    /// Milliseconds between evaluations of rules; Prometheus' default is a minute.
+    pub evaluation_interval_ms: u64,
+}
+
+/// Why a key has no effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoteKind {
+    /// It means nothing here, and nothing is lost by that.
+    NotNeeded,
+    /// Prometheus acts on it and this release does not.
+    NotSupportedYet,
+}
+
+/// A key that was read and has no effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// The file as it was named.
+    pub file: String,
+    /// Line in it, from 1.
+    pub line: usize,
+    /// The key.
+    pub key: String,
+    /// Why.
+    pub kind: NoteKind,
+}
+
+impl Note {
+    /// The note in words: `read, not needed` or `not supported yet`.
+    pub fn text(&self) -> &'static str {
+        match self.kind {
+            NoteKind::NotNeeded => "read, not needed",
+            NoteKind::NotSupportedYet => "not supported yet",
+        }
+    }
+}
+
+/// Reads the file `text` that lies at `path` (relative paths in it start from its folder; files of
+/// `scrape_config_files` are read from disk). `env` looks up environment variables.
+///
+/// # Errors
+/// [`Invalid`](model::ErrorKind::Invalid), the message beginning with `file:line:` and, for an unknown key, naming the
+/// nearest known one.
+pub fn load(
+    path: &Path,
+    text: &str,
+    env: Environment<'_>,
+) -> Result<(PrometheusConfig, Vec<Note>)> {
+    let mut notes = Vec::new();
+    let file = path.display().to_string();
+    let dir = path.parent().unwrap_or(Path::new(""));
+    let place = |(line, message): Placed| Error::invalid(format!("{file}:{line}: {message}"));
+    let root = read("the file", &file, text, env, &mut notes).map_err(place)?;
+    let defaults = jobs::Defaults::new(root.get("global"), dir).map_err(place)?;
+    let mut config =
+        PrometheusConfig { evaluation_interval_ms: 60_000, ..PrometheusConfig::default() };
+    if let Some(global) = root.get("global") {
+        for (key, value) in global.get("external_labels").map(Node::entries).unwrap_or_default() {
+            config.external_labels.insert(key.name.clone(), value.text().unwrap_or("").to_owned());
+        }
+        if let Some(ms) =
+            global.text_of("evaluation_interval").and_then(collect::scrape::parse_duration)
+        {
+            config.evaluation_interval_ms = ms;
+        }
+    }
+    config.rule_files = root.texts_of("rule_files").into_iter().map(str::to_owned).collect();
+    add_jobs(&root, &defaults, &mut config.jobs).map_err(place)?;
+    for pattern in root.get("scrape_config_files").map(Node::items).unwrap_or_default() {
+        for other in matching_files(&dir.join(pattern.text().unwrap_or(""))) {
+            add_file(&other, &defaults, env, &mut config.jobs, &mut notes)?;
+        }
+    }
+    Ok((config, notes))
+}
+
+fn add_file(
+    path: &Path,
+    defaults: &jobs::Defaults<'_>,
+    env: Environment<'_>,
+    jobs: &mut Vec<ScrapeJob>,
+    notes: &mut Vec<Note>,
+) -> Result<()> {
+    let file = path.display().to_string();
+    let text =
+        std::fs::read_to_string(path).map_err(|e| Error::io(format!("read {file}: {e}"), e))?;
+    let place = |(line, message): Placed| Error::invalid(format!("{file}:{line}: {message}"));
+    let root = read("the scrape config file", &file, &text, env, notes).map_err(place)?;
+    add_jobs(&root, defaults, jobs).map_err(place)
+}
+
+/// Parses, expands and checks one file.
+fn read(
+    object: &str,
+    file: &str,
+    text: &str,
+    env: Environment<'_>,
+    notes: &mut Vec<Note>,
+) -> Result<Node, Placed> {
+    if text.lines().all(|line| line.trim_start().starts_with('#') || line.trim().is_empty()) {
+        return Ok(Node { line: 1, value: Value::Null });
+    }
+    let mut root = Node::parse(text)?;
+    expand::expand(&mut root, env, false)?;
+    schema::Walk { file, notes, check: &rules::check }.object(object, &root, false)?;
+    Ok(root)
+}
+
+fn add_jobs(
+    root: &Node,
+    defaults: &jobs::Defaults<'_>,
+    jobs: &mut Vec<ScrapeJob>,
+) -> Result<(), Placed> {
+    for node in root.get("scrape_configs").map(Node::items).unwrap_or_default() {
+        let job = jobs::job(node, defaults)?;
+        if jobs.iter().any(|other| other.job_name == job.job_name) {
+            return Err((node.line, format!("job_name {:?} is used twice", job.job_name)));
+        }
+        jobs.push(job);
+    }
+    Ok(())
+}

@@ -100,8 +100,8 @@ impl Files {
     }
 }
 
-/// Existing files a pattern stands for, sorted. Only the last element may hold a pattern.
-fn matching_files(pattern: &Path) -> Vec<PathBuf> {
+/// Existing files that `pattern` stands for, sorted. Only its last element may hold `*`, `?` and `[…]`. Reads the folder.
+pub fn matching_files(pattern: &Path) -> Vec<PathBuf> {
     let name = pattern.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     if !name.contains(['*', '?', '[']) {
         return if pattern.exists() { vec![pattern.to_owned()] } else { Vec::new() };

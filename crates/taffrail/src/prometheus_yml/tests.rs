@@ -1,0 +1,1 @@
+//! Files in, jobs, notes or an error with its place out.
