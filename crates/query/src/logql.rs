@@ -1,14 +1,141 @@
-//! LogQL: log pipelines and metrics over logs.
+//! LogQL: log pipelines and metrics over logs, as Loki 3 has them.
+//!
+//! Owns: the grammar, the stages, evaluation over a [`LogSource`]. Does not own: where rows are, operations on series
+//! that PromQL has as well, JSON. Differences to Loki: labels without value are as good as absent in results.
 
+mod ast;
 mod format;
 mod ip;
 mod json;
 mod label_filter;
 mod line_filter;
 mod logfmt;
+mod logs;
+mod metric;
+mod parse;
 mod pattern;
+mod pipeline;
+mod range;
 mod regexes;
 mod row;
+mod series;
 mod stage;
 mod template;
+mod tokens;
 mod units;
+mod window;
+
+use model::{Budget, Labels, LogSource, Order, Result};
+
+pub use self::ast::Expr;
+use self::ast::ExprKind;
+pub use self::parse::{parse, parse_selector};
+pub use self::pipeline::Pipeline;
+
+/// A query and the times it is asked for.
+#[derive(Debug, Clone)]
+pub struct LogQuery {
+    /// LogQL.
+    pub text: String,
+    /// Unix nanoseconds; rows of a log query lie in `[start, end)`. The first step of a metric query.
+    pub start_ns: i64,
+    /// Unix nanoseconds. The last step of a metric query, the only one when `step_ns` is 0.
+    pub end_ns: i64,
+    /// Distance of steps; 0 for an instant query.
+    pub step_ns: i64,
+    /// Most entries a log query returns.
+    pub limit: usize,
+    /// Order of a log query's entries, which also decides which ones the limit keeps.
+    pub order: Order,
+}
+
+/// The result of a query.
+#[derive(Debug, Clone)]
+pub struct Evaluated {
+    /// What came out.
+    pub value: Value,
+    /// For the reader: parts of the data that could not be read.
+    pub warnings: Vec<String>,
+    /// What it took.
+    pub stats: Stats,
+}
+
+/// What a query reads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Rows looked at after the store's filters.
+    pub rows: u64,
+    /// Bytes of their lines.
+    pub bytes: u64,
+}
+
+/// A result.
+#[derive(Debug, Clone)]
+pub enum Value {
+    /// Of a log query: streams in order of their labels.
+    Streams(Vec<Stream>),
+    /// Of a metric query.
+    Metric(MetricValue),
+}
+
+/// Numbers.
+#[derive(Debug, Clone)]
+pub enum MetricValue {
+    /// Unix milliseconds and the number.
+    Scalar(i64, f64),
+    /// Of an instant query.
+    Vector(Vec<Point>),
+    /// Of a range query.
+    Matrix(Vec<Series>),
+}
+
+/// A number with labels.
+#[derive(Debug, Clone)]
+pub struct Point {
+    /// Which.
+    pub labels: Labels,
+    /// Unix milliseconds.
+    pub t_ms: i64,
+    /// The number.
+    pub value: f64,
+}
+
+/// Numbers over time.
+#[derive(Debug, Clone)]
+pub struct Series {
+    /// Which.
+    pub labels: Labels,
+    /// Unix milliseconds and numbers.
+    pub points: Vec<(i64, f64)>,
+}
+
+/// Entries that have the same labels after the pipeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stream {
+    /// Stream labels, structured metadata and what the pipeline extracted.
+    pub labels: Labels,
+    /// In the order asked for.
+    pub entries: Vec<Entry>,
+}
+
+/// One row of a result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Unix nanoseconds.
+    pub t_ns: i64,
+    /// The line after the pipeline.
+    pub line: String,
+}
+
+/// Evaluates `query` over the rows of `source`.
+///
+/// # Errors
+/// [`Invalid`](model::ErrorKind::Invalid) for a malformed query or a row a metric query cannot make a number of;
+/// [`Limit`](model::ErrorKind::Limit) or [`Cancelled`](model::ErrorKind::Cancelled) from `budget`; failures of `source`.
+pub fn evaluate(source: &dyn LogSource, query: &LogQuery, budget: &Budget) -> Result<Evaluated> {
+    let expr = parse(&query.text)?;
+    match &expr.kind {
+        ExprKind::Log(log) => logs::evaluate(source, log, query, budget),
+        _ => metric::evaluate(source, &expr, query, budget),
+    }
+}

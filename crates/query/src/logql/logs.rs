@@ -1,0 +1,88 @@
+//! Evaluating log queries: rows in order, grouped into result streams, up to a limit.
+
+use std::ops::ControlFlow;
+
+use hashbrown::HashMap;
+use model::{Budget, Error, Labels, LogPlan, LogSource, Order, Result, TimeRange};
+use rustc_hash::FxBuildHasher;
+
+use super::ast::LogExpr;
+use super::pipeline::Split;
+use super::row::RowLabels;
+use super::{Entry, Evaluated, LogQuery, Stats, Stream, Value};
+
+/// What an entry costs in memory besides its line.
+const ENTRY_BYTES: usize = 48;
+
+/// Evaluates a log query over `[start, end)`.
+pub(super) fn evaluate(
+    source: &dyn LogSource,
+    log: &LogExpr,
+    query: &LogQuery,
+    budget: &Budget,
+) -> Result<Evaluated> {
+    let mut split = Split::new(log);
+    let order = if query.order == Order::Any { Order::Backward } else { query.order };
+    let plan = LogPlan {
+        matchers: log.matchers.clone(),
+        range: TimeRange::new(query.start_ns, query.end_ns),
+        line_filters: std::mem::take(&mut split.line_filters),
+        order,
+        limit: split.stages.is_empty().then_some(query.limit),
+        needs_line: true,
+    };
+    let mut collector = Collector { limit: query.limit, ..Collector::default() };
+    if query.limit == 0 {
+        return Ok(collector.finish(Vec::new()));
+    }
+    let mut failure: Option<Error> = None;
+    let warnings = source.scan(&plan, budget, &mut |row| {
+        collector.stats.rows += 1;
+        collector.stats.bytes += row.line.len() as u64;
+        let mut labels = RowLabels::new(row.stream, row.fields, &mut split.changes);
+        let mut line = std::borrow::Cow::Borrowed(row.line);
+        if !split.stages.iter().all(|s| s.apply(row.t_ns, &mut line, &mut labels)) {
+            return ControlFlow::Continue(());
+        }
+        if let Err(e) = budget.charge_bytes((line.len() + ENTRY_BYTES) as u64) {
+            failure = Some(e);
+            return ControlFlow::Break(());
+        }
+        let entry = Entry { t_ns: row.t_ns, line: line.into_owned() };
+        collector.push(labels.build(), entry);
+        if collector.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    match failure {
+        Some(e) => Err(e),
+        None => Ok(collector.finish(warnings)),
+    }
+}
+
+#[derive(Default)]
+struct Collector {
+    limit: usize,
+    count: usize,
+    streams: Vec<Stream>,
+    by_labels: HashMap<Labels, usize, FxBuildHasher>,
+    stats: Stats,
+}
+
+impl Collector {
+    fn push(&mut self, labels: Labels, entry: Entry) {
+        let index = *self.by_labels.entry(labels).or_insert_with_key(|labels| {
+            self.streams.push(Stream { labels: labels.clone(), entries: Vec::new() });
+            self.streams.len() - 1
+        });
+        self.streams[index].entries.push(entry);
+        self.count += 1;
+    }
+
+    fn is_full(&self) -> bool {
+        self.count >= self.limit
+    }
+
+    fn finish(mut self, warnings: Vec<String>) -> Evaluated {
+        self.streams.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Evaluated { value: Value::Streams(self.streams), warnings, stats: self.stats }
+    }
+}

@@ -1,0 +1,90 @@
+//! A log query compiled for running: what the store can do of it, and what is left to do per row.
+
+use std::borrow::Cow;
+
+use model::{Error, Labels, LineFilter, LogRow, Matcher, Result};
+
+use super::ast::{ExprKind, LogExpr};
+use super::parse::parse;
+use super::row::{Change, RowLabels};
+use super::stage::Stage;
+
+/// A compiled log query, for rows that come one by one (live tail).
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    log: LogExpr,
+    line_filters: Vec<LineFilter>,
+}
+
+impl Pipeline {
+    /// Parses a log query.
+    ///
+    /// # Errors
+    /// [`Invalid`](model::ErrorKind::Invalid) as [`parse`](super::parse()), or when `text` is a metric query.
+    pub fn parse(text: &str) -> Result<Self> {
+        match parse(text)?.kind {
+            ExprKind::Log(log) => {
+                let line_filters = Split::new(&log).line_filters;
+                Ok(Self { log, line_filters })
+            }
+            _ => Err(Error::invalid("only log queries can be followed; this is a metric query")),
+        }
+    }
+
+    /// The stream selector; [`process`](Self::process) does not apply it.
+    pub fn matchers(&self) -> &[Matcher] {
+        &self.log.matchers
+    }
+
+    /// Those of its line filters that a store can apply beforehand; [`process`](Self::process) applies them too.
+    pub fn line_filters(&self) -> &[LineFilter] {
+        &self.line_filters
+    }
+
+    /// Runs all stages on `row`: the labels of the stream it belongs to in the result, and its line. `None` when a
+    /// filter drops it.
+    pub fn process(&self, row: &LogRow<'_>) -> Option<(Labels, String)> {
+        let mut changes = Vec::new();
+        let mut labels = RowLabels::new(row.stream, row.fields, &mut changes);
+        let mut line = Cow::Borrowed(row.line);
+        let passes = self.log.stages.iter().all(|s| s.apply(row.t_ns, &mut line, &mut labels));
+        passes.then(|| (labels.build(), line.into_owned()))
+    }
+}
+
+/// A pipeline divided between store and caller.
+#[derive(Debug)]
+pub(super) struct Split<'e> {
+    /// Line filters the store applies.
+    pub(super) line_filters: Vec<LineFilter>,
+    /// The other stages.
+    pub(super) stages: Vec<&'e Stage>,
+    /// Scratch space for the labels of a row.
+    pub(super) changes: Vec<Change>,
+}
+
+impl<'e> Split<'e> {
+    /// Divides `log`: every line filter that sees the line as stored goes to the store.
+    pub(super) fn new(log: &'e LogExpr) -> Self {
+        let mut line_filters = Vec::new();
+        let mut stages = Vec::new();
+        let mut sees_stored_line = true;
+        for stage in &log.stages {
+            if sees_stored_line
+                && let Stage::LineFilter(condition) = stage
+                && let Some(filter) = condition.for_store()
+            {
+                line_filters.push(filter);
+                continue;
+            }
+            sees_stored_line &= stage.keeps_line();
+            stages.push(stage);
+        }
+        Self { line_filters, stages, changes: Vec::new() }
+    }
+
+    /// Whether any stage left reads the line.
+    pub(super) fn reads_line(&self) -> bool {
+        self.stages.iter().any(|s| s.reads_line())
+    }
+}
