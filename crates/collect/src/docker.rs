@@ -4,6 +4,8 @@
 //! decoding of answers (`ingest::docker`), what is done with them (`container`). It never calls archive, exec, or
 //! anything that changes state, and there is no way to make it do so.
 
+mod engine_api;
+
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,6 +19,8 @@ use ingest::docker::{Usage, api};
 use model::ErrorKind;
 use parking_lot::RwLock;
 use tokio::net::UnixStream;
+
+pub use engine_api::engine_api;
 
 /// Most bytes of an answer that is read as a whole.
 const BODY_BYTES_MAX: usize = 4 << 20;

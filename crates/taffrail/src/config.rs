@@ -171,7 +171,7 @@ pub struct Containers {
     /// The engine's socket.
     pub socket: PathBuf,
     /// Distance of readings.
-    pub interval_ms: i64,
+    pub interval_ms: u64,
     /// Whether to store their logs.
     pub logs: bool,
 }
@@ -180,7 +180,7 @@ pub struct Containers {
 #[derive(Debug, Clone)]
 pub struct Host {
     /// Distance of readings.
-    pub interval_ms: i64,
+    pub interval_ms: u64,
     /// The host's `/proc`.
     pub proc: PathBuf,
     /// The host's `/sys`.

@@ -22,7 +22,9 @@ use crate::{config, memory, prometheus_yml};
 pub struct Process {
     pub(crate) config: Config,
     pub(crate) stores: Arc<Stores>,
-    pub(crate) containers: Option<Arc<Registry>>,
+    pub(crate) containers: Arc<Registry>,
+    /// Counters of the collectors.
+    pub(crate) collected: Vec<(&'static str, Arc<collect::Counters>)>,
     pub(crate) scrape: collect::scrape::Handle,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) started_ms: i64,
@@ -90,9 +92,9 @@ pub(crate) fn load_jobs(
 ) -> Result<Vec<collect::scrape::ScrapeJob>, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|e| ConfigError::whole_file(path, format!("cannot read: {e}")))?;
-    let (config, notes) = prometheus_yml::load(path, &text, env)?;
+    let (config, notes) = prometheus_yml::load(path, &text, env).map_err(|e| ConfigError::placed(e.message()))?;
     for note in notes {
-        tracing::info!("{note}");
+        tracing::info!(file = note.file, line = note.line, key = note.key, "{}", note.text());
     }
     Ok(config.jobs)
 }
@@ -112,15 +114,7 @@ impl Host for Process {
             WriterState::DiskFull { message } => ("disk_full", message),
             WriterState::Failed { message } => ("failed", message),
         };
-        let docker = match &self.containers {
-            Some(registry) => {
-                let status = registry.docker_status();
-                serde_json::json!({"state": status.state.as_str(), "message": status.message, "endpoint": status.endpoint})
-            }
-            None => {
-                serde_json::json!({"state": "off", "message": "containers.enabled is false", "endpoint": ""})
-            }
-        };
+        let docker = self.containers.docker_status();
         let ledger: Vec<serde_json::Value> = self
             .stores
             .ledger
@@ -138,7 +132,7 @@ impl Host for Process {
             "startedAtMs": self.started_ms,
             "nowMs": self.clock.now_ms(),
             "hostName": self.config.host_name,
-            "docker": docker,
+            "docker": {"state": docker.state.as_str(), "message": docker.message, "endpoint": docker.endpoint},
             "ingest": {"state": ingest, "message": message},
             "reload": {"error": *self.last_reload.lock()},
             "memory": {"limitBytes": self.config.memory_limit_bytes, "limitSource": self.config.memory_limit_source, "rssBytes": memory::usage().rss_bytes},
@@ -155,7 +149,7 @@ impl Host for Process {
     }
 
     fn containers(&self) -> Vec<ContainerState> {
-        self.containers.as_ref().map(|registry| registry.snapshot()).unwrap_or_default()
+        self.containers.snapshot()
     }
 
     fn targets(&self) -> TargetsSnapshot {
@@ -254,6 +248,12 @@ impl Host for Process {
             logs.streams as f64,
         );
         self.ledger_figures(&mut figures);
+        for (collector, counters) in &self.collected {
+            for (what, count) in counters.snapshot() {
+                let labels = vec![("collector", (*collector).to_owned()), ("what", what.to_owned())];
+                figures.counter("taffrail_collector_total", "What collectors stored, cut, refused or repeated.", labels, count as f64);
+            }
+        }
         figures.0
     }
 

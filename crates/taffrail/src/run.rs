@@ -24,6 +24,18 @@ use crate::stores::Stores;
 const CONNECTIONS_MAX: usize = 1024;
 /// Collectors get this long to hand over what they hold.
 const COLLECTORS_STOP_MAX: Duration = Duration::from_secs(2);
+/// Bounds of a scrape for jobs that set none of their own.
+const SCRAPE_LIMITS: ingest::exposition::Limits = ingest::exposition::Limits {
+    body_bytes_max: 64 << 20,
+    samples_max: 500_000,
+    labels_max: 64,
+    name_bytes_max: 512,
+    value_bytes_max: 8 << 10,
+};
+/// Dropped targets kept per job, for the API.
+const DROPPED_TARGETS_MAX: usize = 1_000;
+/// Of a collector that is switched off and asks for one.
+const DEFAULT_INTERVAL_MS: u64 = 15_000;
 /// How often limits are looked at and our own figures are stored.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(15);
 /// How often configuration files are checked for changes.
@@ -69,42 +81,25 @@ async fn live(config: Config) -> Result<()> {
             host_name: config.host_name.clone(),
             proc_root: host.proc.clone(),
             sys_root: host.sys.clone(),
-            rootfs: host.rootfs.clone(),
+            root: host.rootfs.clone(),
         };
         collect::host::spawn(config, sink.clone(), clock.clone(), collectors.clone())
     });
-    let containers = config.containers.as_ref().map(|containers| {
-        let roots = config
-            .host
-            .as_ref()
-            .map_or(("/proc".into(), "/sys".into()), |host| (host.proc.clone(), host.sys.clone()));
-        let config = collect::container::Config {
-            socket: containers.socket.clone(),
-            interval_ms: containers.interval_ms,
-            host_name: config.host_name.clone(),
-            logs: containers.logs,
-            proc_root: roots.0,
-            sys_root: roots.1,
-        };
-        collect::container::spawn(config, sink.clone(), clock.clone(), collectors.clone())
-    });
+    let containers = collect::container::spawn(container_config(&config), sink.clone(), clock.clone(), collectors.clone())?;
     let env = |name: &str| environment(name);
-    let jobs = config
-        .prometheus
-        .as_deref()
-        .map(|path| load_jobs(path, &env))
-        .transpose()?
-        .unwrap_or_default();
+    let jobs = config.prometheus.as_deref().map(|path| load_jobs(path, &env)).transpose()?.unwrap_or_default();
     let scrape_config = collect::scrape::Config {
-        jobs,
-        docker_socket: config.containers.as_ref().map(|c| c.socket.clone()),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        limits: SCRAPE_LIMITS,
+        dropped_targets_max: DROPPED_TARGETS_MAX,
     };
-    let scrape =
-        collect::scrape::spawn(scrape_config, sink.clone(), clock.clone(), collectors.clone())?;
+    let engine = Some(collect::docker::engine_api());
+    let scrape = collect::scrape::spawn(scrape_config, jobs, sink.clone(), clock.clone(), engine, collectors.clone());
 
     let process = Arc::new(Process {
         stores: stores.clone(),
-        containers: containers.as_ref().map(|handle| handle.registry.clone()),
+        containers: containers.registry.clone(),
+        collected: collected(&containers, host.as_ref()),
         scrape,
         clock: clock.clone(),
         started_ms,
@@ -147,22 +142,23 @@ async fn live(config: Config) -> Result<()> {
     tail.stop();
     stop.cancel();
     let handed_over = async {
-        if let Some(host) = host {
-            host.join().await;
-        }
-        if let Some(containers) = containers {
-            containers.join().await;
-        }
-        process.scrape.join().await;
+        let host_stopped = async {
+            match host {
+                Some(host) => host.stopped().await,
+                None => true,
+            }
+        };
+        let (host, containers, ()) = tokio::join!(host_stopped, containers.stopped(), process.scrape.closed());
+        host && containers
     };
-    if tokio::time::timeout(COLLECTORS_STOP_MAX, handed_over).await.is_err() {
+    if !tokio::time::timeout(COLLECTORS_STOP_MAX, handed_over).await.unwrap_or(false) {
         tracing::warn!(
             "collectors did not stop in time; what they held is read again at the next start"
         );
     }
     let (http, housekeeping, files) = tokio::join!(http, housekeeping, files);
     http.and(housekeeping).and(files).context("a background task ended unexpectedly")?;
-    tokio::task::spawn_blocking(move || stores.close()).await?;
+    tokio::task::spawn_blocking(move || stores.close()).await??;
     tracing::info!("stopped");
     Ok(())
 }
@@ -202,9 +198,10 @@ async fn keep_house(process: Arc<Process>, sink: Arc<dyn Sink>, stop: Cancellati
         let stores = process.stores.clone();
         let memory_limit = process.config.memory_limit_bytes;
         let kept = tokio::task::spawn_blocking(move || {
-            let freed_bytes = stores.hold_disk_limit();
-            if freed_bytes > 0 {
-                tracing::info!(freed_bytes, "deleted the oldest data to stay below disk_limit");
+            match stores.hold_disk_limit() {
+                Ok(0) => {}
+                Ok(freed_bytes) => tracing::info!(freed_bytes, "deleted the oldest data to stay below disk_limit"),
+                Err(error) => tracing::error!(%error, "cannot hold disk_limit"),
             }
             if memory::usage().rss_bytes > memory_limit / 10 * 9 {
                 tracing::warn!("memory is at 90 % of its limit; moving heads to disk");

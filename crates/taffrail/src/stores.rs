@@ -66,6 +66,7 @@ impl Stores {
             line_bytes_max: LINE_BYTES_MAX,
             future_ms_max: FUTURE_MS_MAX,
             free_bytes_floor,
+            background_merge: true,
         };
         let (metrics, report) = tsdb::Store::open(fs.clone(), clock.clone(), metrics)?;
         tracing::info!(?report, "metric store open");
@@ -94,29 +95,35 @@ impl Stores {
     }
 
     /// Deletes the oldest parts until everything fits into the disk limit. Returns the bytes freed.
-    pub fn hold_disk_limit(&self) -> u64 {
-        let Some(limit) = self.disk_limit_bytes else { return 0 };
+    ///
+    /// # Errors
+    /// When a part cannot be removed.
+    pub fn hold_disk_limit(&self) -> Result<u64> {
+        let Some(limit) = self.disk_limit_bytes else { return Ok(0) };
         let mut freed = 0;
         loop {
             let excess = self.disk_bytes().saturating_sub(limit);
             if excess == 0 {
-                return freed;
+                return Ok(freed);
             }
             // One part at a time, from whichever store has the oldest, so that both keep the same span of time.
             let (metrics, logs) = (self.metrics.oldest_part_ms(), self.logs.oldest_part_ms());
             let now_freed = match (metrics, logs) {
                 (None, None) => 0,
-                (Some(m), l) if l.is_none_or(|l| m <= l) => self.metrics.enforce_disk(1),
-                _ => self.logs.enforce_disk(1),
+                (Some(m), l) if l.is_none_or(|l| m <= l) => self.metrics.enforce_disk(1)?,
+                _ => self.logs.enforce_disk(1)?,
             };
             if now_freed == 0 {
-                return freed;
+                return Ok(freed);
             }
             freed += now_freed;
         }
     }
 
     /// Moves what is in memory to parts; frees memory.
+    ///
+    /// # Errors
+    /// When a part cannot be written.
     pub fn flush(&self) -> Result<()> {
         self.metrics.flush()?;
         self.logs.flush()
@@ -134,9 +141,12 @@ impl Stores {
     }
 
     /// Orderly end: everything accepted is durable, files are closed.
-    pub fn close(&self) {
-        self.metrics.close();
-        self.logs.close();
+    ///
+    /// # Errors
+    /// When what is in memory could not be written; it is in the WAL and recovered at the next start.
+    pub fn close(&self) -> Result<()> {
+        let metrics = self.metrics.close();
+        self.logs.close().and(metrics)
     }
 }
 

@@ -19,6 +19,11 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
+    /// A mistake whose message already begins with its place.
+    pub fn placed(message: &str) -> Self {
+        Self { path: PathBuf::new(), line: 0, column: 0, message: message.to_owned() }
+    }
+
     /// A mistake without one place.
     pub fn whole_file(path: &Path, message: impl Into<String>) -> Self {
         Self { path: path.to_owned(), line: 0, column: 0, message: message.into() }
@@ -28,6 +33,7 @@ impl ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
+            0 if self.path.as_os_str().is_empty() => f.write_str(&self.message),
             0 => write!(f, "{}: {}", self.path.display(), self.message),
             line => write!(f, "{}:{line}:{}: {}", self.path.display(), self.column, self.message),
         }

@@ -260,11 +260,11 @@ pub(crate) fn number(out: &mut String, value: f64) {
     }
 }
 
-fn rfc3339(t_ms: Option<i64>) -> String {
-    match t_ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()) {
-        Some(time) => time.to_string(),
+fn rfc3339(t_ms: i64) -> String {
+    match jiff::Timestamp::from_millisecond(t_ms) {
+        Ok(time) if t_ms > 0 => time.to_string(),
         // Go's zero time, which clients know as "never".
-        None => "0001-01-01T00:00:00Z".to_owned(),
+        _ => "0001-01-01T00:00:00Z".to_owned(),
     }
 }
 

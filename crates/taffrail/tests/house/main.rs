@@ -19,7 +19,19 @@ const EDGES: &[(&str, &[&str])] = &[
     ("server", &["model", "query", "ingest", "collect", "alert", "dashboard"]),
     (
         "taffrail",
-        &["model", "storage", "tsdb", "logdb", "tracedb", "query", "ingest", "collect", "alert", "dashboard", "server"],
+        &[
+            "model",
+            "storage",
+            "tsdb",
+            "logdb",
+            "tracedb",
+            "query",
+            "ingest",
+            "collect",
+            "alert",
+            "dashboard",
+            "server",
+        ],
     ),
     ("sdk", &[]),
     ("testkit", &[]),
@@ -37,18 +49,30 @@ fn dependencies(name: &str) -> BTreeSet<String> {
     let manifest = fs::read_to_string(root().join("crates").join(name).join("Cargo.toml")).unwrap();
     let table = manifest.split("[dependencies]\n").nth(1).unwrap_or("");
     let table = table.split("\n[").next().unwrap_or("");
-    table.lines().filter_map(|line| line.split(['.', ' ', '=']).next()).filter(|n| !n.is_empty()).map(str::to_owned).collect()
+    table
+        .lines()
+        .filter_map(|line| line.split(['.', ' ', '=']).next())
+        .filter(|n| !n.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
 fn data_flows_one_way() {
     let allowed: BTreeMap<&str, &[&str]> = EDGES.iter().copied().collect();
-    let folders = fs::read_dir(root().join("crates")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let folders = fs::read_dir(root().join("crates"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap());
     for name in folders {
-        let edges = allowed.get(name.as_str()).unwrap_or_else(|| panic!("crate {name} has no row in EDGES"));
+        let edges = allowed
+            .get(name.as_str())
+            .unwrap_or_else(|| panic!("crate {name} has no row in EDGES"));
         for dependency in dependencies(&name) {
             if allowed.contains_key(dependency.as_str()) {
-                assert!(edges.contains(&dependency.as_str()), "{name} must not depend on {dependency}");
+                assert!(
+                    edges.contains(&dependency.as_str()),
+                    "{name} must not depend on {dependency}"
+                );
             }
         }
     }
@@ -86,12 +110,24 @@ fn every_file_says_what_it_owns() {
         let shown = path.display();
         assert!(text.starts_with("//!"), "{shown} does not open with //!");
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        for banned in ["mod.rs", "util.rs", "utils.rs", "common.rs", "helper.rs", "helpers.rs", "misc.rs", "manager.rs"] {
+        for banned in [
+            "mod.rs",
+            "util.rs",
+            "utils.rs",
+            "common.rs",
+            "helper.rs",
+            "helpers.rs",
+            "misc.rs",
+            "manager.rs",
+        ] {
             assert_ne!(name, banned, "{shown}");
         }
         for banned in ["todo!(", "unimplemented!(", "#[ignore", "#[allow(", "dbg!("] {
             // This file names them.
-            assert!(path.ends_with("tests/house/main.rs") || !text.contains(banned), "{shown} holds {banned}");
+            assert!(
+                path.ends_with("tests/house/main.rs") || !text.contains(banned),
+                "{shown} holds {banned}"
+            );
         }
     }
 }
@@ -99,7 +135,8 @@ fn every_file_says_what_it_owns() {
 #[test]
 fn every_crate_has_the_licence_and_the_lints() {
     for (name, _) in EDGES {
-        let manifest = fs::read_to_string(root().join("crates").join(name).join("Cargo.toml")).unwrap();
+        let manifest =
+            fs::read_to_string(root().join("crates").join(name).join("Cargo.toml")).unwrap();
         assert!(manifest.contains("license.workspace = true"), "{name}");
         assert!(manifest.contains("[lints]\nworkspace = true"), "{name}");
     }
@@ -113,7 +150,9 @@ fn every_link_in_the_docs_leads_somewhere() {
         for entry in fs::read_dir(dir).unwrap().flatten() {
             let path = entry.path();
             let name = entry.file_name().into_string().unwrap();
-            if path.is_dir() && !["target", "node_modules", ".git", "crates", "dist"].contains(&name.as_str()) {
+            if path.is_dir()
+                && !["target", "node_modules", ".git", "crates", "dist"].contains(&name.as_str())
+            {
                 folders.push(path);
             } else if name.ends_with(".md") {
                 pages.push(path);
@@ -126,7 +165,11 @@ fn every_link_in_the_docs_leads_somewhere() {
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let file = link.split('#').next().unwrap();
             if !file.is_empty() && !file.contains("://") {
-                assert!(page.parent().unwrap().join(file).exists(), "{}: broken link {link}", page.display());
+                assert!(
+                    page.parent().unwrap().join(file).exists(),
+                    "{}: broken link {link}",
+                    page.display()
+                );
             }
         }
     }
