@@ -3,7 +3,7 @@
 import { autocompletion, closeBrackets, closeBracketsKeymap, completionKeymap, startCompletion, type CompletionContext, type CompletionResult } from '@codemirror/autocomplete';
 import { defaultKeymap, history, historyKeymap, insertNewlineAndIndent } from '@codemirror/commands';
 import { bracketMatching, HighlightStyle, LanguageSupport, LRLanguage, syntaxHighlighting } from '@codemirror/language';
-import { Compartment, EditorState, Prec, type Extension } from '@codemirror/state';
+import { EditorState, Prec, type Extension } from '@codemirror/state';
 import { EditorView, keymap, placeholder } from '@codemirror/view';
 import { styleTags, tags } from '@lezer/highlight';
 import { PromQLExtension } from '@prometheus-io/codemirror-promql';
@@ -47,7 +47,6 @@ export async function createEditor(parent: HTMLElement, options: EditorOptions):
     if (text !== null) replace(view, text);
     return true;
   };
-  const languageSlot = new Compartment();
   const view = new EditorView({
     parent,
     state: EditorState.create({
@@ -58,7 +57,7 @@ export async function createEditor(parent: HTMLElement, options: EditorOptions):
         bracketMatching(),
         closeBrackets(),
         autocompletion({ icons: false, maxRenderedOptions: 60 }),
-        languageSlot.of(language),
+        language,
         syntaxHighlighting(style),
         placeholder(options.hint),
         EditorView.lineWrapping,

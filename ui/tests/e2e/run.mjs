@@ -316,7 +316,8 @@ if (containerPath) {
     const box = await over.first().boundingBox();
     await page.mouse.move(box.x + box.width * 0.5, box.y + 50);
     await page.waitForTimeout(100);
-    assert((await page.locator('.tooltip').count()) <= 1, 'more than one tooltip');
+    await page.locator('.tooltip', { hasText: 'usage' }).waitFor();
+    assert((await page.locator('.tooltip').count()) === 1, 'more than one tooltip');
     const crosshair = await over.nth(1).locator('.u-cursor-x').evaluate((node) => node.style.transform);
     assert(/translate/.test(crosshair) && !crosshair.includes('-10px'), `no crosshair on the second chart: ${crosshair}`);
     await shot('crosshair');
@@ -439,6 +440,10 @@ await check('a server that does not answer is named', async () => {
   await page.waitForTimeout(300);
   await shot('unreachable');
   await axe();
+  for (const path of ['/containers/any', '/explore/logs', '/explore/metrics?expr=up', '/explore/metrics?expr=up&expr=up&tab=table', '/status']) {
+    await open(path);
+    await page.getByText('The server does not answer').first().waitFor();
+  }
   await page.unroute(/\/(api|loki)\//);
   problems = problems.filter((problem) => !/net::ERR_FAILED/.test(problem));
 });
