@@ -217,6 +217,21 @@ fn a_full_disk_refuses_and_goes_on_by_itself() {
     assert_eq!(desk.replayed(), [b"a", b"c"]);
 }
 
+/// Of a group that fills the disk, what came before counts and what comes after is refused.
+#[test]
+fn a_disk_that_runs_full_inside_a_group_splits_it() {
+    let desk = desk(Durability::Strict, 0);
+    let used: u64 = desk.fs.list(Path::new(DIR)).unwrap().iter().map(|e| e.len).sum();
+    desk.fs.set_capacity(Some(used + 21 + 117 + 50));
+    let answers = [&b"gate"[..], &[1; 100], &[2; 100], &[3; 10]].map(|batch| desk.send(batch));
+    desk.gate.send(()).unwrap();
+    let kinds = answers.map(|a| a.recv().unwrap().map(|r| r.stored).map_err(|e| e.kind()));
+    assert_eq!(kinds, [Ok(1), Ok(2), Err(ErrorKind::Busy), Err(ErrorKind::Busy)]);
+    desk.fs.set_capacity(None);
+    desk.fs.crash(4);
+    assert_eq!(desk.replayed(), [b"gate".to_vec(), vec![1; 100]]);
+}
+
 #[test]
 fn ingest_stops_at_the_floor_of_free_space() {
     let desk = desk(Durability::Strict, 1000);

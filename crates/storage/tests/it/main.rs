@@ -4,5 +4,6 @@
 
 mod damage;
 mod dice;
+mod format;
 mod model;
 mod real;
