@@ -14,12 +14,14 @@ mod schema;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use collect::scrape::{ScrapeJob, matching_files};
-use model::{Error, Result};
 
 pub use expand::Environment;
+
+use crate::yaml::ConfigError;
 
 use node::{Node, Placed, Value};
 
@@ -58,6 +60,13 @@ pub struct Note {
     pub kind: NoteKind,
 }
 
+/// `file:line: key: text`
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}: {}", self.file, self.line, self.key, self.text())
+    }
+}
+
 impl Note {
     /// The note in words: `read, not needed` or `not supported yet`.
     pub fn text(&self) -> &'static str {
@@ -72,17 +81,16 @@ impl Note {
 /// `scrape_config_files` are read from disk). `env` looks up environment variables.
 ///
 /// # Errors
-/// [`Invalid`](model::ErrorKind::Invalid), the message beginning with `file:line:` and, for an unknown key, naming the
-/// nearest known one.
+/// The first mistake with its place; for an unknown key it names the nearest known one.
 pub fn load(
     path: &Path,
     text: &str,
     env: Environment<'_>,
-) -> Result<(PrometheusConfig, Vec<Note>)> {
+) -> Result<(PrometheusConfig, Vec<Note>), ConfigError> {
     let mut notes = Vec::new();
     let file = path.display().to_string();
     let dir = path.parent().unwrap_or(Path::new(""));
-    let place = |(line, message): Placed| Error::invalid(format!("{file}:{line}: {message}"));
+    let place = |placed| mistake(path, text, placed);
     let root = read("the file", &file, text, env, &mut notes).map_err(place)?;
     let defaults = jobs::Defaults::new(root.get("global"), dir).map_err(place)?;
     let mut config =
@@ -113,13 +121,22 @@ fn add_file(
     env: Environment<'_>,
     jobs: &mut Vec<ScrapeJob>,
     notes: &mut Vec<Note>,
-) -> Result<()> {
+) -> Result<(), ConfigError> {
     let file = path.display().to_string();
-    let text =
-        std::fs::read_to_string(path).map_err(|e| Error::io(format!("read {file}: {e}"), e))?;
-    let place = |(line, message): Placed| Error::invalid(format!("{file}:{line}: {message}"));
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| ConfigError::whole_file(path, format!("cannot read: {e}")))?;
+    let place = |placed| mistake(path, &text, placed);
     let root = read("the scrape config file", &file, &text, env, notes).map_err(place)?;
     add_jobs(&root, defaults, jobs).map_err(place)
+}
+
+/// Gives a mistake its column: where its line's text begins.
+fn mistake(path: &Path, text: &str, (line, message): Placed) -> ConfigError {
+    let indent = text
+        .lines()
+        .nth(line.saturating_sub(1))
+        .map_or(0, |l| l.len() - l.trim_start_matches([' ', '-']).len());
+    ConfigError { path: path.to_owned(), line: line as u64, column: indent as u64 + 1, message }
 }
 
 /// Parses, expands and checks one file.

@@ -32,7 +32,7 @@ pub(super) struct Start<'a> {
     pub(super) job: &'a Arc<ScrapeJob>,
     pub(super) generation: u64,
     pub(super) updates: &'a mpsc::Sender<Update>,
-    pub(super) docker: Option<&'a DockerApi>,
+    pub(super) docker: &'a DockerApi,
     pub(super) cancel: &'a CancellationToken,
     pub(super) tasks: &'a TaskTracker,
     pub(super) clock: &'a Arc<dyn Clock>,
@@ -55,8 +55,7 @@ pub(super) fn start(start: Start<'_>) -> usize {
         start.tasks.spawn(start.cancel.clone().run_until_cancelled_owned(task));
     }
     for config in &start.job.docker_sd {
-        let api = start.docker.cloned();
-        let task = watch_docker(config.clone(), outlet(), api);
+        let task = watch_docker(config.clone(), outlet(), Arc::clone(start.docker));
         start.tasks.spawn(start.cancel.clone().run_until_cancelled_owned(task));
     }
     provider + 1
@@ -112,15 +111,10 @@ async fn watch_files(config: FileSd, outlet: Outlet, clock: Arc<dyn Clock>) {
     }
 }
 
-async fn watch_docker(config: DockerSd, outlet: Outlet, api: Option<DockerApi>) {
+async fn watch_docker(config: DockerSd, outlet: Outlet, api: DockerApi) {
     let mut last: Option<Result<Vec<TargetGroup>, String>> = None;
     loop {
-        let found = match &api {
-            Some(api) => {
-                docker_sd::discover(&config, api).await.map_err(|e| e.message().to_owned())
-            }
-            None => Err("docker discovery is not available in this process".to_owned()),
-        };
+        let found = docker_sd::discover(&config, &api).await.map_err(|e| e.message().to_owned());
         if last.as_ref() != Some(&found) {
             if let Err(error) = &found {
                 tracing::warn!(job = %outlet.job, host = %config.host, %error, "docker discovery keeps what it had");

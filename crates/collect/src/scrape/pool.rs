@@ -102,9 +102,9 @@ struct JobState {
 
 /// See the module's page.
 pub(super) struct Pool {
-    config: Config,
+    dropped_targets_max: usize,
     around: Surroundings,
-    docker: Option<DockerApi>,
+    docker: DockerApi,
     cancel: CancellationToken,
     board: Arc<Board>,
     tasks: TaskTracker,
@@ -118,7 +118,7 @@ impl Pool {
         config: Config,
         sink: Arc<dyn Sink>,
         clock: Arc<dyn Clock>,
-        docker: Option<DockerApi>,
+        docker: DockerApi,
         cancel: CancellationToken,
         board: Arc<Board>,
         tasks: TaskTracker,
@@ -126,7 +126,7 @@ impl Pool {
         let clients = Arc::new(Clients::new(&config.version));
         let around = Surroundings { sink, clock, clients, limits: config.limits };
         Self {
-            config,
+            dropped_targets_max: config.dropped_targets_max,
             around,
             docker,
             cancel,
@@ -189,7 +189,7 @@ impl Pool {
             job: &job,
             generation: self.generation,
             updates: &self.updates.0,
-            docker: self.docker.as_ref(),
+            docker: &self.docker,
             cancel: &discovery,
             tasks: &self.tasks,
             clock: &self.around.clock,
@@ -236,8 +236,7 @@ impl Pool {
     fn sync(&mut self, name: &str) {
         let Some(state) = self.jobs.get_mut(name) else { return };
         let job = Arc::clone(&state.job);
-        let found =
-            find_targets(&job, state.groups.values().flatten(), self.config.dropped_targets_max);
+        let found = find_targets(&job, state.groups.values().flatten(), self.dropped_targets_max);
         let mut problems: Vec<String> = state.complaints.values().cloned().collect();
         problems.extend(found.problems);
         let mut targets = found.active;

@@ -34,7 +34,8 @@ pub(super) type Placed = (usize, String);
 
 impl Node {
     pub(super) fn parse(text: &str) -> Result<Self, Placed> {
-        match serde_saphyr::from_str::<Spanned<Raw>>(text) {
+        let options = serde_saphyr::options! { emit_comments: false };
+        match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options) {
             Ok(raw) => Ok(place(raw, &text.lines().collect::<Vec<_>>())),
             Err(e) => {
                 let line = e.location().map_or(1, |l| usize::try_from(l.line()).unwrap_or(1));

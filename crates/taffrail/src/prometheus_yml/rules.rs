@@ -45,7 +45,7 @@ pub(super) fn check(name: &str, node: &Node) -> Result<(), Placed> {
     Ok(())
 }
 
-const HTTP_KEYS: [&str; 10] = [
+const HTTP_KEYS: [&str; 11] = [
     "basic_auth",
     "authorization",
     "oauth2",
@@ -56,6 +56,7 @@ const HTTP_KEYS: [&str; 10] = [
     "proxy_url",
     "no_proxy",
     "proxy_from_environment",
+    "proxy_connect_header",
 ];
 
 /// Headers that other settings decide.
