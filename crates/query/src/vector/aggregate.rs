@@ -1,0 +1,327 @@
+//! Aggregation over series: groups of rows become one row, or the rows of a group are thinned out.
+
+use model::{Budget, Error, Grouping, Labels, LabelsBuilder, Result};
+use rustc_hash::FxHashMap;
+
+use super::numeric::{Mean, Sum, Variance, nan_first, quantile};
+use super::{ABSENT, Row, is_absent, is_metadata_label, is_present};
+use crate::syntax::format_float;
+
+/// An aggregation that makes one value of many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reduce {
+    Sum,
+    Avg,
+    Min,
+    Max,
+    Count,
+    /// 1 wherever there is a value.
+    Group,
+    StdDev,
+    StdVar,
+    Quantile,
+}
+
+/// Rows that belong together.
+pub(crate) struct Group {
+    /// What they have in common, by the grouping.
+    pub(crate) labels: Labels,
+    /// Whether a name among `labels` is to be dropped.
+    pub(crate) drop_name: bool,
+    /// Their places among the rows.
+    pub(crate) members: Vec<usize>,
+}
+
+/// Splits `rows` by `grouping`, in order of first appearance.
+pub(crate) fn group(rows: &[Row], grouping: &Grouping) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    let mut by_labels: FxHashMap<Labels, usize> = FxHashMap::default();
+    let keeps_metadata = !grouping.without && grouping.labels.iter().any(|l| is_metadata_label(l));
+    for (place, row) in rows.iter().enumerate() {
+        let labels = group_labels(&row.labels, grouping);
+        let index = *by_labels.entry(labels).or_insert_with_key(|labels| {
+            groups.push(Group { labels: labels.clone(), drop_name: false, members: Vec::new() });
+            groups.len() - 1
+        });
+        groups[index].members.push(place);
+        groups[index].drop_name |= keeps_metadata && row.drop_name;
+    }
+    groups
+}
+
+/// The labels of `labels`' group.
+pub(crate) fn group_labels(labels: &Labels, grouping: &Grouping) -> Labels {
+    let named = |name: &str| grouping.labels.iter().any(|l| l == name);
+    if grouping.without {
+        labels.iter().filter(|(n, _)| !is_metadata_label(n) && !named(n)).collect()
+    } else {
+        labels.iter().filter(|(n, _)| named(n)).collect()
+    }
+}
+
+/// One row per group of `rows`, each of `steps` values. `param` is the quantile at each step, of [`Reduce::Quantile`].
+///
+/// # Errors
+/// Those of `budget`.
+pub(crate) fn reduce(
+    op: Reduce,
+    rows: &[Row],
+    grouping: &Grouping,
+    param: &[f64],
+    steps: usize,
+    budget: &Budget,
+) -> Result<Vec<Row>> {
+    let mut result = Vec::new();
+    for group in group(rows, grouping) {
+        budget.check()?;
+        let members = || group.members.iter().map(|m| rows[*m].values.as_slice());
+        let values = match op {
+            Reduce::Sum => fold(steps, members(), Sum::default(), Sum::add, |s, _| s.value()),
+            Reduce::Avg => fold(steps, members(), Mean::default(), Mean::add, |m, _| m.value()),
+            Reduce::Min => fold(steps, members(), f64::NAN, |m, x| *m = lesser(*m, x), |m, _| m),
+            Reduce::Max => fold(steps, members(), f64::NAN, |m, x| *m = greater(*m, x), |m, _| m),
+            Reduce::Count => fold(steps, members(), (), |(), _| {}, |(), n| f64::from(n)),
+            Reduce::Group => fold(steps, members(), (), |(), _| {}, |(), _| 1.0),
+            Reduce::StdVar => {
+                fold(steps, members(), Variance::default(), Variance::add, |v, _| v.value())
+            }
+            Reduce::StdDev => {
+                fold(steps, members(), Variance::default(), Variance::add, |v, _| v.value().sqrt())
+            }
+            Reduce::Quantile => quantiles(steps, &group, rows, param),
+        };
+        result.push(Row { labels: group.labels, drop_name: group.drop_name, values });
+    }
+    result.retain(Row::any);
+    Ok(result)
+}
+
+/// Runs an accumulator per step over the members' rows, one row after the other.
+fn fold<'r, A: Copy>(
+    steps: usize,
+    members: impl Iterator<Item = &'r [f64]>,
+    start: A,
+    add: impl Fn(&mut A, f64),
+    finish: impl Fn(A, u32) -> f64,
+) -> Vec<f64> {
+    let mut cells = vec![(start, 0_u32); steps];
+    for values in members {
+        for (cell, value) in cells.iter_mut().zip(values) {
+            if is_present(*value) {
+                add(&mut cell.0, *value);
+                cell.1 += 1;
+            }
+        }
+    }
+    cells.into_iter().map(|(a, n)| if n == 0 { ABSENT } else { finish(a, n) }).collect()
+}
+
+fn lesser(m: f64, x: f64) -> f64 {
+    if m.is_nan() || m > x { x } else { m }
+}
+
+fn greater(m: f64, x: f64) -> f64 {
+    if m.is_nan() || m < x { x } else { m }
+}
+
+fn quantiles(steps: usize, group: &Group, rows: &[Row], param: &[f64]) -> Vec<f64> {
+    let mut column = Vec::with_capacity(group.members.len());
+    (0..steps)
+        .map(|step| {
+            column.clear();
+            column.extend(present_at(group, rows, step).map(|(_, value)| value));
+            let q = param.get(step).copied().unwrap_or(f64::NAN);
+            if column.is_empty() { ABSENT } else { quantile(q, &mut column) }
+        })
+        .collect()
+}
+
+/// Members of `group` that have a value at `step`.
+fn present_at<'a>(
+    group: &'a Group,
+    rows: &'a [Row],
+    step: usize,
+) -> impl Iterator<Item = (usize, f64)> + 'a {
+    let cell = move |m: &usize| (*m, rows[*m].values[step]);
+    group.members.iter().map(cell).filter(|(_, value)| is_present(*value))
+}
+
+/// Keeps, at each step, the members of each group that `choose` puts in front.
+///
+/// `choose` gets the step and the members present, and leaves those to keep, best first. With one step the rows come
+/// out in that order, group after group.
+fn thin_out(
+    rows: Vec<Row>,
+    grouping: &Grouping,
+    steps: usize,
+    budget: &Budget,
+    mut choose: impl FnMut(usize, &mut Vec<(usize, f64)>),
+) -> Result<Vec<Row>> {
+    let groups = group(&rows, grouping);
+    let mut kept: Vec<Vec<f64>> = rows.iter().map(|_| Vec::new()).collect();
+    let mut order = Vec::new();
+    let mut candidates = Vec::new();
+    for group in &groups {
+        budget.check()?;
+        for step in 0..steps {
+            candidates.clear();
+            candidates.extend(present_at(group, &rows, step));
+            choose(step, &mut candidates);
+            for (member, value) in &candidates {
+                let values = &mut kept[*member];
+                if values.is_empty() {
+                    *values = vec![ABSENT; steps];
+                    order.push(*member);
+                }
+                values[step] = *value;
+            }
+        }
+    }
+    if steps > 1 {
+        order.sort_unstable();
+    }
+    let of = |member: usize| {
+        let (row, values) = (&rows[member], std::mem::take(&mut kept[member]));
+        Row { labels: row.labels.clone(), drop_name: row.drop_name, values }
+    };
+    Ok(order.into_iter().map(of).collect())
+}
+
+/// `param` at `step` as a count; values under 1 mean none.
+fn count_at(param: &[f64], step: usize) -> usize {
+    // Float to integer casts saturate; NaN was refused before.
+    param.get(step).map_or(0, |k| if *k < 1.0 { 0 } else { *k as usize })
+}
+
+/// The `k` (per step) largest or smallest of each group; NaN comes last.
+///
+/// # Errors
+/// Those of `budget`.
+pub(crate) fn top(
+    rows: Vec<Row>,
+    grouping: &Grouping,
+    k: &[f64],
+    largest: bool,
+    steps: usize,
+    budget: &Budget,
+) -> Result<Vec<Row>> {
+    thin_out(rows, grouping, steps, budget, |step, candidates| {
+        let better = |a: &(usize, f64), b: &(usize, f64)| match (a.1.is_nan(), b.1.is_nan()) {
+            (false, false) if largest => b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)),
+            (false, false) => a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)),
+            (x, y) => x.cmp(&y).then(a.0.cmp(&b.0)),
+        };
+        let count = count_at(k, step);
+        if count < candidates.len() {
+            if count > 0 {
+                candidates.select_nth_unstable_by(count - 1, better);
+            }
+            candidates.truncate(count);
+        }
+        candidates.sort_unstable_by(better);
+    })
+}
+
+/// The first `k` (per step) of each group.
+///
+/// # Errors
+/// Those of `budget`.
+pub(crate) fn limit_count(
+    rows: Vec<Row>,
+    grouping: &Grouping,
+    k: &[f64],
+    steps: usize,
+    budget: &Budget,
+) -> Result<Vec<Row>> {
+    thin_out(rows, grouping, steps, budget, |step, candidates| {
+        candidates.truncate(count_at(k, step));
+    })
+}
+
+/// About the share `ratio` (per step, in `[-1, 1]`) of the rows, chosen by a hash of their labels; `-x` is the
+/// complement of `1 - x`.
+///
+/// # Errors
+/// Those of `budget`.
+pub(crate) fn limit_ratio(
+    rows: Vec<Row>,
+    grouping: &Grouping,
+    ratio: &[f64],
+    steps: usize,
+    budget: &Budget,
+) -> Result<Vec<Row>> {
+    let shares: Vec<f64> = rows.iter().map(|row| hash_share(&row.labels)).collect();
+    thin_out(rows, grouping, steps, budget, |step, candidates| {
+        let ratio = ratio.get(step).copied().unwrap_or(0.0);
+        candidates.retain(|(member, _)| {
+            let share = shares[*member];
+            if ratio >= 0.0 { share < ratio } else { share >= 1.0 + ratio }
+        });
+    })
+}
+
+/// A number in `[0, 1)` that depends on the labels alone.
+fn hash_share(labels: &Labels) -> f64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for (name, value) in labels.iter() {
+        for byte in name.bytes().chain([0xff]).chain(value.bytes()).chain([0xff]) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+    // FNV leaves the high bits of short inputs alike; mix before using them.
+    hash = (hash ^ (hash >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    hash = (hash ^ (hash >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    ((hash ^ (hash >> 32)) >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// For each group and distinct value, how many members have it; the value goes into `label`.
+///
+/// # Errors
+/// Those of `budget`.
+pub(crate) fn count_values(
+    rows: &[Row],
+    grouping: &Grouping,
+    label: &str,
+    steps: usize,
+    budget: &Budget,
+) -> Result<Vec<Row>> {
+    let mut result: Vec<Row> = Vec::new();
+    let mut places: FxHashMap<Labels, usize> = FxHashMap::default();
+    for group in group(rows, grouping) {
+        budget.check()?;
+        let mut by_bits: FxHashMap<u64, usize> = FxHashMap::default();
+        for member in &group.members {
+            for (step, value) in rows[*member].values.iter().enumerate() {
+                if is_absent(*value) {
+                    continue;
+                }
+                let place = *by_bits.entry(value.to_bits()).or_insert_with(|| {
+                    let mut builder: LabelsBuilder = group.labels.to_builder();
+                    builder.set(label, &format_float(*value));
+                    let labels = builder.build();
+                    *places.entry(labels).or_insert_with_key(|labels| {
+                        result.push(Row::new(labels.clone(), vec![ABSENT; steps]));
+                        result.len() - 1
+                    })
+                });
+                let cell = &mut result[place].values[step];
+                *cell = if is_absent(*cell) { 1.0 } else { *cell + 1.0 };
+            }
+        }
+        budget.charge_bytes((by_bits.len() * steps * 8) as u64)?;
+    }
+    Ok(result)
+}
+
+/// Refuses NaN among the parameters of `topk` and its like.
+///
+/// # Errors
+/// `Invalid` saying `message`.
+pub(crate) fn refuse_nan(param: &[f64], message: &str) -> Result<()> {
+    if param.iter().any(|k| k.is_nan()) { Err(Error::invalid(message)) } else { Ok(()) }
+}
+
+/// Sorts `values` ascending with NaN last; shared by sorting functions.
+pub(crate) fn nan_last(a: f64, b: f64) -> std::cmp::Ordering {
+    if a.is_nan() || b.is_nan() { nan_first(b, a) } else { nan_first(a, b) }
+}

@@ -1,0 +1,437 @@
+//! Binary operators over rows: with scalars, between vectors by matching labels, and the set operators.
+
+use std::collections::hash_map::Entry;
+use std::fmt::Write as _;
+
+use model::{Budget, Error, Labels, Result};
+use rustc_hash::FxHashMap;
+
+use super::{ABSENT, Row, is_absent, is_metadata_label, is_present};
+use crate::syntax::quote;
+
+/// An operator between numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Op {
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Mod,
+    Pow,
+    Atan2,
+    Equal,
+    NotEqual,
+    Greater,
+    GreaterEqual,
+    Less,
+    LessEqual,
+}
+
+impl Op {
+    /// Whether it compares; comparisons filter unless `bool` is given.
+    pub(crate) fn is_comparison(self) -> bool {
+        matches!(
+            self,
+            Self::Equal
+                | Self::NotEqual
+                | Self::Greater
+                | Self::GreaterEqual
+                | Self::Less
+                | Self::LessEqual
+        )
+    }
+
+    /// The result of an arithmetic operator; 1 or 0 of a comparison.
+    #[inline]
+    pub(crate) fn apply(self, a: f64, b: f64) -> f64 {
+        match self {
+            Self::Add => a + b,
+            Self::Sub => a - b,
+            Self::Mul => a * b,
+            Self::Div => a / b,
+            Self::Mod => a % b,
+            Self::Pow => a.powf(b),
+            Self::Atan2 => a.atan2(b),
+            _ => f64::from(u8::from(self.holds(a, b))),
+        }
+    }
+
+    /// Whether a comparison holds.
+    #[inline]
+    pub(crate) fn holds(self, a: f64, b: f64) -> bool {
+        match self {
+            Self::Equal => a == b,
+            Self::NotEqual => a != b,
+            Self::Greater => a > b,
+            Self::GreaterEqual => a >= b,
+            Self::Less => a < b,
+            Self::LessEqual => a <= b,
+            _ => true,
+        }
+    }
+
+    /// The value a vector element gets: `keep` when a filtering comparison holds, [`ABSENT`] when it does not.
+    #[inline]
+    fn element(self, a: f64, b: f64, keep: f64, returns_bool: bool) -> f64 {
+        if self.is_comparison() && !returns_bool {
+            if self.holds(a, b) { keep } else { ABSENT }
+        } else {
+            self.apply(a, b)
+        }
+    }
+}
+
+/// An operator on which series there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SetOp {
+    And,
+    Or,
+    Unless,
+}
+
+/// Which side may have several series per match.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Many {
+    #[default]
+    Neither,
+    /// `group_left`
+    Left,
+    /// `group_right`
+    Right,
+}
+
+/// Which series of the two sides belong together.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Matching {
+    /// `on (labels)` rather than `ignoring (labels)`.
+    pub(crate) on: bool,
+    pub(crate) labels: Vec<String>,
+    pub(crate) many: Many,
+    /// Labels copied from the one side.
+    pub(crate) include: Vec<String>,
+    /// Stands in for a missing left side.
+    pub(crate) fill_left: Option<f64>,
+    /// Stands in for a missing right side.
+    pub(crate) fill_right: Option<f64>,
+}
+
+impl Matching {
+    /// What two series must have in common.
+    fn signature(&self, labels: &Labels) -> Labels {
+        let named = |name: &str| self.labels.iter().any(|l| l == name);
+        if self.on {
+            labels.iter().filter(|(n, _)| named(n)).collect()
+        } else {
+            labels.iter().filter(|(n, _)| !is_metadata_label(n) && !named(n)).collect()
+        }
+    }
+
+    /// Labels of the result of `many op one`.
+    fn result_labels(&self, op: Op, many: &Labels, one: Option<&Labels>) -> Labels {
+        let drop_name = !op.is_comparison();
+        let one_to_one = self.many == Many::Neither;
+        let named = |name: &str| self.labels.iter().any(|l| l == name);
+        let kept = many.iter().filter(|(n, _)| {
+            !(drop_name && is_metadata_label(n)) && !(one_to_one && (named(n) != self.on))
+        });
+        let labels: Labels = kept.collect();
+        if self.include.is_empty() {
+            return labels;
+        }
+        let mut builder = labels.to_builder();
+        for name in &self.include {
+            builder.set(name, one.and_then(|labels| labels.get(name)).unwrap_or(""));
+        }
+        builder.build()
+    }
+}
+
+/// `left op right` of two scalars, step by step.
+pub(crate) fn scalars(op: Op, left: &[f64], right: &[f64]) -> Vec<f64> {
+    left.iter().zip(right).map(|(a, b)| op.apply(*a, *b)).collect()
+}
+
+/// `rows op scalar`, or `scalar op rows` when `swapped`.
+pub(crate) fn with_scalar(
+    op: Op,
+    mut rows: Vec<Row>,
+    scalar: &[f64],
+    swapped: bool,
+    returns_bool: bool,
+) -> Vec<Row> {
+    for row in &mut rows {
+        for (value, s) in row.values.iter_mut().zip(scalar) {
+            if is_present(*value) {
+                let (a, b) = if swapped { (*s, *value) } else { (*value, *s) };
+                *value = op.element(a, b, *value, returns_bool);
+            }
+        }
+        row.drop_name |= !op.is_comparison() || returns_bool;
+    }
+    rows.retain(Row::any);
+    rows
+}
+
+/// Rows of both sides with the same signature.
+#[derive(Default)]
+struct Pairing {
+    many: Vec<usize>,
+    one: Vec<usize>,
+}
+
+/// `left op right` between vectors of `steps` steps.
+///
+/// # Errors
+/// `Invalid` for matches that are not unique at some step; those of `budget`.
+pub(crate) fn between(
+    op: Op,
+    left: &[Row],
+    right: &[Row],
+    matching: &Matching,
+    returns_bool: bool,
+    steps: usize,
+    budget: &Budget,
+) -> Result<Vec<Row>> {
+    let swapped = matching.many == Many::Right;
+    let (many, one) = if swapped { (right, left) } else { (left, right) };
+    let (fill_many, fill_one) = if swapped {
+        (matching.fill_right, matching.fill_left)
+    } else {
+        (matching.fill_left, matching.fill_right)
+    };
+    let mut joiner = Joiner {
+        op,
+        matching,
+        swapped,
+        returns_bool,
+        steps,
+        many,
+        one,
+        fill_many,
+        fill_one,
+        out: Vec::new(),
+        places: FxHashMap::default(),
+    };
+    for (signature, pairing) in pairings(many, one, matching) {
+        budget.check()?;
+        joiner.join(&signature, &pairing)?;
+    }
+    let mut out = joiner.out;
+    out.retain(Row::any);
+    budget.charge_bytes((out.len() * steps * 8) as u64)?;
+    Ok(out)
+}
+
+fn pairings(many: &[Row], one: &[Row], matching: &Matching) -> Vec<(Labels, Pairing)> {
+    let mut pairings: Vec<(Labels, Pairing)> = Vec::new();
+    let mut places: FxHashMap<Labels, usize> = FxHashMap::default();
+    for (is_many, rows) in [(true, many), (false, one)] {
+        for (index, row) in rows.iter().enumerate() {
+            let place = *places.entry(matching.signature(&row.labels)).or_insert_with_key(|key| {
+                pairings.push((key.clone(), Pairing::default()));
+                pairings.len() - 1
+            });
+            let pairing = &mut pairings[place].1;
+            if is_many { pairing.many.push(index) } else { pairing.one.push(index) }
+        }
+    }
+    pairings
+}
+
+struct Joiner<'a> {
+    op: Op,
+    matching: &'a Matching,
+    /// The many side is the right one.
+    swapped: bool,
+    returns_bool: bool,
+    steps: usize,
+    many: &'a [Row],
+    one: &'a [Row],
+    fill_many: Option<f64>,
+    fill_one: Option<f64>,
+    out: Vec<Row>,
+    places: FxHashMap<(Labels, bool), usize>,
+}
+
+impl Joiner<'_> {
+    fn join(&mut self, signature: &Labels, pairing: &Pairing) -> Result<()> {
+        if (pairing.one.is_empty() && self.fill_one.is_none())
+            || (pairing.many.is_empty() && self.fill_many.is_none())
+        {
+            self.unique_one(signature, pairing)?;
+            return Ok(());
+        }
+        let one_at = self.unique_one(signature, pairing)?;
+        let mut matched = vec![false; self.steps];
+        for m in &pairing.many {
+            self.join_row(*m, &one_at, &mut matched)?;
+        }
+        if let Some(fill) = self.fill_many {
+            for o in &pairing.one {
+                self.fill_row(*o, fill, signature, pairing)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// For each step, which row of the one side has a value (`usize::MAX` for none).
+    fn unique_one(&self, signature: &Labels, pairing: &Pairing) -> Result<Vec<usize>> {
+        let mut one_at = vec![usize::MAX; self.steps];
+        for o in &pairing.one {
+            for (step, value) in self.one[*o].values.iter().enumerate() {
+                if is_absent(*value) {
+                    continue;
+                }
+                let fills = self.fill_many.or(self.fill_one).is_some();
+                // Without anything on the other side Prometheus does not look at this side either.
+                if one_at[step] != usize::MAX
+                    && (fills || self.many.iter().any(|row| is_present(row.values[step])))
+                {
+                    return Err(self.many_to_many(signature, one_at[step], *o));
+                }
+                one_at[step] = *o;
+            }
+        }
+        Ok(one_at)
+    }
+
+    fn many_to_many(&self, signature: &Labels, first: usize, second: usize) -> Error {
+        let side = if self.swapped { "left" } else { "right" };
+        let mut pair = [braced(&self.one[first].labels), braced(&self.one[second].labels)];
+        pair.sort();
+        Error::invalid(format!(
+            "found duplicate series for the match group {} on the {side} hand-side of the operation: [{}, {}];many-to-many matching not allowed: matching labels must be unique on one side",
+            braced(signature),
+            pair[0],
+            pair[1]
+        ))
+    }
+
+    /// Joins one row of the many side.
+    fn join_row(&mut self, m: usize, one_at: &[usize], matched: &mut [bool]) -> Result<()> {
+        let (many, all_one) = (self.many, self.one);
+        let row = &many[m];
+        // The row written last and the partner it is for: partners change rarely.
+        let mut current: Option<(usize, usize)> = None;
+        for (step, value) in row.values.iter().enumerate() {
+            if is_absent(*value) {
+                continue;
+            }
+            let partner = one_at[step];
+            let other = match (all_one.get(partner), self.fill_one) {
+                (Some(one), _) => one.values[step],
+                (None, Some(fill)) => fill,
+                (None, None) => continue,
+            };
+            if self.matching.many == Many::Neither && std::mem::replace(&mut matched[step], true) {
+                return Err(Error::invalid(
+                    "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
+                ));
+            }
+            let result = self.element(*value, other);
+            if is_absent(result) {
+                continue;
+            }
+            let place = match current {
+                Some((p, place)) if p == partner => place,
+                _ => self.place(&row.labels, row.drop_name, all_one.get(partner)),
+            };
+            current = Some((partner, place));
+            self.put(place, step, result)?;
+        }
+        Ok(())
+    }
+
+    /// Joins a row of the one side with the filling value wherever the many side has nothing.
+    fn fill_row(&mut self, o: usize, fill: f64, signature: &Labels, pairing: &Pairing) -> Result<()> {
+        let row = &self.one[o];
+        let mut place = None;
+        for (step, value) in row.values.iter().enumerate() {
+            let missing = || pairing.many.iter().all(|m| is_absent(self.many[*m].values[step]));
+            if is_absent(*value) || !missing() {
+                continue;
+            }
+            let result = self.element(fill, *value);
+            if is_present(result) {
+                let at = place.unwrap_or_else(|| self.place(signature, false, Some(row)));
+                place = Some(at);
+                self.put(at, step, result)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn element(&self, many: f64, one: f64) -> f64 {
+        let (a, b) = if self.swapped { (one, many) } else { (many, one) };
+        self.op.element(a, b, a, self.returns_bool)
+    }
+
+    /// The output row for a pair.
+    fn place(&mut self, many: &Labels, drop_name: bool, one: Option<&Row>) -> usize {
+        let labels = self.matching.result_labels(self.op, many, one.map(|row| &row.labels));
+        let drop_name = (drop_name && self.op.is_comparison()) || self.returns_bool;
+        match self.places.entry((labels, drop_name)) {
+            Entry::Occupied(slot) => *slot.get(),
+            Entry::Vacant(slot) => {
+                let labels = slot.key().0.clone();
+                self.out.push(Row { labels, drop_name, values: vec![ABSENT; self.steps] });
+                *slot.insert(self.out.len() - 1)
+            }
+        }
+    }
+
+    fn put(&mut self, place: usize, step: usize, value: f64) -> Result<()> {
+        let cell = &mut self.out[place].values[step];
+        if is_present(*cell) {
+            return Err(Error::invalid(
+                "multiple matches for labels: grouping labels must ensure unique matches",
+            ));
+        }
+        *cell = value;
+        Ok(())
+    }
+}
+
+/// `left and right`, `left or right`, `left unless right`.
+pub(crate) fn set(op: SetOp, mut left: Vec<Row>, mut right: Vec<Row>, matching: &Matching) -> Vec<Row> {
+    let steps = left.first().or(right.first()).map_or(0, |row| row.values.len());
+    let (filtered, by) = if op == SetOp::Or { (&mut right, &left) } else { (&mut left, &right) };
+    // For each signature, the steps at which the deciding side has something.
+    let mut present: FxHashMap<Labels, Vec<bool>> = FxHashMap::default();
+    for row in by {
+        let at =
+            present.entry(matching.signature(&row.labels)).or_insert_with(|| vec![false; steps]);
+        for (at, value) in at.iter_mut().zip(&row.values) {
+            *at |= is_present(*value);
+        }
+    }
+    for row in filtered.iter_mut() {
+        match (present.get(&matching.signature(&row.labels)), op) {
+            (None, SetOp::And) => row.values.fill(ABSENT),
+            (None, _) => {}
+            (Some(at), _) => {
+                for (value, there) in row.values.iter_mut().zip(at) {
+                    if *there != (op == SetOp::And) {
+                        *value = ABSENT;
+                    }
+                }
+            }
+        }
+    }
+    filtered.retain(Row::any);
+    if op == SetOp::Or {
+        left.append(&mut right);
+    }
+    left
+}
+
+/// `{__name__="a", b="c"}`, as Prometheus prints labels in errors.
+pub(crate) fn braced(labels: &Labels) -> String {
+    let mut out = String::from("{");
+    for (i, (name, value)) in labels.iter().enumerate() {
+        let separator = if i == 0 { "" } else { ", " };
+        let _infallible = write!(out, "{separator}{name}={}", quote(value));
+    }
+    out.push('}');
+    out
+}
