@@ -1,0 +1,22 @@
+//! End to end: the real binary, a free port, a temporary directory. What needs a container engine is in [`engine`].
+
+#![expect(clippy::disallowed_methods, reason = "tests work on files, clocks and threads directly")]
+
+mod cli;
+mod engine;
+mod lifecycle;
+mod scrape;
+mod target;
+
+/// The program under test.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_taffrail");
+
+/// Milliseconds since 1970.
+fn now_ns() -> i128 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos().cast_signed()
+}
+
+/// A configuration that collects nothing by itself but what `more` adds.
+fn quiet_config(more: &str) -> String {
+    format!("containers:\n  enabled: false\n{more}")
+}
