@@ -179,6 +179,25 @@ pub fn common_labels(
     .collect()
 }
 
+/// The samples of one reading of a running container, as a round would deliver them.
+///
+/// Units: `now_ms` is Unix milliseconds. `device_name` turns device numbers into cAdvisor's device label.
+pub fn rows_of(
+    container: &ContainerState,
+    cgroup_path: &str,
+    host_name: &str,
+    usage: &Usage,
+    now_ms: i64,
+    device_name: &dyn Fn(u32, u32) -> String,
+) -> Vec<MetricRow> {
+    let mut cache = SeriesCache::new(common_labels(container, cgroup_path, host_name));
+    let mut rows = Vec::new();
+    cache.begin();
+    Rows { cache: &mut cache, rows: &mut rows }.life(container);
+    Rows { cache: &mut cache, rows: &mut rows }.usage(container, usage, now_ms, device_name);
+    rows
+}
+
 /// Collects rows of one container into a batch.
 pub(crate) struct Rows<'a> {
     pub(crate) cache: &'a mut SeriesCache,

@@ -160,18 +160,34 @@ pub struct HostConfig {
     /// CFS period, µs.
     #[serde(deserialize_with = "or_default")]
     pub cpu_period: i64,
+    /// CPUs it may run on, e.g. `0-2,5`; `""` for all.
+    #[serde(deserialize_with = "or_default")]
+    pub cpuset_cpus: String,
 }
 
 impl Inspected {
-    /// CPU limit in cores; 0 when unlimited.
+    /// CPU limit in cores, by quota or by the set of CPUs, whichever is less; 0 when unlimited.
     pub fn cpu_limit_cores(&self) -> f64 {
         let host = &self.host_config;
-        if host.nano_cpus > 0 {
-            return host.nano_cpus as f64 / 1e9;
-        }
         let period = if host.cpu_period > 0 { host.cpu_period } else { 100_000 };
-        if host.cpu_quota > 0 { host.cpu_quota as f64 / period as f64 } else { 0.0 }
+        let limits = [
+            host.nano_cpus as f64 / 1e9,
+            host.cpu_quota as f64 / period as f64,
+            cpu_count(&host.cpuset_cpus) as f64,
+        ];
+        let least = limits.into_iter().filter(|limit| *limit > 0.0).reduce(f64::min);
+        least.unwrap_or(0.0)
     }
+}
+
+/// Number of CPUs in a list like `0-2,5`.
+fn cpu_count(list: &str) -> u64 {
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (u32, u32) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+        Some(u64::from(last.checked_sub(first)?) + 1)
+    };
+    list.split(',').filter_map(range).sum()
 }
 
 /// Decodes `/containers/{id}/json`.
@@ -498,6 +514,8 @@ mod tests {
         assert!(inspected.state.oom_killed && inspected.config.tty);
         assert!((inspected.cpu_limit_cores() - 0.5).abs() < 1e-9);
         assert!(!format!("{inspected:?}").contains("SECRET"));
+        assert_eq!(cpu_count("0-2,5"), 4);
+        assert_eq!(cpu_count("") + cpu_count("3-1") + cpu_count("x"), 0);
     }
 
     #[test]
