@@ -18,12 +18,14 @@ mod pipeline;
 mod range;
 mod regexes;
 mod row;
-mod series;
 mod stage;
 mod template;
 mod tokens;
 mod units;
 mod window;
+
+#[cfg(test)]
+mod tests;
 
 use model::{Budget, Labels, LogSource, Order, Result};
 

@@ -1,9 +1,11 @@
 //! What a LogQL text means: compiled pipelines and the metric expressions over them.
 
-use model::Matcher;
+use model::{Grouping, Matcher};
+use regex::Regex;
 
 use super::label_filter::LabelFilter;
 use super::stage::Stage;
+use crate::vector::binary::{Matching, Op, SetOp};
 
 /// A parsed query.
 #[derive(Debug, Clone)]
@@ -159,14 +161,6 @@ pub(crate) enum Conversion {
     Bytes,
 }
 
-/// `by (names)` or `without (names)`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Grouping {
-    pub(crate) without: bool,
-    /// Sorted, without duplicates.
-    pub(crate) names: Vec<String>,
-}
-
 /// An aggregation over series.
 #[derive(Debug, Clone)]
 pub(crate) struct AggregateExpr {
@@ -221,7 +215,7 @@ impl AggregateOp {
 
     /// Whether it takes `by` and `without`.
     pub(crate) fn takes_grouping(self) -> bool {
-        !matches!(self, Self::ApproxTopK | Self::Sort | Self::SortDesc)
+        self != Self::ApproxTopK
     }
 }
 
@@ -236,120 +230,54 @@ pub(crate) struct BinaryExpr {
     pub(crate) right: Box<Expr>,
 }
 
+/// An infix operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BinaryOp {
-    Add,
-    Sub,
-    Mul,
-    Div,
-    Mod,
-    Pow,
-    Equal,
-    NotEqual,
-    Greater,
-    GreaterEqual,
-    Less,
-    LessEqual,
-    And,
-    Or,
-    Unless,
+    /// On values.
+    Value(Op),
+    /// On which series there are.
+    Set(SetOp),
 }
 
+/// The operators, how they are written and how tightly they bind.
+const OPERATORS: &[(&str, BinaryOp, u8)] = &[
+    ("or", BinaryOp::Set(SetOp::Or), 1),
+    ("and", BinaryOp::Set(SetOp::And), 2),
+    ("unless", BinaryOp::Set(SetOp::Unless), 2),
+    ("==", BinaryOp::Value(Op::Equal), 3),
+    ("!=", BinaryOp::Value(Op::NotEqual), 3),
+    (">", BinaryOp::Value(Op::Greater), 3),
+    (">=", BinaryOp::Value(Op::GreaterEqual), 3),
+    ("<", BinaryOp::Value(Op::Less), 3),
+    ("<=", BinaryOp::Value(Op::LessEqual), 3),
+    ("+", BinaryOp::Value(Op::Add), 4),
+    ("-", BinaryOp::Value(Op::Sub), 4),
+    ("*", BinaryOp::Value(Op::Mul), 5),
+    ("/", BinaryOp::Value(Op::Div), 5),
+    ("%", BinaryOp::Value(Op::Mod), 5),
+    ("^", BinaryOp::Value(Op::Pow), 6),
+];
+
 impl BinaryOp {
-    /// The operator written as `text`.
-    pub(crate) fn find(text: &str) -> Option<Self> {
-        Some(match text {
-            "+" => Self::Add,
-            "-" => Self::Sub,
-            "*" => Self::Mul,
-            "/" => Self::Div,
-            "%" => Self::Mod,
-            "^" => Self::Pow,
-            "==" => Self::Equal,
-            "!=" => Self::NotEqual,
-            ">" => Self::Greater,
-            ">=" => Self::GreaterEqual,
-            "<" => Self::Less,
-            "<=" => Self::LessEqual,
-            "and" => Self::And,
-            "or" => Self::Or,
-            "unless" => Self::Unless,
-            _ => return None,
-        })
+    /// The operator written as `text`, and how tightly it binds (higher is tighter).
+    pub(crate) fn find(text: &str) -> Option<(Self, u8)> {
+        OPERATORS.iter().find(|(t, ..)| *t == text).map(|(_, op, level)| (*op, *level))
     }
 
     /// How it is written.
     pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Add => "+",
-            Self::Sub => "-",
-            Self::Mul => "*",
-            Self::Div => "/",
-            Self::Mod => "%",
-            Self::Pow => "^",
-            Self::Equal => "==",
-            Self::NotEqual => "!=",
-            Self::Greater => ">",
-            Self::GreaterEqual => ">=",
-            Self::Less => "<",
-            Self::LessEqual => "<=",
-            Self::And => "and",
-            Self::Or => "or",
-            Self::Unless => "unless",
-        }
-    }
-
-    /// How tightly it binds; higher is tighter.
-    pub(crate) fn precedence(self) -> u8 {
-        match self {
-            Self::Or => 1,
-            Self::And | Self::Unless => 2,
-            _ if self.is_comparison() => 3,
-            Self::Add | Self::Sub => 4,
-            Self::Pow => 6,
-            _ => 5,
-        }
+        OPERATORS.iter().find(|(_, op, _)| *op == self).map_or("", |(text, ..)| text)
     }
 
     /// Whether it compares.
     pub(crate) fn is_comparison(self) -> bool {
-        matches!(
-            self,
-            Self::Equal
-                | Self::NotEqual
-                | Self::Greater
-                | Self::GreaterEqual
-                | Self::Less
-                | Self::LessEqual
-        )
+        matches!(self, Self::Value(op) if op.is_comparison())
     }
 
     /// Whether it looks at which series there are, not at values.
     pub(crate) fn is_set(self) -> bool {
-        matches!(self, Self::And | Self::Or | Self::Unless)
+        matches!(self, Self::Set(_))
     }
-}
-
-/// Which series of the two sides belong together.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Matching {
-    /// `on (labels)` rather than `ignoring (labels)`.
-    pub(crate) on: bool,
-    pub(crate) labels: Vec<String>,
-    pub(crate) many: Many,
-    /// Labels copied from the one side.
-    pub(crate) include: Vec<String>,
-}
-
-/// Which side may have several series per match.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Many {
-    #[default]
-    Neither,
-    /// `group_left`
-    Left,
-    /// `group_right`
-    Right,
 }
 
 #[derive(Debug, Clone)]
@@ -358,6 +286,6 @@ pub(crate) struct LabelReplaceExpr {
     pub(crate) target: String,
     pub(crate) replacement: String,
     pub(crate) source: String,
-    /// Checked at parsing.
-    pub(crate) pattern: String,
+    /// Matches whole values.
+    pub(crate) pattern: Regex,
 }

@@ -45,6 +45,16 @@ impl LabelFormat {
         Ok(Self { assignments })
     }
 
+    /// Calls `visit` with the name of each label it reads, `*` when it may read all.
+    pub(crate) fn for_each_label(&self, visit: &mut impl FnMut(&str)) {
+        for (_, source) in &self.assignments {
+            match source {
+                LabelSource::Rename(from) => visit(from),
+                LabelSource::Template(template) => template.for_each_label(visit),
+            }
+        }
+    }
+
     /// Applies the assignments in order.
     pub(crate) fn apply(&self, t_ns: i64, line: &str, labels: &mut RowLabels<'_>) {
         for (name, source) in &self.assignments {

@@ -1,13 +1,15 @@
 //! Evaluating metric expressions: a tree of operations on series over the steps of a query.
 
-use model::{Budget, Error, Labels, LogSource, Result};
+use model::{Budget, Error, Grouping, Labels, LogSource, Result};
 
 use super::ast::{
-    AggregateExpr, AggregateOp, BinaryExpr, Expr, ExprKind, Grouping, LabelReplaceExpr,
+    AggregateExpr, AggregateOp, BinaryExpr, BinaryOp, Expr, ExprKind, LabelReplaceExpr,
 };
-use super::range::{self, RangeSeries, Steps};
-use super::series;
+use super::range::{self, Steps};
 use super::{Evaluated, LogQuery, MetricValue, Point, Series, Stats, Value};
+use crate::vector::aggregate::{self, Reduce};
+use crate::vector::binary::{self, Op};
+use crate::vector::{Row, is_present, labels, merge, sort};
 
 /// Steps one query may have; Loki's bound.
 const STEPS_MAX: i64 = 11_000;
@@ -15,7 +17,7 @@ const STEPS_MAX: i64 = 11_000;
 /// What an expression evaluates to.
 enum Rows {
     Number(f64),
-    Series(Vec<RangeSeries>),
+    Series(Vec<Row>),
 }
 
 struct Evaluator<'q> {
@@ -79,7 +81,7 @@ impl Evaluator<'_> {
         }
     }
 
-    fn taken(&mut self, result: range::RangeResult) -> Vec<RangeSeries> {
+    fn taken(&mut self, result: range::RangeResult) -> Vec<Row> {
         self.stats.rows += result.stats.rows;
         self.stats.bytes += result.stats.bytes;
         for warning in result.warnings {
@@ -90,63 +92,114 @@ impl Evaluator<'_> {
         result.series
     }
 
-    fn constant(&self, value: f64) -> Vec<RangeSeries> {
-        let values = vec![Some(value); self.steps.count];
-        vec![RangeSeries { labels: Labels::default(), values }]
+    /// A number at every step.
+    fn number(&self, value: f64) -> Vec<f64> {
+        vec![value; self.steps.count]
     }
 
-    fn series(&mut self, expr: &Expr) -> Result<Vec<RangeSeries>> {
-        Ok(match self.expr(expr)? {
-            Rows::Series(series) => series,
-            Rows::Number(value) => self.constant(value),
-        })
+    fn constant(&self, value: f64) -> Vec<Row> {
+        vec![Row::new(Labels::default(), self.number(value))]
     }
 
-    fn aggregate(&mut self, expr: &AggregateExpr) -> Result<Vec<RangeSeries>> {
+    fn series(&mut self, expr: &Expr) -> Result<Vec<Row>> {
+        let rows = self.expr(expr)?;
+        Ok(self.rows(rows))
+    }
+
+    fn aggregate(&mut self, expr: &AggregateExpr) -> Result<Vec<Row>> {
         if expr.op == AggregateOp::ApproxTopK && !self.is_instant {
             return Err(Error::invalid("approx_topk is only supported on instant queries"));
         }
         if let Some(series) = self.summed_range(expr)? {
             return Ok(series);
         }
-        let series = self.series(&expr.inner)?;
-        series::aggregate(expr.op, expr.param, expr.grouping.as_ref(), series, self.steps.count)
+        let mut rows = self.series(&expr.inner)?;
+        let (steps, budget) = (self.steps.count, self.budget);
+        let grouping = expr.grouping.clone().unwrap_or_else(ungrouped);
+        let reduce = |op, rows: &[Row]| aggregate::reduce(op, rows, &grouping, &[], steps, budget);
+        match expr.op {
+            AggregateOp::Sum => reduce(Reduce::Sum, &rows),
+            AggregateOp::Avg => reduce(Reduce::Avg, &rows),
+            AggregateOp::Min => reduce(Reduce::Min, &rows),
+            AggregateOp::Max => reduce(Reduce::Max, &rows),
+            AggregateOp::Count => reduce(Reduce::Count, &rows),
+            AggregateOp::StdDev => reduce(Reduce::StdDev, &rows),
+            AggregateOp::StdVar => reduce(Reduce::StdVar, &rows),
+            AggregateOp::TopK | AggregateOp::BottomK | AggregateOp::ApproxTopK => {
+                let largest = expr.op != AggregateOp::BottomK;
+                let k = self.number(expr.param.unwrap_or(1.0));
+                aggregate::top(rows, &grouping, &k, largest, steps, budget)
+            }
+            AggregateOp::Sort | AggregateOp::SortDesc => {
+                sort::by_value(&mut rows, expr.op == AggregateOp::SortDesc);
+                Ok(rows)
+            }
+        }
     }
 
     /// A sum of an additive range aggregation is that aggregation with the sum's grouping: it makes far fewer series,
     /// and lets a store count by itself.
-    fn summed_range(&mut self, expr: &AggregateExpr) -> Result<Option<Vec<RangeSeries>>> {
+    fn summed_range(&mut self, expr: &AggregateExpr) -> Result<Option<Vec<Row>>> {
         let (AggregateOp::Sum, ExprKind::Range(range)) = (expr.op, &expr.inner.kind) else {
             return Ok(None);
         };
         if !range.op.is_additive() || range.grouping.is_some() {
             return Ok(None);
         }
-        let all = Grouping { without: false, names: Vec::new() };
-        let grouping = Some(expr.grouping.as_ref().unwrap_or(&all));
-        let result = range::evaluate(self.source, range, grouping, self.steps, self.budget)?;
+        let grouping = expr.grouping.clone().unwrap_or_else(ungrouped);
+        let (steps, budget) = (self.steps, self.budget);
+        let result = range::evaluate(self.source, range, Some(&grouping), steps, budget)?;
         Ok(Some(self.taken(result)))
     }
 
     fn binary(&mut self, expr: &BinaryExpr) -> Result<Rows> {
         let (left, right) = (self.expr(&expr.left)?, self.expr(&expr.right)?);
+        let (steps, budget) = (self.steps.count, self.budget);
+        let op = match expr.op {
+            BinaryOp::Value(op) => op,
+            BinaryOp::Set(op) => {
+                let (left, right) = (self.rows(left), self.rows(right));
+                // `or` may bring the same series from both sides, at different steps.
+                return merge(binary::set(op, left, right, &expr.matching)).map(Rows::Series);
+            }
+        };
+        let right = without_zero_divisors(op, right);
         Ok(match (left, right) {
-            (Rows::Number(a), Rows::Number(b)) => Rows::Number(series::on_numbers(expr.op, a, b)),
+            (Rows::Number(a), Rows::Number(b)) => Rows::Number(op.apply(a, b)),
             (Rows::Series(left), Rows::Number(b)) => {
-                Rows::Series(series::with_number(expr, left, b, false))
+                let b = self.number(b);
+                Rows::Series(binary::with_scalar(op, left, &b, false, expr.returns_bool))
             }
             (Rows::Number(a), Rows::Series(right)) => {
-                Rows::Series(series::with_number(expr, right, a, true))
+                let a = self.number(a);
+                Rows::Series(binary::with_scalar(op, right, &a, true, expr.returns_bool))
             }
             (Rows::Series(left), Rows::Series(right)) => {
-                Rows::Series(series::binary(expr, left, right, self.steps.count)?)
+                let (matching, returns_bool) = (&expr.matching, expr.returns_bool);
+                Rows::Series(binary::between(
+                    op,
+                    &left,
+                    &right,
+                    matching,
+                    returns_bool,
+                    steps,
+                    budget,
+                )?)
             }
         })
     }
 
-    fn label_replace(&mut self, expr: &LabelReplaceExpr) -> Result<Vec<RangeSeries>> {
-        let series = self.series(&expr.inner)?;
-        series::label_replace(expr, series)
+    fn rows(&self, rows: Rows) -> Vec<Row> {
+        match rows {
+            Rows::Series(rows) => rows,
+            Rows::Number(value) => self.constant(value),
+        }
+    }
+
+    fn label_replace(&mut self, expr: &LabelReplaceExpr) -> Result<Vec<Row>> {
+        let rows = self.series(&expr.inner)?;
+        let LabelReplaceExpr { target, replacement, source, pattern, .. } = expr;
+        labels::label_replace(rows, target, replacement, source, pattern, self.budget)
     }
 
     fn finish(&self, rows: Rows) -> MetricValue {
@@ -158,7 +211,7 @@ impl Evaluator<'_> {
         };
         if self.is_instant {
             let points = series.into_iter().filter_map(|s| {
-                let value = s.values.first().copied().flatten()?;
+                let value = s.values.first().copied().filter(|v| is_present(*v))?;
                 Some(Point { labels: s.labels, t_ms: t_ms(0), value })
             });
             return MetricValue::Vector(points.collect());
@@ -166,13 +219,33 @@ impl Evaluator<'_> {
         let mut matrix: Vec<Series> = series
             .into_iter()
             .map(|s| {
-                let present =
-                    s.values.iter().enumerate().filter_map(|(i, v)| Some((t_ms(i), (*v)?)));
-                Series { points: present.collect(), labels: s.labels }
+                let points = s.values.iter().enumerate().map(|(i, v)| (t_ms(i), *v));
+                Series {
+                    points: points.filter(|(_, v)| is_present(*v)).collect(),
+                    labels: s.labels,
+                }
             })
             .filter(|s| !s.points.is_empty())
             .collect();
         matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
         MetricValue::Matrix(matrix)
+    }
+}
+
+/// What an aggregation without `by` and `without` groups by: nothing.
+fn ungrouped() -> Grouping {
+    Grouping { without: false, labels: Vec::new() }
+}
+
+/// In LogQL a division by zero gives NaN, never an infinity; so does one by NaN.
+fn without_zero_divisors(op: Op, divisor: Rows) -> Rows {
+    let replaced = |x: f64| if x == 0.0 { f64::NAN } else { x };
+    match divisor {
+        divisor if op != Op::Div => divisor,
+        Rows::Number(value) => Rows::Number(replaced(value)),
+        Rows::Series(mut rows) => {
+            rows.iter_mut().for_each(|row| row.map(replaced));
+            Rows::Series(rows)
+        }
     }
 }

@@ -2,20 +2,19 @@
 
 mod stages;
 
-use model::{Error, MatchOp, Matcher, Result};
+use model::{Error, Grouping, MatchOp, Matcher, Result};
 
 use super::ast::{
-    AggregateExpr, AggregateOp, BinaryExpr, BinaryOp, Expr, ExprKind, Grouping, LabelReplaceExpr,
-    LogExpr, Many, Matching, RangeExpr, RangeOp, Unwrap,
+    AggregateExpr, AggregateOp, BinaryExpr, BinaryOp, Expr, ExprKind, LabelReplaceExpr, LogExpr,
+    RangeExpr, RangeOp, Unwrap,
 };
-use super::stage::Stage;
 use super::tokens::{Kind, Token, Tokens};
 use super::units;
+use crate::syntax::{DEPTH_MAX, Grammar, Power, TEXT_BYTES_MAX, climb};
+use crate::vector::binary::{Many, Matching};
 
-/// Longest accepted query.
-const TEXT_BYTES_MAX: usize = 16 << 10;
-/// Expressions within each other; deeper ones could overflow the stack.
-const DEPTH_MAX: usize = 64;
+/// Operators of one query; chains of them make trees as deep as they are long.
+const OPERATORS_MAX: usize = 500;
 
 /// Parses a query.
 ///
@@ -41,6 +40,7 @@ pub fn parse_selector(text: &str) -> Result<Vec<Matcher>> {
 struct Parser<'t> {
     tokens: Tokens<'t>,
     depth: usize,
+    operators: usize,
 }
 
 /// A window `[5m] offset 1m`.
@@ -65,11 +65,11 @@ impl<'t> Parser<'t> {
                 text.len()
             )));
         }
-        Ok(Self { tokens: Tokens::new(text)?, depth: 0 })
+        Ok(Self { tokens: Tokens::new(text)?, depth: 0, operators: 0 })
     }
 
     fn query(&mut self) -> Result<Expr> {
-        let expr = self.expr(0)?;
+        let expr = self.expr()?;
         if self.tokens.peek().kind != Kind::End {
             return Err(self.tokens.unexpected(""));
         }
@@ -94,53 +94,13 @@ impl<'t> Parser<'t> {
         result
     }
 
-    /// An expression of operators that bind at least as tightly as `min_precedence`.
-    fn expr(&mut self, min_precedence: u8) -> Result<Expr> {
-        self.deeper(|parser| {
-            let mut left = parser.operand()?;
-            while let Some(op) = BinaryOp::find(parser.tokens.peek().text)
-                .filter(|op| op.precedence() >= min_precedence.max(1))
-                .filter(|_| parser.tokens.peek().kind != Kind::Text)
-            {
-                let operator = parser.tokens.next();
-                let (returns_bool, matching) = parser.modifiers(op)?;
-                // Powers group to the right, everything else to the left.
-                let next = op.precedence() + u8::from(op != BinaryOp::Pow);
-                let right = parser.expr(next)?;
-                check_sides(op, &left, &right)
-                    .map_err(|e| e.with_span(operator.start, operator.end))?;
-                left = Expr {
-                    kind: ExprKind::Binary(BinaryExpr {
-                        op,
-                        returns_bool,
-                        matching,
-                        left: Box::new(left),
-                        right: Box::new(right),
-                    }),
-                };
-            }
-            Ok(left)
-        })
-    }
-
-    fn operand(&mut self) -> Result<Expr> {
-        let token = self.tokens.peek();
-        match token.kind {
-            Kind::Number => self.number().map(number_expr),
-            Kind::Punct if matches!(token.text, "-" | "+") => self.number().map(number_expr),
-            Kind::Punct if token.text == "{" => {
-                let log = self.log_expr()?;
-                Ok(Expr { kind: ExprKind::Log(log) })
-            }
-            Kind::Punct if token.text == "(" => self.parenthesized(),
-            Kind::Word => self.call(token),
-            _ => Err(self.tokens.unexpected("")),
-        }
+    fn expr(&mut self) -> Result<Expr> {
+        self.deeper(|parser| climb(parser, 1))
     }
 
     fn parenthesized(&mut self) -> Result<Expr> {
         self.tokens.expect("(")?;
-        let inner = self.expr(0)?;
+        let inner = self.expr()?;
         self.tokens.expect(")")?;
         if let ExprKind::Log(mut log) = inner.kind {
             let unwrap = self.pipeline(&mut log.stages)?;
@@ -325,7 +285,7 @@ impl<'t> Parser<'t> {
             }
             self.tokens.expect(",")?;
         }
-        let inner = self.expr(0)?;
+        let inner = self.expr()?;
         if matches!(inner.kind, ExprKind::Log(_)) {
             return Err(self.tokens.unexpected("RANGE"));
         }
@@ -364,7 +324,7 @@ impl<'t> Parser<'t> {
         let mut names = self.names()?;
         names.sort_unstable();
         names.dedup();
-        Ok(Some(Grouping { without, names }))
+        Ok(Some(Grouping { without, labels: names }))
     }
 
     /// `(a, b)`
@@ -416,7 +376,7 @@ impl<'t> Parser<'t> {
     fn label_replace(&mut self) -> Result<Expr> {
         self.tokens.next();
         self.tokens.expect("(")?;
-        let inner = self.expr(0)?;
+        let inner = self.expr()?;
         if matches!(inner.kind, ExprKind::Log(_)) {
             return Err(self.tokens.unexpected("RANGE"));
         }
@@ -426,7 +386,7 @@ impl<'t> Parser<'t> {
             *text = self.tokens.string()?;
         }
         let [target, replacement, source, pattern] = texts;
-        model::anchored_regex(&pattern).map_err(|e| {
+        let pattern = model::anchored_regex(&pattern).map_err(|e| {
             self.tokens.fail(&format!("invalid regex in label_replace: {}", e.message()))
         })?;
         self.tokens.expect(")")?;
@@ -457,6 +417,60 @@ impl<'t> Parser<'t> {
         })?;
         self.tokens.next();
         Ok(if negative { -value } else { value })
+    }
+}
+
+/// An infix operator with its modifiers.
+struct Operator {
+    op: BinaryOp,
+    returns_bool: bool,
+    matching: Matching,
+    start: usize,
+    end: usize,
+}
+
+impl Grammar for Parser<'_> {
+    type Node = Expr;
+    type Operator = Operator;
+
+    fn operand(&mut self) -> Result<Expr> {
+        let token = self.tokens.peek();
+        match token.kind {
+            Kind::Number => self.number().map(number_expr),
+            Kind::Punct if matches!(token.text, "-" | "+") => self.number().map(number_expr),
+            Kind::Punct if token.text == "{" => {
+                let log = self.log_expr()?;
+                Ok(Expr { kind: ExprKind::Log(log) })
+            }
+            Kind::Punct if token.text == "(" => self.parenthesized(),
+            Kind::Word => self.call(token),
+            _ => Err(self.tokens.unexpected("")),
+        }
+    }
+
+    fn peek_power(&self) -> Option<Power> {
+        let token = self.tokens.peek();
+        let (_, level) = BinaryOp::find(token.text)?;
+        Some(Power { level, right_associative: token.text == "^" })
+    }
+
+    fn operator(&mut self) -> Result<Operator> {
+        self.operators += 1;
+        if self.operators > OPERATORS_MAX {
+            return Err(self.tokens.fail(&format!("query has over {OPERATORS_MAX} operators")));
+        }
+        let Token { text, start, end, .. } = self.tokens.next();
+        let (op, _) = BinaryOp::find(text).expect("BUG: peeked before");
+        let (returns_bool, matching) = self.modifiers(op)?;
+        Ok(Operator { op, returns_bool, matching, start, end })
+    }
+
+    fn combine(&mut self, left: Expr, operator: Operator, right: Expr) -> Result<Expr> {
+        let Operator { op, returns_bool, matching, start, end } = operator;
+        check_sides(op, &left, &right).map_err(|e| e.with_span(start, end))?;
+        let (left, right) = (Box::new(left), Box::new(right));
+        let kind = ExprKind::Binary(BinaryExpr { op, returns_bool, matching, left, right });
+        Ok(Expr { kind })
     }
 }
 

@@ -5,17 +5,18 @@ use std::ops::ControlFlow;
 
 use hashbrown::HashMap;
 use model::{
-    Budget, Error, Labels, LogAggregation, LogPlan, LogRow, LogSource, MatchOp, Matcher, Order,
-    Result, TimeRange,
+    Budget, Error, Grouping, Labels, LogAggregation, LogPlan, LogRow, LogSource, MatchOp, Matcher,
+    Order, Result, TimeRange,
 };
 use rustc_hash::FxBuildHasher;
 
 use super::Stats;
-use super::ast::{Conversion, Grouping, RangeExpr, RangeOp, Unwrap};
+use super::ast::{Conversion, RangeExpr, RangeOp, Unwrap};
 use super::pipeline::Split;
 use super::row::{ERROR_LABEL, RowLabels};
 use super::units;
 use super::window::{self, Sample, Window};
+use crate::vector::{ABSENT, Row, is_absent};
 
 /// `__error__` of a label value that is no number.
 const ERROR_KIND: &str = "SampleExtractionErr";
@@ -50,17 +51,10 @@ impl Steps {
     }
 }
 
-/// One series: a value for each step, `None` where its window is empty.
-#[derive(Debug)]
-pub(super) struct RangeSeries {
-    pub(super) labels: Labels,
-    pub(super) values: Vec<Option<f64>>,
-}
-
 /// Series of a range aggregation, in order of their labels.
 #[derive(Debug, Default)]
 pub(super) struct RangeResult {
-    pub(super) series: Vec<RangeSeries>,
+    pub(super) series: Vec<Row>,
     pub(super) warnings: Vec<String>,
     pub(super) stats: Stats,
 }
@@ -99,6 +93,7 @@ pub(super) fn evaluate(
         grouping,
         steps,
         split,
+        wanted: wanted_labels(range, grouping),
         counts_only: is_counted(range),
         series: Vec::new(),
         by_labels: HashMap::default(),
@@ -118,6 +113,25 @@ pub(super) fn evaluate(
     }
 }
 
+/// The labels that can have an influence on the result, when that is known: those grouped by, and those that filters,
+/// templates and `unwrap` look at.
+fn wanted_labels(range: &RangeExpr, grouping: Option<&Grouping>) -> Option<Vec<String>> {
+    let mut wanted: Vec<String> = match grouping {
+        _ if range.op == RangeOp::Absent => Vec::new(),
+        Some(Grouping { without: false, labels: names }) => names.clone(),
+        _ => return None,
+    };
+    let mut visit = |name: &str| wanted.push(name.to_owned());
+    range.log.stages.iter().for_each(|s| s.for_each_label(&mut visit));
+    if let Some(unwrap) = &range.unwrap {
+        visit(&unwrap.label);
+        unwrap.filters.iter().for_each(|f| f.for_each_name(&mut visit));
+    }
+    wanted.sort_unstable();
+    wanted.dedup();
+    (!wanted.iter().any(|n| n == "*")).then_some(wanted)
+}
+
 /// Whether the aggregation adds up whole numbers, which needs no samples kept.
 fn is_counted(range: &RangeExpr) -> bool {
     range.unwrap.is_none() || range.op == RangeOp::Absent
@@ -134,7 +148,7 @@ fn from_store(
 ) -> Result<Option<RangeResult>> {
     let names: &[String] = match (range.op, grouping) {
         (RangeOp::Absent, _) => &[],
-        (_, Some(Grouping { without: false, names })) => names,
+        (_, Some(Grouping { without: false, labels: names })) => names,
         _ => return Ok(None),
     };
     let is_bytes = matches!(range.op, RangeOp::Bytes | RangeOp::BytesRate);
@@ -176,12 +190,14 @@ fn from_store(
     let mut result = RangeResult::default();
     for (labels, (counts, sizes)) in groups {
         let value = |i: usize| {
-            let count = counts.get(i).copied().filter(|c| *c > 0)?;
+            let count = counts.get(i).copied().unwrap_or(0);
             let total = if is_bytes { sizes.get(i).copied().unwrap_or(0) } else { count };
-            Some(scaled(range, total as f64))
+            if count == 0 { ABSENT } else { scaled(range, total as f64) }
         };
-        let values = (0..steps.count).map(value).collect();
-        result.series.push(RangeSeries { labels, values });
+        let row = Row::new(labels, (0..steps.count).map(value).collect());
+        if row.any() {
+            result.series.push(row);
+        }
     }
     if range.op == RangeOp::Absent {
         result.series = absent(range, result.series, steps);
@@ -209,6 +225,8 @@ struct Collector<'e> {
     grouping: Option<&'e Grouping>,
     steps: Steps,
     split: Split<'e>,
+    /// Labels that parsers need to extract; `None` for all.
+    wanted: Option<Vec<String>>,
     counts_only: bool,
     series: Vec<(Labels, Collected)>,
     by_labels: HashMap<Labels, usize, FxBuildHasher>,
@@ -235,6 +253,7 @@ impl Collector<'_> {
         }
         let mut changes = std::mem::take(&mut self.split.changes);
         let mut labels = RowLabels::new(row.stream, row.fields, &mut changes);
+        labels.extract_only(self.wanted.as_deref());
         let extracted = self.extract(row, &mut labels)?;
         if let Some((series, value)) = extracted {
             let sample = Sample { t_ns: seen_ns, value };
@@ -270,8 +289,8 @@ impl Collector<'_> {
         let unwrapped = self.range.unwrap.as_ref().map(|u| u.label.as_str());
         let series = match self.grouping {
             _ if self.range.op == RangeOp::Absent => Labels::default(),
-            Some(Grouping { without: false, names }) => labels.build_only(names),
-            Some(Grouping { names, .. }) => {
+            Some(Grouping { without: false, labels: names }) => labels.build_only(names),
+            Some(Grouping { labels: names, .. }) => {
                 labels.build_filtered(|n| Some(n) != unwrapped && !names.iter().any(|x| x == n))
             }
             None if unwrapped.is_some() => labels.build_filtered(|n| Some(n) != unwrapped),
@@ -325,10 +344,10 @@ impl Collector<'_> {
                 Collected::Deltas(deltas) => sums(range, &deltas, steps.count),
                 Collected::Samples(samples) => windows(range, samples, steps),
             };
-            RangeSeries { labels, values }
+            Row::new(labels, values)
         };
-        let mut series: Vec<RangeSeries> = self.series.into_iter().map(compute).collect();
-        series.retain(|s| s.values.iter().any(Option::is_some));
+        let mut series: Vec<Row> = self.series.into_iter().map(compute).collect();
+        series.retain(Row::any);
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
         if range.op == RangeOp::Absent {
             series = absent(range, series, steps);
@@ -337,7 +356,7 @@ impl Collector<'_> {
     }
 }
 
-fn sums(range: &RangeExpr, deltas: &[(i64, i64)], count: usize) -> Vec<Option<f64>> {
+fn sums(range: &RangeExpr, deltas: &[(i64, i64)], count: usize) -> Vec<f64> {
     let (mut rows, mut total) = (0, 0);
     deltas
         .iter()
@@ -345,12 +364,12 @@ fn sums(range: &RangeExpr, deltas: &[(i64, i64)], count: usize) -> Vec<Option<f6
         .map(|(row_delta, delta)| {
             rows += row_delta;
             total += delta;
-            (rows > 0).then(|| scaled(range, total as f64))
+            if rows > 0 { scaled(range, total as f64) } else { ABSENT }
         })
         .collect()
 }
 
-fn windows(range: &RangeExpr, mut samples: Vec<Sample>, steps: Steps) -> Vec<Option<f64>> {
+fn windows(range: &RangeExpr, mut samples: Vec<Sample>, steps: Steps) -> Vec<f64> {
     // Stable, so that of rows with one time the one visited last stays last.
     samples.sort_by_key(|s| s.t_ns);
     let (mut from, mut to) = (0, 0);
@@ -364,18 +383,19 @@ fn windows(range: &RangeExpr, mut samples: Vec<Sample>, steps: Steps) -> Vec<Opt
                 from += 1;
             }
             let window = Window { end_ns, range_ns: range.range_ns };
-            window::compute(range.op, range.param, samples.get(from..to).unwrap_or(&[]), window)
+            let inside = samples.get(from..to).unwrap_or(&[]);
+            window::compute(range.op, range.param, inside, window).unwrap_or(ABSENT)
         })
         .collect()
 }
 
 /// 1 at each step where no row was found, with the labels the selector demands to be equal to something.
-fn absent(range: &RangeExpr, present: Vec<RangeSeries>, steps: Steps) -> Vec<RangeSeries> {
-    let is_absent = |i: usize| present.iter().all(|s| s.values.get(i).is_none_or(Option::is_none));
-    let values: Vec<Option<f64>> = (0..steps.count).map(|i| is_absent(i).then_some(1.0)).collect();
-    if values.iter().all(Option::is_none) {
-        return Vec::new();
-    }
+fn absent(range: &RangeExpr, present: Vec<Row>, steps: Steps) -> Vec<Row> {
+    let value = |i: usize| {
+        let any = present.iter().any(|s| s.values.get(i).is_some_and(|v| !is_absent(*v)));
+        if any { ABSENT } else { 1.0 }
+    };
+    let values: Vec<f64> = (0..steps.count).map(value).collect();
     let matchers = &range.log.matchers;
     let is_only = |m: &&Matcher| matchers.iter().filter(|o| o.name() == m.name()).count() == 1;
     let labels = Labels::from_pairs(
@@ -385,7 +405,8 @@ fn absent(range: &RangeExpr, present: Vec<RangeSeries>, steps: Steps) -> Vec<Ran
             .filter(is_only)
             .map(|m| (m.name(), m.value())),
     );
-    vec![RangeSeries { labels, values }]
+    let row = Row::new(labels, values);
+    if row.any() { vec![row] } else { Vec::new() }
 }
 
 /// The number in the unwrapped label; `None` when there is none or a filter behind `unwrap` drops the row. A value that

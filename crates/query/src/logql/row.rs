@@ -16,6 +16,8 @@ pub(crate) struct RowLabels<'a> {
     stream: &'a Labels,
     fields: &'a Labels,
     changes: &'a mut Vec<Change>,
+    /// Names worth extracting; `None` for all.
+    wanted: Option<&'a [String]>,
 }
 
 /// One label that differs from what the row came with.
@@ -44,7 +46,12 @@ impl<'a> RowLabels<'a> {
                 parsed: false,
             });
         }
-        Self { stream, fields, changes }
+        Self { stream, fields, changes, wanted: None }
+    }
+
+    /// Ignores extracted labels that are not among `wanted`.
+    pub(crate) fn extract_only(&mut self, wanted: Option<&'a [String]>) {
+        self.wanted = wanted;
     }
 
     /// Value of `name`; `Some("")` for a label that is present without value.
@@ -100,7 +107,8 @@ impl<'a> RowLabels<'a> {
     }
 
     fn extract_as(&mut self, name: &str, value: &str) {
-        if self.changes.iter().any(|c| c.parsed && c.name == name) {
+        let is_unwanted = self.wanted.is_some_and(|names| !names.iter().any(|n| n == name));
+        if is_unwanted || self.changes.iter().any(|c| c.parsed && c.name == name) {
             return;
         }
         self.change(name, Some(value.to_owned()), true);

@@ -63,6 +63,25 @@ impl Stage {
         !matches!(self, Self::Unpack | Self::LineFormat(_) | Self::Decolorize)
     }
 
+    /// Calls `visit` with the name of each label that matters to it, `*` when all may.
+    pub(crate) fn for_each_label(&self, visit: &mut impl FnMut(&str)) {
+        match self {
+            Self::LabelFilter(filter) => filter.for_each_name(visit),
+            Self::LineFormat(template) => template.for_each_label(visit),
+            Self::LabelFormat(labelled) => labelled.for_each_label(visit),
+            Self::LineFilter(_)
+            | Self::Json
+            | Self::JsonExpressions(_)
+            | Self::Logfmt(_)
+            | Self::Regexp(_)
+            | Self::Pattern(_)
+            | Self::Unpack
+            | Self::Decolorize
+            | Self::Drop(_)
+            | Self::Keep(_) => {}
+        }
+    }
+
     /// Whether it reads the line.
     pub(crate) fn reads_line(&self) -> bool {
         match self {

@@ -116,7 +116,7 @@ impl Template {
         Ok(renderer.out)
     }
 
-    /// Calls `visit` with the name of each label it reads directly; `false` when it may read any.
+    /// Calls `visit` with the name of each label it reads, `*` when it may read all.
     pub(crate) fn for_each_label(&self, visit: &mut impl FnMut(&str)) {
         visit_nodes(&self.nodes, visit);
     }

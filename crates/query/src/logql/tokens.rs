@@ -1,6 +1,11 @@
 //! The tokens of a LogQL text, and reading along them with Loki's wording for what was not expected.
+//!
+//! They differ from PromQL's: numbers may carry size units and fractions of durations, and pipelines have operators of
+//! their own. String literals are those of `syntax`.
 
 use model::{Error, Result};
+
+use crate::syntax::unquote;
 
 /// What a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,8 +110,8 @@ impl<'t> Tokens<'t> {
         if self.peek().kind != Kind::Text {
             return Err(self.unexpected("STRING"));
         }
-        let text = unquote(self.peek().text)
-            .ok_or_else(|| self.fail("invalid escape sequence in string"))?;
+        let token = self.peek();
+        let text = unquote(token.text, token.start)?.text;
         self.at += 1;
         Ok(text)
     }
@@ -197,50 +202,4 @@ fn number_len(rest: &str) -> usize {
         previous = c;
     }
     rest.len()
-}
-
-/// What a quoted text says; `None` for an unknown escape.
-fn unquote(quoted: &str) -> Option<String> {
-    let inner = quoted.get(1..quoted.len() - 1)?;
-    if quoted.starts_with('`') {
-        return Some(inner.to_owned());
-    }
-    let mut bytes = Vec::with_capacity(inner.len());
-    let mut chars = inner.chars();
-    while let Some(c) = chars.next() {
-        if c != '\\' {
-            bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-            continue;
-        }
-        let escaped = match chars.next()? {
-            'n' => '\n',
-            't' => '\t',
-            'r' => '\r',
-            'a' => '\u{7}',
-            'b' => '\u{8}',
-            'f' => '\u{c}',
-            'v' => '\u{b}',
-            c @ ('\\' | '"' | '\'') => c,
-            'x' => {
-                // A byte, which together with its neighbours may make up a character.
-                bytes.push(u8::try_from(code(&mut chars, 2, 16, 0)?).ok()?);
-                continue;
-            }
-            c @ '0'..='7' => {
-                bytes.push(u8::try_from(code(&mut chars, 2, 8, c.to_digit(8)?)?).ok()?);
-                continue;
-            }
-            'u' => char::from_u32(code(&mut chars, 4, 16, 0)?)?,
-            'U' => char::from_u32(code(&mut chars, 8, 16, 0)?)?,
-            _ => return None,
-        };
-        bytes.extend_from_slice(escaped.encode_utf8(&mut [0; 4]).as_bytes());
-    }
-    Some(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-fn code(chars: &mut std::str::Chars<'_>, digits: usize, radix: u32, start: u32) -> Option<u32> {
-    (0..digits).try_fold(start, |value, _| {
-        value.checked_mul(radix)?.checked_add(chars.next()?.to_digit(radix)?)
-    })
 }

@@ -1,6 +1,7 @@
 //! Functions of the samples in a window: `avg_over_time`, `quantile_over_time`, `rate_counter`, …
 
 use super::ast::RangeOp;
+use crate::vector::numeric::{Mean, Sum, Variance, quantile};
 
 /// A number taken from a row at a time in Unix nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,15 +26,29 @@ pub(crate) fn compute(
 ) -> Option<f64> {
     let (first, last) = (samples.first()?, samples.last()?);
     let values = || samples.iter().map(|s| s.value);
+    let sum = || {
+        let mut sum = Sum::default();
+        values().for_each(|x| sum.add(x));
+        sum.value()
+    };
+    let variance = || {
+        let mut variance = Variance::default();
+        values().for_each(|x| variance.add(x));
+        variance.value()
+    };
     Some(match op {
-        RangeOp::Sum => values().sum(),
-        RangeOp::Rate => values().sum::<f64>() / (window.range_ns as f64 / 1e9),
-        RangeOp::Avg => values().sum::<f64>() / samples.len() as f64,
+        RangeOp::Sum => sum(),
+        RangeOp::Rate => sum() / (window.range_ns as f64 / 1e9),
+        RangeOp::Avg => {
+            let mut mean = Mean::default();
+            values().for_each(|x| mean.add(x));
+            mean.value()
+        }
         RangeOp::Min => values().fold(f64::NAN, f64::min),
         RangeOp::Max => values().fold(f64::NAN, f64::max),
-        RangeOp::StdVar => variance(samples),
-        RangeOp::StdDev => variance(samples).sqrt(),
-        RangeOp::Quantile => quantile(param.unwrap_or(f64::NAN), values().collect()),
+        RangeOp::StdVar => variance(),
+        RangeOp::StdDev => variance().sqrt(),
+        RangeOp::Quantile => quantile(param.unwrap_or(f64::NAN), &mut values().collect::<Vec<_>>()),
         RangeOp::First => first.value,
         RangeOp::Last => last.value,
         RangeOp::RateCounter => return rate_counter(samples, window),
@@ -41,42 +56,6 @@ pub(crate) fn compute(
             samples.len() as f64
         }
     })
-}
-
-/// Population variance, computed without cancellation.
-fn variance(samples: &[Sample]) -> f64 {
-    let (mut mean, mut squares) = (0.0, 0.0);
-    for (i, sample) in samples.iter().enumerate() {
-        let delta = sample.value - mean;
-        mean += delta / (i + 1) as f64;
-        squares += delta * (sample.value - mean);
-    }
-    squares / samples.len() as f64
-}
-
-/// The `q`-quantile with linear interpolation between neighbours; NaN counts as smallest.
-fn quantile(q: f64, mut values: Vec<f64>) -> f64 {
-    if values.is_empty() || q.is_nan() {
-        return f64::NAN;
-    }
-    if q < 0.0 {
-        return f64::NEG_INFINITY;
-    }
-    if q > 1.0 {
-        return f64::INFINITY;
-    }
-    values.sort_unstable_by(|a, b| match (a.is_nan(), b.is_nan()) {
-        (false, false) => a.total_cmp(b),
-        (a_nan, b_nan) => b_nan.cmp(&a_nan),
-    });
-    let rank = q * (values.len() - 1) as f64;
-    let (lower, upper) = (rank.floor() as usize, rank.ceil() as usize);
-    let weight = rank - rank.floor();
-    match (values.get(lower), values.get(upper)) {
-        (Some(a), Some(b)) if lower != upper => a * (1.0 - weight) + b * weight,
-        (Some(a), _) => *a,
-        _ => f64::NAN,
-    }
 }
 
 /// The increase per second of a counter that may restart, extrapolated to the window as Prometheus does.

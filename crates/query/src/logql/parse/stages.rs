@@ -2,7 +2,7 @@
 
 use model::{Error, MatchOp, Matcher, Result};
 
-use super::{DEPTH_MAX, Parser, query_duration_ns};
+use super::{Parser, query_duration_ns};
 use crate::logql::ast::{Conversion, Unwrap};
 use crate::logql::format::{LabelFormat, LabelSelection, LabelSource};
 use crate::logql::ip::IpMatcher;
@@ -19,6 +19,8 @@ use crate::logql::units;
 
 /// Stages one pipeline may have.
 const STAGES_MAX: usize = 256;
+/// Conditions one filter may have.
+const CONDITIONS_MAX: usize = 100;
 
 impl Parser<'_> {
     /// Reads stages as long as there are any; an `unwrap` ends them, together with the filters behind it.
@@ -221,12 +223,23 @@ impl Parser<'_> {
     fn label_filter(&mut self) -> Result<LabelFilter> {
         self.deeper(|parser| {
             let mut left = parser.label_filter_and()?;
+            let mut count = 1;
             while parser.tokens.take("or") {
+                count += 1;
+                parser.check_conditions(count)?;
                 let right = parser.label_filter_and()?;
                 left = LabelFilter::Or(Box::new(left), Box::new(right));
             }
             Ok(left)
         })
+    }
+
+    fn check_conditions(&self, count: usize) -> Result<()> {
+        if count > CONDITIONS_MAX {
+            let what = format!("over {CONDITIONS_MAX} conditions in one filter");
+            return Err(self.tokens.fail(&what));
+        }
+        Ok(())
     }
 
     fn label_filter_and(&mut self) -> Result<LabelFilter> {
@@ -241,11 +254,7 @@ impl Parser<'_> {
                 return Ok(left);
             }
             count += 1;
-            if count > DEPTH_MAX {
-                return Err(self
-                    .tokens
-                    .fail(&format!("over {DEPTH_MAX} conditions in one filter")));
-            }
+            self.check_conditions(count)?;
             let right = self.label_condition()?;
             left = LabelFilter::And(Box::new(left), Box::new(right));
         }

@@ -16,7 +16,7 @@ pub(super) fn parse(name: &'static str, text: &str) -> Result<Vec<Node>> {
     let (nodes, end) = parser.nodes(0)?;
     match end {
         End::Text => Ok(nodes),
-        End::Else(_) | End::End => {
+        End::Else(_) | End::Block => {
             Err(parser.fail("unexpected {{end}} or {{else}} outside of a block"))
         }
     }
@@ -69,7 +69,7 @@ fn split(name: &str, text: &str) -> Result<Vec<Piece>> {
             return Ok(pieces);
         };
         let inside = at + found + 2;
-        let trims_right = text.get(inside..).is_some_and(|t| opens_with_trim(t));
+        let trims_right = text.get(inside..).is_some_and(opens_with_trim);
         push_text(&mut pieces, rest.split_at(found).0, trims_left, trims_right);
         let start = if trims_right { inside + 1 } else { inside };
         let (tokens, end, trims) = lex(name, text, start)?;
@@ -219,8 +219,10 @@ struct Parser {
 
 /// What ended a list of nodes.
 enum End {
+    /// The end of the template.
     Text,
-    End,
+    /// `{{end}}`
+    Block,
     /// `{{else}}` with the tokens behind the word.
     Else(Vec<Token>),
 }
@@ -255,7 +257,7 @@ impl Parser {
             };
             let rest = tokens.get(1..).unwrap_or(&[]);
             match word.as_str() {
-                "end" => return Ok((nodes, End::End)),
+                "end" => return Ok((nodes, End::Block)),
                 "else" => return Ok((nodes, End::Else(rest.to_vec()))),
                 "if" => nodes.push(self.parse_if(rest, depth)?),
                 "with" => nodes.push(self.parse_with(rest, depth)?),
@@ -321,7 +323,7 @@ impl Parser {
     fn block(&mut self, depth: usize) -> Result<(Vec<Node>, Vec<Node>)> {
         let (body, end) = self.nodes(depth + 1)?;
         let else_tokens = match end {
-            End::End => return Ok((body, Vec::new())),
+            End::Block => return Ok((body, Vec::new())),
             End::Text => return Err(self.fail("unexpected EOF: missing {{end}}")),
             End::Else(tokens) => tokens,
         };
@@ -334,7 +336,7 @@ impl Parser {
             };
         }
         match self.nodes(depth + 1)? {
-            (otherwise, End::End) => Ok((body, otherwise)),
+            (otherwise, End::Block) => Ok((body, otherwise)),
             (_, End::Else(_)) => Err(self.fail("expected end; found {{else}}")),
             (_, End::Text) => Err(self.fail("unexpected EOF: missing {{end}}")),
         }

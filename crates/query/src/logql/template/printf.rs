@@ -52,7 +52,6 @@ fn read_spec<'t, 'v>(
 ) -> (Spec, &'t str) {
     let mut spec = Spec::default();
     loop {
-        let tail = rest.split_at(rest.len().min(1)).1;
         match rest.as_bytes().first() {
             Some(b'-') => spec.left = true,
             Some(b'+') => spec.plus = true,
@@ -61,7 +60,7 @@ fn read_spec<'t, 'v>(
             Some(b'#') => {}
             _ => break,
         }
-        rest = tail;
+        rest = rest.split_at(1).1;
     }
     (spec.width, rest) = read_size(rest, args);
     if let Some(tail) = rest.strip_prefix('.') {

@@ -1,0 +1,307 @@
+//! Queries over a small table: what comes out, and what is asked of the store.
+
+mod table;
+
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex};
+
+use model::{
+    Budget, ErrorKind, Labels, Limits, LogAggregation, LogPlan, LogRow, LogSource, ManualClock,
+    Matcher, Order, Result, StepCounts, TimeRange,
+};
+use proptest::prelude::*;
+
+use self::table::{Row, Table};
+use super::{Entry, LogQuery, MetricValue, Pipeline, Stats, Value, evaluate, parse};
+
+const SECOND_NS: i64 = 1_000_000_000;
+
+fn table() -> Table {
+    let row = |stream: &[(&str, &str)], second: i64, line: &str, fields: &[(&str, &str)]| Row {
+        stream: Labels::from_pairs(stream.iter().copied()),
+        t_ns: second * SECOND_NS,
+        line: line.to_owned(),
+        fields: Labels::from_pairs(fields.iter().copied()),
+    };
+    let web = [("app", "web"), ("env", "prod")];
+    let db = [("app", "db")];
+    Table {
+        rows: vec![
+            row(&web, 10, r#"{"status":200,"took":"20ms"}"#, &[("level", "info")]),
+            row(&web, 20, r#"{"status":500,"took":"2s"}"#, &[("level", "error")]),
+            row(&web, 30, r#"{"status":200,"took":"5ms"}"#, &[("level", "info")]),
+            row(&db, 15, "level=warn msg=\"slow query\" size=2KB", &[]),
+            row(&db, 25, "level=info msg=done size=1KB", &[]),
+        ],
+        aggregates: false,
+    }
+}
+
+fn query(text: &str) -> LogQuery {
+    LogQuery {
+        text: text.to_owned(),
+        start_ns: 0,
+        end_ns: 60 * SECOND_NS,
+        step_ns: 0,
+        limit: 100,
+        order: Order::Backward,
+    }
+}
+
+/// Entries of a log query as `labels second line`, stream after stream.
+fn logs(text: &str) -> Vec<String> {
+    let answer = evaluate(&table(), &query(text), &Budget::unlimited()).unwrap();
+    let Value::Streams(streams) = answer.value else { panic!("{text} is no log query") };
+    streams
+        .iter()
+        .flat_map(|s| s.entries.iter().map(|e| (s.labels.clone(), e)))
+        .map(|(labels, Entry { t_ns, line })| format!("{labels} {} {line}", t_ns / SECOND_NS))
+        .collect()
+}
+
+/// The samples of an instant query as `labels value`.
+fn instant(source: &dyn LogSource, text: &str) -> Result<Vec<String>> {
+    let answer = evaluate(source, &query(text), &Budget::unlimited())?;
+    Ok(match answer.value {
+        Value::Metric(MetricValue::Vector(samples)) => {
+            samples.iter().map(|s| format!("{} {}", s.labels, s.value)).collect()
+        }
+        Value::Metric(MetricValue::Scalar(_, value)) => vec![value.to_string()],
+        other => panic!("{text} gives {other:?}"),
+    })
+}
+
+fn check(text: &str, expect: &[&str]) {
+    assert_eq!(instant(&table(), text).unwrap(), expect, "{text}");
+    // A store that counts by itself must not make a difference.
+    let counting = Table { aggregates: true, ..table() };
+    assert_eq!(instant(&counting, text).unwrap(), expect, "{text}, counted by the store");
+}
+
+fn check_error(text: &str, expect: &str) {
+    let error = instant(&table(), text).expect_err(text);
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{text}");
+    assert!(error.message().contains(expect), "{text}: {error}");
+}
+
+#[test]
+fn streams_carry_metadata_and_parsed_labels() {
+    assert_eq!(
+        logs(r#"{app="web"} | json | status >= 500 | line_format "{{.took}} {{.env | ToUpper}}""#),
+        [r#"{app="web", env="prod", level="error", status="500", took="2s"} 20 2s PROD"#]
+    );
+    assert_eq!(
+        logs(r#"{app="db"} | logfmt | msg =~ "slow.*" or size < 2KB | keep level"#),
+        [
+            r#"{level="info"} 25 level=info msg=done size=1KB"#,
+            r#"{level="warn"} 15 level=warn msg="slow query" size=2KB"#,
+        ]
+    );
+}
+
+#[test]
+fn order_limit_and_range_decide_which_entries_come() {
+    let entries = |order, limit, end_s: i64| {
+        let query =
+            LogQuery { order, limit, end_ns: end_s * SECOND_NS, ..query(r#"{app=~".+"} != "x""#) };
+        let answer = evaluate(&table(), &query, &Budget::unlimited()).unwrap();
+        let Value::Streams(streams) = answer.value else { panic!("no streams") };
+        let entries = streams.iter().flat_map(|s| s.entries.iter().map(|e| e.t_ns / SECOND_NS));
+        let mut seconds: Vec<i64> = entries.collect();
+        seconds.sort_unstable();
+        seconds
+    };
+    assert_eq!(entries(Order::Backward, 2, 60), [25, 30]);
+    assert_eq!(entries(Order::Forward, 3, 60), [10, 15, 20]);
+    // The end does not belong to the range of a log query.
+    assert_eq!(entries(Order::Backward, 100, 30), [10, 15, 20, 25]);
+}
+
+#[test]
+fn metrics_over_windows() {
+    check(r#"count_over_time({app="db"}[60s])"#, &[r#"{app="db"} 2"#]);
+    check(
+        r#"sum by (app) (count_over_time({app=~".+"}[60s]))"#,
+        &[r#"{app="db"} 2"#, r#"{app="web"} 3"#],
+    );
+    // `level` is metadata of one stream and absent from the other, which no store can count by stream.
+    check(r#"sum by (level) (rate({app="web"}[10s] offset 40s))"#, &[r#"{level="error"} 0.1"#]);
+    check(r#"sum(bytes_over_time({app="db"} |= "done" [1m]))"#, &["{} 28"]);
+    check(
+        r#"sum by (env) (sum_over_time({app="web"} | json | unwrap duration(took) [1m]))"#,
+        &[r#"{env="prod"} 2.025"#],
+    );
+    check(
+        r#"topk(1, max by (level) (max_over_time({app="db"} | logfmt | unwrap bytes(size) [1m])))"#,
+        &[r#"{level="warn"} 2000"#],
+    );
+    check(r#"absent_over_time({app="db"} |= "nothing" [1m]) + 1 / 0"#, &[r#"{app="db"} NaN"#]);
+    check("2 ^ 3 ^ 0 - -1", &["3"]);
+}
+
+#[test]
+fn failures_name_the_cause() {
+    check_error(r#"count_over_time({app="db"} | json [1m])"#, "JSONParserErr");
+    check_error(r#"sum_over_time({app="db"}[1m])"#, "without unwrap");
+    check_error(r#"{app=~".*"}"#, "at least one");
+    check_error(r#"rate({app="db"})"#, "expecting RANGE");
+    check_error(r#"{app="db"} | line_format "{{.x""#, "unclosed action");
+    check_error(r#"{app="db"} |~ "(""#, "error parsing regexp");
+    let error = parse(r#"{app="db"} | drop 5"#).unwrap_err();
+    assert_eq!(error.span(), Some((18, 19)));
+}
+
+#[test]
+fn nesting_and_length_are_bounded() {
+    for text in [
+        "(".repeat(5000),
+        format!("{}1", "sum(".repeat(4000)),
+        format!("1{}", "^1".repeat(5000)),
+        format!("1{}", "+1".repeat(5000)),
+        format!("{{a=\"b\"}} | {}x=1", "(".repeat(5000)),
+        format!("{{a=\"b\"}} | x=1{}", " or x=1".repeat(2000)),
+        format!("{{a=\"b\"}} | line_format \"{}\"", "{{if .a}}".repeat(1500)),
+        format!("{{a=\"b\"}}{}", " ".repeat(20_000)),
+    ] {
+        assert!(parse(&text).is_err(), "{:.60}", text);
+    }
+}
+
+/// Remembers what it was asked for.
+#[derive(Default)]
+struct Witness {
+    inner: Table,
+    plans: Mutex<Vec<LogPlan>>,
+}
+
+impl LogSource for Witness {
+    fn scan(
+        &self,
+        plan: &LogPlan,
+        budget: &Budget,
+        visit: &mut dyn FnMut(&LogRow<'_>) -> ControlFlow<()>,
+    ) -> Result<Vec<String>> {
+        self.plans.lock().unwrap().push(plan.clone());
+        self.inner.scan(plan, budget, visit)
+    }
+
+    fn aggregate(
+        &self,
+        plan: &LogPlan,
+        aggregation: &LogAggregation,
+        budget: &Budget,
+    ) -> Result<Option<Vec<StepCounts>>> {
+        self.inner.aggregate(plan, aggregation, budget)
+    }
+
+    fn streams(
+        &self,
+        selectors: &[Vec<Matcher>],
+        range: TimeRange,
+        budget: &Budget,
+    ) -> Result<Vec<Labels>> {
+        self.inner.streams(selectors, range, budget)
+    }
+}
+
+#[test]
+fn the_store_gets_all_it_can_do() {
+    let plan = |text: &str| {
+        let witness = Witness { inner: table(), ..Witness::default() };
+        evaluate(&witness, &query(text), &Budget::unlimited()).unwrap();
+        let plan = witness.plans.lock().unwrap().remove(0);
+        (plan.line_filters.len(), plan.needs_line, plan.limit)
+    };
+    assert_eq!(plan(r#"{app="db"} |= "a" !~ "b" or "c""#), (2, true, Some(100)));
+    assert_eq!(plan(r#"{app="db"} | logfmt |= "a" | line_format "x" |= "x""#), (1, true, None));
+    assert_eq!(plan(r#"{app="db"} |= ip("10.0.0.1") |= "a""#), (1, true, None));
+    assert_eq!(plan(r#"count_over_time({app="db"} |= "a" | x="" [1m])"#), (1, false, None));
+    assert_eq!(plan(r#"bytes_over_time({app="db"} [1m])"#), (0, true, None));
+}
+
+#[test]
+fn counting_stores_read_no_rows() {
+    let stats = |text: &str| {
+        let counting = Table { aggregates: true, ..table() };
+        evaluate(&counting, &query(text), &Budget::unlimited()).unwrap().stats
+    };
+    assert_eq!(stats(r#"sum by (app) (rate({app=~".+"}[1m]))"#), Stats::default());
+    assert_eq!(stats(r#"sum by (level) (rate({app="web"}[1m]))"#).rows, 3);
+}
+
+#[test]
+fn results_are_charged_to_the_budget() {
+    let limits = Limits { samples_max: 1000, bytes_max: 100, time_ms_max: 1000 };
+    let budget = Budget::new(Arc::new(ManualClock::at_ms(0)), limits);
+    let error = evaluate(&table(), &query(r#"{app="web"}"#), &budget).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Limit);
+}
+
+fn pipeline(stages: &str, line: &str) -> Option<(Labels, String)> {
+    let pipeline = Pipeline::parse(&format!("{{a=\"b\"}} {stages}")).unwrap();
+    let (stream, fields) = (Labels::from_pairs([("a", "b")]), Labels::default());
+    pipeline.process(&LogRow { stream: &stream, t_ns: 0, line, fields: &fields })
+}
+
+#[test]
+fn a_pipeline_follows_rows() {
+    let (labels, line) =
+        pipeline("| json | line_format `{{.m}}`", r#"{"m":"hi","n":{"o":1}}"#).unwrap();
+    assert_eq!((labels.to_string().as_str(), line.as_str()), (r#"{a="b", m="hi", n_o="1"}"#, "hi"));
+    assert!(pipeline("|= `x`", "y").is_none());
+    assert!(Pipeline::parse("rate({a=\"b\"}[1m])").is_err());
+    let formatted =
+        |template: &str| pipeline(&format!("| line_format `{template}`"), "x y").unwrap().1;
+    for (template, expect) in [
+        ("{{ range $i, $w := fromJson `[1,2]` }}{{$i}}={{$w}};{{ else }}none{{ end }}", "0=1;1=2;"),
+        ("{{- if eq .a \"c\" -}} no {{- else if .a -}} yes {{- end }}", "yes"),
+        ("{{ with .nothing }}x{{ else }}{{ __line__ | len }}{{ end }}", "3"),
+        ("{{ printf `%-5s|%05.1f|%x` .a 2.25 255 }}", "b    |002.2|ff"),
+        ("{{ date `Jan _2 15:04:05.000 MST 2006` __timestamp__ }}", "Jan  1 00:00:00.000 UTC 1970"),
+        ("{{ $x := add 1 2 }}{{ mul $x $x }}", "9"),
+        ("{{/* nothing */}}{{ .a | title | repeat 3 }}", "BBB"),
+    ] {
+        // Backquotes cannot stand inside backquotes.
+        let template = template.replace('`', "\"");
+        assert_eq!(formatted(&template), expect, "{template}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn foreign_queries_never_panic(text in "\\PC{0,80}") {
+        for text in [text.clone(), format!("{{a=\"b\"}} {text}")] {
+            if let Err(e) = parse(&text) {
+                prop_assert_eq!(e.kind(), ErrorKind::Invalid);
+                prop_assert!(e.span().is_none_or(|(start, end)| start <= end && end <= text.len()));
+            }
+        }
+    }
+
+    #[test]
+    fn foreign_templates_never_panic(
+        template in "(\\{\\{|\\}\\}|-| |if |end|else|range |printf |date |\\.a|\"%5.2é\"|\\||\\(|\\)|x|é|[0-9]){0,12}",
+    ) {
+        let text = format!("{{a=\"b\"}} | line_format `{template}`");
+        if let Ok(pipeline) = Pipeline::parse(&text) {
+            let (stream, fields) = (Labels::from_pairs([("a", "é%d")]), Labels::default());
+            let row = LogRow { stream: &stream, t_ns: i64::MIN, line: "é", fields: &fields };
+            prop_assert!(pipeline.process(&row).is_some());
+        }
+    }
+
+    #[test]
+    fn foreign_lines_never_panic(line in "([{}\\[\\]\":,=\\\\u ]|[a-f0-9é]|null|true|<|>|\u{1b}\\[){0,60}") {
+        for stages in [
+            "| json", "| json x=\"a[0].b\"", "| logfmt", "| logfmt --strict --keep-empty", "| unpack",
+            "| pattern \"<x>=<y> \"", "| decolorize", "|> \"<_>=<_>\"", "|= ip(\"::/0\")",
+            "| regexp \"(?P<x>é*)\" | x > 5s or x > 5MB",
+            "| line_format \"{{__line__ | trunc -3 | urldecode}}{{fromJson __line__}}\"",
+            "| label_format x=\"{{toDate \\\"2006-01-02\\\" __line__ | unixEpoch}}\"",
+        ] {
+            if let Some((labels, _)) = pipeline(stages, &line) {
+                prop_assert_eq!(labels.get("a"), Some("b"));
+            }
+        }
+    }
+}
