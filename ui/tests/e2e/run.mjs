@@ -361,6 +361,29 @@ if (containerPath) {
     await eventually('lines', async () => (await page.locator('.list .row').count()) > 0);
   });
 
+  await check('a refreshed list keeps the reader in place, with the row still open', async () => {
+    await open('/explore/logs?labels=0&refresh=5s');
+    await page.locator('.list .row').first().waitFor();
+    const list = page.locator('.list');
+    await list.evaluate((node) => {
+      node.scrollTop = Math.min(4000, (node.scrollHeight - node.clientHeight) / 2);
+    });
+    await page.waitForTimeout(300);
+    const key = await list.evaluate((node) => {
+      const middle = node.getBoundingClientRect().top + 120;
+      const row = [...node.querySelectorAll('.row')].find((one) => one.getBoundingClientRect().top > middle);
+      row?.querySelector('.expand').click();
+      return row?.querySelector('.line').textContent;
+    });
+    if (key === undefined) return;
+    await page.waitForTimeout(200);
+    const top = () => list.evaluate((node, text) => [...node.querySelectorAll('.row')].find((one) => one.querySelector('.line').textContent === text && one.querySelector('.fields'))?.getBoundingClientRect().top, key);
+    const before = await top();
+    await page.waitForTimeout(6500);
+    const after = await top();
+    assert(before !== undefined && after !== undefined && Math.abs(before - after) < 4, `the row moved from ${before} to ${after}`);
+  });
+
   await check('a metric query over logs draws a chart', async () => {
     await open(`/explore/logs?query=${encodeURIComponent('sum by (container) (count_over_time({container=~".+"}[5m]))')}`);
     await eventually('legend', async () => (await page.locator('.legend .entry').count()) > 0);
@@ -430,6 +453,13 @@ await check('a wrong expression says where', async () => {
   await shot('wrong');
   // The browser itself reports the refused request.
   problems = problems.filter((problem) => !/status of 4\d\d/.test(problem));
+});
+
+await check('a hostile name is text in the page and in the queries', async () => {
+  await open(`/containers/${encodeURIComponent('"} or {x=~".*<img src=x onerror=alert(1)>\\')}`);
+  await page.getByText('No container is called').waitFor();
+  await page.waitForLoadState('networkidle');
+  assert((await page.locator('main img').count()) === 0, 'a name became markup');
 });
 
 await check('a server that does not answer is named', async () => {
