@@ -124,10 +124,10 @@ impl Tables<'_> {
         };
         let mut lens = Vec::new();
         if bytes {
-            let mut take = |_: usize, line: &[u8]| lens.push(line.len() as u64);
+            let mut take = |len: usize| lens.push(len as u64);
             let read = match &selected.lines {
-                Some(lines) => lines.for_each(&selected.rows, &mut take),
-                None => part.lines(block).and_then(|l| l.for_each(&selected.rows, &mut take)),
+                Some(lines) => lines.lens(&selected.rows, &mut take),
+                None => part.lines(block).and_then(|l| l.lens(&selected.rows, &mut take)),
             };
             if select::undamaged(part, block, read)?.is_none() {
                 return Ok(false);

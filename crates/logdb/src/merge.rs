@@ -117,6 +117,9 @@ struct Merge<'m> {
     uses: u64,
 }
 
+/// Time, input, block, row and index among the open pieces: compared in this order.
+type NextRow = (i64, usize, usize, usize, usize);
+
 /// A run of one stream in one block of one input.
 #[derive(Clone, Copy)]
 struct Piece {
@@ -162,7 +165,7 @@ impl Merge<'_> {
     ) -> Result<()> {
         let none = Labels::default();
         let mut open: Vec<Option<(Rc<Decoded>, Piece)>> = Vec::new();
-        let mut heap: BinaryHeap<Reverse<(i64, usize, usize, usize, usize)>> = BinaryHeap::new();
+        let mut heap: BinaryHeap<Reverse<NextRow>> = BinaryHeap::new();
         loop {
             while let Some(piece) =
                 pieces.pop_if(|p| heap.peek().is_none_or(|Reverse(top)| p.min_ns <= top.0))
@@ -195,11 +198,10 @@ impl Merge<'_> {
         }
         let part = &self.inputs[input];
         let meta = &part.blocks[block];
-        let decoded = decode(part, meta).map_err(|e| {
+        let decoded = decode(part, meta).inspect_err(|e| {
             if e.kind() == ErrorKind::Corrupt {
-                part.set_damaged(meta, &e);
+                part.set_damaged(meta, e);
             }
-            e
         })?;
         let decoded = Rc::new(decoded);
         self.cached_bytes += decoded.raw_bytes;

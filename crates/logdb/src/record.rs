@@ -140,7 +140,7 @@ mod tests {
             fields: fields.clone(),
         };
         let empty = Labels::default();
-        let records = vec![
+        let records = [
             record(&stream, 5, "one", &empty),
             record(&other, i64::MIN, "", &other),
             record(&stream, i64::MAX, "é\n", &empty),

@@ -102,14 +102,9 @@ fn scan_any(
             else {
                 continue;
             };
-            let rows: Vec<usize> = selected.rows.ones().collect();
-            for batch in rows.chunks(BATCH_MAX) {
-                let decoded =
-                    Batch::decode(part, block, batch, plan.needs_line, selected.lines.as_ref());
-                let Some(batch) = select::undamaged(part, block, decoded)? else { break };
-                if batch.visit(part, block, &selected.times, visit)?.is_break() {
-                    return Ok(());
-                }
+            let visited = visit_block(part, block, &selected, plan.needs_line, visit);
+            if select::undamaged(part, block, visited)?.is_some_and(|flow| flow.is_break()) {
+                return Ok(());
             }
         }
     }
@@ -122,6 +117,54 @@ fn scan_any(
         }
     }
     Ok(())
+}
+
+/// Visits the selected rows of a block as they are stored.
+fn visit_block(
+    part: &Part,
+    block: &BlockMeta,
+    selected: &select::Selected,
+    needs_line: bool,
+    visit: &mut Visit<'_>,
+) -> Result<ControlFlow<()>> {
+    let none = Labels::default();
+    let mut fields = Vec::new();
+    if let Some(stored) = part.fields(block)? {
+        stored.for_each(&selected.rows, |_, labels| fields.push(labels))?;
+    }
+    let mut runs = block.runs.iter();
+    let (mut stream, mut end) = (&none, 0);
+    let mut count = 0;
+    let mut foreign = None;
+    let mut give = |row: usize, line: &[u8]| {
+        while row >= end {
+            let Some(run) = runs.next() else { return ControlFlow::Break(()) };
+            end += run.rows as usize;
+            stream = &part.streams[run.stream as usize];
+        }
+        let line = match std::str::from_utf8(line) {
+            Ok(line) => line,
+            Err(e) => {
+                foreign = Some(e);
+                return ControlFlow::Break(());
+            }
+        };
+        count += 1;
+        let fields = fields.get(count - 1).unwrap_or(&none);
+        visit(&LogRow { stream, t_ns: selected.times[row], line, fields })
+    };
+    let flow = if !needs_line {
+        selected.rows.ones().try_for_each(|row| give(row, b""))
+    } else if let Some(lines) = &selected.lines {
+        lines.try_for_each(&selected.rows, &mut give)?
+    } else {
+        part.lines(block)?.try_for_each(&selected.rows, &mut give)?
+    };
+    match foreign {
+        Some(e) => Err(select::not_utf8(e)),
+        None if flow.is_break() => Ok(flow),
+        None => Ok(ControlFlow::Continue(())),
+    }
 }
 
 fn chunk_row<'c>(chunk: &'c Chunk, row: u32, none: &'c Labels) -> LogRow<'c> {
@@ -172,32 +215,6 @@ impl Batch {
 
     fn line(&self, i: usize) -> Result<&str> {
         std::str::from_utf8(self.lines.get(i)).map_err(select::not_utf8)
-    }
-
-    fn visit(
-        &self,
-        part: &Part,
-        block: &BlockMeta,
-        times: &[i64],
-        visit: &mut Visit<'_>,
-    ) -> Result<ControlFlow<()>> {
-        let none = Labels::default();
-        for (i, row) in self.rows.iter().enumerate() {
-            let line = match select::undamaged(part, block, self.line(i))? {
-                Some(line) => line,
-                None => return Ok(ControlFlow::Continue(())),
-            };
-            let row = LogRow {
-                stream: &part.streams[select::stream_of(block, *row) as usize],
-                t_ns: times[*row],
-                line,
-                fields: self.fields.get(i).unwrap_or(&none),
-            };
-            if visit(&row).is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
-        }
-        Ok(ControlFlow::Continue(()))
     }
 }
 
@@ -301,7 +318,7 @@ impl<'v, 'p> Ordered<'v, 'p> {
             }
             let Some(Reverse((_, rank, _, index))) = self.heap.pop() else { return Ok(()) };
             visited += 1;
-            if visited % 4096 == 0 {
+            if visited.is_multiple_of(4096) {
                 self.budget.check()?;
             }
             if self.visit_next(index, visit)?.is_break() {

@@ -120,10 +120,9 @@ pub(crate) fn parse_hex(text: &[u8], upper: bool, out: &mut Vec<u8>) -> bool {
 
 pub(crate) fn format_hex(bytes: &[u8], upper: bool, out: &mut Vec<u8>) {
     let digits: &[u8; 16] = if upper { b"0123456789ABCDEF" } else { b"0123456789abcdef" };
-    for b in bytes {
-        out.push(digits[usize::from(b >> 4)]);
-        out.push(digits[usize::from(b & 15)]);
-    }
+    out.extend(
+        bytes.iter().flat_map(|b| [digits[usize::from(b >> 4)], digits[usize::from(b & 15)]]),
+    );
 }
 
 /// Where the dashes of a UUID stand, in bytes of its binary form.

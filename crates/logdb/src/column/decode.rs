@@ -1,7 +1,7 @@
 //! Reading columns: opened without decoding what a query does not touch, searched without building lines.
 
 use std::cell::OnceCell;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use memchr::memmem::Finder;
@@ -91,23 +91,72 @@ impl Column {
         select: &Bits,
         visit: &mut dyn FnMut(usize, &[u8]),
     ) -> Result<()> {
+        self.try_for_each(select, &mut |row, value| {
+            visit(row, value);
+            ControlFlow::Continue(())
+        })
+        .map(drop)
+    }
+
+    /// Visits the selected values in ascending order until `visit` breaks off.
+    pub(crate) fn try_for_each(
+        &self,
+        select: &Bits,
+        visit: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>> {
         if let Kind::Shapes(shapes) = &self.kind {
-            return shapes.for_each(select, visit);
+            return shapes.try_for_each(select, visit);
         }
         let mut scratch = Vec::new();
         for i in select.ones() {
-            match &self.kind {
+            let flow = match &self.kind {
                 Kind::Const(value) => visit(i, value),
                 Kind::Dict { values, codes } => visit(i, dict_value(values, codes, i)),
                 Kind::Text(texts) => visit(i, texts.get(i)),
                 _ => {
                     scratch.clear();
                     self.append(i, &mut scratch);
-                    visit(i, &scratch);
+                    visit(i, &scratch)
                 }
+            };
+            if flow.is_break() {
+                return Ok(flow);
             }
         }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Visits the lengths in bytes of the selected values, ascending, without putting values together.
+    pub(crate) fn lens(&self, select: &Bits, visit: &mut dyn FnMut(usize)) -> Result<()> {
+        match &self.kind {
+            Kind::Shapes(shapes) => return shapes.lens(select, visit),
+            _ => select.ones().for_each(|i| visit(self.value_len(i))),
+        }
         Ok(())
+    }
+
+    /// Bytes of value `i`. Columns of columns must have been made ready.
+    fn value_len(&self, i: usize) -> usize {
+        match &self.kind {
+            Kind::Const(value) => value.len(),
+            Kind::Dict { values, codes } => dict_value(values, codes, i).len(),
+            Kind::Text(texts) => texts.get(i).len(),
+            Kind::Hex { dashes, width, .. } => width * 2 + if *dashes { 4 } else { 0 },
+            Kind::Affix { prefix, suffix, inner } => {
+                prefix.len() + inner.value_len(i) + suffix.len()
+            }
+            Kind::Shapes(shapes) => shapes.flat.get().map_or(0, |flat| flat.get(i).len()),
+            Kind::Numbers { format: NumberFormat::Int, numbers } => {
+                let number = numbers.get(i).copied().unwrap_or(0);
+                let digits = number.unsigned_abs().checked_ilog10().unwrap_or(0) as usize + 1;
+                digits + usize::from(number < 0)
+            }
+            Kind::Numbers { .. } | Kind::Decimal { .. } => {
+                let mut text = Vec::with_capacity(40);
+                self.append(i, &mut text);
+                text.len()
+            }
+        }
     }
 
     /// Clears the bits of `select` whose value fails `test`; asks once per distinct value where it can.
@@ -410,11 +459,22 @@ impl Shapes {
     }
 
     fn for_each(&self, select: &Bits, visit: &mut dyn FnMut(usize, &[u8])) -> Result<()> {
+        self.try_for_each(select, &mut |row, value| {
+            visit(row, value);
+            ControlFlow::Continue(())
+        })
+        .map(drop)
+    }
+
+    fn try_for_each(
+        &self,
+        select: &Bits,
+        visit: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>> {
         if select.is_clear() {
-            return Ok(());
+            return Ok(ControlFlow::Continue(()));
         }
-        let columns = self.columns.iter().map(Lazy::get).collect::<Result<Vec<_>>>()?;
-        columns.iter().try_for_each(|c| c.ready())?;
+        let columns = self.ready_columns()?;
         let mut cursors = vec![0_usize; columns.len()];
         let mut line = Vec::new();
         for (row, code) in self.codes.iter().enumerate() {
@@ -430,9 +490,42 @@ impl Shapes {
                 cursors[*column] += 1;
             }
             line.extend_from_slice(skeleton.literals.last().map_or(&[], Vec::as_slice));
-            visit(row, &line);
+            if visit(row, &line).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn lens(&self, select: &Bits, visit: &mut dyn FnMut(usize)) -> Result<()> {
+        if select.is_clear() {
+            return Ok(());
+        }
+        let columns = self.ready_columns()?;
+        let mut cursors = vec![0_usize; columns.len()];
+        let fixed: Vec<usize> =
+            self.skeletons.iter().map(|s| s.literals.iter().map(Vec::len).sum()).collect();
+        for (row, code) in self.codes.iter().enumerate() {
+            let Some(skeleton) = self.skeletons.get(usize::from(*code)) else { continue };
+            let wanted = select.get(row);
+            let mut len = fixed[usize::from(*code)];
+            for column in &skeleton.columns {
+                if wanted {
+                    len += columns[*column].value_len(cursors[*column]);
+                }
+                cursors[*column] += 1;
+            }
+            if wanted {
+                visit(len);
+            }
         }
         Ok(())
+    }
+
+    fn ready_columns(&self) -> Result<Vec<&Column>> {
+        let columns = self.columns.iter().map(Lazy::get).collect::<Result<Vec<_>>>()?;
+        columns.iter().try_for_each(|c| c.ready())?;
+        Ok(columns)
     }
 
     /// A piece of the needle without any byte that stands beside a slot lies inside one slot or inside one literal. So

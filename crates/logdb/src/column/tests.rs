@@ -149,7 +149,7 @@ proptest! {
             0 => format!("n={n} word=\"{word}\" [{n}]"),
             1 => format!("GET /x/{word}/{n} 200 {n}"),
             2 => format!("{n}.{n}.1.2 {word}"),
-            _ => format!("{word}"),
+            _ => word.clone(),
         }).collect();
         check(&lines, &["n=1", "word=\"a", "/x/a", "00", "[", "1.2 "]);
     }
@@ -190,5 +190,5 @@ fn touch(bytes: &[u8], len: usize) {
     let found = column.find(&Finder::new("ms 1"));
     let retained = column.retain(&mut all, &mut |v| v.len() > 3);
     // Errors are fine here; what counts is that all three came back.
-    assert!(read.is_ok() as usize + found.is_ok() as usize + retained.is_ok() as usize <= 3);
+    drop((read, found, retained));
 }

@@ -69,7 +69,7 @@ fn made_rows(count: u64, random: &mut Random) -> Vec<LogRecord> {
             let line = match random.below(4) {
                 0 => format!(
                     r#"{{"level":"{}","n":{n},"msg":"user {} did {n}"}}"#,
-                    ["info", "error"][(n % 7 == 0) as usize],
+                    ["info", "error"][usize::from(n.is_multiple_of(7))],
                     i % 50
                 ),
                 1 => format!("GET /api/v1/item/{n} 200 {}ms", n * 3),
