@@ -36,7 +36,6 @@ impl Suite {
     }
 
     /// Counts one comparison of numbers, exact to twelve digits.
-    #[allow(dead_code, reason = "not every suite compares numbers")]
     pub(crate) fn check_number(&mut self, what: &str, got: Option<f64>, want: f64) {
         let near = |got: f64| (got - want).abs() <= 1e-12 * want.abs().max(1e-9);
         if got.is_some_and(near) {

@@ -108,6 +108,11 @@ impl EventCursor {
         self.seen.iter().any(|(t, f)| *f == death && *t >= from_ns)
     }
 
+    /// Remembers that end without a record of it.
+    pub(crate) fn note_death(&mut self, id: &str, finished_ns: i64) {
+        self.push(finished_ns, fingerprint_of_death(id));
+    }
+
     fn push(&mut self, t_ns: i64, fingerprint: u64) {
         let at = self.seen.partition_point(|(t, _)| *t <= t_ns);
         self.seen.insert(at, (t_ns, fingerprint));

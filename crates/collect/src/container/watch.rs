@@ -338,10 +338,6 @@ impl Watcher {
 
     /// Ends that happened while nobody watched and that the daemon no longer tells of.
     fn note_late_deaths(&self, session: &mut Session, told: &EventCursor, inspected: &[Inspected]) {
-        if session.first {
-            // Nothing was watched before: what ended then ended before our time.
-            return;
-        }
         for container in inspected.iter().filter(|c| !c.state.running) {
             let Some(finished_ns) = api::decode_time_ns(&container.state.finished_at) else {
                 continue;
@@ -349,6 +345,11 @@ impl Watcher {
             if !told.missed_death(&container.id, finished_ns)
                 || session.cursor.knows_death(&container.id, finished_ns)
             {
+                continue;
+            }
+            if session.first {
+                // Nothing was watched before: what ended then ended before our time, and is not to be found later.
+                session.cursor.note_death(&container.id, finished_ns);
                 continue;
             }
             let event = events::late_death(container, finished_ns);

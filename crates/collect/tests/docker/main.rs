@@ -1,0 +1,281 @@
+//! The container collector against a fake Docker Engine on a unix socket: reconnects, odd answers, vanishing containers,
+//! events and logs exactly once.
+
+mod fake;
+mod store;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use collect::container::{Config, DockerState, Handle, spawn};
+use model::SystemClock;
+use tokio_util::sync::CancellationToken;
+
+use fake::{Fake, Server};
+use store::Store;
+
+/// A collector, its store, and where the fake daemon listens.
+struct Bench {
+    dir: tempfile::TempDir,
+    store: Arc<Store>,
+    fake: Arc<Fake>,
+}
+
+struct Running {
+    handle: Handle,
+    cancel: CancellationToken,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        Self { dir, store: Arc::default(), fake: Arc::default() }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("docker.sock")
+    }
+
+    fn serve(&self) -> Server {
+        Server::start(&self.fake, &self.socket())
+    }
+
+    fn collect(&self) -> Running {
+        let cancel = CancellationToken::new();
+        let config = Config {
+            endpoint: Some(format!("unix://{}", self.socket().display())),
+            interval_ms: 100,
+            host_name: "bench".to_owned(),
+            proc_root: self.dir.path().join("proc"),
+            sys_root: self.dir.path().join("sys"),
+            logs: true,
+            logs_since_ns: 0,
+        };
+        let sink = Arc::clone(&self.store) as Arc<dyn model::Sink>;
+        let handle = spawn(config, sink, Arc::new(SystemClock), cancel.clone());
+        Running { handle: handle.expect("a unix endpoint"), cancel }
+    }
+}
+
+impl Running {
+    fn state(&self) -> DockerState {
+        self.handle.registry.docker_status().state
+    }
+
+    fn counter(&self, name: &str) -> u64 {
+        let all = self.handle.counters.snapshot();
+        all.into_iter().find(|(n, _)| *n == name).map_or(0, |(_, value)| value)
+    }
+
+    async fn stop(self) {
+        self.cancel.cancel();
+        assert!(self.handle.stopped().await, "collector did not stop within 2 s");
+    }
+}
+
+/// Waits until `holds`; fails after 15 s.
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    for _ in 0..1500 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("waited in vain: {what}");
+}
+
+#[tokio::test]
+async fn lines_come_exactly_once_while_the_daemon_comes_and_goes() {
+    let bench = Bench::new();
+    let running = bench.collect();
+    until("unavailable", || {
+        let status = running.handle.registry.docker_status();
+        status.state == DockerState::Unavailable && status.message.contains("no docker socket")
+    })
+    .await;
+    bench.fake.run("a1", "web");
+    let mut want = Vec::new();
+    for round in 0..4 {
+        let server = bench.serve();
+        until("connected", || running.state() == DockerState::Connected).await;
+        for line in 0..50 {
+            let text = format!("round {round} line {line}");
+            bench.fake.log("a1", 1 + u8::from(line % 5 == 0), &format!("{text}\n"));
+            want.push(text);
+        }
+        // A line that is not finished when the connection breaks must come back whole.
+        bench.fake.log("a1", 1, &format!("round {round} begun,"));
+        until("lines stored", || bench.store.lines("web").len() >= want.len()).await;
+        server.stop().await;
+        bench.fake.continue_last_line("a1", " ended\n");
+        want.push(format!("round {round} begun, ended"));
+        until("noticed", || running.state() == DockerState::Unavailable).await;
+    }
+    let server = bench.serve();
+    until("the rest", || bench.store.lines("web").len() >= want.len()).await;
+    let mut got = bench.store.lines("web");
+    got.sort();
+    want.sort();
+    assert_eq!(got, want);
+    assert!(running.counter("docker_disconnects") >= 4);
+    running.stop().await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_busy_store_loses_and_repeats_nothing() {
+    let bench = Bench::new();
+    bench.fake.run("a1", "web");
+    for line in 0..1200 {
+        bench.fake.log("a1", 1, &format!("line {line}\n"));
+    }
+    bench.store.be_busy(5);
+    let server = bench.serve();
+    let running = bench.collect();
+    until("all lines", || bench.store.lines("web").len() >= 1200).await;
+    let want: Vec<String> = (0..1200).map(|line| format!("line {line}")).collect();
+    assert_eq!(bench.store.lines("web"), want);
+    running.stop().await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn odd_states_and_vanishing_containers_disturb_nothing() {
+    let bench = Bench::new();
+    bench.fake.run("a1", "web");
+    bench.fake.run("b2", "odd");
+    bench.fake.set_state("b2", "hibernating");
+    bench.fake.list_only("c3");
+    bench.fake.list_rubbish();
+    let server = bench.serve();
+    let running = bench.collect();
+    until("both known", || running.handle.registry.snapshot().len() == 2).await;
+    let odd = running.handle.registry.get("b2").expect("b2");
+    assert_eq!(odd.state, "hibernating");
+    assert!(running.counter("docker_unreadable") >= 1);
+    // No cgroup files here: the daemon's figures are the fall-back.
+    until("fall-back", || bench.store.latest("container_cpu_usage_seconds_total", "web").is_some())
+        .await;
+    assert_eq!(bench.store.latest("container_cpu_usage_seconds_total", "web"), Some(1.5));
+    // One vanishes between list and reading: its series end, the others go on.
+    bench.fake.vanish("b2");
+    bench.fake.event("destroy", "b2", "odd", &[]);
+    until("ended", || {
+        bench.store.latest("container_cpu_usage_seconds_total", "odd").is_some_and(model::is_stale)
+    })
+    .await;
+    until("forgotten", || running.handle.registry.get("b2").is_none()).await;
+    let rounds = bench.store.samples("container_cpu_usage_seconds_total", "web");
+    until("more rounds", || {
+        bench.store.samples("container_cpu_usage_seconds_total", "web") > rounds + 2
+    })
+    .await;
+    assert_eq!(bench.store.latest("taffrail_container_up", "web"), Some(1.0));
+    assert_eq!(bench.store.latest("up", ""), Some(1.0));
+    running.stop().await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn events_are_stored_once_also_across_restarts() {
+    let bench = Bench::new();
+    bench.fake.run("a1", "web");
+    bench.fake.event("start", "a1", "web", &[]);
+    let server = bench.serve();
+    let running = bench.collect();
+    until("start", || bench.store.events("web").len() == 1).await;
+    bench.fake.event("oom", "a1", "web", &[]);
+    bench.fake.exit("a1", 137, true);
+    bench.fake.event("die", "a1", "web", &[("exitCode", "137")]);
+    until("die", || bench.store.events("web").len() == 3).await;
+    let die = bench.store.events("web").pop().expect("die");
+    assert!(die.contains(r#""exit_code":137,"oom_killed":true"#), "{die}");
+    until("state", || {
+        running.handle.registry.get("a1").is_some_and(|c| c.exit_code == Some(137) && c.oom_killed)
+    })
+    .await;
+    running.stop().await;
+    // The same daemon repeats its events: they are known.
+    let running = bench.collect();
+    until("again", || running.state() == DockerState::Connected).await;
+    until("repeated", || running.counter("events_repeated") >= 3).await;
+    running.stop().await;
+    assert_eq!(bench.store.events("web").len(), 3);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn deaths_while_nobody_watched_are_recorded_once() {
+    let bench = Bench::new();
+    bench.fake.run("a1", "web");
+    bench.fake.run("old", "old");
+    bench.fake.exit("old", 1, false);
+    let server = bench.serve();
+    let running = bench.collect();
+    until("connected", || running.state() == DockerState::Connected).await;
+    until("cursor", || bench.store.has_cursor("docker/events")).await;
+    running.stop().await;
+    // The daemon is restarted meanwhile, and its memory of events with it.
+    bench.fake.log("a1", 1, "last words");
+    bench.fake.exit("a1", 3, false);
+    for _ in 0..2 {
+        let running = bench.collect();
+        until("connected", || running.state() == DockerState::Connected).await;
+        until("late", || bench.store.events("web").len() == 1).await;
+        until("last words", || bench.store.lines("web") == ["last words"]).await;
+        running.stop().await;
+    }
+    let late = bench.store.events("web");
+    assert_eq!(late.len(), 1);
+    assert!(late[0].contains(r#""exit_code":3"#) && late[0].contains(r#""observed":"late""#));
+    assert!(bench.store.events("old").is_empty(), "ended before anything was watched");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_container_of_a_moment_leaves_events_and_lines() {
+    let bench = Bench::new();
+    let server = bench.serve();
+    let running = bench.collect();
+    until("connected", || running.state() == DockerState::Connected).await;
+    bench.fake.run("a1", "short");
+    bench.fake.event("start", "a1", "short", &[]);
+    bench.fake.log("a1", 2, "hello\n");
+    bench.fake.log("a1", 1, "no newline");
+    until("hello", || bench.store.lines("short") == ["hello"]).await;
+    bench.fake.exit("a1", 0, false);
+    bench.fake.vanish("a1");
+    bench.fake.event("die", "a1", "short", &[("exitCode", "0")]);
+    bench.fake.event("destroy", "a1", "short", &[]);
+    until("everything", || {
+        bench.store.events("short").len() == 3
+            && bench.store.lines("short") == ["hello", "no newline"]
+    })
+    .await;
+    running.stop().await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn without_an_endpoint_nothing_is_watched() {
+    let bench = Bench::new();
+    let config = Config {
+        endpoint: None,
+        interval_ms: 100,
+        host_name: String::new(),
+        proc_root: PathBuf::new(),
+        sys_root: PathBuf::new(),
+        logs: true,
+        logs_since_ns: 0,
+    };
+    let sink = Arc::clone(&bench.store) as Arc<dyn model::Sink>;
+    let cancel = CancellationToken::new();
+    let handle = spawn(config.clone(), Arc::clone(&sink), Arc::new(SystemClock), cancel.clone())
+        .expect("no endpoint is fine");
+    assert_eq!(handle.registry.docker_status().state, DockerState::Off);
+    assert!(handle.stopped().await);
+    let remote = Config { endpoint: Some("tcp://127.0.0.1:2375".to_owned()), ..config };
+    let refused = spawn(remote, sink, Arc::new(SystemClock), cancel);
+    assert!(refused.is_err_and(|e| e.message().contains("not supported")));
+}
