@@ -33,6 +33,7 @@ pub use self::ast::Expr;
 use self::ast::ExprKind;
 pub use self::parse::{parse, parse_selector};
 pub use self::pipeline::Pipeline;
+use crate::promql;
 
 /// A query and the times it is asked for.
 #[derive(Debug, Clone)]
@@ -52,7 +53,7 @@ pub struct LogQuery {
 }
 
 /// The result of a query.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Evaluated {
     /// What came out.
     pub value: Value,
@@ -72,43 +73,12 @@ pub struct Stats {
 }
 
 /// A result.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// Of a log query: streams in order of their labels.
     Streams(Vec<Stream>),
-    /// Of a metric query.
-    Metric(MetricValue),
-}
-
-/// Numbers.
-#[derive(Debug, Clone)]
-pub enum MetricValue {
-    /// Unix milliseconds and the number.
-    Scalar(i64, f64),
-    /// Of an instant query.
-    Vector(Vec<Point>),
-    /// Of a range query.
-    Matrix(Vec<Series>),
-}
-
-/// A number with labels.
-#[derive(Debug, Clone)]
-pub struct Point {
-    /// Which.
-    pub labels: Labels,
-    /// Unix milliseconds.
-    pub t_ms: i64,
-    /// The number.
-    pub value: f64,
-}
-
-/// Numbers over time.
-#[derive(Debug, Clone)]
-pub struct Series {
-    /// Which.
-    pub labels: Labels,
-    /// Unix milliseconds and numbers.
-    pub points: Vec<(i64, f64)>,
+    /// Of a metric query; never a text.
+    Metric(promql::Value),
 }
 
 /// Entries that have the same labels after the pipeline.

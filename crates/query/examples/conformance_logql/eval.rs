@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use model::{Budget, Labels, Order};
-use query::logql::MetricValue;
 use query::logql::{self, LogQuery, Value};
+use query::promql;
 use serde_json::Value as Json;
 
 use crate::Outcome;
@@ -83,11 +83,12 @@ fn evaluate(table: &Table, query: &LogQuery) -> Result<Vec<Series>, String> {
     let count =
         usize::try_from((query.end_ns - query.start_ns) / query.step_ns.max(1)).unwrap_or(0);
     Ok(match value {
-        MetricValue::Scalar(_, number) => vec![(Labels::default(), vec![Some(number)])],
-        MetricValue::Vector(samples) => {
+        promql::Value::Scalar(_, number) => vec![(Labels::default(), vec![Some(number)])],
+        promql::Value::String(..) => Vec::new(),
+        promql::Value::Vector(samples) => {
             samples.into_iter().map(|s| (s.labels, vec![Some(s.value)])).collect()
         }
-        MetricValue::Matrix(series) => series
+        promql::Value::Matrix(series) => series
             .into_iter()
             .map(|one| {
                 let mut values = vec![None; count + 1];

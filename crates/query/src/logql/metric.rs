@@ -6,7 +6,8 @@ use super::ast::{
     AggregateExpr, AggregateOp, BinaryExpr, BinaryOp, Expr, ExprKind, LabelReplaceExpr,
 };
 use super::range::{self, Steps};
-use super::{Evaluated, LogQuery, MetricValue, Point, Series, Stats, Value};
+use super::{Evaluated, LogQuery, Stats, Value};
+use crate::promql::{self, Sample, Series};
 use crate::vector::aggregate::{self, Reduce};
 use crate::vector::binary::{self, Op};
 use crate::vector::{Row, is_present, labels, merge, sort};
@@ -202,19 +203,19 @@ impl Evaluator<'_> {
         labels::label_replace(rows, target, replacement, source, pattern, self.budget)
     }
 
-    fn finish(&self, rows: Rows) -> MetricValue {
+    fn finish(&self, rows: Rows) -> promql::Value {
         let t_ms = |i: usize| self.steps.time_ns(i).div_euclid(1_000_000);
         let series = match rows {
-            Rows::Number(value) if self.is_instant => return MetricValue::Scalar(t_ms(0), value),
+            Rows::Number(value) if self.is_instant => return promql::Value::Scalar(t_ms(0), value),
             Rows::Number(value) => self.constant(value),
             Rows::Series(series) => series,
         };
         if self.is_instant {
             let points = series.into_iter().filter_map(|s| {
                 let value = s.values.first().copied().filter(|v| is_present(*v))?;
-                Some(Point { labels: s.labels, t_ms: t_ms(0), value })
+                Some(Sample { labels: s.labels, t_ms: t_ms(0), value })
             });
-            return MetricValue::Vector(points.collect());
+            return promql::Value::Vector(points.collect());
         }
         let mut matrix: Vec<Series> = series
             .into_iter()
@@ -228,7 +229,7 @@ impl Evaluator<'_> {
             .filter(|s| !s.points.is_empty())
             .collect();
         matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
-        MetricValue::Matrix(matrix)
+        promql::Value::Matrix(matrix)
     }
 }
 

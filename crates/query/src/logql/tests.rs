@@ -12,7 +12,8 @@ use model::{
 use proptest::prelude::*;
 
 use self::table::{Row, Table};
-use super::{Entry, LogQuery, MetricValue, Pipeline, Stats, Value, evaluate, parse};
+use super::{Entry, LogQuery, Pipeline, Stats, Value, evaluate, parse};
+use crate::promql;
 
 const SECOND_NS: i64 = 1_000_000_000;
 
@@ -63,10 +64,10 @@ fn logs(text: &str) -> Vec<String> {
 fn instant(source: &dyn LogSource, text: &str) -> Result<Vec<String>> {
     let answer = evaluate(source, &query(text), &Budget::unlimited())?;
     Ok(match answer.value {
-        Value::Metric(MetricValue::Vector(samples)) => {
+        Value::Metric(promql::Value::Vector(samples)) => {
             samples.iter().map(|s| format!("{} {}", s.labels, s.value)).collect()
         }
-        Value::Metric(MetricValue::Scalar(_, value)) => vec![value.to_string()],
+        Value::Metric(promql::Value::Scalar(_, value)) => vec![value.to_string()],
         other => panic!("{text} gives {other:?}"),
     })
 }
