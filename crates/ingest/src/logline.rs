@@ -125,87 +125,50 @@ fn is_id(value: &[u8], lengths: &[usize]) -> bool {
         && value.iter().any(|b| *b != b'0')
 }
 
+/// Longest key or level word that is known.
+const WORD_BYTES_MAX: usize = 13;
+
+/// `word` in lower case; `None` when it is longer than any that is known.
+fn lower_case(word: &[u8]) -> Option<([u8; WORD_BYTES_MAX], usize)> {
+    let mut lower = [0; WORD_BYTES_MAX];
+    let copy = lower.get_mut(..word.len())?;
+    copy.copy_from_slice(word);
+    copy.make_ascii_lowercase();
+    Some((lower, word.len()))
+}
+
 /// What `key` names, in JSON and logfmt alike.
 fn field_of_key(key: &[u8]) -> Option<Field> {
-    const KEYS: [(&str, Field); 21] = [
-        ("level", Field::Level),
-        ("lvl", Field::Level),
-        ("severity", Field::Level),
-        ("log.level", Field::Level),
-        ("levelname", Field::Level),
-        ("log_level", Field::Level),
-        ("loglevel", Field::Level),
-        ("severity_text", Field::Level),
-        ("severityText", Field::Level),
-        ("@l", Field::Level),
-        ("trace_id", Field::TraceId),
-        ("traceid", Field::TraceId),
-        ("trace.id", Field::TraceId),
-        ("trace-id", Field::TraceId),
-        ("otelTraceID", Field::TraceId),
-        ("otel.trace_id", Field::TraceId),
-        ("span_id", Field::SpanId),
-        ("spanid", Field::SpanId),
-        ("span.id", Field::SpanId),
-        ("otelSpanID", Field::SpanId),
-        ("otel.span_id", Field::SpanId),
-    ];
-    // Nearly all keys are none of these; their length or first letter says so.
-    if !(2..=13).contains(&key.len()) || !matches!(key[0] | 0x20, b'l' | b's' | b't' | b'o' | b'`')
-    {
+    // Nearly all keys are none of these, as their first letter says.
+    if !matches!(key.first()? | 0x20, b'l' | b's' | b't' | b'o' | b'`') {
         return None;
     }
-    KEYS.iter().find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(key)).map(|(_, field)| *field)
+    let (lower, len) = lower_case(key)?;
+    match &lower[..len] {
+        b"level" | b"lvl" | b"severity" | b"log.level" | b"levelname" | b"log_level"
+        | b"loglevel" | b"severity_text" | b"severitytext" | b"@l" => Some(Field::Level),
+        b"trace_id" | b"traceid" | b"trace.id" | b"trace-id" | b"oteltraceid"
+        | b"otel.trace_id" => Some(Field::TraceId),
+        b"span_id" | b"spanid" | b"span.id" | b"span-id" | b"otelspanid" | b"otel.span_id" => {
+            Some(Field::SpanId)
+        }
+        _ => None,
+    }
 }
 
 /// The level a word stands for, in any case of letters.
 fn level_of_word(word: &[u8]) -> Option<Level> {
-    const WORDS: [(&str, Level); 39] = [
-        ("info", Level::Info),
-        ("error", Level::Error),
-        ("warn", Level::Warn),
-        ("warning", Level::Warn),
-        ("debug", Level::Debug),
-        ("trace", Level::Trace),
-        ("fatal", Level::Fatal),
-        ("critical", Level::Fatal),
-        ("crit", Level::Fatal),
-        ("err", Level::Error),
-        ("eror", Level::Error),
-        ("erro", Level::Error),
-        ("severe", Level::Error),
-        ("failure", Level::Error),
-        ("wrn", Level::Warn),
-        ("inf", Level::Info),
-        ("information", Level::Info),
-        ("informational", Level::Info),
-        ("notice", Level::Info),
-        ("log", Level::Info),
-        ("config", Level::Debug),
-        ("dbg", Level::Debug),
-        ("debu", Level::Debug),
-        ("fine", Level::Debug),
-        ("verbose", Level::Trace),
-        ("finer", Level::Trace),
-        ("finest", Level::Trace),
-        ("trc", Level::Trace),
-        ("ftl", Level::Fatal),
-        ("panic", Level::Fatal),
-        ("dpanic", Level::Fatal),
-        ("emerg", Level::Fatal),
-        ("emergency", Level::Fatal),
-        ("alert", Level::Fatal),
-        ("i", Level::Info),
-        ("w", Level::Warn),
-        ("e", Level::Error),
-        ("f", Level::Fatal),
-        ("d", Level::Debug),
-    ];
-    if !(1..=13).contains(&word.len()) {
-        return None;
-    }
-    WORDS
-        .iter()
-        .find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(word))
-        .map(|(_, level)| *level)
+    let (lower, len) = lower_case(word)?;
+    Some(match &lower[..len] {
+        b"trace" | b"trc" | b"verbose" | b"finer" | b"finest" => Level::Trace,
+        b"debug" | b"dbg" | b"debu" | b"fine" | b"config" | b"d" => Level::Debug,
+        b"info" | b"inf" | b"information" | b"informational" | b"notice" | b"log" | b"i" => {
+            Level::Info
+        }
+        b"warn" | b"warning" | b"wrn" | b"w" => Level::Warn,
+        b"error" | b"err" | b"erro" | b"eror" | b"severe" | b"failure" | b"e" => Level::Error,
+        b"fatal" | b"ftl" | b"critical" | b"crit" | b"panic" | b"dpanic" | b"emerg"
+        | b"emergency" | b"alert" | b"f" => Level::Fatal,
+        _ => return None,
+    })
 }

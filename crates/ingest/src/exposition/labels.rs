@@ -180,19 +180,14 @@ impl<'a> Scanner<'a> {
         Ok((Cow::Borrowed(&self.text[at..after]), after))
     }
 
+    /// End of the unquoted name at `at`; `at` itself when there is none.
     fn bare_name(&self, at: usize, end: usize, colons: bool) -> usize {
-        let mut i = at;
-        while let Some(b) = self.byte(i, end) {
-            let fits = b.is_ascii_alphabetic()
-                || b == b'_'
-                || (colons && b == b':')
-                || (i > at && b.is_ascii_digit());
-            if !fits {
-                break;
-            }
-            i += 1;
+        let bytes = self.text.as_bytes().get(at..end).unwrap_or_default();
+        if bytes.first().is_some_and(u8::is_ascii_digit) {
+            return at;
         }
-        i
+        let fits = |b: &u8| NAME_BYTES[usize::from(*b)] || (colons && *b == b':');
+        at + bytes.iter().position(|b| !fits(b)).unwrap_or(bytes.len())
     }
 
     fn check_value(&self, at: usize, value: &str) -> Result<(), At> {
@@ -229,6 +224,17 @@ impl<'a> Scanner<'a> {
         if self.format == Format::Prometheus { self.skip_blanks(at, end) } else { at }
     }
 }
+
+/// ASCII letters, digits and the underscore.
+const NAME_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric() || byte == b'_';
+        byte += 1;
+    }
+    table
+};
 
 /// Where the metric name of a label set stands.
 #[derive(Clone, Copy, PartialEq, Eq)]

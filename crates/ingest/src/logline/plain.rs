@@ -2,7 +2,7 @@
 
 use memchr::{memchr, memchr2};
 
-use super::{Field, Found, Level, field_of_key, level_of_word};
+use super::{Field, Found, Level, WORD_BYTES_MAX, field_of_key, level_of_word};
 
 /// Bytes and words at the front in which a level is looked for.
 const FRONT_BYTES: usize = 160;
@@ -11,8 +11,6 @@ const FRONT_WORDS: usize = 10;
 const COLON_WORDS: usize = 4;
 const ESCAPE: u8 = 0x1b;
 const COLOUR_BYTES_MAX: usize = 16;
-/// The longest key that is known.
-const KEY_BYTES_MAX: usize = 13;
 
 pub(super) fn scan<'a>(head: &'a [u8], found: &mut Found<'a>) {
     pairs(head, found);
@@ -42,7 +40,7 @@ fn pairs<'a>(head: &'a [u8], found: &mut Found<'a>) {
 
 /// The key that ends at `equals`, if it begins the line or stands behind a separator and is short enough to be known.
 fn key_before(head: &[u8], equals: usize) -> Option<&[u8]> {
-    let from = equals.saturating_sub(KEY_BYTES_MAX + 1);
+    let from = equals.saturating_sub(WORD_BYTES_MAX + 1);
     let window = &head[from..equals];
     let separator =
         |b: &u8| b.is_ascii_whitespace() || matches!(b, b',' | b';' | b'[' | b'(' | b'{' | b'|');
@@ -134,7 +132,17 @@ fn marked_level(front: &[u8], word_at: usize, word: &[u8], number: usize) -> Opt
 }
 
 fn is_gap(byte: u8) -> bool {
-    byte.is_ascii_whitespace()
-        || byte == ESCAPE
-        || matches!(byte, b'[' | b']' | b'<' | b'>' | b'(' | b')' | b'|' | b'"' | b'\'' | b',')
+    GAPS[usize::from(byte)]
 }
+
+/// The bytes between words, as a table: it is asked for each byte of the front of each line.
+const GAPS: [bool; 256] = {
+    let mut gaps = [false; 256];
+    let bytes = b" \t\n\r\x0b\x0c\x1b[]<>()|\"',";
+    let mut i = 0;
+    while i < bytes.len() {
+        gaps[bytes[i] as usize] = true;
+        i += 1;
+    }
+    gaps
+};
