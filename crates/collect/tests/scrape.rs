@@ -1,7 +1,7 @@
 //! The scraper against real HTTP servers on loopback: negotiation, failures, redirects, limits, reload, stop.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use axum::Router;
@@ -52,9 +52,19 @@ impl Table {
     }
 }
 
+/// Once per process, as the binary does it.
+fn install_provider() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        rustls::crypto::ring::default_provider()
+            .install_default()
+            .expect("no other provider in this process");
+    });
+}
+
 async fn serve(app: Router) -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("a bound listener").to_string();
     tokio::spawn(async move { axum::serve(listener, app).await });
     address
 }
@@ -76,8 +86,7 @@ const TEXT: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "text/plai
 
 #[tokio::test]
 async fn scrapes_reloads_and_stops() {
-    // Another test may have installed it first.
-    let _ = rustls::crypto::ring::default_provider().install_default().is_ok();
+    install_provider();
     let hits = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&hits);
     let metrics = move |headers: HeaderMap| async move {
@@ -153,7 +162,7 @@ async fn scrapes_reloads_and_stops() {
 
 #[tokio::test]
 async fn gzip_bombs_stop_at_the_limit() {
-    let _ = rustls::crypto::ring::default_provider().install_default().is_ok();
+    install_provider();
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     std::io::Write::write_all(&mut encoder, &vec![b'\n'; 8 << 20]).unwrap();
     let bomb = encoder.finish().unwrap();

@@ -92,10 +92,7 @@ fn run(file: &Path) -> Outcome {
     if name.starts_with("non_matching") {
         return Outcome::Skipped("not an exposition body: upstream proves that it is never read");
     }
-    let body = match std::fs::read(file) {
-        Ok(body) => body,
-        Err(_) => return Outcome::Skipped("cannot be read"),
-    };
+    let Ok(body) = std::fs::read(file) else { return Outcome::Skipped("cannot be read") };
     let format = if !name.contains(".prom") && body.trim_ascii_end().ends_with(b"# EOF") {
         Format::OpenMetrics
     } else {

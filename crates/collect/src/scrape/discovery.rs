@@ -15,6 +15,9 @@ use super::file_sd::Files;
 /// How often files are looked at for changes.
 const FILE_POLL: Duration = Duration::from_secs(5);
 
+/// How soon an engine that did not answer is asked again; it may just be starting.
+const RETRY: Duration = Duration::from_secs(5);
+
 /// What a provider found.
 #[derive(Debug)]
 pub(super) struct Update {
@@ -112,9 +115,14 @@ async fn watch_files(config: FileSd, outlet: Outlet, clock: Arc<dyn Clock>) {
 }
 
 async fn watch_docker(config: DockerSd, outlet: Outlet, api: DockerApi) {
+    let refresh = Duration::from_millis(config.refresh_interval_ms.max(1000));
     let mut last: Option<Result<Vec<TargetGroup>, String>> = None;
     loop {
         let found = docker_sd::discover(&config, &api).await.map_err(|e| e.message().to_owned());
+        let pause = match &found {
+            Ok(_) => refresh,
+            Err(_) => refresh.min(RETRY),
+        };
         if last.as_ref() != Some(&found) {
             if let Err(error) = &found {
                 tracing::warn!(job = %outlet.job, host = %config.host, %error, "docker discovery keeps what it had");
@@ -122,6 +130,6 @@ async fn watch_docker(config: DockerSd, outlet: Outlet, api: DockerApi) {
             outlet.send(found.clone(), None).await;
             last = Some(found);
         }
-        tokio::time::sleep(Duration::from_millis(config.refresh_interval_ms.max(1000))).await;
+        tokio::time::sleep(pause).await;
     }
 }

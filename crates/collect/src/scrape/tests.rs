@@ -179,7 +179,7 @@ fn a_failed_scrape_ends_everything_and_stores_nothing() {
     script.check("a x\n", &["line 1, column 3: expected a value, found 'x'"]);
     script.check("a 3\n", &["a{} 3"]);
     for _ in 0..4 {
-        let _ = script.rows("x\n");
+        assert!(script.rows("x\n").1.is_err());
     }
     script.check("a 4\n", &["a{} 4"]);
 }

@@ -58,7 +58,7 @@ pub(super) struct Worker {
     /// Set from the store's thread when a batch with metadata was lost.
     metadata_lost: Arc<AtomicBool>,
     limits: Limits,
-    /// Time of the newest scrape, to keep times ascending whatever the clock does.
+    /// Time of the last batch; `i64::MIN` before the first.
     last_ms: i64,
 }
 
@@ -195,7 +195,8 @@ impl Worker {
 
     /// Hands a batch to the store, off the async threads, as the store may block for a moment.
     async fn hand_over(&mut self, t_ms: i64, rows: Rows) {
-        let t_ms = t_ms.max(self.last_ms.saturating_add(1));
+        // Two batches of a source at one time would contradict each other.
+        let t_ms = if t_ms == self.last_ms { t_ms + 1 } else { t_ms };
         self.last_ms = t_ms;
         let batch = MetricBatch {
             source: Arc::clone(&self.source),
