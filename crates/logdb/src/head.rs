@@ -12,6 +12,8 @@ use crate::part::{Builder, DAY_NS, Part, Summary};
 
 /// How many chunks of similar size there are before they are put together.
 const FAN_IN: usize = 8;
+/// Chunks with so many bytes stay as they are: there cannot be many before the head is sealed.
+const CHUNK_BYTES_ENOUGH: usize = 256 << 10;
 
 /// Rows in order of arrival.
 #[derive(Debug, Default)]
@@ -143,7 +145,8 @@ pub(crate) fn push(chunks: &mut Vec<Arc<Chunk>>, chunk: Chunk) {
     while let Some(start) = chunks.len().checked_sub(FAN_IN) {
         let tier = |c: &Chunk| c.memory_bytes().checked_ilog2().unwrap_or(0) / 3;
         let last = chunks.last().map_or(0, |c| tier(c));
-        if chunks[start..].iter().any(|c| tier(c) > last) {
+        let is_done = |c: &Arc<Chunk>| tier(c) > last || c.memory_bytes() >= CHUNK_BYTES_ENOUGH;
+        if chunks[start..].iter().any(is_done) {
             return;
         }
         let merged = Chunk::concat(&chunks[start..]);

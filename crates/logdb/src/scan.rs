@@ -29,6 +29,9 @@ const BATCH_MAX: usize = 8192;
 /// Raw bytes of blocks that stay decoded during an ordered scan; others are decoded again for their next batch.
 const DECODED_BYTES_MAX: u64 = 64 << 20;
 
+/// Bytes of memory a row takes while its block is being merged in.
+const KEY_BYTES: u64 = size_of::<(i64, u32)>() as u64;
+
 impl LogSource for Store {
     fn scan(&self, plan: &LogPlan, budget: &Budget, visit: &mut Visit<'_>) -> Result<Vec<String>> {
         let view = self.shared.snapshot();
@@ -353,6 +356,7 @@ impl<'v, 'p> Ordered<'v, 'p> {
         if self.backward {
             keys.reverse();
         }
+        self.budget.charge_bytes(keys.len() as u64 * KEY_BYTES)?;
         self.decoded_bytes += raw_bytes;
         let first = self.plan.limit.unwrap_or(BATCH_MIN).clamp(1, BATCH_MIN);
         self.open.push(Some(Open {
@@ -378,6 +382,7 @@ impl<'v, 'p> Ordered<'v, 'p> {
             }
             None => {
                 self.decoded_bytes -= source.raw_bytes;
+                self.budget.release_bytes(source.keys.len() as u64 * KEY_BYTES);
                 self.open[index] = None;
             }
         }

@@ -39,13 +39,24 @@ pub(crate) fn format_int(value: i64, out: &mut Vec<u8>) {
 pub(crate) fn format_digits(mut value: u64, width: usize, out: &mut Vec<u8>) {
     let mut digits = [b'0'; 20];
     let mut at = digits.len();
-    while value > 0 {
+    while value >= 10 {
+        at -= 2;
+        digits[at..at + 2].copy_from_slice(&two_digits(value % 100));
+        value /= 100;
+    }
+    if value > 0 {
         at -= 1;
         digits[at] = b'0' + (value % 10) as u8;
-        value /= 10;
     }
+    // A pair may have begun with a zero that is not part of the number.
+    at += usize::from(at < digits.len() && digits[at] == b'0');
     let at = at.min(digits.len() - width.min(digits.len()));
     out.extend_from_slice(&digits[at..]);
+}
+
+/// Decimal digits of a number below 100.
+fn two_digits(value: u64) -> [u8; 2] {
+    [b'0' + (value / 10) as u8, b'0' + (value % 10) as u8]
 }
 
 /// A decimal as `(mantissa, scale)`: `-1.50` is `(-150, 2)`; integers have scale 0.
@@ -102,21 +113,27 @@ pub(crate) fn format_ipv4(address: i64, out: &mut Vec<u8>) {
 
 /// Hexadecimal digits of one case to bytes, appended to `out`; `false` (and garbage in `out`) when it is not that.
 pub(crate) fn parse_hex(text: &[u8], upper: bool, out: &mut Vec<u8>) -> bool {
-    let digit = |b: u8| match b {
-        b'0'..=b'9' => Some(b - b'0'),
-        b'a'..=b'f' if !upper => Some(b - b'a' + 10),
-        b'A'..=b'F' if upper => Some(b - b'A' + 10),
-        _ => None,
-    };
+    let table = &HEX_DIGITS[usize::from(upper)];
     text.len().is_multiple_of(2)
-        && text.chunks_exact(2).all(|pair| match (digit(pair[0]), digit(pair[1])) {
-            (Some(high), Some(low)) => {
-                out.push(high << 4 | low);
-                true
-            }
-            _ => false,
+        && text.chunks_exact(2).all(|pair| {
+            let (high, low) = (table[usize::from(pair[0])], table[usize::from(pair[1])]);
+            out.push((high << 4) | (low & 15));
+            (high | low) < 16
         })
 }
+
+/// Value of each lower-case (then upper-case) hexadecimal digit; 255 for other bytes.
+const HEX_DIGITS: [[u8; 256]; 2] = {
+    let mut tables = [[255; 256]; 2];
+    let mut value = 0;
+    while value < 16 {
+        let lower = b"0123456789abcdef"[value];
+        tables[0][lower as usize] = value as u8;
+        tables[1][lower.to_ascii_uppercase() as usize] = value as u8;
+        value += 1;
+    }
+    tables
+};
 
 pub(crate) fn format_hex(bytes: &[u8], upper: bool, out: &mut Vec<u8>) {
     let digits: &[u8; 16] = if upper { b"0123456789ABCDEF" } else { b"0123456789abcdef" };
@@ -247,27 +264,19 @@ pub(crate) fn format_time(value: i64, format: &TimeFormat, out: &mut Vec<u8>) {
     let (seconds, fraction) = (value.div_euclid(unit), value.rem_euclid(unit));
     let (year, month, day) = civil(seconds.div_euclid(86_400));
     let clock = seconds.rem_euclid(86_400) as u64;
-    let year = year.unsigned_abs();
+    // Foreign bytes may ask for any year; written ones have four digits.
+    let year = year.unsigned_abs() % 10_000;
+    let ([y1, y2], [y3, y4]) = (two_digits(year / 100), two_digits(year % 100));
+    let ([m1, m2], [d1, d2]) = (two_digits(month), two_digits(day));
+    let ([h1, h2], [n1, n2], [s1, s2]) =
+        (two_digits(clock / 3_600), two_digits(clock / 60 % 60), two_digits(clock % 60));
     if format.layout == b'/' {
-        format_digits(day, 2, out);
-        out.push(b'/');
-        out.extend_from_slice(MONTHS[(month - 1) as usize % 12]);
-        out.push(b'/');
-        format_digits(year, 4, out);
-        out.push(b':');
+        let [a, b, c] = *MONTHS[(month as usize).wrapping_sub(1) % 12];
+        out.extend_from_slice(&[d1, d2, b'/', a, b, c, b'/', y1, y2, y3, y4, b':']);
     } else {
-        format_digits(year, 4, out);
-        out.push(b'-');
-        format_digits(month, 2, out);
-        out.push(b'-');
-        format_digits(day, 2, out);
-        out.push(format.layout);
+        out.extend_from_slice(&[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, format.layout]);
     }
-    format_digits(clock / 3_600, 2, out);
-    out.push(b':');
-    format_digits(clock / 60 % 60, 2, out);
-    out.push(b':');
-    format_digits(clock % 60, 2, out);
+    out.extend_from_slice(&[h1, h2, b':', n1, n2, b':', s1, s2]);
     if digits > 0 && !(format.digits == TRIMMED && fraction == 0) {
         out.push(format.point);
         format_digits(fraction as u64, digits, out);
@@ -325,14 +334,16 @@ mod tests {
 
     #[test]
     fn numbers_round_trip_or_are_refused() {
-        for text in ["0", "-1", "10", "123456789012345678", "-999999999999999999"] {
+        for text in
+            ["0", "-1", "10", "105", "1000", "99999", "123456789012345678", "-999999999999999999"]
+        {
             let value = parse_int(text.as_bytes()).unwrap();
             assert_eq!(formatted(|o| format_int(value, o)), text);
         }
         for text in ["", "-", "-0", "01", "+1", "1e3", "1234567890123456789", "１"] {
             assert_eq!(parse_int(text.as_bytes()), None, "{text}");
         }
-        for text in ["0.5", "-0.05", "12.340", "7", "-3.000", "0.000"] {
+        for text in ["0.5", "-0.05", "12.340", "7", "-3.000", "0.000", "100.0", "1234567.25"] {
             let (mantissa, scale) = parse_decimal(text.as_bytes()).unwrap();
             assert_eq!(formatted(|o| format_decimal(mantissa, usize::from(scale), o)), text);
         }

@@ -126,7 +126,7 @@ fn json_like() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(160))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn json_like_lines_round_trip(lines in prop::collection::vec(json_like(), 1..120), needle in "\\PC{1,3}") {

@@ -159,14 +159,14 @@ fn crash_run(seed: u64) {
 
 #[test]
 fn lines_and_cursors_agree_after_any_crash() {
-    for seed in 0..60 {
+    for seed in 0..40 {
         crash_run(seed);
     }
 }
 
 #[test]
 fn every_single_fault_during_a_flush_is_survived() {
-    for nth in 0..40 {
+    for nth in 0..24 {
         for full in [false, true] {
             let rig = Rig::new();
             let mut source = Source::new("a");

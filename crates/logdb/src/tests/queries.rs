@@ -116,7 +116,7 @@ fn made_plans(random: &mut Random, order: Order) -> Vec<LogPlan> {
         TimeRange::new(at(-DAY_MS), at(0)),
         TimeRange::new(at(5_000), at(5_001)),
     ];
-    (0..40)
+    (0..12)
         .map(|_| LogPlan {
             matchers: matchers[random.below(4) as usize].clone(),
             range: ranges[random.below(4) as usize],
@@ -401,4 +401,73 @@ fn a_limited_scan_does_not_read_it_all() {
         })
         .unwrap();
     assert_eq!(budget.samples(), 500, "one block of six");
+}
+
+/// Lines of real programs, where the data is at hand.
+#[test]
+fn real_lines_come_back_byte_for_byte() {
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data"));
+    let mut files = Vec::new();
+    for dir in ["logs", "docker-json-logs", "logs-zeek-json", "logs-windows-json", "loki"] {
+        collect_files(&root.join(dir), &mut files);
+    }
+    if files.is_empty() {
+        println!("skipped: no log files under {}", root.display());
+        return;
+    }
+    files.sort();
+    let mut rig = Rig::new();
+    rig.config.streams_max = 1_000;
+    let store = rig.open();
+    let mut all = Vec::new();
+    for (i, file) in files.iter().enumerate() {
+        let Some(text) = read_text(file) else { continue };
+        let stream = Labels::from_pairs([("file", i.to_string().as_str())]);
+        let lines = text.lines().take(400).filter(|l| l.len() < 100_000);
+        let records: Vec<LogRecord> = lines
+            .enumerate()
+            .map(|(n, line)| record(&stream, (MAY_MS + n as i64) * 1_000_000 + i as i64, line))
+            .collect();
+        all.extend(records.iter().cloned());
+        assert_eq!(append(&store, batch("s", records, None)).unwrap().rejected, []);
+    }
+    store.flush().unwrap();
+    let mut checked = plan(Order::Forward);
+    assert_same(&rows(&store, &checked), &naive(&all, &checked), &checked);
+    for needle in ["error", "\"id\":", " 200 ", "127.0.0.1", "\"", "[", "GET /"] {
+        checked.line_filters = vec![filter(LineFilterOp::Contains, &[needle])];
+        assert_same(&rows(&store, &checked), &naive(&all, &checked), &checked);
+    }
+    let stats = store.stats();
+    println!(
+        "{} real lines, {:.1} times smaller",
+        all.len(),
+        stats.part_raw_bytes as f64 / stats.part_bytes as f64
+    );
+}
+
+fn collect_files(dir: &Path, files: &mut Vec<std::path::PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            collect_files(&path, files);
+        } else if files.len() < 120 {
+            files.push(path);
+        }
+    }
+}
+
+fn read_text(file: &Path) -> Option<String> {
+    use std::io::Read;
+    let bytes = std::fs::read(file).ok()?;
+    let mut plain = Vec::new();
+    let is_gzip = bytes.starts_with(&[0x1f, 0x8b]);
+    if is_gzip {
+        flate2::read::MultiGzDecoder::new(&bytes[..]).take(1 << 20).read_to_end(&mut plain).ok()?;
+    } else {
+        plain = bytes;
+    }
+    // A cut in the middle of a character, or a file that is no text.
+    Some(String::from_utf8_lossy(&plain).into_owned())
 }
