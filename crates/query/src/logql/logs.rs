@@ -1,5 +1,6 @@
 //! Evaluating log queries: rows in order, grouped into result streams, up to a limit.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use hashbrown::HashMap;
@@ -36,12 +37,22 @@ pub(super) fn evaluate(
         return Ok(collector.finish(Vec::new()));
     }
     let mut failure: Option<Error> = None;
+    let mut changes = Vec::new();
+    // Few rows pass: whether one does is found out with the labels the stages look at, the others are extracted then.
+    let wanted = split.labels_read().filter(|_| split.stages.iter().any(|s| s.extracts()));
     let warnings = source.scan(&plan, budget, &mut |row| {
         collector.stats.rows += 1;
         collector.stats.bytes += row.line.len() as u64;
-        let mut labels = RowLabels::new(row.stream, row.fields, &mut split.changes);
-        let mut line = std::borrow::Cow::Borrowed(row.line);
-        if !split.stages.iter().all(|s| s.apply(row.t_ns, &mut line, &mut labels)) {
+        let mut labels = RowLabels::new(row.stream, row.fields, &mut changes);
+        if wanted.is_some() {
+            labels.extract_only(wanted.as_deref());
+            if !split.apply(row, &mut Cow::Borrowed(row.line), &mut labels) {
+                return ControlFlow::Continue(());
+            }
+            labels = RowLabels::new(row.stream, row.fields, &mut changes);
+        }
+        let mut line = Cow::Borrowed(row.line);
+        if !split.apply(row, &mut line, &mut labels) {
             return ControlFlow::Continue(());
         }
         if let Err(e) = budget.charge_bytes((line.len() + ENTRY_BYTES) as u64) {

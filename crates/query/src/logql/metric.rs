@@ -42,7 +42,7 @@ pub(super) fn evaluate(
         Steps { start_ns: query.end_ns, step_ns: 1, count: 1 }
     } else {
         let span_ns = query.end_ns.saturating_sub(query.start_ns);
-        let count = span_ns / query.step_ns + 1;
+        let count = (span_ns / query.step_ns).saturating_add(1);
         if span_ns < 0 || count > STEPS_MAX + 1 {
             return Err(Error::invalid(format!(
                 "query asks for {count} points per series; the limit is {STEPS_MAX}"

@@ -6,7 +6,7 @@ use model::{Error, Labels, LineFilter, LogRow, Matcher, Result};
 
 use super::ast::{ExprKind, LogExpr};
 use super::parse::parse;
-use super::row::{Change, RowLabels};
+use super::row::RowLabels;
 use super::stage::Stage;
 
 /// A compiled log query, for rows that come one by one (live tail).
@@ -59,8 +59,6 @@ pub(super) struct Split<'e> {
     pub(super) line_filters: Vec<LineFilter>,
     /// The other stages.
     pub(super) stages: Vec<&'e Stage>,
-    /// Scratch space for the labels of a row.
-    pub(super) changes: Vec<Change>,
 }
 
 impl<'e> Split<'e> {
@@ -80,11 +78,31 @@ impl<'e> Split<'e> {
             sees_stored_line &= stage.keeps_line();
             stages.push(stage);
         }
-        Self { line_filters, stages, changes: Vec::new() }
+        Self { line_filters, stages }
     }
 
     /// Whether any stage left reads the line.
     pub(super) fn reads_line(&self) -> bool {
         self.stages.iter().any(|s| s.reads_line())
+    }
+
+    /// The labels that the stages look at, `None` when they may look at any: no other label that a parser could extract
+    /// has an influence on which rows pass.
+    pub(super) fn labels_read(&self) -> Option<Vec<String>> {
+        let mut names = Vec::new();
+        self.stages.iter().for_each(|s| s.for_each_label(&mut |name| names.push(name.to_owned())));
+        names.sort_unstable();
+        names.dedup();
+        (!names.iter().any(|n| n == "*")).then_some(names)
+    }
+
+    /// Runs the stages on `row`; `false` when a filter drops it.
+    pub(super) fn apply(
+        &self,
+        row: &LogRow<'_>,
+        line: &mut Cow<'_, str>,
+        labels: &mut RowLabels<'_>,
+    ) -> bool {
+        self.stages.iter().all(|s| s.apply(row.t_ns, line, labels))
     }
 }

@@ -13,7 +13,7 @@ use rustc_hash::FxBuildHasher;
 use super::Stats;
 use super::ast::{Conversion, RangeExpr, RangeOp, Unwrap};
 use super::pipeline::Split;
-use super::row::{ERROR_LABEL, RowLabels};
+use super::row::{Change, ERROR_LABEL, RowLabels};
 use super::units;
 use super::window::{self, Sample, Window};
 use crate::vector::{ABSENT, Row, is_absent};
@@ -92,9 +92,10 @@ pub(super) fn evaluate(
         range,
         grouping,
         steps,
+        wanted: wanted_labels(range, &split, grouping),
         split,
-        wanted: wanted_labels(range, grouping),
         counts_only: is_counted(range),
+        changes: Vec::new(),
         series: Vec::new(),
         by_labels: HashMap::default(),
         stats: Stats::default(),
@@ -115,21 +116,23 @@ pub(super) fn evaluate(
 
 /// The labels that can have an influence on the result, when that is known: those grouped by, and those that filters,
 /// templates and `unwrap` look at.
-fn wanted_labels(range: &RangeExpr, grouping: Option<&Grouping>) -> Option<Vec<String>> {
-    let mut wanted: Vec<String> = match grouping {
-        _ if range.op == RangeOp::Absent => Vec::new(),
-        Some(Grouping { without: false, labels: names }) => names.clone(),
+fn wanted_labels(
+    range: &RangeExpr,
+    split: &Split<'_>,
+    grouping: Option<&Grouping>,
+) -> Option<Vec<String>> {
+    let mut wanted = split.labels_read()?;
+    match grouping {
+        _ if range.op == RangeOp::Absent => {}
+        Some(Grouping { without: false, labels }) => wanted.extend_from_slice(labels),
         _ => return None,
-    };
+    }
     let mut visit = |name: &str| wanted.push(name.to_owned());
-    range.log.stages.iter().for_each(|s| s.for_each_label(&mut visit));
     if let Some(unwrap) = &range.unwrap {
         visit(&unwrap.label);
         unwrap.filters.iter().for_each(|f| f.for_each_name(&mut visit));
     }
-    wanted.sort_unstable();
-    wanted.dedup();
-    (!wanted.iter().any(|n| n == "*")).then_some(wanted)
+    Some(wanted)
 }
 
 /// Whether the aggregation adds up whole numbers, which needs no samples kept.
@@ -173,6 +176,7 @@ fn from_store(
     if is_bytes && sizes.is_none() {
         return Ok(None);
     }
+    budget.charge_bytes((counts.len() * steps.count * 3 * size_of::<u64>()) as u64)?;
     let mut groups: HashMap<Labels, (Vec<u64>, Vec<u64>), FxBuildHasher> = HashMap::default();
     let group = |stream: &Labels| -> Labels {
         names.iter().filter_map(|n| stream.get(n).map(|v| (n.as_str(), v))).collect()
@@ -228,6 +232,8 @@ struct Collector<'e> {
     /// Labels that parsers need to extract; `None` for all.
     wanted: Option<Vec<String>>,
     counts_only: bool,
+    /// Scratch space for the labels of a row.
+    changes: Vec<Change>,
     series: Vec<(Labels, Collected)>,
     by_labels: HashMap<Labels, usize, FxBuildHasher>,
     stats: Stats,
@@ -251,7 +257,7 @@ impl Collector<'_> {
             // Between two windows.
             return Ok(());
         }
-        let mut changes = std::mem::take(&mut self.split.changes);
+        let mut changes = std::mem::take(&mut self.changes);
         let mut labels = RowLabels::new(row.stream, row.fields, &mut changes);
         labels.extract_only(self.wanted.as_deref());
         let extracted = self.extract(row, &mut labels)?;
@@ -259,7 +265,7 @@ impl Collector<'_> {
             let sample = Sample { t_ns: seen_ns, value };
             self.add(series, sample, (first, behind), budget)?;
         }
-        self.split.changes = changes;
+        self.changes = changes;
         Ok(())
     }
 
@@ -270,7 +276,7 @@ impl Collector<'_> {
         labels: &mut RowLabels<'_>,
     ) -> Result<Option<(Labels, f64)>> {
         let mut line = Cow::Borrowed(row.line);
-        if !self.split.stages.iter().all(|s| s.apply(row.t_ns, &mut line, labels)) {
+        if !self.split.apply(row, &mut line, labels) {
             return Ok(None);
         }
         let value = match &self.range.unwrap {
@@ -309,13 +315,16 @@ impl Collector<'_> {
         let index = match self.by_labels.get(&labels) {
             Some(index) => *index,
             None => {
-                let (collected, bytes) = if self.counts_only {
-                    let deltas = vec![(0, 0); self.steps.count + 1];
-                    (Collected::Deltas(deltas), (self.steps.count + 1) * size_of::<(i64, i64)>())
+                let steps = self.steps.count;
+                let collected = if self.counts_only {
+                    Collected::Deltas(vec![(0, 0); steps + 1])
                 } else {
-                    (Collected::Samples(Vec::new()), 0)
+                    Collected::Samples(Vec::new())
                 };
-                budget.charge_bytes((bytes + labels.packed_len() + 64) as u64)?;
+                // What is kept of the series, and the row it will become.
+                let kept = if self.counts_only { size_of::<(i64, i64)>() } else { 0 };
+                let bytes = (steps + 1) * (kept + size_of::<f64>()) + labels.packed_len() + 64;
+                budget.charge_bytes(bytes as u64)?;
                 self.series.push((labels.clone(), collected));
                 self.by_labels.insert(labels, self.series.len() - 1);
                 self.series.len() - 1
@@ -379,7 +388,8 @@ fn windows(range: &RangeExpr, mut samples: Vec<Sample>, steps: Steps) -> Vec<f64
             while samples.get(to).is_some_and(|s| s.t_ns <= end_ns) {
                 to += 1;
             }
-            while samples.get(from).is_some_and(|s| s.t_ns <= end_ns - range.range_ns) {
+            while samples.get(from).is_some_and(|s| s.t_ns <= end_ns.saturating_sub(range.range_ns))
+            {
                 from += 1;
             }
             let window = Window { end_ns, range_ns: range.range_ns };

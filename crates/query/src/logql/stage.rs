@@ -82,6 +82,14 @@ impl Stage {
         }
     }
 
+    /// Whether it is a parser, which may extract more labels than are looked at.
+    pub(crate) fn extracts(&self) -> bool {
+        matches!(
+            self,
+            Self::Json | Self::Logfmt(_) | Self::Regexp(_) | Self::Pattern(_) | Self::Unpack
+        )
+    }
+
     /// Whether it reads the line.
     pub(crate) fn reads_line(&self) -> bool {
         match self {

@@ -20,6 +20,8 @@ use super::row::RowLabels;
 
 /// Bytes one rendering may produce.
 const OUTPUT_BYTES_MAX: usize = 1 << 20;
+/// Nodes one rendering may go through, so that nested loops come to an end.
+const NODES_MAX: usize = 100_000;
 
 /// A parsed template.
 #[derive(Debug, Clone)]
@@ -110,8 +112,13 @@ impl Template {
     /// # Errors
     /// The text for `__error_details__`.
     pub(crate) fn render(&self, context: &Context<'_, '_>) -> Result<String, String> {
-        let mut renderer =
-            Renderer { template: self, context, out: String::new(), variables: Vec::new() };
+        let mut renderer = Renderer {
+            template: self,
+            context,
+            out: String::new(),
+            variables: Vec::new(),
+            nodes_rendered: 0,
+        };
         renderer.nodes(&self.nodes, &Value::Row)?;
         Ok(renderer.out)
     }
@@ -127,15 +134,17 @@ struct Renderer<'r, 'c, 'l> {
     context: &'r Context<'c, 'l>,
     out: String,
     variables: Vec<(String, Value)>,
+    nodes_rendered: usize,
 }
 
 impl Renderer<'_, '_, '_> {
     fn nodes(&mut self, nodes: &[Node], dot: &Value) -> Result<(), String> {
         for node in nodes {
             self.node(node, dot)?;
-            if self.out.len() > OUTPUT_BYTES_MAX {
+            self.nodes_rendered += 1;
+            if self.out.len() > OUTPUT_BYTES_MAX || self.nodes_rendered > NODES_MAX {
                 return Err(format!(
-                    "template: {}: output exceeds {OUTPUT_BYTES_MAX} bytes",
+                    "template: {}: output exceeds {OUTPUT_BYTES_MAX} bytes or {NODES_MAX} pieces",
                     self.template.name
                 ));
             }
@@ -146,10 +155,10 @@ impl Renderer<'_, '_, '_> {
     fn node(&mut self, node: &Node, dot: &Value) -> Result<(), String> {
         match node {
             Node::Text(text) => self.out.push_str(text),
-            Node::Print(pipeline) => {
-                let value = self.pipeline(pipeline, dot)?;
-                value.print(&mut self.out);
-            }
+            Node::Print(pipeline) => match self.pipeline(pipeline, dot)? {
+                Value::Row => self.all_labels().print(&mut self.out),
+                value => value.print(&mut self.out),
+            },
             Node::Assign { variable, value } => {
                 let value = self.pipeline(value, dot)?;
                 match self.variables.iter_mut().rev().find(|(n, _)| n == variable) {
@@ -196,17 +205,12 @@ impl Renderer<'_, '_, '_> {
         (body, otherwise): (&[Node], &[Node]),
         dot: &Value,
     ) -> Result<(), String> {
+        let over = if matches!(over, Value::Row) { self.all_labels() } else { over };
         let items: Vec<(Value, Value)> = match over {
             Value::List(items) => {
                 items.into_iter().enumerate().map(|(i, v)| (Value::index(i), v)).collect()
             }
             Value::Map(items) => items.into_iter().map(|(k, v)| (Value::Text(k), v)).collect(),
-            Value::Row => {
-                let mut items = Vec::new();
-                self.context.labels.for_each(|n, v| items.push((n.to_owned(), v.to_owned())));
-                items.sort();
-                items.into_iter().map(|(k, v)| (Value::Text(k), Value::Text(v))).collect()
-            }
             Value::Nil => Vec::new(),
             other => {
                 return Err(format!("range can't iterate over {}", other.to_text()));
@@ -229,6 +233,14 @@ impl Renderer<'_, '_, '_> {
             self.variables.truncate(outer);
         }
         Ok(())
+    }
+
+    /// The labels of the row, by name.
+    fn all_labels(&self) -> Value {
+        let mut items = Vec::new();
+        self.context.labels.for_each(|n, v| items.push((n.to_owned(), Value::Text(v.to_owned()))));
+        items.sort_by(|a, b| a.0.cmp(&b.0));
+        Value::Map(items)
     }
 
     fn pipeline(&mut self, pipeline: &Pipeline, dot: &Value) -> Result<Value, String> {

@@ -260,11 +260,32 @@ fn a_pipeline_follows_rows() {
         ("{{ printf `%-5s|%05.1f|%x` .a 2.25 255 }}", "b    |002.2|ff"),
         ("{{ date `Jan _2 15:04:05.000 MST 2006` __timestamp__ }}", "Jan  1 00:00:00.000 UTC 1970"),
         ("{{ $x := add 1 2 }}{{ mul $x $x }}", "9"),
+        ("{{ . }}{{ .a | count `b|c` }}", "map[a:b]1"),
+        ("{{ regexReplaceAll `(x) (y)` __line__ `$2${1}!` }}", "yx!"),
+        (
+            "{{ range fromJson `[1,2,3]` }}{{ range fromJson `[1,2]` }}{{ . }}{{ end }}{{ end }}",
+            "121212",
+        ),
         ("{{/* nothing */}}{{ .a | title | repeat 3 }}", "BBB"),
     ] {
         // Backquotes cannot stand inside backquotes.
         let template = template.replace('`', "\"");
         assert_eq!(formatted(&template), expect, "{template}");
+    }
+}
+
+#[test]
+fn templates_are_bounded() {
+    for template in [
+        "{{ repeat 2000000 __line__ }}",
+        "{{ $x := repeat 1000000 __line__ }}{{ print $x $x }}",
+        "{{ regexReplaceAll \"x\" (repeat 1000000 \"x\") \"0123456789\" }}",
+        "{{ $n := fromJson (printf \"[%s0]\" (repeat 1000 \"0,\")) }}\
+         {{ range $n }}{{ range $n }}{{ end }}{{ $y := 1 }}{{ range $n }}{{ $y = 2 }}{{ end }}{{ end }}",
+    ] {
+        let (labels, line) = pipeline(&format!("| line_format `{template}`"), "x").unwrap();
+        assert_eq!(labels.get("__error__"), Some("TemplateFormatErr"), "{template}");
+        assert_eq!(line, "x");
     }
 }
 

@@ -74,7 +74,7 @@ fn rate_counter(samples: &[Sample], window: Window) -> Option<f64> {
     let spacing_s = sampled_s / (samples.len() - 1) as f64;
     // Gaps not much larger than the usual spacing are taken for the counter's edges outside of the window.
     let reach = |gap_s: f64| if gap_s >= spacing_s * 1.1 { spacing_s / 2.0 } else { gap_s };
-    let mut to_start_s = reach(seconds(first.t_ns - (window.end_ns - window.range_ns)));
+    let mut to_start_s = reach(seconds(first.t_ns - window.end_ns.saturating_sub(window.range_ns)));
     let to_end_s = reach(seconds(window.end_ns - last.t_ns));
     if increase > 0.0 && first.value >= 0.0 {
         // A counter cannot have been below zero.

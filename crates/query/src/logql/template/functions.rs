@@ -1,6 +1,10 @@
 //! The functions templates may call: those Loki documents.
 
+use std::borrow::Cow;
+
 use jiff::tz::TimeZone;
+use model::{Clock as _, SystemClock};
+use regex::{Captures, Regex};
 
 use super::dates;
 use super::printf;
@@ -95,26 +99,22 @@ static FUNCTIONS: &[Function] = &[
     function("alignRight", 2, |_, a| align(a[0].to_int(), text(&a[1])?, false)),
     function("default", 2, |_, a| Ok(if a[1].is_true() { a[1].clone() } else { a[0].clone() })),
     function("regexReplaceAll", 3, |_, a| {
-        let regex = regex(text(&a[0])?)?;
-        Ok(Value::Text(regex.replace_all(text(&a[1])?, text(&a[2])?).into_owned()))
+        let by = text(&a[2])?;
+        replace_all(&*pattern(&a[0])?, text(&a[1])?, |found, out| found.expand(by, out))
     }),
     function("regexReplaceAllLiteral", 3, |_, a| {
-        let (regex, by) = (regex(text(&a[0])?)?, regex::NoExpand(text(&a[2])?));
-        Ok(Value::Text(regex.replace_all(text(&a[1])?, by).into_owned()))
+        let by = text(&a[2])?;
+        replace_all(&*pattern(&a[0])?, text(&a[1])?, |_, out| out.push_str(by))
     }),
-    function("count", 2, |_, a| {
-        Ok(Value::index(regex(text(&a[0])?)?.find_iter(text(&a[1])?).count()))
-    }),
+    function("count", 2, |_, a| Ok(Value::index(pattern(&a[0])?.find_iter(text(&a[1])?).count()))),
     function("urlencode", 1, |_, a| Ok(Value::Text(url_encode(text(&a[0])?)))),
     function("urldecode", 1, |_, a| url_decode(text(&a[0])?)),
     function("b64enc", 1, |_, a| Ok(Value::Text(base64_encode(text(&a[0])?)))),
     function("b64dec", 1, |_, a| base64_decode(text(&a[0])?)),
     function("fromJson", 1, |_, a| from_json(text(&a[0])?)),
     variadic("printf", 1, |_, a| printf::format(text(&a[0])?, &a[1..]).map(Value::Text)),
-    variadic("print", 0, |_, a| Ok(Value::Text(a.iter().map(Value::to_text).collect()))),
-    variadic("println", 0, |_, a| {
-        Ok(Value::Text(a.iter().map(Value::to_text).collect::<Vec<_>>().join(" ") + "\n"))
-    }),
+    variadic("print", 0, |_, a| joined(a, "").map(Value::Text)),
+    variadic("println", 0, |_, a| joined(a, " ").map(|t| Value::Text(t + "\n"))),
     // Numbers.
     function("int", 1, |_, a| Ok(Value::Int(a[0].to_int()))),
     function("float64", 1, |_, a| Ok(Value::Float(a[0].to_float()))),
@@ -140,7 +140,7 @@ static FUNCTIONS: &[Function] = &[
     function("duration", 1, |_, a| units::parse_duration(text(&a[0])?).map(Value::Float)),
     function("duration_seconds", 1, |_, a| units::parse_duration(text(&a[0])?).map(Value::Float)),
     // Times.
-    function("now", 0, |c, _| Ok(time(c.t_ns.into()))),
+    function("now", 0, |_, _| Ok(time(SystemClock.now_ns().into()))),
     function("date", 2, |_, a| {
         let layout = text(&a[0])?;
         Ok(Value::Text(dates::format(&moment(&a[1])?, layout)))
@@ -191,8 +191,49 @@ fn bounded(bytes: usize) -> Result<(), String> {
     Ok(())
 }
 
-fn regex(pattern: &str) -> Result<regex::Regex, String> {
-    regexes::compile(pattern).map_err(|e| e.message().to_owned())
+/// Functions whose first argument is a pattern, which is compiled with the template when it stands there as text.
+pub(super) fn takes_pattern(name: &str) -> bool {
+    matches!(name, "regexReplaceAll" | "regexReplaceAllLiteral" | "count")
+}
+
+fn pattern(value: &Value) -> Result<Cow<'_, Regex>, String> {
+    match value {
+        Value::Regex(regex) => Ok(Cow::Borrowed(regex)),
+        other => {
+            let compiled = regexes::compile(text(other)?);
+            compiled.map(Cow::Owned).map_err(|e| e.message().to_owned())
+        }
+    }
+}
+
+/// `text` with each match replaced by what `write` appends, as long as that stays within bounds.
+fn replace_all(
+    regex: &Regex,
+    text: &str,
+    write: impl Fn(&Captures<'_>, &mut String),
+) -> Result<Value, String> {
+    let mut out = String::new();
+    let mut copied = 0;
+    for found in regex.captures_iter(text) {
+        let Some(whole) = found.get(0) else { continue };
+        out.push_str(text.get(copied..whole.start()).unwrap_or(""));
+        write(&found, &mut out);
+        copied = whole.end();
+        bounded(out.len())?;
+    }
+    out.push_str(text.get(copied..).unwrap_or(""));
+    Ok(Value::Text(out))
+}
+
+/// The arguments' texts with `separator` between them.
+fn joined(args: &[Value], separator: &str) -> Result<String, String> {
+    let mut out = String::new();
+    for (i, value) in args.iter().enumerate() {
+        out.push_str(if i == 0 { "" } else { separator });
+        value.print(&mut out);
+        bounded(out.len())?;
+    }
+    Ok(out)
 }
 
 fn title(text: &str) -> String {

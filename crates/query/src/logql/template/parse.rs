@@ -1,11 +1,13 @@
 //! Parsing templates: text and actions into nodes.
 
+use std::sync::Arc;
+
 use model::{Error, Result};
 
 use super::functions;
 use super::value::Value;
 use super::{Node, Operand, OperandKind, Pipeline, Place};
-use crate::logql::units;
+use crate::logql::{regexes, units};
 
 /// Blocks and parentheses within each other.
 const DEPTH_MAX: usize = 32;
@@ -375,6 +377,7 @@ impl Parser {
         if commands.last().is_some_and(Vec::is_empty) {
             return Err(self.fail("missing value for command"));
         }
+        commands.iter_mut().for_each(|c| compile_pattern(c));
         Ok(Pipeline { commands })
     }
 
@@ -426,6 +429,17 @@ impl Parser {
                 None => return Err(self.fail(format!("function {word:?} not defined"))),
             },
         })
+    }
+}
+
+/// Compiles the pattern of a function that takes one, if it is written out; a malformed one fails when it is used.
+fn compile_pattern(command: &mut [Operand]) {
+    if let [function, argument, ..] = command
+        && functions::takes_pattern(&function.place.source)
+        && let OperandKind::Literal(Value::Text(text)) = &argument.kind
+        && let Ok(regex) = regexes::compile(text)
+    {
+        argument.kind = OperandKind::Literal(Value::Regex(Arc::new(regex)));
     }
 }
 

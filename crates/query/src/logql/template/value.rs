@@ -1,8 +1,10 @@
 //! Values a template computes with, and how Go prints them.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use jiff::tz::TimeZone;
+use regex::Regex;
 
 use super::dates;
 
@@ -13,6 +15,8 @@ pub(super) enum Value {
     /// All labels of the row.
     Row,
     Text(String),
+    /// The pattern of a function that takes one, written out in the template.
+    Regex(Arc<Regex>),
     Int(i64),
     Float(f64),
     Bool(bool),
@@ -42,6 +46,7 @@ impl Value {
             Self::Nil => false,
             Self::Row | Self::Time(_) => true,
             Self::Text(text) => !text.is_empty(),
+            Self::Regex(regex) => !regex.as_str().is_empty(),
             Self::Int(n) => *n != 0,
             Self::Float(x) => *x != 0.0,
             Self::Bool(b) => *b,
@@ -55,7 +60,7 @@ impl Value {
         match self {
             Self::Nil => "nil",
             Self::Row => "map[string]string",
-            Self::Text(_) => "string",
+            Self::Text(_) | Self::Regex(_) => "string",
             Self::Int(_) => "int64",
             Self::Float(_) => "float64",
             Self::Bool(_) => "bool",
@@ -71,6 +76,7 @@ impl Value {
             Self::Nil => out.push_str("<no value>"),
             Self::Row => out.push_str("map[]"),
             Self::Text(text) => out.push_str(text),
+            Self::Regex(regex) => out.push_str(regex.as_str()),
             Self::Int(n) => push_display(out, n),
             Self::Float(x) => out.push_str(&format_float(*x)),
             Self::Bool(b) => push_display(out, b),
@@ -117,7 +123,8 @@ impl Value {
                 Err(_) => saturate(text.parse().unwrap_or(0.0)),
             },
             Self::Float(x) => saturate(*x),
-            Self::Nil | Self::Row | Self::Time(_) | Self::List(_) | Self::Map(_) => 0,
+            Self::Nil | Self::Row | Self::Regex(_) => 0,
+            Self::Time(_) | Self::List(_) | Self::Map(_) => 0,
         }
     }
 
