@@ -403,7 +403,8 @@ fn kubernetes(node: &Node) -> Result<(), Placed> {
     let nodes_too = node.get("attach_metadata").and_then(|m| m.bool_of("node")) == Some(true);
     for selector in node.get("selectors").map(Node::items).unwrap_or_default() {
         let wanted = selector.text_of("role").unwrap_or("");
-        if !allowed.contains(&wanted) && !(wanted == "node" && nodes_too) {
+        let fits = allowed.contains(&wanted) || (wanted == "node" && nodes_too);
+        if !fits {
             return Err((
                 selector.line,
                 format!("role {role} takes only selectors of {}", allowed.join(", ")),

@@ -12,7 +12,8 @@ fn env(name: &str) -> Option<String> {
 }
 
 fn read(text: &str) -> Result<(PrometheusConfig, Vec<String>), String> {
-    let (config, notes) = load(Path::new("/etc/p/prometheus.yml"), text, &env).map_err(|e| e.to_string())?;
+    let (config, notes) =
+        load(Path::new("/etc/p/prometheus.yml"), text, &env).map_err(|e| e.to_string())?;
     Ok((config, notes.iter().map(ToString::to_string).collect()))
 }
 
@@ -40,16 +41,21 @@ fn jobs_inherit_from_global() {
     let text = "global: {scrape_interval: 5s, sample_limit: 7, body_size_limit: 2KB}\n\
         scrape_configs:\n  - job_name: a\n  - job_name: b\n    scrape_interval: 30s\n    sample_limit: 9\n";
     let jobs = read(text).unwrap().0.jobs;
-    let seen: Vec<_> = jobs.iter().map(|j| (j.scrape_interval_ms, j.scrape_timeout_ms, j.limits.samples)).collect();
+    let seen: Vec<_> = jobs
+        .iter()
+        .map(|j| (j.scrape_interval_ms, j.scrape_timeout_ms, j.limits.samples))
+        .collect();
     assert_eq!(seen, [(5_000, 5_000, 7), (30_000, 5_000, 9)]);
     assert_eq!(jobs[0].limits.body_bytes, 2048);
 }
 
 #[test]
 fn http_settings_are_taken_over() {
-    let job = job("basic_auth: {username: u, password_file: pw}\ntls_config: {ca_file: /ca.pem, insecure_skip_verify: yes}\n\
+    let job = job(
+        "basic_auth: {username: u, password_file: pw}\ntls_config: {ca_file: /ca.pem, insecure_skip_verify: yes}\n\
         scheme: https\nmetrics_path: /m\nparams: {a: [b, 1.10]}\nfollow_redirects: off\n\
-        scrape_protocols: [PrometheusProto, PrometheusText0.0.4]\nfallback_scrape_protocol: PrometheusText0.0.4\n");
+        scrape_protocols: [PrometheusProto, PrometheusText0.0.4]\nfallback_scrape_protocol: PrometheusText0.0.4\n",
+    );
     let (user, password) = job.http.basic_auth.unwrap();
     assert_eq!(user, Secret::Text("u".to_owned()));
     assert_eq!(password, Secret::File("/etc/p/pw".into()));
@@ -57,7 +63,10 @@ fn http_settings_are_taken_over() {
     assert_eq!(job.http.tls.ca_file.as_deref(), Some(Path::new("/ca.pem")));
     assert!(job.http.tls.insecure_skip_verify && !job.http.follow_redirects);
     assert_eq!(job.params["a"], ["b", "1.10"]);
-    assert_eq!((job.formats, job.fallback_format), (vec![Format::Prometheus], Some(Format::Prometheus)));
+    assert_eq!(
+        (job.formats, job.fallback_format),
+        (vec![Format::Prometheus], Some(Format::Prometheus))
+    );
 }
 
 #[test]
@@ -77,7 +86,10 @@ fn targets_and_discoveries_are_taken_over() {
 fn variables_are_expanded_but_not_in_relabelling() {
     let job = job("bearer_token: ${TOKEN}\nmetrics_path: /${NOT_SET:-x}\n\
         relabel_configs: [{target_label: '${1}', replacement: '${TOKEN}-$1'}]\n");
-    assert_eq!(job.http.authorization, Some(("Bearer".to_owned(), Secret::Text("s3cret".to_owned()))));
+    assert_eq!(
+        job.http.authorization,
+        Some(("Bearer".to_owned(), Secret::Text("s3cret".to_owned())))
+    );
     assert_eq!(job.metrics_path, "/x");
     check_error(
         "global:\n  query_log_file: a${NOT_SET}\n",
@@ -89,21 +101,35 @@ fn variables_are_expanded_but_not_in_relabelling() {
 
 #[test]
 fn mistakes_name_place_and_nearest_key() {
-    check_error("global:\n  scrape_intervall: 5s\n", "2:3: unknown key \"scrape_intervall\" in global; the nearest known key is \"scrape_interval\"");
+    check_error(
+        "global:\n  scrape_intervall: 5s\n",
+        "2:3: unknown key \"scrape_intervall\" in global; the nearest known key is \"scrape_interval\"",
+    );
     check_error(
         "scrape_configs:\n  - job_name: a\n    static_config:\n      - targets: [x]\n",
         "3:5: unknown key \"static_config\" in job; the nearest known key is \"static_configs\"",
     );
-    check_error("scrape_configs:\n  - job_name: a\n    scrape_interval: 5s\n    scrape_timeout: 6s\n",
-        "4:5: scrape timeout of 6000 ms is greater than the scrape interval of 5000 ms");
-    check_error("scrape_configs:\n  - job_name: a\n  - job_name: a\n", "3:5: job_name \"a\" is used twice");
+    check_error(
+        "scrape_configs:\n  - job_name: a\n    scrape_interval: 5s\n    scrape_timeout: 6s\n",
+        "4:5: scrape timeout of 6000 ms is greater than the scrape interval of 5000 ms",
+    );
+    check_error(
+        "scrape_configs:\n  - job_name: a\n  - job_name: a\n",
+        "3:5: job_name \"a\" is used twice",
+    );
     check_error("scrape_configs:\n  - job_name:\n", "2:5: job_name is empty");
-    check_error("scrape_configs:\n  - job_name: a\n    static_configs:\n      - targets:\n          - http://x/\n",
-        "5:13: \"http://x/\" is not a host and port; scheme and path have their own keys");
-    check_error("global:\n  scrape_interval: 5 minutes\n",
-        "2:3: scrape_interval must be a duration such as 15s or 1h30m, not \"5 minutes\"");
-    check_error("scrape_configs:\n  - job_name: a\n    relabel_configs:\n      - regex: a(\n        target_label: b\n",
-        "4:9: regex: invalid regular expression \"a(\": unclosed group");
+    check_error(
+        "scrape_configs:\n  - job_name: a\n    static_configs:\n      - targets:\n          - http://x/\n",
+        "5:13: \"http://x/\" is not a host and port; scheme and path have their own keys",
+    );
+    check_error(
+        "global:\n  scrape_interval: 5 minutes\n",
+        "2:3: scrape_interval must be a duration such as 15s or 1h30m, not \"5 minutes\"",
+    );
+    check_error(
+        "scrape_configs:\n  - job_name: a\n    relabel_configs:\n      - regex: a(\n        target_label: b\n",
+        "4:9: regex: invalid regular expression \"a(\": unclosed group",
+    );
     check_error("scrape_configs: {}\n", "1:1: scrape_configs must be a list");
     assert!(read("a: [\n").unwrap_err().starts_with("/etc/p/prometheus.yml:"));
     assert!(read("global: {scrape_interval: 1s}\nglobal: {}\n").unwrap_err().contains(":2:"));
@@ -123,7 +149,8 @@ fn keys_without_effect_are_noted_once() {
         "8: enable_http2: read, not needed",
         "10: dns_sd_configs: not supported yet",
     ];
-    let expect: Vec<String> = expect.iter().map(|line| format!("/etc/p/prometheus.yml:{line}")).collect();
+    let expect: Vec<String> =
+        expect.iter().map(|line| format!("/etc/p/prometheus.yml:{line}")).collect();
     assert_eq!(notes, expect);
 }
 
@@ -134,7 +161,10 @@ fn published_stacks_load() {
         eprintln!("skipped: {root} is absent");
         return;
     }
-    for (file, jobs) in [("stefanprodan__dockprom/prometheus/prometheus.yml", 4), ("joshjhall__containers/examples/observability/prometheus.yml", 5)] {
+    for (file, jobs) in [
+        ("stefanprodan__dockprom/prometheus/prometheus.yml", 4),
+        ("joshjhall__containers/examples/observability/prometheus.yml", 5),
+    ] {
         let path = Path::new(root).join(file);
         let text = std::fs::read_to_string(&path).unwrap();
         let (config, _) = load(&path, &text, &|_| None).unwrap();
@@ -145,6 +175,8 @@ fn published_stacks_load() {
 proptest::proptest! {
     #[test]
     fn any_text_is_survived(text in "([a-z_]{1,8}: |global:\n|  - |\n|\\[|\\]|\\{|\\}|\\$|'|[0-9]|scrape_configs:\n){0,40}") {
-        let _ = read(&text).is_ok();
+        if let Err(mistake) = read(&text) {
+            proptest::prop_assert!(mistake.starts_with("/etc/p/prometheus.yml:"), "{}", mistake);
+        }
     }
 }
