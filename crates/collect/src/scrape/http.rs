@@ -84,7 +84,8 @@ fn tls(mut builder: ClientBuilder, key: &ClientKey) -> Result<ClientBuilder> {
         return Ok(builder.tls_certs_only([]));
     }
     let read = |path: &std::path::Path| {
-        std::fs::read(path).map_err(|e| Error::io(format!("read {}", path.display()), e))
+        std::fs::read(path)
+            .map_err(|e| Error::io(format!("cannot read {}: {e}", path.display()), e))
     };
     let ca = match (&key.tls.ca, &key.tls.ca_file) {
         (Some(pem), _) => Some(pem.clone().into_bytes()),
@@ -193,7 +194,7 @@ async fn reveal(secret: &Secret) -> Result<String> {
         Secret::File(path) => tokio::fs::read_to_string(path)
             .await
             .map(|text| text.trim().to_owned())
-            .map_err(|e| Error::io(format!("read secret file {}: {e}", path.display()), e)),
+            .map_err(|e| Error::io(format!("cannot read secret file {}: {e}", path.display()), e)),
     }
 }
 
@@ -213,7 +214,7 @@ fn request_failed(error: &reqwest::Error, target: &Target) -> Error {
     }
     let url = target.url.as_str();
     let what = if error.is_connect() {
-        "connect"
+        "connect to"
     } else if error.is_redirect() {
         "follow redirects"
     } else if error.is_body() || error.is_decode() {
