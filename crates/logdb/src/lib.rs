@@ -18,6 +18,8 @@ mod block;
 mod column;
 mod engine;
 mod filter;
+#[doc(hidden)]
+pub mod fuzzing;
 mod head;
 mod merge;
 mod pack;

@@ -290,7 +290,8 @@ fn encode_index(streams: &[Labels], blocks: &[BlockMeta], out: &mut Vec<u8>) {
     }
 }
 
-fn decode_index(bytes: &[u8]) -> Result<(Vec<Labels>, Vec<BlockMeta>)> {
+/// Reads what [`encode_index`] wrote.
+pub(crate) fn decode_index(bytes: &[u8]) -> Result<(Vec<Labels>, Vec<BlockMeta>)> {
     let mut reader = Reader::new(bytes);
     let count = reader.count(reader.remaining())?;
     let streams = (0..count).map(|_| take_labels(&mut reader)).collect::<Result<Vec<_>>>()?;

@@ -48,6 +48,12 @@ impl Texts {
         self.ends.push(self.bytes.len() as u32);
     }
 
+    /// Lets `write` append the bytes of the next string.
+    pub(crate) fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.bytes);
+        self.ends.push(self.bytes.len() as u32);
+    }
+
     pub(crate) fn bytes_len(&self) -> usize {
         self.bytes.len()
     }

@@ -214,14 +214,10 @@ impl Column {
             Kind::Shapes(shapes) => return shapes.find(needle),
             _ => {
                 if self.can_spell(needle.needle()) {
-                    let mut scratch = Vec::new();
-                    for i in 0..self.len {
-                        scratch.clear();
-                        self.append(i, &mut scratch);
-                        if needle.find(&scratch).is_some() {
-                            hits.set(i);
-                        }
-                    }
+                    // One search over all values is much cheaper than one per value.
+                    let mut spelled = Texts::default();
+                    (0..self.len).for_each(|i| spelled.push_with(|out| self.append(i, out)));
+                    spelled.find(needle, &mut hits);
                 }
             }
         }
