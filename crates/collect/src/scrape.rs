@@ -129,21 +129,23 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// Starts scraping `config.jobs` on the current tokio runtime, until `cancel` fires.
+/// Starts scraping `jobs` on the current tokio runtime, until `cancel` fires.
 ///
 /// Cancelling writes no staleness markers, so that a restart leaves no holes; targets that vanish or are removed by
-/// [`Handle::reload`] get them. A rustls provider must be installed before
-/// (`rustls::crypto::CryptoProvider::install_default`).
+/// [`Handle::reload`] get them. `docker` answers the requests of `docker_sd_configs`
+/// ([`engine_api`](crate::docker::engine_api)); without it those jobs report a problem. A rustls provider must be
+/// installed before (`rustls::crypto::CryptoProvider::install_default`).
 pub fn spawn(
     config: Config,
+    jobs: Vec<ScrapeJob>,
     sink: Arc<dyn Sink>,
     clock: Arc<dyn Clock>,
+    docker: Option<DockerApi>,
     cancel: CancellationToken,
 ) -> Handle {
-    let (sender, receiver) = watch::channel(config.jobs.iter().cloned().map(Arc::new).collect());
+    let (sender, receiver) = watch::channel(jobs.into_iter().map(Arc::new).collect());
     let board = Arc::new(Board::default());
     let tasks = TaskTracker::new();
-    let docker = crate::docker::engine_api();
     let pool = Pool::new(config, sink, clock, docker, cancel, Arc::clone(&board), tasks.clone());
     tasks.spawn(pool.run(receiver));
     tasks.close();

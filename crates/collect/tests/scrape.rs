@@ -78,8 +78,8 @@ fn job(name: &str, address: &str) -> ScrapeJob {
     job
 }
 
-fn config(jobs: Vec<ScrapeJob>) -> Config {
-    Config { jobs, version: "1.2.3".to_owned(), limits: Limits::NONE, dropped_targets_max: 10 }
+fn config() -> Config {
+    Config { version: "1.2.3".to_owned(), limits: Limits::NONE, dropped_targets_max: 10 }
 }
 
 const TEXT: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
@@ -114,7 +114,7 @@ async fn scrapes_reloads_and_stops() {
     }
     jobs.push(job("refused", "127.0.0.1:1"));
     let sink: Arc<dyn Sink> = Arc::clone(&table) as _;
-    let handle = spawn(config(jobs.clone()), sink, Arc::new(SystemClock), cancel.clone());
+    let handle = spawn(config(), jobs.clone(), sink, Arc::new(SystemClock), None, cancel.clone());
 
     let series = |name: &str, job: &str| {
         format!("{name}{{env=\"test\", instance=\"{address}\", job=\"{job}\"}}")
@@ -179,7 +179,7 @@ async fn gzip_bombs_stop_at_the_limit() {
     let mut bounded = job("bomb", &address);
     bounded.limits.body_bytes = 1 << 20;
     let sink: Arc<dyn Sink> = Arc::clone(&table) as _;
-    let handle = spawn(config(vec![bounded]), sink, Arc::new(SystemClock), cancel.clone());
+    let handle = spawn(config(), vec![bounded], sink, Arc::new(SystemClock), None, cancel.clone());
     table
         .wait_for(&format!("up{{env=\"test\", instance=\"{address}\", job=\"bomb\"}}"), |v| {
             v == 0.0

@@ -10,8 +10,6 @@ use ingest::relabel::Rule;
 /// Settings of all scraping.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The jobs to begin with; [`Handle::reload`](super::Handle::reload) replaces them.
-    pub jobs: Vec<ScrapeJob>,
     /// `User-Agent` is `Taffrail/<version>`.
     pub version: String,
     /// Bounds for bodies whose job sets none of its own. A job's limit replaces the one here, up or down.

@@ -35,7 +35,7 @@ pub(super) struct Start<'a> {
     pub(super) job: &'a Arc<ScrapeJob>,
     pub(super) generation: u64,
     pub(super) updates: &'a mpsc::Sender<Update>,
-    pub(super) docker: &'a DockerApi,
+    pub(super) docker: Option<&'a DockerApi>,
     pub(super) cancel: &'a CancellationToken,
     pub(super) tasks: &'a TaskTracker,
     pub(super) clock: &'a Arc<dyn Clock>,
@@ -58,7 +58,7 @@ pub(super) fn start(start: Start<'_>) -> usize {
         start.tasks.spawn(start.cancel.clone().run_until_cancelled_owned(task));
     }
     for config in &start.job.docker_sd {
-        let task = watch_docker(config.clone(), outlet(), Arc::clone(start.docker));
+        let task = watch_docker(config.clone(), outlet(), start.docker.cloned());
         start.tasks.spawn(start.cancel.clone().run_until_cancelled_owned(task));
     }
     provider + 1
@@ -114,11 +114,16 @@ async fn watch_files(config: FileSd, outlet: Outlet, clock: Arc<dyn Clock>) {
     }
 }
 
-async fn watch_docker(config: DockerSd, outlet: Outlet, api: DockerApi) {
+async fn watch_docker(config: DockerSd, outlet: Outlet, api: Option<DockerApi>) {
     let refresh = Duration::from_millis(config.refresh_interval_ms.max(1000));
     let mut last: Option<Result<Vec<TargetGroup>, String>> = None;
     loop {
-        let found = docker_sd::discover(&config, &api).await.map_err(|e| e.message().to_owned());
+        let found = match &api {
+            Some(api) => {
+                docker_sd::discover(&config, api).await.map_err(|e| e.message().to_owned())
+            }
+            None => Err("docker discovery is not available in this process".to_owned()),
+        };
         let pause = match &found {
             Ok(_) => refresh,
             Err(_) => refresh.min(RETRY),
