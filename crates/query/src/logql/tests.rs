@@ -301,6 +301,13 @@ proptest! {
     }
 
     #[test]
+    fn foreign_patterns_never_panic(pattern in "(\\PC|\\\\|\\[|\\]|\\{|\\^|:){0,20}") {
+        if let Ok(regex) = super::regexes::compile(&pattern) {
+            prop_assert!(regex.captures_len() > 0);
+        }
+    }
+
+    #[test]
     fn foreign_templates_never_panic(
         template in "(\\{\\{|\\}\\}|-| |if |end|else|range |printf |date |\\.a|\"%5.2é\"|\\||\\(|\\)|x|é|[0-9]){0,12}",
     ) {
