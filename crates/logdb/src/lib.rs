@@ -21,6 +21,7 @@ mod filter;
 #[doc(hidden)]
 pub mod fuzzing;
 mod head;
+pub mod inspect;
 mod merge;
 mod pack;
 mod part;

@@ -119,17 +119,24 @@ impl<'p> Test<'p> {
             }
             LineFilterOp::Regex | LineFilterOp::NotRegex => return Self::Line(filter),
         };
-        let needle = |p: &'p String| Needle {
+        let needle = |p: &'p str| Needle {
             finder: Finder::new(p.as_bytes()),
             tokens: filter::needle_tokens(p.as_bytes()),
         };
-        Self::Needles { needles: filter.patterns.iter().map(needle).collect(), negated }
+        let is_regex = matches!(filter.op, LineFilterOp::Regex | LineFilterOp::NotRegex);
+        let patterns = filter.patterns.iter().map(String::as_str);
+        let needles = if is_regex {
+            patterns.flat_map(|p| p.split('|')).map(needle).collect()
+        } else {
+            patterns.map(needle).collect()
+        };
+        Self::Needles { needles, negated }
     }
 }
 
-/// Whether a regular expression stands for itself.
+/// Whether a regular expression stands for itself, or for one of the texts between its `|`.
 fn is_literal(pattern: &str) -> bool {
-    !pattern.contains(['\\', '.', '+', '*', '?', '(', ')', '|', '[', ']', '{', '}', '^', '$'])
+    !pattern.contains(['\\', '.', '+', '*', '?', '(', ')', '[', ']', '{', '}', '^', '$'])
 }
 
 /// The error for stored lines that are not UTF-8.

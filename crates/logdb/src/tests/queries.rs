@@ -109,6 +109,8 @@ fn made_plans(random: &mut Random, order: Order) -> Vec<LogPlan> {
         vec![filter(NotRegex, &["plain"]), filter(NotContains, &["GET", "msg=\"slow"])],
         vec![filter(Contains, &[" never there "])],
         vec![filter(Contains, &[""])],
+        vec![filter(Regex, &["warn|user 7 |/item/1", "same$"])],
+        vec![filter(NotRegex, &["info|200"])],
     ];
     let ranges = [
         TimeRange::ALL,
@@ -120,7 +122,7 @@ fn made_plans(random: &mut Random, order: Order) -> Vec<LogPlan> {
         .map(|_| LogPlan {
             matchers: matchers[random.below(4) as usize].clone(),
             range: ranges[random.below(4) as usize],
-            line_filters: filters[random.below(8) as usize].clone(),
+            line_filters: filters[random.below(10) as usize].clone(),
             order,
             limit: None,
             needs_line: true,
@@ -401,6 +403,28 @@ fn a_limited_scan_does_not_read_it_all() {
         })
         .unwrap();
     assert_eq!(budget.samples(), 500, "one block of six");
+}
+
+#[test]
+fn small_parts_are_merged_in_the_background() {
+    let mut rig = Rig::new();
+    rig.config.background_merge = true;
+    let store = rig.open();
+    let mut random = Random(5);
+    let all = made_rows(900, &mut random);
+    for chunk in all.chunks(30) {
+        append(&store, batch("s", chunk.to_vec(), None)).unwrap();
+        store.flush().unwrap();
+    }
+    // Whatever the other thread has not done yet is done here.
+    store.merge().unwrap();
+    assert!(store.stats().parts < 16, "{} parts of 2 days", store.stats().parts);
+    check_all(&store, &all, &mut random);
+    store.close().unwrap();
+    assert_eq!(rows(&store, &plan(Order::Any)).len(), 900, "a closed store still answers");
+    assert_eq!(append(&store, batch("s", Vec::new(), None)).unwrap_err().kind(), ErrorKind::Busy);
+    drop(store);
+    check_all(&rig.open(), &all, &mut random);
 }
 
 /// Lines of real programs, where the data is at hand.
