@@ -17,6 +17,7 @@ pub mod metrics;
 mod poll;
 mod position;
 mod reader;
+mod recent;
 mod registry;
 mod watch;
 

@@ -19,7 +19,7 @@ use serde::Serialize;
 pub(crate) const EVENTS_SOURCE: &str = "docker/events";
 
 /// Events of this span before the newest are asked for again; they may have been delivered out of order.
-const OVERLAP_NS: i64 = 10_000_000_000;
+pub(crate) const OVERLAP_NS: i64 = 10_000_000_000;
 /// Most fingerprints kept; the daemon itself keeps 256 events.
 const FINGERPRINTS_MAX: usize = 512;
 /// An exit and the daemon's event about it lie at most so far apart.

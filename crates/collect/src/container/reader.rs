@@ -11,6 +11,7 @@ use ingest::logline;
 use model::{Labels, LogBatch, LogRecord, Result};
 
 use super::position::{Position, Resume};
+use super::recent::Recent;
 use crate::counters::Counters;
 
 /// A batch is handed over at this many bytes of lines …
@@ -32,6 +33,7 @@ pub(crate) struct LogReader {
     /// Time for lines that carry none: that of the line before.
     last_ns: [i64; 2],
     lines_seen: u64,
+    recent: [Recent; 2],
     /// A terminal's last line was taken without its end.
     cut_off: bool,
     counters: Arc<Counters>,
@@ -56,6 +58,7 @@ impl LogReader {
             record_bytes: 0,
             last_ns: [0; 2],
             lines_seen: 0,
+            recent: [Recent::new(), Recent::new()],
             cut_off: false,
             counters,
         }
@@ -73,6 +76,7 @@ impl LogReader {
         self.decoder = Decoder::default();
         self.resume = self.position.resume();
         self.last_ns = [now_ns; 2];
+        self.recent.iter_mut().for_each(Recent::reopen);
     }
 
     /// Whether a last line at `t_ns` can only mean that the clock was set back behind the position.
@@ -156,11 +160,17 @@ impl LogReader {
         let mut lines = std::mem::take(&mut self.lines);
         for line in lines.drain(..) {
             let index = line.output.index();
-            let Some(last_ns) = self.last_ns.get_mut(index) else { continue };
+            let (Some(last_ns), Some(recent)) =
+                (self.last_ns.get_mut(index), self.recent.get_mut(index))
+            else {
+                continue;
+            };
             let t_ns = line.t_ns.unwrap_or(*last_ns);
             *last_ns = t_ns;
             self.lines_seen += 1;
-            if !self.resume.is_new(index, t_ns) {
+            // Both must see the line: the one to count, the other to remember it.
+            let is_first = recent.insert(t_ns, &line.text);
+            if !is_first || !self.resume.is_new(index, t_ns) {
                 self.counters.log_lines_skipped.fetch_add(1, Ordering::Relaxed);
                 continue;
             }

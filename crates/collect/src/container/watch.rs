@@ -96,7 +96,9 @@ impl Watcher {
         let until_ns = self.clock.now_ns();
         let since_ns = session.cursor.since_ns();
         let missed = self.drain(self.client.events(since_ns, Some(until_ns)).await?).await?;
-        let mut live = self.client.events(since_ns, None).await?;
+        // What lies before was asked for just now; what is asked for twice is still remembered.
+        let live_since_ns = until_ns.saturating_sub(events::OVERLAP_NS / 2).max(since_ns);
+        let mut live = self.client.events(live_since_ns, None).await?;
         let inspected = self.sync(session).await?;
         let version = self.client.version().await.unwrap_or_default();
         let message = format!("engine {} (API {})", version.version, version.api_version);

@@ -132,6 +132,10 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the socket of the fake daemon, not a store's file"
+    )]
     pub(crate) fn start(fake: &Arc<Fake>, socket: &Path) -> Self {
         drop(std::fs::remove_file(socket));
         let listener = UnixListener::bind(socket).expect("bind the fake daemon");

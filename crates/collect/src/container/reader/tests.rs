@@ -16,16 +16,16 @@ const RECORDED: &[Message] = &[
     (1, 10, "first\n"),
     (2, 12, "error one\n"),
     (1, 11, "swapped with the error\n"),
-    (1, 13, "twin\n"),
-    (1, 13, "twin\n"),
-    (1, 13, "twin\n"),
-    (2, 13, "twin\n"),
-    (1, 20, "piece one,"),
-    (2, 21, "between\n"),
-    (1, 20, "piece two,"),
-    (2, 22, "\n"),
-    (1, 20, "end\n"),
-    (1, 30, "unfinished by the first run"),
+    (1, 13_000, "twin\n"),
+    (1, 13_000, "twin\n"),
+    (1, 13_000, "twin\n"),
+    (2, 13_000, "twin\n"),
+    (1, 20_000, "piece one,"),
+    (2, 21_000, "between\n"),
+    (1, 20_000, "piece two,"),
+    (2, 22_000, "\n"),
+    (1, 20_000, "end\n"),
+    (1, 30_000, "unfinished by the first run"),
     (1, 9_000_000_040, "second run\n"),
     (2, 9_000_000_041, "half"),
     (1, 30_000_000_000, "much later, the other output is far behind\n"),
@@ -51,9 +51,9 @@ const STEPPED: &[Message] = &[
 
 const TERMINAL: &[Message] = &[
     (1, 10, "one\n"),
-    (1, 11, "two\n"),
-    (1, 11, "two\n"),
-    (1, 12, "three\n"),
+    (1, 11_000, "two\n"),
+    (1, 11_000, "two\n"),
+    (1, 12_000, "three\n"),
     (1, 20 * S, "four\n"),
 ];
 
@@ -220,6 +220,21 @@ fn a_terminal_cut_off_by_its_end_is_not_glued_to_the_next_run() {
     stored.run(both, true, None, 1);
     let texts: Vec<_> = stored.lines[0].iter().map(|l| l.1.as_str()).collect();
     assert_eq!(texts, ["prompt> ", "next run"]);
+}
+
+#[test]
+fn lines_that_the_daemon_repeats_within_a_stream_are_taken_once() {
+    let mut repeated = RECORDED.to_vec();
+    // Behind the eleventh message the daemon goes back to the fourth.
+    repeated.splice(11..11, RECORDED[6..11].iter().copied());
+    let written = whole(RECORDED, false).lines;
+    assert_eq!(whole(&repeated, false).lines[1], written[1]);
+    let mut lines = RECORDED[..7].to_vec();
+    lines.extend_from_slice(&RECORDED[..5]);
+    assert_eq!(whole(&lines, false).lines, whole(&RECORDED[..7], false).lines);
+    // A single line again, to the nanosecond.
+    let again: &[Message] = &[(1, 17, "a\n"), (1, 17, "a\n"), (1, 17, "b\n")];
+    assert_eq!(whole(again, false).lines[0].len(), 2);
 }
 
 #[test]
