@@ -168,6 +168,18 @@ fn nesting_and_length_are_bounded() {
     }
 }
 
+#[test]
+fn the_largest_expressions_evaluate_on_a_thread_of_usual_size() {
+    let chain = format!("vector(1){}", " + vector(1)".repeat(500));
+    check(&chain, &["{} 501"]);
+    let powers = format!("1{}", "^1".repeat(500));
+    check(&powers, &["1"]);
+    let nested = format!("{}vector(1){}", "sum(".repeat(90), ")".repeat(90));
+    check(&nested, &["{} 1"]);
+    let filter = format!("x=\"\"{}", " or (x=\"\")".repeat(99));
+    check(&format!("count_over_time({{app=\"db\"}} | {filter} [1m])"), &[r#"{app="db"} 2"#]);
+}
+
 /// Remembers what it was asked for.
 #[derive(Default)]
 struct Witness {

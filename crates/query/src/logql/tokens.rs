@@ -120,8 +120,7 @@ impl<'t> Tokens<'t> {
     pub(crate) fn is_name_list(&self) -> bool {
         let rest = self.all.get(self.at + 1..).unwrap_or(&[]);
         let inside = rest.iter().take_while(|t| t.kind == Kind::Word || t.text == ",").count();
-        let is_call = inside == 1 && rest.get(2).is_some_and(|t| t.text == "{");
-        rest.get(inside).is_some_and(|t| t.text == ")") && !is_call
+        rest.get(inside).is_some_and(|t| t.text == ")")
     }
 
     /// An error about the next token, which is none of `expecting` (possibly empty).
