@@ -146,15 +146,33 @@ impl Column {
                 prefix.len() + inner.value_len(i) + suffix.len()
             }
             Kind::Shapes(shapes) => shapes.flat.get().map_or(0, |flat| flat.get(i).len()),
-            Kind::Numbers { format: NumberFormat::Int, numbers } => {
-                let number = numbers.get(i).copied().unwrap_or(0);
-                let digits = number.unsigned_abs().checked_ilog10().unwrap_or(0) as usize + 1;
-                digits + usize::from(number < 0)
+            Kind::Decimal { scales, mantissas } => {
+                let scale = scales.get(i).map_or(0, |s| usize::try_from(*s).unwrap_or(0));
+                let scale = scale.min(DIGITS_MAX);
+                let mantissa = mantissas.get(i).copied().unwrap_or(0);
+                let digits = digits(mantissa.unsigned_abs()).max(scale + 1);
+                digits + usize::from(scale > 0) + usize::from(mantissa < 0)
             }
-            Kind::Numbers { .. } | Kind::Decimal { .. } => {
-                let mut text = Vec::with_capacity(40);
-                self.append(i, &mut text);
-                text.len()
+            Kind::Numbers { format, numbers } => {
+                let number = numbers.get(i).copied().unwrap_or(0);
+                match format {
+                    NumberFormat::Int => digits(number.unsigned_abs()) + usize::from(number < 0),
+                    NumberFormat::Fixed(width) => digits(number.unsigned_abs()).max(*width),
+                    NumberFormat::Ipv4 => {
+                        let part = |shift: u32| digits((number >> shift & 255).unsigned_abs());
+                        part(24) + part(16) + part(8) + part(0) + 3
+                    }
+                    NumberFormat::Time(format) if format.digits != typed::TRIMMED => {
+                        let clock = if format.layout == b'/' { 20 } else { 19 };
+                        let fraction = usize::from(format.digits.min(9));
+                        clock + usize::from(fraction > 0) + fraction + format.zone.len()
+                    }
+                    NumberFormat::Time(format) => {
+                        let mut text = Vec::with_capacity(40);
+                        typed::format_time(number, format, &mut text);
+                        text.len()
+                    }
+                }
             }
         }
     }
@@ -301,6 +319,11 @@ impl Column {
         }
         Ok(())
     }
+}
+
+/// Decimal digits of `value`.
+fn digits(value: u64) -> usize {
+    value.checked_ilog10().unwrap_or(0) as usize + 1
 }
 
 fn dict_value<'a>(values: &'a Texts, codes: &[u16], i: usize) -> &'a [u8] {
