@@ -52,6 +52,8 @@ pub(crate) struct Parser<'t> {
     depth: usize,
     /// Operators in durations so far.
     duration_nodes: usize,
+    /// A selector may select everything: inside `info(v, {…})`.
+    any_selector: bool,
 }
 
 impl<'t> Parser<'t> {
@@ -62,7 +64,7 @@ impl<'t> Parser<'t> {
                 text.len()
             )));
         }
-        Ok(Self { text, tokens: tokenize(text)?, at: 0, depth: 0, duration_nodes: 0 })
+        Ok(Self { text, tokens: tokenize(text)?, at: 0, depth: 0, duration_nodes: 0, any_selector: false })
     }
 
     fn peek(&self) -> Token {
@@ -234,7 +236,7 @@ impl<'t> Parser<'t> {
         let Some(function) = functions::find(name) else {
             return Err(unknown_function(name).with_span(token.start, token.end));
         };
-        let args = self.args()?;
+        let args = self.args(name == "info")?;
         let end = self.previous_end();
         let fail = |what: String| Err(Error::invalid(what).with_span(token.start, end));
         let (min, max, count) = (function.args_min(), function.args_max(), args.len());
@@ -297,15 +299,17 @@ impl<'t> Parser<'t> {
         Ok(())
     }
 
-    /// `(a, b)`; consumed.
-    fn args(&mut self) -> Result<Vec<Expr>> {
+    /// `(a, b)`; consumed. Of `info`, the arguments after the first are no selectors of their own.
+    fn args(&mut self, of_info: bool) -> Result<Vec<Expr>> {
         self.expect("(", "function call")?;
         let mut args = Vec::new();
         if self.accept(")") {
             return Ok(args);
         }
         loop {
+            let outer = std::mem::replace(&mut self.any_selector, of_info && !args.is_empty());
             args.push(climb(self, 1)?);
+            self.any_selector = outer;
             let comma = self.peek();
             if !self.accept(",") {
                 break;
@@ -321,7 +325,7 @@ impl<'t> Parser<'t> {
 
     fn aggregate(&mut self, op: AggregateOp, token: Token) -> Result<Expr> {
         let mut grouping = self.grouping()?;
-        let args = self.args()?;
+        let args = self.args(false)?;
         if grouping.is_none() {
             grouping = self.grouping()?;
         }

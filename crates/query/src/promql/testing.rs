@@ -71,7 +71,7 @@ pub fn run_script(script: &str) -> Result<Outcome> {
         at += 1;
         let body_start = at;
         let block = line.starts_with("load") || line.starts_with("eval");
-        while block && lines.get(at).is_some_and(|l| !l.is_empty()) {
+        while block && lines.get(at).is_some_and(|l| !l.is_empty() && !is_command(l)) {
             at += 1;
         }
         let body = lines.get(body_start..at).unwrap_or_default();
@@ -204,6 +204,14 @@ fn header(rest: &str) -> Result<(Times, &str)> {
         }
         _ => Err(bad()),
     }
+}
+
+/// Whether a line starts something new, also without an empty line before it.
+fn is_command(line: &str) -> bool {
+    let first = line.split_whitespace().next().unwrap_or("");
+    const COMMANDS: [&str; 8] =
+        ["clear", "load", "load_with_nhcb", "eval", "eval_fail", "eval_warn", "eval_info", "eval_ordered"];
+    COMMANDS.contains(&first)
 }
 
 /// A duration that may be negative.

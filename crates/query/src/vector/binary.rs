@@ -109,9 +109,9 @@ pub(crate) struct Matching {
     pub(crate) many: Many,
     /// Labels copied from the one side.
     pub(crate) include: Vec<String>,
-    /// Stands in for a missing left side.
+    /// Stands in for a missing left side (the right one under `group_right`).
     pub(crate) fill_left: Option<f64>,
-    /// Stands in for a missing right side.
+    /// Stands in for a missing right side (the left one under `group_right`).
     pub(crate) fill_right: Option<f64>,
 }
 
@@ -194,11 +194,8 @@ pub(crate) fn between(
 ) -> Result<Vec<Row>> {
     let swapped = matching.many == Many::Right;
     let (many, one) = if swapped { (right, left) } else { (left, right) };
-    let (fill_many, fill_one) = if swapped {
-        (matching.fill_right, matching.fill_left)
-    } else {
-        (matching.fill_left, matching.fill_right)
-    };
+    // As in Prometheus the left filling goes to the many side, whichever side that was written on.
+    let (fill_many, fill_one) = (matching.fill_left, matching.fill_right);
     let mut joiner = Joiner {
         op,
         matching,

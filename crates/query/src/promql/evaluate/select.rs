@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{Labels, MetricPlan, Result, SeriesData, is_stale};
+use model::{Labels, Matcher, MetricPlan, Result, SeriesData, is_stale};
 
 use super::{Evaluator, SUBQUERY_STEP_MS};
 use crate::promql::ast::{Duration, Edges, Expr, Kind, Selector, Subquery};
@@ -35,7 +35,7 @@ pub(crate) struct RangeSeries {
 
 impl Evaluator<'_> {
     /// The steps of `grid` as a selector with this offset and `@` sees them.
-    fn shifted(&self, grid: Grid, at_ms: Option<i64>, offset: Option<&Duration>) -> Result<Grid> {
+    pub(super) fn shifted(&self, grid: Grid, at_ms: Option<i64>, offset: Option<&Duration>) -> Result<Grid> {
         let offset_ms = match offset {
             Some(offset) => offset.resolve_ms(self.step_ms, self.range_ms())?,
             None => 0,
@@ -85,23 +85,39 @@ impl Evaluator<'_> {
         Ok(rows)
     }
 
+    /// For the series that `matchers` pick, the times (Unix milliseconds) of the samples seen at the steps of `times`.
+    pub(super) fn picked_times(&mut self, matchers: Vec<Matcher>, times: Grid) -> Result<Vec<Row>> {
+        let edges = Edges::Plain;
+        let selector = Selector { name: None, matchers, offset: None, at: None, edges };
+        self.instant_at(&selector, times, |t_ms, _| t_ms as f64)
+    }
+
     fn instant(
         &mut self,
         selector: &Selector,
         grid: Grid,
         pick: impl Fn(i64, f64) -> f64,
     ) -> Result<Vec<Row>> {
-        if grid.count == 0 {
+        let times = self.shifted(grid, self.at_ms(selector.at), selector.offset.as_ref())?;
+        self.instant_at(selector, times, pick)
+    }
+
+    fn instant_at(
+        &mut self,
+        selector: &Selector,
+        times: Grid,
+        pick: impl Fn(i64, f64) -> f64,
+    ) -> Result<Vec<Row>> {
+        if times.count == 0 {
             return Ok(Vec::new());
         }
-        let times = self.shifted(grid, self.at_ms(selector.at), selector.offset.as_ref())?;
         let lookback_ms = self.query.lookback_ms;
         let smoothed = selector.edges == Edges::Smoothed;
         let after_ms = times.start_ms.saturating_sub(lookback_ms);
         let ahead_ms = if smoothed { lookback_ms } else { 0 };
         let to_ms = times.last_ms().saturating_add(ahead_ms);
         let selected = self.select(selector, after_ms, to_ms, 0, "")?;
-        self.charge_rows(selected.len(), grid.count)?;
+        self.charge_rows(selected.len(), times.count)?;
         let mut rows = Vec::with_capacity(selected.len());
         for (i, series) in selected.into_iter().enumerate() {
             if i % 256 == 0 {

@@ -28,7 +28,7 @@ impl Parser<'_> {
             ))
             .with_span(start, end));
         }
-        if matchers.iter().all(Matcher::matches_empty) {
+        if !self.any_selector && matchers.iter().all(Matcher::matches_empty) {
             return Err(Error::invalid(
                 "vector selector must contain at least one non-empty matcher",
             )
