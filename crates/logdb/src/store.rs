@@ -92,6 +92,8 @@ pub struct Stats {
     pub quarantined: u64,
     /// Lines cut since opening.
     pub truncated_lines: u64,
+    /// Last row of the oldest part file, Unix milliseconds: what [`Store::enforce_disk`] removes first.
+    pub oldest_part_ms: Option<i64>,
     /// Whether batches are taken.
     pub state: WriterState,
 }
@@ -247,6 +249,7 @@ impl Store {
             wal_bytes: self.shared.wal_bytes.load(Ordering::Relaxed),
             quarantined: self.shared.quarantined_parts.load(Ordering::Relaxed) + damaged,
             truncated_lines: self.shared.truncated_lines.load(Ordering::Relaxed),
+            oldest_part_ms: view.parts.iter().map(|p| p.summary.max_ns.div_euclid(1_000_000)).min(),
             state: self.writer.state(),
         }
     }

@@ -135,7 +135,7 @@ impl Column {
         Ok(())
     }
 
-    /// Bytes of value `i`. Columns of columns must have been made ready.
+    /// Bytes of value `i`.
     fn value_len(&self, i: usize) -> usize {
         match &self.kind {
             Kind::Const(value) => value.len(),
@@ -145,7 +145,7 @@ impl Column {
             Kind::Affix { prefix, suffix, inner } => {
                 prefix.len() + inner.value_len(i) + suffix.len()
             }
-            Kind::Shapes(shapes) => shapes.flat.get().map_or(0, |flat| flat.get(i).len()),
+            Kind::Shapes(_) => 0,
             Kind::Decimal { scales, mantissas } => {
                 let scale = scales.get(i).map_or(0, |s| usize::try_from(*s).unwrap_or(0));
                 let scale = scale.min(DIGITS_MAX);
@@ -265,7 +265,7 @@ impl Column {
         }
     }
 
-    /// Appends value `i`. Columns of columns must have been made ready.
+    /// Appends value `i`.
     fn append(&self, i: usize, out: &mut Vec<u8>) {
         let number = |numbers: &[i64]| numbers.get(i).copied().unwrap_or(0);
         match &self.kind {
@@ -297,27 +297,9 @@ impl Column {
                 out.extend_from_slice(suffix);
             }
             Kind::Text(texts) => out.extend_from_slice(texts.get(i)),
-            Kind::Shapes(shapes) => {
-                if let Some(flat) = shapes.flat.get() {
-                    out.extend_from_slice(flat.get(i));
-                }
-            }
+            // Put together by a `Feed`, never one by one.
+            Kind::Shapes(_) => {}
         }
-    }
-
-    /// Makes single values of columns of columns reachable.
-    fn ready(&self) -> Result<()> {
-        if let Kind::Shapes(shapes) = &self.kind
-            && shapes.flat.get().is_none()
-        {
-            let mut flat = Texts::default();
-            let mut all = Bits::new(self.len);
-            all.set_range(0, self.len);
-            shapes.for_each(&all, &mut |_, value| flat.push(value))?;
-            // Filled once: a second caller would have found it above.
-            drop(shapes.flat.set(flat));
-        }
-        Ok(())
     }
 }
 
@@ -397,8 +379,6 @@ struct Shapes {
     columns: Vec<Lazy>,
     /// Bytes that stand beside slots.
     edges: Box<[bool; 256]>,
-    /// All values put together, once somebody needs single ones.
-    flat: OnceCell<Texts>,
 }
 
 #[derive(Debug)]
@@ -426,6 +406,38 @@ impl Lazy {
         }
         let column = Column::at(&self.data, self.range.clone(), self.len, self.depth)?;
         Ok(self.cell.get_or_init(|| column))
+    }
+}
+
+/// One column of a pass over rows: its values in order.
+struct Feed<'c> {
+    column: &'c Column,
+    /// For a column of columns: the values the pass needs, put together.
+    built: Option<Texts>,
+    /// How many of those were taken.
+    taken: usize,
+    /// Next value of the column.
+    next: usize,
+}
+
+impl Feed<'_> {
+    fn append(&mut self, out: &mut Vec<u8>) {
+        match &self.built {
+            Some(texts) => out.extend_from_slice(texts.get(self.taken)),
+            None => self.column.append(self.next, out),
+        }
+        self.taken += 1;
+        self.next += 1;
+    }
+
+    fn take_len(&mut self) -> usize {
+        let len = match &self.built {
+            Some(texts) => texts.get(self.taken).len(),
+            None => self.column.value_len(self.next),
+        };
+        self.taken += 1;
+        self.next += 1;
+        len
     }
 }
 
@@ -474,7 +486,7 @@ impl Shapes {
                 literal.first().iter().for_each(|b| edges[usize::from(**b)] = true);
             }
         }
-        Ok(Self { skeletons, codes, columns, edges, flat: OnceCell::new() })
+        Ok(Self { skeletons, codes, columns, edges })
     }
 
     fn for_each(&self, select: &Bits, visit: &mut dyn FnMut(usize, &[u8])) -> Result<()> {
@@ -493,20 +505,18 @@ impl Shapes {
         if select.is_clear() {
             return Ok(ControlFlow::Continue(()));
         }
-        let columns = self.ready_columns()?;
-        let mut cursors = vec![0_usize; columns.len()];
+        let mut feeds = self.feeds(select)?;
         let mut line = Vec::new();
         for (row, code) in self.codes.iter().enumerate() {
             let Some(skeleton) = self.skeletons.get(usize::from(*code)) else { continue };
             if !select.get(row) {
-                skeleton.columns.iter().for_each(|c| cursors[*c] += 1);
+                skeleton.columns.iter().for_each(|c| feeds[*c].next += 1);
                 continue;
             }
             line.clear();
             for (literal, column) in skeleton.literals.iter().zip(&skeleton.columns) {
                 line.extend_from_slice(literal);
-                columns[*column].append(cursors[*column], &mut line);
-                cursors[*column] += 1;
+                feeds[*column].append(&mut line);
             }
             line.extend_from_slice(skeleton.literals.last().map_or(&[], Vec::as_slice));
             if visit(row, &line).is_break() {
@@ -520,8 +530,7 @@ impl Shapes {
         if select.is_clear() {
             return Ok(());
         }
-        let columns = self.ready_columns()?;
-        let mut cursors = vec![0_usize; columns.len()];
+        let mut feeds = self.feeds(select)?;
         let fixed: Vec<usize> =
             self.skeletons.iter().map(|s| s.literals.iter().map(Vec::len).sum()).collect();
         for (row, code) in self.codes.iter().enumerate() {
@@ -530,9 +539,10 @@ impl Shapes {
             let mut len = fixed[usize::from(*code)];
             for column in &skeleton.columns {
                 if wanted {
-                    len += columns[*column].value_len(cursors[*column]);
+                    len += feeds[*column].take_len();
+                } else {
+                    feeds[*column].next += 1;
                 }
-                cursors[*column] += 1;
             }
             if wanted {
                 visit(len);
@@ -541,10 +551,36 @@ impl Shapes {
         Ok(())
     }
 
-    fn ready_columns(&self) -> Result<Vec<&Column>> {
+    /// Opens all columns for one pass over the selected rows.
+    fn feeds(&self, select: &Bits) -> Result<Vec<Feed<'_>>> {
         let columns = self.columns.iter().map(Lazy::get).collect::<Result<Vec<_>>>()?;
-        columns.iter().try_for_each(|c| c.ready())?;
-        Ok(columns)
+        let mut needed: Vec<Option<Bits>> = columns
+            .iter()
+            .map(|c| matches!(c.kind, Kind::Shapes(_)).then(|| Bits::new(c.len)))
+            .collect();
+        if needed.iter().any(Option::is_some) {
+            let mut cursors = vec![0_usize; columns.len()];
+            for (row, code) in self.codes.iter().enumerate() {
+                let Some(skeleton) = self.skeletons.get(usize::from(*code)) else { continue };
+                for column in &skeleton.columns {
+                    if let (true, Some(bits)) = (select.get(row), &mut needed[*column]) {
+                        bits.set(cursors[*column]);
+                    }
+                    cursors[*column] += 1;
+                }
+            }
+        }
+        let mut feeds = Vec::with_capacity(columns.len());
+        for (column, needed) in columns.into_iter().zip(needed) {
+            let mut built = None;
+            if let Some(needed) = needed {
+                let mut texts = Texts::default();
+                column.for_each(&needed, &mut |_, value| texts.push(value))?;
+                built = Some(texts);
+            }
+            feeds.push(Feed { column, built, taken: 0, next: 0 });
+        }
+        Ok(feeds)
     }
 
     /// A piece of the needle without any byte that stands beside a slot lies inside one slot or inside one literal. So
