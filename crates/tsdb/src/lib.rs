@@ -1,1 +1,29 @@
-//! tsdb
+//! The metric store: series of samples, durable once acknowledged, in about half a byte per sample.
+//!
+//! Owns: the head (active series and recent samples), WAL records of metrics, metric parts and their index, merging,
+//! retention, and [`model::MetricSource`]. Does not own: files, WAL, manifest and encodings (`storage`), query languages
+//! (`query`), where samples come from. On disk: `docs/format/metrics.md`.
+//!
+//! Data flows from [`Store::append`] through [`engine`] (what the one writer thread knows) into the WAL and the
+//! [`head`], by [`flush`] into [`part`]s of one UTC day, and by [`merge`] into larger ones. [`select`] reads head and
+//! parts. Decoders of bytes on disk are public, for fuzzing: [`row`], [`record`], [`page`], [`index`], [`part`].
+
+mod bitmap;
+mod column;
+mod engine;
+mod flush;
+mod head;
+pub mod index;
+mod merge;
+pub mod page;
+pub mod part;
+mod postings;
+pub mod record;
+pub mod row;
+mod scan;
+mod select;
+mod store;
+
+pub use bitmap::Bitmap;
+pub use column::Column;
+pub use store::{Config, OpenReport, Stats, Store};

@@ -43,8 +43,7 @@ pub fn to_decimal(bits: u64, exponent: u8) -> Option<i64> {
     } else {
         (value * POWERS.get(usize::from(exponent))?).round_ties_even()
     };
-    // False for NaN, too.
-    if !(scaled.abs() <= EXACT_MAX) {
+    if scaled.is_nan() || scaled.abs() > EXACT_MAX {
         return None;
     }
     #[expect(clippy::cast_possible_truncation, reason = "checked to be within 2^53")]

@@ -1,0 +1,736 @@
+//! The writer's side of the store: from batches to WAL records and into the head, and back from records after a start.
+//!
+//! Owns: what the single writer thread notes down for the next batch: per source the expected order of series, the last
+//! row, who was in it. Does not own: what readers see ([`head`](crate::head)), writing parts ([`flush`](crate::flush)).
+//!
+//! Order rules, per series: a sample after its last one is ordered; at the time of the last one it is a duplicate (same
+//! bits: stored already; other bits: refused); an earlier one is out of order and kept as loose, where the last one to
+//! arrive counts. Ordered samples of a scrape go into the target's row, all others are loose.
+
+use std::sync::Arc;
+
+use model::{Labels, MetricBatch, Receipt, RejectReason, Result};
+use rustc_hash::FxHashMap;
+use storage::codec::Reader;
+use storage::wal::Wal;
+
+use crate::bitmap::Bitmap;
+use crate::head::{COLUMNS_MAX, Frame, Head, Home, TailRow, TargetSamples};
+use crate::record::{self, LooseSample, Record, RecordRow};
+use crate::row::RowState;
+use crate::store::Shared;
+
+/// WAL record kind of the store's only record.
+pub(crate) const RECORD: u8 = 1;
+
+/// Scrapes of a tail; then it is sealed and a new row chain starts.
+const TAIL_ROWS: u32 = 64;
+/// Records after which a target is defined anew in the WAL, so that one lost record does not cost all later ones.
+const RESET_RECORDS: u64 = 256;
+/// No column.
+const NONE: u32 = u32::MAX;
+
+/// A batch on its way through the writer.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) batch: MetricBatch,
+    plan: Plan,
+}
+
+impl Batch {
+    pub(crate) fn new(batch: MetricBatch) -> Self {
+        Self { batch, plan: Plan::default() }
+    }
+}
+
+/// What a batch will change, and how to undo what encoding it noted down.
+#[derive(Debug, Default)]
+struct Plan {
+    target: u32,
+    row: Option<(i64, bool, Arc<[u8]>)>,
+    /// Number of series, time, bits.
+    loose: Vec<(u32, i64, u64)>,
+    ledger: Ledger,
+    last_ms_before: i64,
+    loose_last_before: Vec<(u32, Option<(i64, u64)>)>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Ledger {
+    stored: u64,
+    too_old: u64,
+    too_new: u64,
+    duplicate: u64,
+    series_limit: u64,
+    invalid: u64,
+}
+
+impl Ledger {
+    fn receipt(&self) -> Receipt {
+        let reasons = [
+            (RejectReason::TooOld, self.too_old),
+            (RejectReason::TooNew, self.too_new),
+            (RejectReason::DuplicateTimestamp, self.duplicate),
+            (RejectReason::SeriesLimit, self.series_limit),
+            (RejectReason::Invalid, self.invalid),
+        ];
+        let rejected = reasons.into_iter().filter(|(_, n)| *n > 0).collect();
+        Receipt { stored: self.stored, rejected }
+    }
+}
+
+/// What the writer knows about one source.
+#[derive(Debug)]
+pub(crate) struct Encoder {
+    pub(crate) key: Arc<str>,
+    /// Number of the series of each column.
+    pub(crate) columns: Vec<u32>,
+    /// Column that followed each column in the last batch.
+    next: Vec<u32>,
+    first: u32,
+    /// Columns whose series has its rows here.
+    homes: Bitmap,
+    /// Columns of series that have their rows elsewhere or nowhere, by series.
+    foreign: FxHashMap<u32, u32>,
+    state: RowState,
+    /// Time of the last row; `i64::MIN` before the first.
+    last_ms: i64,
+    /// Last sample of columns that were not in the last row.
+    left: FxHashMap<u32, (i64, u64)>,
+    /// Columns with a row since the last flush.
+    pub(crate) seen: Bitmap,
+    rows_in_tail: u32,
+    chain: u64,
+    /// Columns that the WAL knows.
+    defined: usize,
+    /// The WAL must hear of everything anew.
+    redefine: bool,
+}
+
+impl Encoder {
+    fn new(key: Arc<str>) -> Self {
+        Self {
+            key,
+            columns: Vec::new(),
+            next: Vec::new(),
+            first: NONE,
+            homes: Bitmap::default(),
+            foreign: FxHashMap::default(),
+            state: RowState::default(),
+            last_ms: i64::MIN,
+            left: FxHashMap::default(),
+            seen: Bitmap::default(),
+            rows_in_tail: 0,
+            chain: 0,
+            defined: 0,
+            redefine: true,
+        }
+    }
+
+    fn add_column(&mut self, series: u32, home: bool) -> u32 {
+        let column = u32::try_from(self.columns.len()).unwrap_or(NONE);
+        self.columns.push(series);
+        self.next.push(NONE);
+        self.homes.resize(self.columns.len());
+        if home {
+            self.homes.set(column as usize);
+        } else {
+            self.foreign.insert(series, column);
+        }
+        column
+    }
+
+    /// Last sample that column `column` has in a row.
+    fn last_of(&self, column: u32) -> Option<(i64, u64)> {
+        if self.state.present().get(column as usize) {
+            return Some((self.last_ms, self.state.values()[column as usize]));
+        }
+        self.left.get(&column).copied()
+    }
+
+    /// Encodes the row at `t_ms`; returns whether it starts a chain, and its bytes.
+    fn row(&mut self, t_ms: i64, values: &[u64], present: &Bitmap) -> (bool, Arc<[u8]>) {
+        self.note_departures(present);
+        let keyframe = self.redefine || self.rows_in_tail >= TAIL_ROWS || self.rows_in_tail == 0;
+        if keyframe {
+            self.state.clear();
+            self.rows_in_tail = 0;
+        }
+        let mut bytes = Vec::new();
+        self.state.encode(values, present, &mut bytes);
+        self.rows_in_tail += 1;
+        self.last_ms = t_ms;
+        self.seen.merge(present);
+        (keyframe, Arc::from(bytes))
+    }
+
+    fn note_departures(&mut self, present: &Bitmap) {
+        let before = self.state.present();
+        if before == present {
+            return;
+        }
+        for column in before.ones().filter(|c| !present.get(*c)) {
+            let last = (self.last_ms, self.state.values()[column]);
+            self.left.insert(u32::try_from(column).unwrap_or(NONE), last);
+        }
+        if !self.left.is_empty() {
+            self.left.retain(|column, _| !present.get(*column as usize));
+        }
+    }
+
+    /// After a flush the WAL starts empty and so does the tail.
+    pub(crate) fn restart(&mut self) {
+        self.redefine = true;
+        self.rows_in_tail = 0;
+        self.seen.reset(self.columns.len());
+    }
+
+    /// Drops the columns for which `keep` is false; returns their series, and the kept ones with their new column.
+    pub(crate) fn compact(&mut self, keep: &Bitmap) -> (Vec<u32>, Vec<(u32, u32)>) {
+        let lasts: Vec<Option<(i64, u64)>> = (0..self.columns.len())
+            .map(|c| self.last_of(u32::try_from(c).unwrap_or(NONE)))
+            .collect();
+        let (columns, homes) = (std::mem::take(&mut self.columns), std::mem::take(&mut self.homes));
+        self.next.clear();
+        self.foreign.clear();
+        self.left.clear();
+        self.state.clear();
+        self.first = NONE;
+        let (mut dropped, mut moved) = (Vec::new(), Vec::new());
+        for (c, series) in columns.into_iter().enumerate() {
+            if keep.get(c) && homes.get(c) {
+                let column = self.add_column(series, true);
+                if let Some(last) = lasts[c] {
+                    self.left.insert(column, last);
+                }
+                moved.push((series, column));
+            } else if homes.get(c) {
+                dropped.push(series);
+            }
+        }
+        self.restart();
+        (dropped, moved)
+    }
+}
+
+/// What replaying the WAL found.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Replayed {
+    pub(crate) samples: u64,
+    pub(crate) damaged_records: u64,
+}
+
+/// A target as the records of the WAL number it.
+#[derive(Debug)]
+struct ReplayTarget {
+    live: u32,
+    /// Live column of each column.
+    columns: Vec<u32>,
+    state: RowState,
+    next_chain: u64,
+}
+
+/// The store's [`storage::writer::Engine`].
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) encoders: Vec<Option<Encoder>>,
+    by_key: FxHashMap<Arc<str>, u32>,
+    /// Latest loose sample of each series that has any since the flush before last.
+    pub(crate) loose_last: FxHashMap<u32, (i64, u64)>,
+    /// When the oldest unflushed sample arrived.
+    pub(crate) dirty_since_ms: Option<i64>,
+    pub(crate) index_swept_ms: i64,
+    /// Series at most; unlimited during replay, as these were accepted once.
+    series_max: usize,
+    replay_targets: FxHashMap<u32, ReplayTarget>,
+    pub(crate) replayed: Replayed,
+    values: Vec<u64>,
+    present: Bitmap,
+    resolved: Vec<u32>,
+}
+
+impl Engine {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            encoders: Vec::new(),
+            by_key: FxHashMap::default(),
+            loose_last: FxHashMap::default(),
+            dirty_since_ms: None,
+            index_swept_ms: 0,
+            series_max: usize::MAX,
+            replay_targets: FxHashMap::default(),
+            replayed: Replayed::default(),
+            values: Vec::new(),
+            present: Bitmap::default(),
+            resolved: Vec::new(),
+        }
+    }
+
+    fn target(&mut self, key: &Arc<str>) -> u32 {
+        if let Some(target) = self.by_key.get(key) {
+            return *target;
+        }
+        let encoder = Some(Encoder::new(Arc::clone(key)));
+        let slot = match self.encoders.iter().position(Option::is_none) {
+            Some(slot) => {
+                self.encoders[slot] = encoder;
+                slot
+            }
+            None => {
+                self.encoders.push(encoder);
+                self.shared.head.write().targets.push(TargetSamples::default());
+                self.encoders.len() - 1
+            }
+        };
+        let target = u32::try_from(slot).expect("BUG: fewer sources than series");
+        self.by_key.insert(Arc::clone(key), target);
+        target
+    }
+
+    /// Forgets a source without columns.
+    pub(crate) fn forget_target(&mut self, target: usize) {
+        if let Some(encoder) = self.encoders[target].take() {
+            self.by_key.remove(&encoder.key);
+        }
+    }
+
+    fn encoder(&mut self, target: u32) -> &mut Encoder {
+        self.encoders[target as usize].as_mut().expect("BUG: target has an encoder")
+    }
+
+    /// Finds the column of each row into `self.resolved`; [`NONE`] for series over the limit.
+    fn resolve<'a>(&mut self, target: u32, rows: impl Iterator<Item = &'a Labels> + Clone) {
+        let mut resolved = std::mem::take(&mut self.resolved);
+        resolved.clear();
+        let encoder = self.encoders[target as usize].as_mut().expect("BUG: target has an encoder");
+        let shared = Arc::clone(&self.shared);
+        let mut unknown = false;
+        {
+            let head = shared.head.read();
+            let mut expected = encoder.first;
+            for labels in rows.clone() {
+                let column = predicted(&head, encoder, expected, labels)
+                    .or_else(|| known(&head, encoder, target, labels))
+                    .unwrap_or(NONE);
+                unknown |= column == NONE;
+                expected = encoder.next.get(column as usize).copied().unwrap_or(NONE);
+                resolved.push(column);
+            }
+        }
+        if unknown {
+            let mut head = shared.head.write();
+            for (labels, column) in rows.zip(&mut resolved) {
+                if *column == NONE {
+                    *column = introduce(&mut head, encoder, target, labels, self.series_max);
+                }
+            }
+        }
+        let mut before = NONE;
+        for &column in &resolved {
+            match encoder.next.get_mut(before as usize) {
+                Some(next) => *next = column,
+                None => encoder.first = column,
+            }
+            before = column;
+        }
+        self.resolved = resolved;
+    }
+
+    /// Last sample of a series anywhere in the head.
+    fn last_of(&self, series: u32, home: Option<Home>) -> Option<(i64, u64)> {
+        let rows = home.and_then(|(target, column)| {
+            self.encoders.get(target as usize)?.as_ref()?.last_of(column)
+        });
+        let loose = self.loose_last.get(&series).copied();
+        // Of two at the same time the loose one came later.
+        match (rows, loose) {
+            (Some(rows), Some(loose)) => Some(if rows.0 > loose.0 { rows } else { loose }),
+            (rows, loose) => rows.or(loose),
+        }
+    }
+
+    /// Decides about a sample that is not plainly the next one of its row. True: it belongs into the row.
+    fn place(
+        &mut self,
+        plan: &mut Plan,
+        column: u32,
+        sample: (i64, u64),
+        row_ms: Option<i64>,
+    ) -> bool {
+        let encoder = self.encoders[plan.target as usize].as_ref().expect("BUG: has an encoder");
+        let (series, row_before) = (encoder.columns[column as usize], encoder.last_ms);
+        let home = self.shared.head.read().registry.get(series).and_then(|s| s.home);
+        let last = self.last_of(series, home);
+        match last {
+            Some((t, bits)) if t == sample.0 => {
+                if bits == sample.1 {
+                    plan.ledger.stored += 1;
+                } else {
+                    plan.ledger.duplicate += 1;
+                }
+                return false;
+            }
+            _ => {}
+        }
+        let is_ordered = last.is_none_or(|(t, _)| t < sample.0);
+        if is_ordered && row_ms.is_some_and(|t| t > row_before) {
+            if home.is_none() {
+                self.shared.head.write().registry.set_home(series, Some((plan.target, column)));
+                let encoder = self.encoder(plan.target);
+                encoder.foreign.remove(&series);
+                encoder.homes.set(column as usize);
+                return true;
+            }
+            if home == Some((plan.target, column)) {
+                return true;
+            }
+        }
+        plan.ledger.stored += 1;
+        plan.loose.push((series, sample.0, sample.1));
+        let before = self.loose_last.get(&series).copied();
+        plan.loose_last_before.push((series, before));
+        if before.is_none_or(|(t, _)| t <= sample.0) {
+            self.loose_last.insert(series, sample);
+        }
+        false
+    }
+
+    /// Fills `values` and `present` with what belongs into the row at `t_ms`.
+    fn plan_row(&mut self, plan: &mut Plan, t_ms: i64, rows: impl Iterator<Item = u64>) {
+        let resolved = std::mem::take(&mut self.resolved);
+        let mut values = std::mem::take(&mut self.values);
+        let mut present = std::mem::take(&mut self.present);
+        let encoder = self.encoder(plan.target);
+        let columns = encoder.columns.len();
+        let is_next = t_ms > encoder.last_ms;
+        values.resize(columns, 0);
+        present.reset(columns);
+        for (&column, bits) in resolved.iter().zip(rows) {
+            let c = column as usize;
+            if column == NONE {
+                plan.ledger.series_limit += 1;
+            } else if present.get(c) {
+                let same = values[c] == bits;
+                plan.ledger.stored += u64::from(same);
+                plan.ledger.duplicate += u64::from(!same);
+            } else if self.is_plain(plan.target, column, is_next)
+                || self.place(plan, column, (t_ms, bits), Some(t_ms))
+            {
+                plan.ledger.stored += 1;
+                present.set(c);
+                values[c] = bits;
+            }
+        }
+        self.resolved = resolved;
+        self.values = values;
+        self.present = present;
+    }
+
+    #[inline]
+    fn is_plain(&self, target: u32, column: u32, is_next: bool) -> bool {
+        let Some(Some(encoder)) = self.encoders.get(target as usize) else { return false };
+        is_next
+            && encoder.homes.get(column as usize)
+            && (self.loose_last.is_empty()
+                || !self.loose_last.contains_key(&encoder.columns[column as usize]))
+    }
+
+    /// Encodes the planned row, if it has any value.
+    fn encode_row(&mut self, plan: &mut Plan, t_ms: i64) {
+        if self.present.count() == 0 {
+            return;
+        }
+        let (values, present) =
+            (std::mem::take(&mut self.values), std::mem::take(&mut self.present));
+        let (keyframe, bytes) = self.encoder(plan.target).row(t_ms, &values, &present);
+        plan.row = Some((t_ms, keyframe, bytes));
+        self.values = values;
+        self.present = present;
+    }
+
+    /// Times accepted now: `[oldest, newest]`.
+    fn window(&self) -> (i64, i64) {
+        let now_ms = self.shared.clock.now_ms();
+        let config = &self.shared.config;
+        (now_ms.saturating_sub(config.retention_ms), now_ms.saturating_add(config.future_ms_max))
+    }
+
+    fn write_record(&mut self, plan: &Plan, record: &mut Vec<u8>) {
+        let shared = Arc::clone(&self.shared);
+        let encoder = self.encoder(plan.target);
+        let keyframe = plan.row.as_ref().is_some_and(|(_, keyframe, _)| *keyframe);
+        let reset = encoder.redefine || (keyframe && encoder.chain >= RESET_RECORDS);
+        if reset {
+            (encoder.chain, encoder.defined) = (0, 0);
+        }
+        let head = shared.head.read();
+        let labels = |series: &u32| head.registry.get(*series).map(|s| s.labels.clone());
+        let columns = encoder.columns[encoder.defined..].iter();
+        let columns: Vec<Labels> = columns.map(|s| labels(s).unwrap_or_default()).collect();
+        // Columns of loose samples are found by series; those of this target's rows are the home, others foreign.
+        let column_of = |series: u32| match head.registry.get(series).and_then(|s| s.home) {
+            Some((target, column)) if target == plan.target => column,
+            _ => encoder.foreign.get(&series).copied().unwrap_or(NONE),
+        };
+        let loose = plan.loose.iter().map(|&(series, t_ms, bits)| LooseSample {
+            column: column_of(series),
+            t_ms,
+            bits,
+        });
+        let key = Arc::clone(&encoder.key);
+        let row = plan.row.as_ref();
+        Record {
+            target: plan.target,
+            chain: encoder.chain,
+            key: reset.then_some(&*key),
+            columns,
+            row: row.map(|(t_ms, keyframe, bytes)| RecordRow {
+                t_ms: *t_ms,
+                keyframe: *keyframe,
+                bytes,
+            }),
+            loose: loose.collect(),
+        }
+        .encode(record);
+        encoder.defined = encoder.columns.len();
+        encoder.chain += 1;
+        encoder.redefine = false;
+    }
+
+    /// Puts what a plan says into the head.
+    fn take_in(&mut self, plan: &mut Plan) {
+        let target = plan.target as usize;
+        let starts_chain = plan.row.as_ref().is_some_and(|(_, keyframe, _)| *keyframe);
+        let sealed = if starts_chain { self.seal(target) } else { None };
+        let mut head = self.shared.head.write();
+        let head = &mut *head;
+        if let Some(frame) = sealed {
+            let samples = &mut head.targets[target];
+            let tail_bytes: usize = samples.tail.iter().map(|row| row_bytes(&row.bytes)).sum();
+            head.sample_bytes =
+                head.sample_bytes.saturating_sub(tail_bytes as u64) + frame.memory_bytes() as u64;
+            samples.tail.clear();
+            samples.frames.push(Arc::new(frame));
+        }
+        if let Some((t_ms, _, bytes)) = plan.row.take() {
+            head.sample_bytes += row_bytes(&bytes) as u64;
+            head.targets[target].tail.push(TailRow { t_ms, bytes });
+        }
+        for (series, t_ms, bits) in plan.loose.drain(..) {
+            head.sample_bytes += 16;
+            head.loose.entry(series).or_default().push((t_ms, bits));
+        }
+        head.samples += plan.ledger.stored;
+    }
+
+    /// Packs a target's tail, without holding the lock meanwhile.
+    fn seal(&self, target: usize) -> Option<Frame> {
+        let tail = self.shared.head.read().targets[target].tail.clone();
+        if tail.is_empty() {
+            return None;
+        }
+        Some(Frame::seal(&tail).expect("BUG: rows in memory are what was encoded"))
+    }
+
+    /// Takes one record of the WAL in, as it was before the process ended.
+    pub(crate) fn replay(&mut self, payload: &[u8]) {
+        match record::decode(payload).and_then(|r| r.map_or(Ok(()), |r| self.replay_record(&r))) {
+            Ok(()) => {}
+            Err(e) => {
+                tracing::warn!(error = %e, "wal record of the metric store is skipped");
+                self.replayed.damaged_records += 1;
+            }
+        }
+    }
+
+    fn replay_record(&mut self, record: &Record<'_>) -> Result<()> {
+        let live = match (record.key, self.replay_targets.get(&record.target)) {
+            (Some(key), _) => {
+                let live = self.target(&Arc::from(key));
+                let (columns, state) = (Vec::new(), RowState::default());
+                let next_chain = record.chain;
+                self.replay_targets
+                    .insert(record.target, ReplayTarget { live, columns, state, next_chain });
+                live
+            }
+            (None, Some(target)) if target.next_chain == record.chain => target.live,
+            _ => {
+                self.replay_targets.remove(&record.target);
+                let chain = record.chain;
+                return Err(model::Error::corrupt(format!(
+                    "records before number {chain} of target {} are missing",
+                    record.target
+                )));
+            }
+        };
+        self.resolve(live, record.columns.iter());
+        let Some(mut target) = self.replay_targets.remove(&record.target) else { return Ok(()) };
+        target.columns.extend_from_slice(&self.resolved);
+        target.next_chain = record.chain + 1;
+        let outcome = self.replay_samples(record, &mut target);
+        self.replay_targets.insert(record.target, target);
+        outcome
+    }
+
+    fn replay_samples(&mut self, record: &Record<'_>, target: &mut ReplayTarget) -> Result<()> {
+        let mut plan = Plan { target: target.live, ..Plan::default() };
+        if let Some(row) = &record.row {
+            if row.keyframe {
+                target.state.clear();
+            }
+            target.state.decode(&mut Reader::new(row.bytes), COLUMNS_MAX)?;
+            let (columns, present) = (&target.columns, target.state.present());
+            self.resolved.clear();
+            self.resolved.extend(present.ones().map(|c| columns.get(c).copied().unwrap_or(NONE)));
+            let bits: Vec<u64> = present.ones().map(|c| target.state.values()[c]).collect();
+            self.plan_row(&mut plan, row.t_ms, bits.into_iter());
+            self.encode_row(&mut plan, row.t_ms);
+        }
+        for sample in &record.loose {
+            let column = target.columns.get(sample.column as usize).copied().unwrap_or(NONE);
+            if column != NONE {
+                self.place(&mut plan, column, (sample.t_ms, sample.bits), None);
+            }
+        }
+        self.replayed.samples += plan.ledger.stored;
+        // Rows just encoded are not in the WAL under this numbering, but nothing appends before `end_replay`.
+        self.encoder(target.live).redefine = false;
+        self.take_in(&mut plan);
+        Ok(())
+    }
+
+    /// Ends replaying: the WAL hears of every target anew.
+    pub(crate) fn end_replay(&mut self) {
+        self.replay_targets = FxHashMap::default();
+        self.series_max = self.shared.config.series_max;
+        self.encoders.iter_mut().flatten().for_each(|encoder| encoder.redefine = true);
+        if self.replayed.samples > 0 {
+            self.dirty_since_ms = Some(self.shared.clock.now_ms());
+        }
+    }
+}
+
+fn row_bytes(bytes: &[u8]) -> usize {
+    bytes.len() + size_of::<TailRow>() + 16
+}
+
+/// The expected column, if it is the one of `labels`.
+#[inline]
+fn predicted(head: &Head, encoder: &Encoder, expected: u32, labels: &Labels) -> Option<u32> {
+    let series = head.registry.get(*encoder.columns.get(expected as usize)?)?;
+    (series.labels.same_allocation(labels) || series.labels == *labels).then_some(expected)
+}
+
+/// The column of a series that this target had before.
+fn known(head: &Head, encoder: &Encoder, target: u32, labels: &Labels) -> Option<u32> {
+    let id = head.registry.find(labels)?;
+    match head.registry.get(id)?.home {
+        Some((home, column)) if home == target => Some(column),
+        _ => encoder.foreign.get(&id).copied(),
+    }
+}
+
+/// Makes a column, and the series if there is none and the limit allows; [`NONE`] otherwise.
+fn introduce(
+    head: &mut Head,
+    encoder: &mut Encoder,
+    target: u32,
+    labels: &Labels,
+    series_max: usize,
+) -> u32 {
+    if let Some(column) = known(head, encoder, target, labels) {
+        // Twice in the same batch.
+        return column;
+    }
+    let id = match head.registry.find(labels) {
+        Some(id) => id,
+        None if head.registry.len() >= series_max => return NONE,
+        None => head.registry.insert(labels),
+    };
+    encoder.add_column(id, false)
+}
+
+impl storage::writer::Engine for Engine {
+    type Batch = Batch;
+
+    fn encode(&mut self, batch: &mut Batch, record: &mut Vec<u8>) -> Result<u8> {
+        let (oldest_ms, newest_ms) = self.window();
+        let Batch { batch, plan } = batch;
+        plan.target = self.target(&batch.source);
+        plan.last_ms_before = self.encoder(plan.target).last_ms;
+        let valid_before = batch.rows.len() + batch.stamped.len();
+        batch.rows.retain(|row| !row.labels.is_empty());
+        batch.stamped.retain(|row| !row.labels.is_empty());
+        plan.ledger.invalid += (valid_before - batch.rows.len() - batch.stamped.len()) as u64;
+        if batch.t_ms < oldest_ms {
+            plan.ledger.too_old += batch.rows.len() as u64;
+        } else if batch.t_ms > newest_ms {
+            plan.ledger.too_new += batch.rows.len() as u64;
+        } else if !batch.rows.is_empty() {
+            self.resolve(plan.target, batch.rows.iter().map(|row| &row.labels));
+            self.plan_row(plan, batch.t_ms, batch.rows.iter().map(|row| row.value.to_bits()));
+            self.encode_row(plan, batch.t_ms);
+        }
+        let before = batch.stamped.len();
+        batch.stamped.retain(|row| row.t_ms >= oldest_ms);
+        plan.ledger.too_old += (before - batch.stamped.len()) as u64;
+        let before = batch.stamped.len();
+        batch.stamped.retain(|row| row.t_ms <= newest_ms);
+        plan.ledger.too_new += (before - batch.stamped.len()) as u64;
+        if !batch.stamped.is_empty() {
+            self.resolve(plan.target, batch.stamped.iter().map(|row| &row.labels));
+            let resolved = std::mem::take(&mut self.resolved);
+            for (row, column) in batch.stamped.iter().zip(&resolved) {
+                if *column == NONE {
+                    plan.ledger.series_limit += 1;
+                } else {
+                    self.place(plan, *column, (row.t_ms, row.value.to_bits()), None);
+                }
+            }
+            self.resolved = resolved;
+        }
+        if plan.row.is_some() || !plan.loose.is_empty() {
+            self.write_record(plan, record);
+        }
+        Ok(RECORD)
+    }
+
+    fn apply(&mut self, mut batch: Batch, _seq: u64) -> Receipt {
+        let changes = batch.plan.row.is_some() || !batch.plan.loose.is_empty();
+        if changes {
+            self.dirty_since_ms.get_or_insert_with(|| self.shared.clock.now_ms());
+            self.take_in(&mut batch.plan);
+        }
+        if !batch.batch.metadata.is_empty() {
+            self.shared.remember_metadata(batch.batch.metadata);
+        }
+        batch.plan.ledger.receipt()
+    }
+
+    fn discard(&mut self, batch: Batch) {
+        let plan = batch.plan;
+        let encoder = self.encoder(plan.target);
+        if plan.row.is_some() {
+            // The last values are those of the lost row: forget them, so that nothing is compared with them.
+            encoder.last_ms = plan.last_ms_before;
+            encoder.state.clear();
+        }
+        encoder.redefine = true;
+        for (series, before) in plan.loose_last_before.into_iter().rev() {
+            match before {
+                Some(last) => self.loose_last.insert(series, last),
+                None => self.loose_last.remove(&series),
+            };
+        }
+    }
+
+    fn maintain(&mut self, wal: &mut Wal, now_ms: i64) -> Result<()> {
+        self.maintain_store(wal, now_ms)
+    }
+
+    fn close(&mut self, wal: &mut Wal) -> Result<()> {
+        self.flush(wal)
+    }
+}

@@ -1,0 +1,544 @@
+//! The index of a part: which series it has, in which pages, and which series have which label value.
+//!
+//! Owns: building, encoding, decoding and matching. Does not own: reading pages. Series are numbered by (target, labels);
+//! their labels are not stored, they are the inverse of the postings.
+//!
+//! ```text
+//! index    = targets varint, keys strings, targets × ( series, rows ), times directory, data directory,
+//!            names strings, names × value count, values strings (by name), values × postings
+//! directory = blocks varint, blocks × ( pages in it, offset delta zigzag, len )
+//! postings = runs varint, runs × ( gap << 1 | longer varint [ length - 2 ] )      gap: from the end of the run before
+//! ```
+
+use std::collections::BTreeMap;
+
+use model::{Error, Labels, Result};
+use roaring::RoaringBitmap;
+use storage::codec::{Reader, put_count, put_varint, put_zigzag, strings};
+use storage::part::BlockRef;
+
+use crate::page::{ROWS_MAX, SERIES_MAX};
+use crate::postings::Lookup;
+
+/// Series one part may have.
+const PART_SERIES_MAX: usize = 1 << 24;
+/// Rows one target may have in one part: a day at one sample per millisecond.
+const TARGET_ROWS_MAX: usize = 86_400_000;
+/// Label pairs per byte of index beyond which it cannot be honest.
+const PAIRS_PER_BYTE_MAX: usize = 1 << 12;
+
+/// Series of one source that share their timestamps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The source they came from; empty for series with timestamps of their own.
+    pub key: String,
+    /// First series number.
+    pub first_series: usize,
+    /// Number of series.
+    pub series: usize,
+    /// Number of shared timestamps.
+    pub rows: usize,
+    first_times: usize,
+    first_page: usize,
+}
+
+impl Target {
+    /// Number of runs of at most [`ROWS_MAX`] rows.
+    pub fn chunks(&self) -> usize {
+        self.rows.div_ceil(ROWS_MAX)
+    }
+
+    /// Rows of chunk `chunk`.
+    pub fn chunk_rows(&self, chunk: usize) -> usize {
+        (self.rows - chunk * ROWS_MAX).min(ROWS_MAX)
+    }
+
+    /// Number of the times page of chunk `chunk`.
+    pub fn times_page(&self, chunk: usize) -> usize {
+        self.first_times + chunk
+    }
+
+    /// Number of the data page with chunk `chunk` of the series `offset` behind the target's first, and its slot there.
+    pub fn data_page(&self, offset: usize, chunk: usize) -> (usize, usize) {
+        (self.first_page + offset / SERIES_MAX * self.chunks() + chunk, offset % SERIES_MAX)
+    }
+}
+
+/// Where pages are: blocks with the number of their first page.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Directory {
+    first_pages: Vec<usize>,
+    blocks: Vec<BlockRef>,
+    pages: usize,
+}
+
+impl Directory {
+    /// Adds the next block, of `pages` pages.
+    pub fn push(&mut self, block: BlockRef, pages: usize) {
+        self.first_pages.push(self.pages);
+        self.blocks.push(block);
+        self.pages += pages;
+    }
+
+    /// The block with page `page`, and the page's number inside.
+    pub fn find(&self, page: usize) -> Option<(BlockRef, usize)> {
+        let k = self.first_pages.partition_point(|first| *first <= page).checked_sub(1)?;
+        (page < self.pages).then(|| (self.blocks[k], page - self.first_pages[k]))
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_count(out, self.blocks.len());
+        let mut offset = 0;
+        for (k, block) in self.blocks.iter().enumerate() {
+            let end = self.first_pages.get(k + 1).copied().unwrap_or(self.pages);
+            put_count(out, end - self.first_pages[k]);
+            put_zigzag(out, block.offset.wrapping_sub(offset).cast_signed());
+            put_varint(out, u64::from(block.len));
+            offset = block.offset + u64::from(block.len);
+        }
+    }
+
+    fn decode(r: &mut Reader<'_>) -> Result<Self> {
+        let blocks = r.count(r.remaining())?;
+        let (mut directory, mut offset) = (Self::default(), 0u64);
+        for _ in 0..blocks {
+            let pages = r.count(PART_SERIES_MAX)?;
+            offset = offset.wrapping_add(r.zigzag()?.cast_unsigned());
+            let len = u32::try_from(r.varint()?).map_err(|_| Error::corrupt("block over 4 GiB"))?;
+            directory.push(BlockRef { offset, len }, pages);
+            offset = offset.wrapping_add(u64::from(len));
+        }
+        Ok(directory)
+    }
+}
+
+/// Collects targets and series in their final order.
+#[derive(Debug, Default)]
+pub struct IndexBuilder {
+    targets: Vec<(String, usize, usize)>,
+    series: u32,
+    /// name → value → series, ascending.
+    postings: BTreeMap<String, BTreeMap<String, Vec<u32>>>,
+    /// Where the times pages are.
+    pub times: Directory,
+    /// Where the data pages are.
+    pub data: Directory,
+}
+
+impl IndexBuilder {
+    /// Starts the next target.
+    pub fn target(&mut self, key: &str, rows: usize) {
+        self.targets.push((key.to_owned(), 0, rows));
+    }
+
+    /// Adds the next series of the current target.
+    pub fn series(&mut self, labels: &Labels) {
+        if let Some((_, series, _)) = self.targets.last_mut() {
+            *series += 1;
+        }
+        for (name, value) in labels.iter() {
+            if !self.postings.contains_key(name) {
+                self.postings.insert(name.to_owned(), BTreeMap::new());
+            }
+            let Some(values) = self.postings.get_mut(name) else { continue };
+            match values.get_mut(value) {
+                Some(ids) => ids.push(self.series),
+                None => {
+                    values.insert(value.to_owned(), vec![self.series]);
+                }
+            }
+        }
+        self.series += 1;
+    }
+
+    /// Series added so far.
+    pub fn series_count(&self) -> usize {
+        self.series as usize
+    }
+
+    /// The encoded index.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        strings::encode(self.targets.iter().map(|(key, ..)| key.as_str()), &mut out);
+        for (_, series, rows) in &self.targets {
+            put_count(&mut out, *series);
+            put_count(&mut out, *rows);
+        }
+        self.times.encode(&mut out);
+        self.data.encode(&mut out);
+        strings::encode(self.postings.keys().map(String::as_str), &mut out);
+        self.postings.values().for_each(|values| put_count(&mut out, values.len()));
+        let values: Vec<&str> =
+            self.postings.values().flat_map(|values| values.keys().map(String::as_str)).collect();
+        strings::encode(values.iter().copied(), &mut out);
+        self.postings
+            .values()
+            .flat_map(BTreeMap::values)
+            .for_each(|ids| put_postings(ids, &mut out));
+        out
+    }
+}
+
+fn put_postings(ids: &[u32], out: &mut Vec<u8>) {
+    let runs = ids.chunk_by(|a, b| a + 1 == *b);
+    put_count(out, runs.clone().count());
+    let mut after = 0;
+    for run in runs {
+        let (first, len) = (run[0], run.len() as u64);
+        put_varint(out, u64::from(first - after) << 1 | u64::from(len > 1));
+        if len > 1 {
+            put_varint(out, len - 2);
+        }
+        after = run[run.len() - 1] + 1;
+    }
+}
+
+/// Calls `f(first, count)` for each run; all inside `[0, series)` and ascending.
+fn for_each_run(r: &mut Reader<'_>, series: usize, mut f: impl FnMut(u32, u32)) -> Result<()> {
+    let runs = r.count(series)?;
+    let mut after = 0u64;
+    for _ in 0..runs {
+        let head = r.varint()?;
+        let len = if head & 1 == 0 { 1 } else { r.varint()?.saturating_add(2) };
+        let first = after.saturating_add(head >> 1);
+        after = first.saturating_add(len);
+        match (u32::try_from(first), u32::try_from(len)) {
+            (Ok(first), Ok(len)) if after <= series as u64 => f(first, len),
+            _ => return Err(Error::corrupt(format!("postings end at {after} of {series} series"))),
+        }
+    }
+    Ok(())
+}
+
+/// A decoded index.
+#[derive(Debug, Default)]
+pub struct Index {
+    targets: Vec<Target>,
+    series: usize,
+    times: Directory,
+    data: Directory,
+    names: strings::Table,
+    /// Number of the first value of each name, and behind the last one.
+    name_starts: Vec<u32>,
+    values: strings::Table,
+    postings: Vec<u8>,
+    posting_starts: Vec<u32>,
+    /// For each series, where its values start in `pairs`.
+    pair_starts: Vec<u32>,
+    /// Numbers of values, by name.
+    pairs: Vec<u32>,
+}
+
+impl Index {
+    /// Reads an index written by [`IndexBuilder::encode`].
+    ///
+    /// # Errors
+    /// [`Corrupt`](model::ErrorKind::Corrupt) on short or impossible input.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut r = Reader::new(bytes);
+        let (targets, series) = decode_targets(&mut r)?;
+        let (times, data) = (Directory::decode(&mut r)?, Directory::decode(&mut r)?);
+        let names = strings::Table::decode(&mut r)?;
+        let mut name_starts = vec![0u32];
+        for _ in 0..names.len() {
+            let count = r.count(r.remaining())?;
+            let end = name_starts[name_starts.len() - 1] as usize + count;
+            name_starts.push(u32::try_from(end).map_err(|_| Error::corrupt("over 4 G values"))?);
+        }
+        let values = strings::Table::decode(&mut r)?;
+        if name_starts.last().copied().unwrap_or(0) as usize != values.len() {
+            return Err(Error::corrupt(format!("{} values do not fit their names", values.len())));
+        }
+        let postings = r.take(r.remaining())?.to_vec();
+        let mut index = Self {
+            targets,
+            series,
+            times,
+            data,
+            names,
+            name_starts,
+            values,
+            postings,
+            ..Self::default()
+        };
+        index.invert(bytes.len().saturating_mul(PAIRS_PER_BYTE_MAX))?;
+        Ok(index)
+    }
+
+    /// Finds where each posting list starts, checks them all, and makes each series' labels of them.
+    fn invert(&mut self, pairs_max: usize) -> Result<()> {
+        let mut r = Reader::new(&self.postings);
+        let mut counts = vec![0u32; self.series + 1];
+        let (mut total, mut starts) = (0usize, Vec::with_capacity(self.values.len()));
+        for _ in 0..self.values.len() {
+            starts
+                .push(u32::try_from(r.position()).map_err(|_| Error::corrupt("index over 4 GiB"))?);
+            let mut runs = Vec::new();
+            for_each_run(&mut r, self.series, |first, len| runs.push((first, len)))?;
+            total += runs.iter().map(|(_, len)| *len as usize).sum::<usize>();
+            if total > pairs_max {
+                return Err(Error::corrupt(format!("index has over {pairs_max} label pairs")));
+            }
+            for (first, len) in runs {
+                (first..first + len).for_each(|id| counts[id as usize + 1] += 1);
+            }
+        }
+        for i in 1..counts.len() {
+            counts[i] += counts[i - 1];
+        }
+        let mut pairs = vec![0u32; total];
+        let mut next = counts.clone();
+        let mut r = Reader::new(&self.postings);
+        for value in 0..u32::try_from(self.values.len()).unwrap_or(u32::MAX) {
+            for_each_run(&mut r, self.series, |first, len| {
+                for id in first..first + len {
+                    let slot = &mut next[id as usize];
+                    pairs[*slot as usize] = value;
+                    *slot += 1;
+                }
+            })?;
+        }
+        self.posting_starts = starts;
+        self.pair_starts = counts;
+        self.pairs = pairs;
+        Ok(())
+    }
+
+    /// Targets in order of their series.
+    pub fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+
+    /// The target that series `id` belongs to.
+    pub fn target_of(&self, id: usize) -> Option<&Target> {
+        let k = self.targets.partition_point(|t| t.first_series <= id).checked_sub(1)?;
+        self.targets.get(k)
+    }
+
+    /// Number of series.
+    pub fn series_count(&self) -> usize {
+        self.series
+    }
+
+    /// Block and page inside it of times page `page`.
+    pub fn times_block(&self, page: usize) -> Option<(BlockRef, usize)> {
+        self.times.find(page)
+    }
+
+    /// Block and page inside it of data page `page`.
+    pub fn data_block(&self, page: usize) -> Option<(BlockRef, usize)> {
+        self.data.find(page)
+    }
+
+    /// Labels of series `id`; empty past the end.
+    pub fn labels(&self, id: usize) -> Labels {
+        let range = match (self.pair_starts.get(id), self.pair_starts.get(id + 1)) {
+            (Some(start), Some(end)) => *start as usize..*end as usize,
+            _ => 0..0,
+        };
+        // Values are numbered by name, so the names only move forward.
+        let mut name = 0;
+        let pairs = self.pairs.get(range).unwrap_or_default().iter().map(|value| {
+            let ahead = self.name_starts.get(name + 1..).unwrap_or_default();
+            name += if ahead.len() < 16 {
+                ahead.iter().take_while(|end| *end <= value).count()
+            } else {
+                ahead.partition_point(|end| end <= value)
+            };
+            let value = self.values.get(*value as usize).unwrap_or("");
+            (self.names.get(name).unwrap_or(""), value)
+        });
+        pairs.collect()
+    }
+
+    /// Label names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter()
+    }
+
+    /// Values of label `name`, sorted.
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.value_range(name).map(|value| self.values.get(value).unwrap_or(""))
+    }
+
+    /// Bytes it takes in memory.
+    pub fn memory_bytes(&self) -> usize {
+        self.names.memory_bytes()
+            + self.values.memory_bytes()
+            + self.postings.capacity()
+            + (self.posting_starts.capacity() + self.pair_starts.capacity() + self.pairs.capacity())
+                * 4
+            + self.targets.iter().map(|t| t.key.len() + size_of::<Target>()).sum::<usize>()
+    }
+
+    fn value_range(&self, name: &str) -> std::ops::Range<usize> {
+        match self.names.find(name) {
+            Some(k) => self.name_starts[k] as usize..self.name_starts[k + 1] as usize,
+            None => 0..0,
+        }
+    }
+
+    fn add_postings(&self, value: usize, set: &mut RoaringBitmap) {
+        let Some(start) = self.posting_starts.get(value) else { return };
+        let mut r = Reader::new(self.postings.get(*start as usize..).unwrap_or_default());
+        let added = for_each_run(&mut r, self.series, |first, len| {
+            set.insert_range(first..first + len);
+        });
+        debug_assert!(added.is_ok(), "postings were checked when the index was decoded");
+    }
+}
+
+fn decode_targets(r: &mut Reader<'_>) -> Result<(Vec<Target>, usize)> {
+    let keys = strings::Table::decode(r)?;
+    let mut targets = Vec::with_capacity(keys.len());
+    let (mut first_series, mut first_times, mut first_page) = (0, 0, 0);
+    for key in keys.iter() {
+        let (series, rows) = (r.count(PART_SERIES_MAX)?, r.count(TARGET_ROWS_MAX)?);
+        let key = key.to_owned();
+        let target = Target { key, first_series, series, rows, first_times, first_page };
+        first_series += series;
+        first_times += target.chunks();
+        first_page += series.div_ceil(SERIES_MAX) * target.chunks();
+        if first_series > PART_SERIES_MAX {
+            return Err(Error::corrupt(format!("part has over {PART_SERIES_MAX} series")));
+        }
+        targets.push(target);
+    }
+    Ok((targets, first_series))
+}
+
+impl Lookup for Index {
+    fn all(&self) -> RoaringBitmap {
+        let mut set = RoaringBitmap::new();
+        set.insert_range(0..u32::try_from(self.series).unwrap_or(u32::MAX));
+        set
+    }
+
+    fn equal(&self, name: &str, value: &str) -> RoaringBitmap {
+        let mut range = self.value_range(name);
+        let mut set = RoaringBitmap::new();
+        while !range.is_empty() {
+            let middle = usize::midpoint(range.start, range.end);
+            match self.values.get(middle).unwrap_or("").cmp(value) {
+                std::cmp::Ordering::Less => range.start = middle + 1,
+                std::cmp::Ordering::Greater => range.end = middle,
+                std::cmp::Ordering::Equal => {
+                    self.add_postings(middle, &mut set);
+                    break;
+                }
+            }
+        }
+        set
+    }
+
+    fn union(&self, name: &str, keep: &mut dyn FnMut(&str) -> bool) -> RoaringBitmap {
+        let mut set = RoaringBitmap::new();
+        for value in self.value_range(name) {
+            if keep(self.values.get(value).unwrap_or("")) {
+                self.add_postings(value, &mut set);
+            }
+        }
+        set
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{MatchOp, Matcher};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::postings::matching;
+
+    fn sample() -> (IndexBuilder, Vec<Labels>) {
+        let mut builder = IndexBuilder::default();
+        let mut all = Vec::new();
+        for target in 0..3 {
+            builder.target(&format!("scrape/{target}"), 120);
+            for metric in ["a", "b"] {
+                for le in 0..40 {
+                    let le = le.to_string();
+                    let instance = target.to_string();
+                    let mut labels = vec![("__name__", metric), ("instance", &instance)];
+                    if metric == "b" {
+                        labels.push(("le", &le));
+                    } else {
+                        labels.push(("only", &le));
+                    }
+                    let labels = Labels::from_pairs(labels);
+                    builder.series(&labels);
+                    all.push(labels);
+                }
+            }
+        }
+        builder.data.push(BlockRef { offset: 8, len: 100 }, 3);
+        builder.data.push(BlockRef { offset: 117, len: 50 }, 1);
+        (builder, all)
+    }
+
+    #[test]
+    fn indexes_survive_and_match() {
+        let (builder, all) = sample();
+        let bytes = builder.encode();
+        let index = Index::decode(&bytes).unwrap();
+        assert_eq!(index.series_count(), all.len());
+        assert_eq!((0..all.len()).map(|id| index.labels(id)).collect::<Vec<_>>(), all);
+        assert_eq!(index.data_block(2), Some((BlockRef { offset: 8, len: 100 }, 2)));
+        assert_eq!(index.data_block(3), Some((BlockRef { offset: 117, len: 50 }, 0)));
+        assert_eq!(index.data_block(4), None);
+        assert_eq!(index.target_of(80).map(|t| t.key.as_str()), Some("scrape/1"));
+        let cases = [
+            vec![Matcher::equal("le", "7")],
+            vec![Matcher::equal("le", "")],
+            vec![Matcher::new(MatchOp::NotEqual, "le", "7").unwrap()],
+            vec![Matcher::new(MatchOp::NotEqual, "le", "").unwrap()],
+            vec![
+                Matcher::new(MatchOp::Regex, "le", "1.*").unwrap(),
+                Matcher::equal("instance", "2"),
+            ],
+            vec![Matcher::new(MatchOp::Regex, "le", "1|2|").unwrap()],
+            vec![
+                Matcher::new(MatchOp::NotRegex, "le", "1|2").unwrap(),
+                Matcher::equal("__name__", "b"),
+            ],
+            vec![Matcher::new(MatchOp::NotRegex, "le", ".+").unwrap()],
+            vec![Matcher::equal("none", "x")],
+            vec![],
+        ];
+        for matchers in cases {
+            let expected: Vec<u32> = (0u32..)
+                .zip(&all)
+                .filter(|(_, labels)| matchers.iter().all(|m| m.matches_labels(labels)))
+                .map(|(id, _)| id)
+                .collect();
+            assert_eq!(
+                matching(&index, &matchers).iter().collect::<Vec<_>>(),
+                expected,
+                "{matchers:?}"
+            );
+        }
+        let per_series = bytes.len() as f64 / all.len() as f64;
+        assert!(per_series < 8.0, "index takes {per_series} B per series");
+    }
+
+    proptest! {
+        #[test]
+        fn noise_is_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            if let Ok(index) = Index::decode(&bytes) {
+                prop_assert!(index.pairs.len() <= bytes.len() * PAIRS_PER_BYTE_MAX);
+            }
+        }
+
+        #[test]
+        fn damage_is_refused_or_harmless(at in any::<usize>(), flip in 1u8..=255) {
+            let mut bytes = sample().0.encode();
+            let at = at % bytes.len();
+            bytes[at] ^= flip;
+            if let Ok(index) = Index::decode(&bytes) {
+                for id in 0..index.series_count().min(1000) {
+                    prop_assert!(index.labels(id).len() <= 4096);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Merging the parts of a day, so that their number stays small and closed days take their final form.
+//!
+//! Owns: what to merge when, and the merge. Does not own: the parts' bytes ([`part`](crate::part)).
+//!
+//! Only neighbours in sequence are merged: then the newest sequence number of the result still orders it among the
+//! others, and of two samples at the same time the later one keeps counting.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, BuildHasherDefault};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use model::{ErrorKind, Labels, Result};
+use rustc_hash::FxHasher;
+
+use crate::column::Column;
+use crate::flush::{DayParts, add_loose};
+use crate::part::{DAY_MS, Part, day_of};
+use crate::scan::{Joiner, PartScan, Piece, Pieces};
+use crate::store::Shared;
+
+/// Parts of one level that are merged to one of the next.
+const FAN_IN: usize = 8;
+/// Late parts a closed day collects before it is written anew.
+const LATE_PARTS: usize = 4;
+/// How long after its end a day is closed.
+const CLOSE_AFTER_MS: i64 = 10 * 60_000;
+/// Level of a closed day's part.
+const COLD_LEVEL: u8 = 100;
+/// How often the merger looks by itself.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// After working, the merger rests this many times as long: at most a quarter of a core.
+const REST_FACTOR: u32 = 3;
+
+/// The next merge, if one is due.
+struct Due {
+    inputs: Vec<Arc<Part>>,
+    level: u8,
+    cold: bool,
+}
+
+fn due(parts: &[Arc<Part>], now_ms: i64) -> Option<Due> {
+    let mut days: BTreeMap<i64, Vec<&Arc<Part>>> = BTreeMap::new();
+    for part in parts {
+        days.entry(day_of(part.meta().first_ms)).or_default().push(part);
+    }
+    for (day, parts) in days {
+        let inputs = || parts.iter().map(|part| Arc::clone(part)).collect();
+        if (day + 1) * DAY_MS + CLOSE_AFTER_MS <= now_ms {
+            let cold = parts.iter().any(|part| part.meta().cold);
+            if !cold || parts.len() > LATE_PARTS {
+                return Some(Due { inputs: inputs(), level: COLD_LEVEL, cold: true });
+            }
+            continue;
+        }
+        for run in parts.chunk_by(|a, b| a.meta().level == b.meta().level) {
+            if run.len() >= FAN_IN {
+                let level = run[0].meta().level.saturating_add(1);
+                let inputs = run.iter().map(|part| Arc::clone(part)).collect();
+                return Some(Due { inputs, level, cold: false });
+            }
+        }
+    }
+    None
+}
+
+/// Does one merge if one is due; whether it did.
+pub(crate) fn merge_once(shared: &Shared) -> Result<bool> {
+    let _merging = shared.merging.lock();
+    let parts = shared.head.read().parts.clone();
+    let Some(due) = due(&parts, shared.clock.now_ms()) else { return Ok(false) };
+    let seqs = due.inputs.iter().map(|part| part.meta());
+    let first_seq = seqs.clone().map(|meta| meta.first_seq).min().unwrap_or(0);
+    let last_seq = seqs.map(|meta| meta.last_seq).max().unwrap_or(0);
+    // A closed day written anew must not get the name of one of its inputs.
+    let taken = due.inputs.iter().map(|part| part.meta().level).max().unwrap_or(0);
+    let level = if taken >= due.level { taken.saturating_add(1) } else { due.level };
+    let mut output = DayParts::new(shared, (first_seq, last_seq), level, due.cold);
+    let merged = write(shared, &due.inputs, &mut output).and_then(|()| output.finish());
+    merged.and_then(|names| shared.replace_parts(&due.inputs, &names))
+}
+
+/// One series in one of the inputs.
+#[derive(Debug, Clone, Copy)]
+struct Member {
+    key: u32,
+    hash: u64,
+    input: usize,
+    id: usize,
+}
+
+/// Key of series without a target of their own.
+const LOOSE: u32 = u32::MAX;
+
+fn write(shared: &Shared, inputs: &[Arc<Part>], output: &mut DayParts<'_>) -> Result<()> {
+    let mut scans = Vec::with_capacity(inputs.len());
+    for part in inputs {
+        let scan = PartScan::new(part, i64::MIN, i64::MAX);
+        scans.push(scan.inspect_err(|e| shared.note_damage(part, e))?);
+    }
+    let keys: BTreeSet<String> = scans
+        .iter()
+        .flat_map(|scan| scan.index.targets().iter().map(|target| target.key.clone()))
+        .filter(|key| !key.is_empty())
+        .collect();
+    let keys: Vec<String> = keys.into_iter().collect();
+    let mut loose: Vec<(Labels, Piece)> = Vec::new();
+    let members = members(&scans, &keys);
+    for group in members.chunk_by(|a, b| a.key == b.key) {
+        let key = keys.get(group[0].key as usize);
+        let grid = match key {
+            Some(key) => grid(inputs, &mut scans, key, shared)?,
+            None => Vec::new(),
+        };
+        let mut started = BTreeSet::new();
+        for (labels, places) in identities(&scans, group) {
+            let mut pieces = Pieces::new();
+            for (input, id) in places {
+                read(&mut scans[input], id, &mut pieces)
+                    .inspect_err(|e| shared.note_damage(&inputs[input], e))?;
+            }
+            let Some(piece) = Joiner::default().join(pieces) else { continue };
+            let Some(first) = piece.times.first() else { continue };
+            match (key, on_grid(&grid, &piece)) {
+                (Some(key), Some(column)) => {
+                    let day = day_of(*first);
+                    let builder = output.day(day)?;
+                    if started.insert(day) {
+                        builder.target(key, &grid)?;
+                    }
+                    builder.series(&labels, column)?;
+                }
+                _ => loose.push((labels, piece)),
+            }
+        }
+    }
+    let loose =
+        loose.into_iter().map(|(labels, piece)| (labels, piece.times.to_vec(), piece.values));
+    add_loose(output, loose)
+}
+
+/// All series of the inputs, in order of the target they will have, then of identity, then of sequence.
+fn members(scans: &[PartScan<'_>], keys: &[String]) -> Vec<Member> {
+    let mut members = Vec::new();
+    for (input, scan) in scans.iter().enumerate() {
+        for target in scan.index.targets() {
+            let key = keys.binary_search(&target.key).ok().and_then(|k| u32::try_from(k).ok());
+            for id in target.first_series..target.first_series + target.series {
+                let labels = scan.index.labels(id);
+                let hash = BuildHasherDefault::<FxHasher>::default().hash_one(&labels);
+                members.push(Member { key: key.unwrap_or(LOOSE), hash, input, id });
+            }
+        }
+    }
+    members.sort_by_key(|m| m.hash);
+    for same in members.chunk_by_mut(|a, b| a.hash == b.hash) {
+        let key = same.iter().map(|m| m.key).min().unwrap_or(LOOSE);
+        same.iter_mut().for_each(|m| m.key = key);
+    }
+    members.sort_by_key(|m| (m.key, m.hash, m.input));
+    members
+}
+
+/// Series of a group by labels, with their places in order of sequence.
+fn identities(scans: &[PartScan<'_>], group: &[Member]) -> BTreeMap<Labels, Vec<(usize, usize)>> {
+    let mut found: BTreeMap<Labels, Vec<(usize, usize)>> = BTreeMap::new();
+    for member in group {
+        let labels = scans[member.input].index.labels(member.id);
+        found.entry(labels).or_default().push((member.input, member.id));
+    }
+    found
+}
+
+/// All timestamps that target `key` has in the inputs.
+fn grid(
+    inputs: &[Arc<Part>],
+    scans: &mut [PartScan<'_>],
+    key: &str,
+    shared: &Shared,
+) -> Result<Vec<i64>> {
+    let mut all = Vec::new();
+    for (part, scan) in inputs.iter().zip(scans) {
+        let index = Arc::clone(&scan.index);
+        for target in index.targets().iter().filter(|target| target.key == key) {
+            for chunk in 0..target.chunks() {
+                let window = scan.window(target, chunk);
+                let window = window.inspect_err(|e| shared.note_damage(part, e))?;
+                all.extend_from_slice(window.times());
+            }
+        }
+    }
+    all.sort_unstable();
+    all.dedup();
+    Ok(all)
+}
+
+fn read(scan: &mut PartScan<'_>, id: usize, pieces: &mut Pieces) -> Result<()> {
+    let index = Arc::clone(&scan.index);
+    let Some(target) = index.target_of(id) else { return Ok(()) };
+    scan.stripe(target, &[id - target.first_series], &mut |_, piece| {
+        pieces.push(piece);
+        Ok(())
+    })
+}
+
+/// The piece as a column over `grid`; `None` if it has a time that the grid has not.
+fn on_grid(grid: &[i64], piece: &Piece) -> Option<Column> {
+    if piece.times.len() == grid.len() && piece.times[..] == *grid {
+        return Some(Column { valid: None, values: piece.values.clone() });
+    }
+    let mut column = Column::default();
+    let mut row = 0;
+    for (t, value) in piece.times.iter().zip(&piece.values) {
+        row += grid.get(row..)?.iter().take_while(|g| *g < t).count();
+        if grid.get(row) != Some(t) {
+            return None;
+        }
+        column.push(row, *value);
+    }
+    column.finish(grid.len());
+    Some(column)
+}
+
+/// The merger's thread: works when woken or by itself now and then, until `wake` is closed.
+pub(crate) fn run(shared: &Shared, wake: &Receiver<()>) {
+    loop {
+        match wake.recv_timeout(LOOK_EVERY) {
+            Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        loop {
+            let started_ns = shared.clock.monotonic_ns();
+            match merge_once(shared) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(e) if e.kind() == ErrorKind::Corrupt => {}
+                Err(e) => {
+                    tracing::warn!(error = %e, "merge of metric parts failed; it will be tried again");
+                    break;
+                }
+            }
+            let worked_ns = shared.clock.monotonic_ns().saturating_sub(started_ns);
+            let rest = Duration::from_nanos(worked_ns.unsigned_abs()) * REST_FACTOR;
+            match wake.recv_timeout(rest) {
+                Err(RecvTimeoutError::Disconnected) => return,
+                Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+}

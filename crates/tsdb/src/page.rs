@@ -1,0 +1,287 @@
+//! Pages: up to 64 series of one target over at most 1,920 shared timestamps; and blocks, which hold whole pages.
+//!
+//! ```text
+//! page   = series u8, series × ( flags u8, len varint [ stats: floats of first, last, min, max ] ), series × column
+//! flags  = bit 0: all values equal, bit 1: some value is below the one before (a counter reset), bit 2: stats
+//! block  = pages varint, pages × len varint, pages         a block of times holds encoded timestamps instead of pages
+//! ```
+
+use model::{Error, Result};
+use storage::codec::{Reader, floats, put_count};
+
+use crate::column::{self, Column};
+
+/// Series in a full page.
+pub const SERIES_MAX: usize = 64;
+/// Rows in a full page: 8 hours of one sample every 15 seconds.
+pub const ROWS_MAX: usize = 1920;
+/// Plain bytes at which a block is closed.
+pub const BLOCK_BYTES: usize = 32 << 10;
+/// Plain bytes a block can have: 64 full-mantissa columns and change.
+pub const BLOCK_BYTES_MAX: usize = 4 << 20;
+
+const CONSTANT: u8 = 1;
+const RESET: u8 = 2;
+const STATS: u8 = 4;
+/// Below this many values the four numbers cost more than decoding them would.
+const STATS_VALUES_MIN: usize = 960;
+
+/// What a page's header says about one series without decoding it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Summary {
+    /// All values have the same bits.
+    pub constant: bool,
+    /// Some value is below the one before it.
+    pub reset: bool,
+    /// First, last, least and greatest value; only for long columns, NaN left out of the last two.
+    pub stats: Option<[f64; 4]>,
+}
+
+/// Appends one page of at most [`SERIES_MAX`] columns of the same rows.
+pub fn encode(columns: &[Column], out: &mut Vec<u8>) {
+    debug_assert!(columns.len() <= SERIES_MAX, "{} columns in a page", columns.len());
+    let mut body = Vec::new();
+    out.push(columns.len().to_le_bytes()[0]);
+    for column in columns {
+        let start = body.len();
+        column::encode(column, &mut body);
+        let (flags, stats) = summarise(&column.values);
+        out.push(flags);
+        put_count(out, body.len() - start);
+        if let Some(stats) = stats {
+            floats::encode(&stats, out);
+        }
+    }
+    out.extend_from_slice(&body);
+}
+
+fn summarise(values: &[f64]) -> (u8, Option<[f64; 4]>) {
+    let (Some(first), Some(last)) = (values.first(), values.last()) else { return (0, None) };
+    if values.iter().all(|v| v.to_bits() == first.to_bits()) {
+        return (CONSTANT, None);
+    }
+    let reset = if values.windows(2).any(|w| w[1] < w[0]) { RESET } else { 0 };
+    if values.len() < STATS_VALUES_MIN {
+        return (reset, None);
+    }
+    let least = values.iter().copied().fold(f64::NAN, f64::min);
+    let greatest = values.iter().copied().fold(f64::NAN, f64::max);
+    (reset | STATS, Some([*first, *last, least, greatest]))
+}
+
+/// A page's header: where each series' column is.
+#[derive(Debug)]
+pub struct Page<'a> {
+    summaries: Vec<Summary>,
+    columns: Vec<&'a [u8]>,
+    rows: usize,
+}
+
+impl<'a> Page<'a> {
+    /// Reads the header of a page of `rows` rows.
+    ///
+    /// # Errors
+    /// [`Corrupt`](model::ErrorKind::Corrupt) on short or impossible input.
+    pub fn decode(bytes: &'a [u8], rows: usize) -> Result<Self> {
+        let mut r = Reader::new(bytes);
+        let series = usize::from(r.u8()?);
+        if series > SERIES_MAX || rows > ROWS_MAX {
+            return Err(Error::corrupt(format!("page of {series} series and {rows} rows")));
+        }
+        let (mut summaries, mut lens) = (Vec::with_capacity(series), Vec::with_capacity(series));
+        for _ in 0..series {
+            let flags = r.u8()?;
+            lens.push(r.count(bytes.len())?);
+            let stats = if flags & STATS == 0 {
+                None
+            } else {
+                let mut stats = Vec::with_capacity(4);
+                floats::decode(&mut r, 4, &mut stats)?;
+                stats.try_into().ok()
+            };
+            summaries.push(Summary {
+                constant: flags & CONSTANT != 0,
+                reset: flags & RESET != 0,
+                stats,
+            });
+        }
+        let columns = lens.iter().map(|len| r.take(*len)).collect::<Result<_>>()?;
+        Ok(Self { summaries, columns, rows })
+    }
+
+    /// Series in it.
+    pub fn len(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// Whether it has no series.
+    pub fn is_empty(&self) -> bool {
+        self.columns.is_empty()
+    }
+
+    /// What the header says about series `slot`.
+    pub fn summary(&self, slot: usize) -> Option<Summary> {
+        self.summaries.get(slot).copied()
+    }
+
+    /// The values of series `slot`.
+    ///
+    /// # Errors
+    /// [`Corrupt`](model::ErrorKind::Corrupt) when there is no such slot or its bytes are impossible.
+    pub fn column(&self, slot: usize) -> Result<Column> {
+        let Some(bytes) = self.columns.get(slot) else {
+            return Err(Error::corrupt(format!("no series {slot} in page of {}", self.len())));
+        };
+        column::decode(&mut Reader::new(bytes), self.rows)
+    }
+}
+
+impl Page<'_> {
+    /// Whether series `slot` has a value in rows `[low, high)`, without decoding values.
+    ///
+    /// # Errors
+    /// As [`column`](Self::column).
+    pub fn has_value(&self, slot: usize, low: usize, high: usize) -> Result<bool> {
+        let Some(bytes) = self.columns.get(slot) else {
+            return Err(Error::corrupt(format!("no series {slot} in page of {}", self.len())));
+        };
+        Ok(match column::validity(&mut Reader::new(bytes), self.rows)? {
+            None => low < high,
+            Some(valid) => valid.rank(high) > valid.rank(low),
+        })
+    }
+}
+
+/// Decodes a whole page, for the fuzzer and for checks.
+///
+/// # Errors
+/// As [`Page::decode`] and [`Page::column`].
+pub fn decode(bytes: &[u8], rows: usize) -> Result<Vec<Column>> {
+    let page = Page::decode(bytes, rows)?;
+    (0..page.len()).map(|slot| page.column(slot)).collect()
+}
+
+/// Collects encoded pages until they make a block.
+#[derive(Debug, Default)]
+pub struct BlockBuilder {
+    pages: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+impl BlockBuilder {
+    /// Adds a page; true when the block is full.
+    pub fn push(&mut self, page: Vec<u8>) -> bool {
+        self.bytes += page.len();
+        self.pages.push(page);
+        self.bytes >= BLOCK_BYTES
+    }
+
+    /// The block and how many pages it has, `None` when there are none; starts the next block.
+    pub fn take(&mut self) -> Option<(Vec<u8>, usize)> {
+        if self.pages.is_empty() {
+            return None;
+        }
+        self.bytes = 0;
+        let pages = std::mem::take(&mut self.pages);
+        let mut out = Vec::new();
+        put_count(&mut out, pages.len());
+        pages.iter().for_each(|page| put_count(&mut out, page.len()));
+        pages.iter().for_each(|page| out.extend_from_slice(page));
+        Some((out, pages.len()))
+    }
+}
+
+/// Page number `wanted` of a block.
+///
+/// # Errors
+/// [`Corrupt`](model::ErrorKind::Corrupt) when there is none or the block is impossible.
+pub fn block_page(block: &[u8], wanted: usize) -> Result<&[u8]> {
+    let mut r = Reader::new(block);
+    let pages = r.count(r.remaining())?;
+    let (mut before, mut len) = (0usize, None);
+    for page in 0..pages {
+        let page_len = r.count(block.len())?;
+        match page.cmp(&wanted) {
+            std::cmp::Ordering::Less => before = before.saturating_add(page_len),
+            std::cmp::Ordering::Equal => len = Some(page_len),
+            std::cmp::Ordering::Greater => {}
+        }
+    }
+    let Some(len) = len else {
+        return Err(Error::corrupt(format!("no page {wanted} in block of {pages}")));
+    };
+    r.take(before)?;
+    r.take(len)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn columns(rows: &[Vec<Option<f64>>]) -> Vec<Column> {
+        rows.iter()
+            .map(|values| {
+                let mut column = Column::default();
+                for (row, value) in values.iter().enumerate() {
+                    value.iter().for_each(|v| column.push(row, *v));
+                }
+                column.finish(values.len());
+                column
+            })
+            .collect()
+    }
+
+    fn same(a: &Column, b: &Column) -> bool {
+        a.iter().map(|(r, v)| (r, v.to_bits())).eq(b.iter().map(|(r, v)| (r, v.to_bits())))
+    }
+
+    proptest! {
+        #[test]
+        fn pages_survive(series in proptest::collection::vec(proptest::collection::vec(
+            proptest::option::weighted(0.8, prop_oneof![(0i64..9).prop_map(|i| f64::from(i as i32)), any::<f64>()]),
+            40), 0..64), cut in 0usize..40) {
+            let columns = columns(&series);
+            let mut bytes = Vec::new();
+            encode(&columns, &mut bytes);
+            let back = decode(&bytes, 40).unwrap();
+            prop_assert_eq!(back.len(), columns.len());
+            for (a, b) in back.iter().zip(&columns) {
+                prop_assert!(same(a, b));
+                let mut joined = b.slice(0, cut);
+                joined.append(cut, &b.slice(cut, 40), 40 - cut);
+                prop_assert!(same(&joined, b));
+            }
+            let mut builder = BlockBuilder::default();
+            builder.push(vec![1, 2]);
+            builder.push(bytes.clone());
+            let (block, pages) = builder.take().unwrap();
+            prop_assert_eq!(pages, 2);
+            prop_assert_eq!(block_page(&block, 1).unwrap(), &bytes);
+            prop_assert!(block_page(&block, 2).is_err());
+        }
+
+        #[test]
+        fn noise_is_refused_or_bounded(bytes in proptest::collection::vec(any::<u8>(), 0..300), rows in 0usize..2500) {
+            if let Ok(columns) = decode(&bytes, rows) {
+                prop_assert!(columns.iter().all(|c| c.values.len() <= ROWS_MAX));
+            }
+            if let Ok(page) = block_page(&bytes, rows % 4) {
+                prop_assert!(page.len() <= bytes.len());
+            }
+        }
+    }
+
+    #[test]
+    fn headers_summarise_long_columns() {
+        let mut column = Column::default();
+        (0..1000).for_each(|i| column.push(i, ((i * 7) % 500) as f64));
+        column.finish(1000);
+        let mut bytes = Vec::new();
+        encode(&[column], &mut bytes);
+        let summary = Page::decode(&bytes, 1000).unwrap().summary(0).unwrap();
+        assert_eq!(summary.stats, Some([0.0, 493.0, 0.0, 499.0]));
+        assert!(summary.reset && !summary.constant);
+    }
+}

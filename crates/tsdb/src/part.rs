@@ -1,0 +1,422 @@
+//! Metric parts: immutable files with the samples of one UTC day, and their reader.
+//!
+//! Owns: how pages, times and the index are laid out in blocks, and the part's meta. Does not own: block framing and
+//! checksums (`storage::part`), which parts are live (`storage::manifest`).
+//!
+//! ```text
+//! part  = blocks of times (kind 1) and of pages (kind 2 plain, 3 zstd), index (kind 4, zstd), meta
+//! meta  = version u8, flags u8 (bit 0: pages are zstd), level u8, first seq, last seq, first ms, last ms zigzag,
+//!         samples, series varints, index block reference
+//! ```
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use model::{Error, Labels, Result};
+use parking_lot::Mutex;
+use storage::codec::{Reader, blob, put_varint, put_zigzag, times};
+use storage::fs::Fs;
+use storage::part::{BlockRef, PartReader, PartWriter};
+
+use crate::column::Column;
+use crate::index::{Index, IndexBuilder, Target};
+use crate::page::{self, BlockBuilder, ROWS_MAX, SERIES_MAX};
+
+/// Milliseconds of one part's day.
+pub const DAY_MS: i64 = 86_400_000;
+
+const TIMES: u8 = 1;
+const PAGES: u8 = 2;
+const PAGES_ZSTD: u8 = 3;
+const INDEX: u8 = 4;
+const VERSION: u8 = 1;
+const COLD: u8 = 1;
+const ZSTD_LEVEL: i32 = 3;
+/// Plain bytes an index can have.
+const INDEX_BYTES_MAX: usize = 1 << 30;
+
+/// What a part says about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Meta {
+    /// Whether pages are compressed: the final form of a closed day.
+    pub cold: bool,
+    /// How often its samples were merged.
+    pub level: u8,
+    /// Number of the oldest flush whose samples are in it.
+    pub first_seq: u64,
+    /// Number of the newest; among parts with the same sample, the highest counts.
+    pub last_seq: u64,
+    /// Earliest sample, Unix milliseconds.
+    pub first_ms: i64,
+    /// Latest sample, Unix milliseconds.
+    pub last_ms: i64,
+    /// Number of samples.
+    pub samples: u64,
+    /// Number of series.
+    pub series: u64,
+    index: BlockRef,
+}
+
+impl Meta {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = vec![VERSION, u8::from(self.cold) * COLD, self.level];
+        put_varint(&mut out, self.first_seq);
+        put_varint(&mut out, self.last_seq);
+        put_zigzag(&mut out, self.first_ms);
+        put_zigzag(&mut out, self.last_ms);
+        put_varint(&mut out, self.samples);
+        put_varint(&mut out, self.series);
+        self.index.encode(&mut out);
+        out
+    }
+
+    /// Reads a part's meta.
+    ///
+    /// # Errors
+    /// [`Corrupt`](model::ErrorKind::Corrupt) on short or impossible input, [`Invalid`](model::ErrorKind::Invalid) for
+    /// a newer version.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut r = Reader::new(bytes);
+        let version = r.u8()?;
+        if version != VERSION {
+            return Err(Error::invalid(format!(
+                "metric part has version {version}; this program reads version {VERSION}"
+            )));
+        }
+        let (flags, level) = (r.u8()?, r.u8()?);
+        let (first_seq, last_seq) = (r.varint()?, r.varint()?);
+        let (first_ms, last_ms) = (r.zigzag()?, r.zigzag()?);
+        let (samples, series) = (r.varint()?, r.varint()?);
+        let mut rest = r.take(r.remaining())?;
+        let index = BlockRef::decode(&mut rest)
+            .ok_or_else(|| Error::corrupt("metric part has no index reference"))?;
+        let cold = flags & COLD != 0;
+        Ok(Self { cold, level, first_seq, last_seq, first_ms, last_ms, samples, series, index })
+    }
+}
+
+/// Number of the UTC day of a time.
+pub fn day_of(t_ms: i64) -> i64 {
+    t_ms.div_euclid(DAY_MS)
+}
+
+/// Writes one part: targets one after another, each with its series in order of labels.
+#[derive(Debug)]
+pub struct PartBuilder {
+    writer: PartWriter,
+    index: IndexBuilder,
+    times: BlockBuilder,
+    pages: BlockBuilder,
+    rows: usize,
+    stripe: Vec<Column>,
+    cold: bool,
+    first_ms: i64,
+    last_ms: i64,
+    samples: u64,
+}
+
+impl PartBuilder {
+    /// Starts the part that will be at `path`.
+    ///
+    /// # Errors
+    /// As [`PartWriter::create`].
+    pub fn create(fs: Arc<dyn Fs>, path: &Path, cold: bool) -> Result<Self> {
+        Ok(Self {
+            writer: PartWriter::create(fs, path)?,
+            index: IndexBuilder::default(),
+            times: BlockBuilder::default(),
+            pages: BlockBuilder::default(),
+            rows: 0,
+            stripe: Vec::with_capacity(SERIES_MAX),
+            cold,
+            first_ms: i64::MAX,
+            last_ms: i64::MIN,
+            samples: 0,
+        })
+    }
+
+    /// Starts the next target with its ascending timestamps (Unix milliseconds).
+    ///
+    /// # Errors
+    /// As [`PartWriter::block`].
+    pub fn target(&mut self, key: &str, target_times: &[i64]) -> Result<()> {
+        self.end_stripe()?;
+        self.rows = target_times.len();
+        self.index.target(key, self.rows);
+        if let (Some(first), Some(last)) = (target_times.first(), target_times.last()) {
+            self.first_ms = self.first_ms.min(*first);
+            self.last_ms = self.last_ms.max(*last);
+        }
+        for chunk in target_times.chunks(ROWS_MAX) {
+            let mut page = Vec::new();
+            times::encode(chunk, &mut page);
+            if self.times.push(page) {
+                self.write_times()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the next series of the target; `column` has a row for each of its timestamps.
+    ///
+    /// # Errors
+    /// As [`PartWriter::block`].
+    pub fn series(&mut self, labels: &Labels, column: Column) -> Result<()> {
+        self.samples += column.values.len() as u64;
+        self.index.series(labels);
+        self.stripe.push(column);
+        if self.stripe.len() == SERIES_MAX { self.end_stripe() } else { Ok(()) }
+    }
+
+    /// Series added so far.
+    pub fn series_count(&self) -> usize {
+        self.index.series_count()
+    }
+
+    fn end_stripe(&mut self) -> Result<()> {
+        if self.stripe.is_empty() {
+            return Ok(());
+        }
+        let stripe = std::mem::take(&mut self.stripe);
+        for start in (0..self.rows).step_by(ROWS_MAX) {
+            let end = (start + ROWS_MAX).min(self.rows);
+            let mut bytes = Vec::new();
+            if start == 0 && end == self.rows {
+                page::encode(&stripe, &mut bytes);
+            } else {
+                let columns: Vec<Column> = stripe.iter().map(|c| c.slice(start, end)).collect();
+                page::encode(&columns, &mut bytes);
+            }
+            if self.pages.push(bytes) {
+                self.write_pages()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_times(&mut self) -> Result<()> {
+        if let Some((block, pages)) = self.times.take() {
+            self.index.times.push(self.writer.block(TIMES, &block)?, pages);
+        }
+        Ok(())
+    }
+
+    fn write_pages(&mut self) -> Result<()> {
+        let Some((block, pages)) = self.pages.take() else { return Ok(()) };
+        let place = if self.cold {
+            let mut packed = Vec::new();
+            blob::compress_zstd(&block, ZSTD_LEVEL, &mut packed)?;
+            self.writer.block(PAGES_ZSTD, &packed)?
+        } else {
+            self.writer.block(PAGES, &block)?
+        };
+        self.index.data.push(place, pages);
+        Ok(())
+    }
+
+    /// Writes what is left and makes the part durable under its name.
+    ///
+    /// # Errors
+    /// As [`PartWriter::finish`].
+    pub fn finish(mut self, level: u8, first_seq: u64, last_seq: u64) -> Result<()> {
+        self.end_stripe()?;
+        self.write_times()?;
+        self.write_pages()?;
+        let mut packed = Vec::new();
+        blob::compress_zstd(&self.index.encode(), ZSTD_LEVEL, &mut packed)?;
+        let meta = Meta {
+            cold: self.cold,
+            level,
+            first_seq,
+            last_seq,
+            first_ms: self.first_ms,
+            last_ms: self.last_ms,
+            samples: self.samples,
+            series: self.index.series_count() as u64,
+            index: self.writer.block(INDEX, &packed)?,
+        };
+        self.writer.finish(&meta.encode())?;
+        Ok(())
+    }
+}
+
+/// Decodes an index block, for the fuzzer and for checks.
+///
+/// # Errors
+/// [`Corrupt`](model::ErrorKind::Corrupt) on impossible input.
+pub fn decode_index(block: &[u8]) -> Result<Index> {
+    Index::decode(&blob::decompress_zstd(block, INDEX_BYTES_MAX)?)
+}
+
+/// Decodes a block of times: timestamps of page `page`, of which there are `rows`.
+///
+/// # Errors
+/// [`Corrupt`](model::ErrorKind::Corrupt) on impossible input.
+pub fn decode_times(block: &[u8], page: usize, rows: usize) -> Result<Vec<i64>> {
+    if rows > ROWS_MAX {
+        return Err(Error::corrupt(format!("{rows} timestamps in a page")));
+    }
+    let mut out = Vec::with_capacity(rows);
+    times::decode(&mut Reader::new(page::block_page(block, page)?), rows, &mut out)?;
+    if !out.is_sorted() {
+        return Err(Error::corrupt("timestamps do not ascend"));
+    }
+    Ok(out)
+}
+
+/// The block read last, plain: neighbours are often wanted next.
+#[derive(Debug, Default)]
+pub struct BlockCache {
+    times: Option<(BlockRef, Vec<u8>)>,
+    pages: Option<(BlockRef, Vec<u8>)>,
+}
+
+/// A part open for reading; its index is read when first wanted and kept while it is used.
+#[derive(Debug)]
+pub struct Part {
+    name: String,
+    reader: PartReader,
+    meta: Meta,
+    index: Mutex<Option<Arc<Index>>>,
+    used: AtomicBool,
+}
+
+impl Part {
+    /// Opens the part `name` in `dir`.
+    ///
+    /// # Errors
+    /// As [`PartReader::open`] and [`Meta::decode`].
+    pub fn open(fs: &dyn Fs, dir: &Path, name: &str) -> Result<Self> {
+        let reader = PartReader::open(fs, &dir.join(name))?;
+        let meta = Meta::decode(reader.meta()).map_err(|e| e.context(format!("part {name}")))?;
+        let (index, used) = (Mutex::new(None), AtomicBool::new(false));
+        Ok(Self { name: name.to_owned(), reader, meta, index, used })
+    }
+
+    /// File name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it says about itself.
+    pub fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// Bytes of the file.
+    pub fn file_bytes(&self) -> u64 {
+        self.reader.bytes()
+    }
+
+    /// Whether any sample can be in `[start_ms, end_ms]`.
+    pub fn overlaps(&self, start_ms: i64, end_ms: i64) -> bool {
+        self.meta.first_ms <= end_ms && self.meta.last_ms >= start_ms
+    }
+
+    /// Its index.
+    ///
+    /// # Errors
+    /// [`Corrupt`](model::ErrorKind::Corrupt) naming the part, or a failure to read.
+    pub fn index(&self) -> Result<Arc<Index>> {
+        self.used.store(true, Ordering::Relaxed);
+        let mut slot = self.index.lock();
+        if let Some(index) = &*slot {
+            return Ok(Arc::clone(index));
+        }
+        let block = self.reader.block(self.meta.index, INDEX)?;
+        let index = Arc::new(decode_index(&block).map_err(|e| self.place(e))?);
+        *slot = Some(Arc::clone(&index));
+        Ok(index)
+    }
+
+    /// Forgets the index if nobody asked for it since the last call.
+    pub fn forget_idle_index(&self) {
+        if !self.used.swap(false, Ordering::Relaxed) {
+            *self.index.lock() = None;
+        }
+    }
+
+    /// Bytes its index takes in memory now.
+    pub fn index_memory_bytes(&self) -> usize {
+        self.index.lock().as_ref().map_or(0, |index| index.memory_bytes())
+    }
+
+    /// Timestamps of chunk `chunk` of `target`.
+    ///
+    /// # Errors
+    /// As [`index`](Self::index).
+    pub fn times(
+        &self,
+        index: &Index,
+        target: &Target,
+        chunk: usize,
+        cache: &mut BlockCache,
+    ) -> Result<Vec<i64>> {
+        let number = target.times_page(chunk);
+        let (block, page) = index.times_block(number).ok_or_else(|| self.missing(number))?;
+        let bytes = match &cache.times {
+            Some((cached, bytes)) if *cached == block => bytes,
+            _ => &cache.times.insert((block, self.reader.block(block, TIMES)?)).1,
+        };
+        decode_times(bytes, page, target.chunk_rows(chunk)).map_err(|e| self.place(e))
+    }
+
+    /// Calls `f` with the page of chunk `chunk` that holds the series `offset` behind the target's first.
+    ///
+    /// # Errors
+    /// As [`index`](Self::index), or what `f` returns.
+    pub fn with_page<R>(
+        &self,
+        index: &Index,
+        target: &Target,
+        (offset, chunk): (usize, usize),
+        cache: &mut BlockCache,
+        f: impl FnOnce(&page::Page<'_>) -> Result<R>,
+    ) -> Result<R> {
+        let (number, _) = target.data_page(offset, chunk);
+        let (block, inner) = index.data_block(number).ok_or_else(|| self.missing(number))?;
+        let bytes = match &cache.pages {
+            Some((cached, bytes)) if *cached == block => bytes,
+            _ => &cache.pages.insert((block, self.read_pages(block)?)).1,
+        };
+        page::block_page(bytes, inner)
+            .and_then(|bytes| page::Page::decode(bytes, target.chunk_rows(chunk)))
+            .and_then(|page| f(&page))
+            .map_err(|e| self.place(e))
+    }
+
+    fn read_pages(&self, block: BlockRef) -> Result<Vec<u8>> {
+        if !self.meta.cold {
+            return self.reader.block(block, PAGES);
+        }
+        let packed = self.reader.block(block, PAGES_ZSTD)?;
+        blob::decompress_zstd(&packed, page::BLOCK_BYTES_MAX).map_err(|e| self.place(e))
+    }
+
+    fn missing(&self, page: usize) -> Error {
+        Error::corrupt(format!("part {} has no page {page}", self.name))
+    }
+
+    fn place(&self, e: Error) -> Error {
+        e.context(format!("part {}", self.name))
+    }
+}
+
+/// Splits ascending times into `(day, start, end)`, rows `[start, end)` being of that day.
+pub fn days(all: &[i64]) -> Vec<(i64, usize, usize)> {
+    let mut found = Vec::new();
+    let mut start = 0;
+    while start < all.len() {
+        let day = day_of(all[start]);
+        let end = start + all[start..].partition_point(|t| day_of(*t) == day);
+        found.push((day, start, end));
+        start = end;
+    }
+    found
+}
+
+/// Name of the file of a part: its day, its newest flush, its level.
+pub fn file_name(day: i64, last_seq: u64, level: u8) -> String {
+    format!("{day}-{last_seq:010}-{level}.part")
+}

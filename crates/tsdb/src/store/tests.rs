@@ -1,0 +1,517 @@
+//! The store on the faulty file system, against a table of what must be there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use model::{
+    Budget, Clock, Done, Labels, ManualClock, MatchOp, Matcher, MetricBatch, MetricPlan, MetricRow,
+    MetricSource, Receipt, RejectReason, STALE_NAN_BITS, StampedRow, TimeRange,
+};
+use storage::fs::{FaultyFs, Fs, FsCall};
+use storage::wal::Durability;
+
+use super::{Config, OpenReport, Store};
+
+const DAY_MS: i64 = 86_400_000;
+const START_MS: i64 = 20_000 * DAY_MS + 80_000_000;
+const RETENTION_MS: i64 = 3 * DAY_MS;
+
+/// Deterministic numbers (splitmix64).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    fn value(&mut self) -> u64 {
+        match self.below(12) {
+            0 => STALE_NAN_BITS,
+            1 => (-0.0f64).to_bits(),
+            2 => f64::INFINITY.to_bits(),
+            3 => self.next(),
+            4..7 => (self.below(100_000) as f64 / 100.0).to_bits(),
+            _ => (self.below(50) as f64).to_bits(),
+        }
+    }
+}
+
+fn config() -> Config {
+    Config {
+        dir: PathBuf::from("/data/metrics"),
+        durability: Durability::Strict,
+        retention_ms: RETENTION_MS,
+        head_bytes_max: 1 << 20,
+        flush_after_ms: 1_800_000,
+        series_max: 10_000,
+        future_ms_max: 600_000,
+        free_bytes_floor: 0,
+    }
+}
+
+fn open(fs: &FaultyFs, clock: &Arc<ManualClock>, config: Config) -> (Arc<Store>, OpenReport) {
+    let clock: Arc<dyn Clock> = Arc::clone(clock) as Arc<dyn Clock>;
+    Store::open(Arc::new(fs.clone()), clock, config).unwrap()
+}
+
+fn append(store: &Store, batch: MetricBatch) -> model::Result<Receipt> {
+    let (sender, receiver) = crossbeam_channel::bounded(1);
+    store.append(batch, Done::new(move |outcome| sender.send(outcome).unwrap()));
+    receiver.recv().unwrap()
+}
+
+fn labels(number: u64) -> Labels {
+    let (name, value) = (format!("metric_{}", number % 5), format!("{number}"));
+    let mut pairs = vec![("__name__", name.as_str()), ("n", value.as_str())];
+    if number.is_multiple_of(3) {
+        pairs.push(("third", "yes"));
+    }
+    Labels::from_pairs(pairs)
+}
+
+fn scrape(source: &str, t_ms: i64, rows: &[(Labels, u64)]) -> MetricBatch {
+    let row = |(labels, bits): &(Labels, u64)| MetricRow {
+        labels: labels.clone(),
+        value: f64::from_bits(*bits),
+    };
+    MetricBatch {
+        source: source.into(),
+        t_ms,
+        rows: rows.iter().map(row).collect(),
+        ..MetricBatch::default()
+    }
+}
+
+fn stamped(source: &str, rows: &[(Labels, i64, u64)]) -> MetricBatch {
+    let row = |(labels, t_ms, bits): &(Labels, i64, u64)| StampedRow {
+        labels: labels.clone(),
+        t_ms: *t_ms,
+        value: f64::from_bits(*bits),
+    };
+    MetricBatch {
+        source: source.into(),
+        stamped: rows.iter().map(row).collect(),
+        ..MetricBatch::default()
+    }
+}
+
+fn plan(matchers: Vec<Matcher>, start_ms: i64, end_ms: i64) -> MetricPlan {
+    MetricPlan { matchers, start_ms, end_ms, step_ms: 0, range_ms: 0, function: "", grouping: None }
+}
+
+type Table = BTreeMap<Labels, BTreeMap<i64, u64>>;
+
+fn read(store: &Store, plan: &MetricPlan) -> (Table, Vec<String>) {
+    let selected = store.select(plan, &Budget::unlimited()).unwrap();
+    assert!(selected.series.is_sorted_by(|a, b| a.labels < b.labels), "sorted, each once");
+    let mut table = Table::new();
+    for series in selected.series {
+        assert!(!series.values.is_empty() && series.values.len() == series.timestamps.len());
+        assert!(series.timestamps.is_sorted_by(|a, b| a < b));
+        let bits = series.values.iter().map(|v| v.to_bits());
+        table.insert(series.labels, series.timestamps.iter().copied().zip(bits).collect());
+    }
+    (table, selected.warnings)
+}
+
+/// What `plan` must give out of `truth`.
+fn expected(truth: &Table, plan: &MetricPlan, now_ms: i64) -> Table {
+    let start_ms = plan.start_ms.max(now_ms - RETENTION_MS);
+    let mut table = Table::new();
+    for (labels, samples) in truth {
+        if plan.matchers.iter().all(|m| m.matches_labels(labels)) && start_ms <= plan.end_ms {
+            let inside: BTreeMap<i64, u64> =
+                samples.range(start_ms..=plan.end_ms).map(|(t, bits)| (*t, *bits)).collect();
+            if !inside.is_empty() {
+                table.insert(labels.clone(), inside);
+            }
+        }
+    }
+    table
+}
+
+/// One random life of a store.
+struct Life {
+    random: Random,
+    fs: FaultyFs,
+    clock: Arc<ManualClock>,
+    store: Arc<Store>,
+    truth: Table,
+    series_max: u64,
+}
+
+impl Life {
+    fn new(seed: u64) -> Self {
+        let fs = FaultyFs::new();
+        let clock = Arc::new(ManualClock::at_ms(START_MS));
+        let (store, _) = open(&fs, &clock, config());
+        let mut random = Random(seed);
+        let series_max = 4 + random.below(150);
+        Self { random, fs, clock, store, truth: Table::new(), series_max }
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
+    fn reopen(&mut self) {
+        let (store, report) = open(&self.fs, &self.clock, config());
+        assert!(report.quarantined.is_empty() && report.missing_parts.is_empty(), "{report:?}");
+        assert_eq!(report.damaged_records, 0);
+        self.store = store;
+    }
+
+    fn add(&mut self, rows: &[(Labels, i64, u64)]) {
+        for (labels, t, bits) in rows {
+            self.truth.entry(labels.clone()).or_default().insert(*t, *bits);
+        }
+    }
+
+    /// A scrape at the current time of some series; sources mix, so that series move between them.
+    fn scrape(&mut self) {
+        let times = 1 + self.random.below(12);
+        let source = format!("source/{}", self.random.below(3));
+        let (from, width) = (self.random.below(self.series_max), 1 + self.random.below(20));
+        for _ in 0..times {
+            self.clock.advance_ms(1 + i64::try_from(self.random.below(15_000)).unwrap());
+            let mut rows = Vec::new();
+            for number in from..(from + width).min(self.series_max) {
+                if self.random.below(8) > 0 {
+                    rows.push((labels(number), self.random.value()));
+                }
+            }
+            let t_ms = self.now_ms();
+            let receipt = append(&self.store, scrape(&source, t_ms, &rows)).unwrap();
+            let all: Vec<_> = rows.iter().map(|(l, bits)| (l.clone(), t_ms, *bits)).collect();
+            assert_eq!(receipt, Receipt { stored: all.len() as u64, rejected: vec![] });
+            self.add(&all);
+        }
+    }
+
+    /// One sample somewhere in the past, maybe over another.
+    fn old_sample(&mut self) {
+        let number = self.random.below(self.series_max);
+        let age = self.random.below(2 * DAY_MS.unsigned_abs());
+        let mut t_ms = self.now_ms() - i64::try_from(age).unwrap();
+        if let Some(samples) = self.truth.get(&labels(number))
+            && self.random.below(2) == 0
+        {
+            let skip = usize::try_from(self.random.below(samples.len() as u64)).unwrap();
+            t_ms = *samples.keys().nth(skip).unwrap();
+        }
+        if t_ms < self.now_ms() - RETENTION_MS {
+            return;
+        }
+        let sample = (labels(number), t_ms, self.random.value());
+        let batch = if self.random.below(3) == 0 {
+            scrape("source/0", t_ms, &[(sample.0.clone(), sample.2)])
+        } else {
+            stamped("remote", std::slice::from_ref(&sample))
+        };
+        let receipt = append(&self.store, batch).unwrap();
+        if receipt.rejected == [(RejectReason::DuplicateTimestamp, 1)] {
+            let before = self.truth.get(&sample.0).and_then(|samples| samples.get(&t_ms));
+            assert!(before.is_some_and(|bits| *bits != sample.2), "nothing to duplicate");
+        } else {
+            assert_eq!(receipt, Receipt { stored: 1, rejected: vec![] });
+            self.add(&[sample]);
+        }
+    }
+
+    /// Samples with times of their own, newer than all others of their series.
+    fn stamped(&mut self) {
+        let mut rows = Vec::new();
+        for _ in 0..1 + self.random.below(6) {
+            self.clock.advance_ms(1 + i64::try_from(self.random.below(1000)).unwrap());
+            let number = self.random.below(self.series_max);
+            rows.push((labels(number), self.now_ms(), self.random.value()));
+        }
+        let receipt = append(&self.store, stamped("remote", &rows)).unwrap();
+        assert_eq!(receipt, Receipt { stored: rows.len() as u64, rejected: vec![] });
+        self.add(&rows);
+    }
+
+    /// The same scrape again, then with one other value.
+    fn duplicates(&mut self) {
+        self.clock.advance_ms(1);
+        let number = self.random.below(self.series_max);
+        let (t_ms, bits) = (self.now_ms(), 1.5f64.to_bits());
+        let rows = [(labels(number), bits), (labels(number + 1000), bits)];
+        for _ in 0..2 {
+            let receipt = append(&self.store, scrape("source/1", t_ms, &rows)).unwrap();
+            assert_eq!(receipt, Receipt { stored: 2, rejected: vec![] });
+        }
+        let other = [(labels(number), 2.5f64.to_bits()), (labels(number + 1000), bits)];
+        let receipt = append(&self.store, scrape("source/1", t_ms, &other)).unwrap();
+        let rejected = vec![(RejectReason::DuplicateTimestamp, 1)];
+        assert_eq!(receipt, Receipt { stored: 1, rejected });
+        self.add(&rows.map(|(labels, bits)| (labels, t_ms, bits)));
+    }
+
+    /// A write fails, the power goes: the batch in flight is there as a whole or not at all, all others are.
+    fn fail_and_crash(&mut self) {
+        self.clock.advance_ms(1);
+        let call = [FsCall::Write, FsCall::Sync, FsCall::Change][self.random.below(3) as usize];
+        self.fs.fail_io(call, 1 + self.random.below(3));
+        let t_ms = self.now_ms();
+        let rows: Vec<_> = (0..5).map(|n| (labels(n), t_ms, self.random.value())).collect();
+        let scraped: Vec<_> = rows.iter().map(|(l, _, bits)| (l.clone(), *bits)).collect();
+        let outcome = append(&self.store, scrape("source/2", t_ms, &scraped));
+        if self.random.below(2) == 0 {
+            self.store.flush().ok();
+        }
+        self.fs.crash(self.random.next());
+        self.fs.clear_faults();
+        self.reopen();
+        let whole = plan(vec![], i64::MIN, i64::MAX);
+        let (found, _) = read(&self.store, &whole);
+        let without = expected(&self.truth, &whole, self.now_ms());
+        if outcome.is_ok() || found != without {
+            self.add(&rows);
+        }
+        assert_eq!(found, expected(&self.truth, &whole, self.now_ms()));
+    }
+
+    fn step(&mut self) {
+        match self.random.below(40) {
+            0..14 => self.scrape(),
+            14..19 => self.old_sample(),
+            19..22 => self.stamped(),
+            22..24 => self.duplicates(),
+            24..27 => self.store.flush().unwrap(),
+            27..29 => while self.store.merge().unwrap() {},
+            29 => self.clock.advance_ms(i64::try_from(self.random.below(30_000_000)).unwrap()),
+            30 => self.clock.advance_ms(i64::try_from(self.random.below(200_000_000)).unwrap()),
+            31 => {
+                self.store.close().unwrap();
+                self.reopen();
+            }
+            32 => {
+                self.fs.kill();
+                self.reopen();
+            }
+            33 | 34 => {
+                let seed = self.random.next();
+                self.fs.crash(seed);
+                self.reopen();
+            }
+            35 => self.fail_and_crash(),
+            _ => self.check(),
+        }
+    }
+
+    fn check(&mut self) {
+        let whole = plan(vec![], i64::MIN, i64::MAX);
+        self.check_plan(&whole);
+        let number = self.random.below(self.series_max);
+        let matchers = match self.random.below(5) {
+            0 => vec![labels(number).iter().map(|(n, v)| Matcher::equal(n, v)).collect::<Vec<_>>()],
+            1 => vec![vec![Matcher::new(MatchOp::Regex, "n", "1.*").unwrap()]],
+            2 => vec![vec![Matcher::equal("third", "")]],
+            3 => vec![vec![Matcher::new(MatchOp::NotEqual, "third", "yes").unwrap()]],
+            _ => vec![vec![Matcher::equal("__name__", "metric_2")], vec![Matcher::equal("n", "3")]],
+        };
+        let ages = [(); 2].map(|()| i64::try_from(self.random.below(100_000_000)).unwrap());
+        let (start_ms, end_ms) =
+            (self.now_ms() - ages[0].max(ages[1]), self.now_ms() - ages[0].min(ages[1]));
+        self.check_plan(&plan(matchers[0].clone(), start_ms, end_ms));
+        self.check_lists(&matchers, start_ms, end_ms);
+        self.check_lists(&[], start_ms, end_ms);
+        self.check_lists(&[], i64::MIN / 2_000_000, i64::MAX / 2_000_000);
+    }
+
+    fn check_plan(&self, plan: &MetricPlan) {
+        let (found, warnings) = read(&self.store, plan);
+        assert_eq!(warnings, Vec::<String>::new());
+        let expected = expected(&self.truth, plan, self.now_ms());
+        for (labels, samples) in &expected {
+            assert_eq!(found.get(labels), Some(samples), "{labels}");
+        }
+        assert_eq!(found.len(), expected.len());
+    }
+
+    fn check_lists(&self, selectors: &[Vec<Matcher>], start_ms: i64, end_ms: i64) {
+        let budget = Budget::unlimited();
+        let range = TimeRange::from_ms_inclusive(start_ms, end_ms);
+        let mut all = BTreeSet::new();
+        for matchers in selectors {
+            let plan = plan(matchers.clone(), start_ms, end_ms);
+            all.extend(expected(&self.truth, &plan, self.now_ms()).into_keys());
+        }
+        if selectors.is_empty() {
+            let plan = plan(vec![], start_ms, end_ms);
+            all.extend(expected(&self.truth, &plan, self.now_ms()).into_keys());
+        }
+        let found = self.store.series(selectors, range, &budget).unwrap();
+        assert_eq!(found, all.iter().cloned().collect::<Vec<_>>());
+        let names: BTreeSet<&str> = all.iter().flat_map(|l| l.iter().map(|(n, _)| n)).collect();
+        let found = self.store.label_names(selectors, range, &budget).unwrap();
+        assert_eq!(found, names.into_iter().collect::<Vec<_>>());
+        let values: BTreeSet<&str> = all.iter().filter_map(|l| l.get("n")).collect();
+        let found = self.store.label_values("n", selectors, range, &budget).unwrap();
+        assert_eq!(found, values.into_iter().collect::<Vec<_>>());
+    }
+}
+
+/// Names the seed when a life ends in a panic.
+struct Seed(u64);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("failed with seed {}", self.0);
+        }
+    }
+}
+
+#[test]
+fn random_lives_match_the_table() {
+    let seeds = if std::env::var_os("RUN_SLOW_TESTS").is_some() { 3000 } else { 150 };
+    for seed in 0..seeds {
+        let named = Seed(seed);
+        let mut life = Life::new(seed);
+        for _ in 0..40 {
+            life.step();
+        }
+        life.check();
+        life.store.close().unwrap();
+        life.check();
+        drop(named);
+    }
+}
+
+fn part_files(fs: &FaultyFs) -> Vec<PathBuf> {
+    let dir = Path::new("/data/metrics/parts");
+    let names = fs.list(dir).unwrap().into_iter().map(|file| file.name);
+    names.filter(|name| name.ends_with(".part")).map(|name| dir.join(name)).collect()
+}
+
+/// Two parts of two days, one series each.
+fn two_days() -> (FaultyFs, Arc<ManualClock>, Arc<Store>) {
+    let (fs, clock) = (FaultyFs::new(), Arc::new(ManualClock::at_ms(START_MS)));
+    let (store, _) = open(&fs, &clock, config());
+    for day in 0..2 {
+        let t_ms = clock.now_ms();
+        append(&store, scrape("a", t_ms, &[(labels(day), 1f64.to_bits())])).unwrap();
+        store.flush().unwrap();
+        clock.advance_ms(DAY_MS);
+    }
+    assert_eq!(part_files(&fs).len(), 2);
+    (fs, clock, store)
+}
+
+#[test]
+fn a_corrupt_part_is_set_aside_and_the_rest_served() {
+    // Bit 100 is in the first block, found by reading; the last one is in the trailer, found by opening.
+    for (bit, at_open) in [(100, false), (u64::MAX, true)] {
+        let (fs, clock, store) = two_days();
+        let file = part_files(&fs)[0].clone();
+        let bit = bit.min(fs.read(&file).unwrap().len() as u64 * 8 - 1);
+        store.close().unwrap();
+        fs.flip_bit(&file, bit).unwrap();
+        let (store, report) = open(&fs, &clock, config());
+        assert_eq!(report.quarantined.len(), usize::from(at_open));
+        for _ in 0..2 {
+            let (found, warnings) = read(&store, &plan(vec![], i64::MIN, i64::MAX));
+            assert_eq!(found.into_keys().collect::<Vec<_>>(), [labels(1)]);
+            assert_eq!(warnings.len(), 1, "{warnings:?}");
+            assert!(warnings[0].contains(&file.file_name().unwrap().display().to_string()));
+        }
+        assert_eq!((store.stats().parts, store.stats().quarantined), (1, 1));
+        let aside = PathBuf::from(format!("{}.corrupt", file.display()));
+        assert!(fs.exists(&aside).unwrap() && !fs.exists(&file).unwrap());
+        store.close().unwrap();
+        let (store, report) = open(&fs, &clock, config());
+        assert!(report.quarantined.is_empty() && fs.exists(&aside).unwrap());
+        assert_eq!(store.stats().quarantined, 1);
+    }
+}
+
+#[test]
+fn retention_and_disk_limit_remove_the_oldest_parts() {
+    let (fs, clock, store) = two_days();
+    clock.advance_ms(RETENTION_MS - DAY_MS);
+    store.flush().unwrap();
+    assert_eq!(part_files(&fs).len(), 1);
+    assert!(store.enforce_disk(1).unwrap() > 0);
+    assert_eq!((part_files(&fs).len(), store.stats().parts), (0, 0));
+    assert_eq!(store.enforce_disk(1).unwrap(), 0);
+}
+
+#[test]
+fn refused_rows_are_counted() {
+    let (fs, clock) = (FaultyFs::new(), Arc::new(ManualClock::at_ms(START_MS)));
+    let (store, _) = open(&fs, &clock, Config { series_max: 2, ..config() });
+    let one = 1f64.to_bits();
+    let rows: Vec<_> = (0..5).map(|n| (labels(n), one)).collect();
+    let receipt = append(&store, scrape("a", START_MS, &rows)).unwrap();
+    assert_eq!(receipt, Receipt { stored: 2, rejected: vec![(RejectReason::SeriesLimit, 3)] });
+    let receipt = append(&store, scrape("a", START_MS + 600_001, &rows)).unwrap();
+    assert_eq!(receipt, Receipt { stored: 0, rejected: vec![(RejectReason::TooNew, 5)] });
+    let old = (labels(0), START_MS - RETENTION_MS - 1, one);
+    let receipt = append(&store, stamped("a", &[old, (Labels::default(), START_MS, one)])).unwrap();
+    let rejected = vec![(RejectReason::TooOld, 1), (RejectReason::Invalid, 1)];
+    assert_eq!(receipt, Receipt { stored: 0, rejected });
+}
+
+#[test]
+fn idle_series_leave_the_head_and_stay_readable() {
+    let (fs, clock) = (FaultyFs::new(), Arc::new(ManualClock::at_ms(START_MS)));
+    let (store, _) = open(&fs, &clock, config());
+    for round in 0..4u64 {
+        clock.advance_ms(15_000);
+        let keep = (labels(0), round);
+        let once = (labels(10 + round), round);
+        append(&store, scrape("a", clock.now_ms(), &[keep, once])).unwrap();
+        store.flush().unwrap();
+    }
+    assert_eq!(store.stats().series, 2);
+    let (found, _) = read(&store, &plan(vec![], i64::MIN, i64::MAX));
+    assert_eq!(found.len(), 5);
+    assert_eq!(found[&labels(0)].len(), 4);
+}
+
+#[test]
+fn series_of_a_target_share_their_timestamps() {
+    let (fs, clock) = (FaultyFs::new(), Arc::new(ManualClock::at_ms(START_MS)));
+    let (store, _) = open(&fs, &clock, config());
+    for round in 0..300u64 {
+        clock.advance_ms(15_000);
+        let rows: Vec<_> = (0..4).map(|n| (labels(n), (round as f64).to_bits())).collect();
+        append(&store, scrape("a", clock.now_ms(), &rows)).unwrap();
+    }
+    let selected = store.select(&plan(vec![], 0, i64::MAX), &Budget::unlimited()).unwrap();
+    assert!(store.stats().parts > 0, "part and head are both read");
+    assert!(selected.series.iter().all(|s| s.values.len() == 300));
+    let first = &selected.series[0].timestamps;
+    assert!(selected.series.iter().all(|s| Arc::ptr_eq(&s.timestamps, first)));
+}
+
+#[test]
+fn a_days_parts_are_merged() {
+    let (fs, clock) = (FaultyFs::new(), Arc::new(ManualClock::at_ms(20_000 * DAY_MS)));
+    let (store, _) = open(&fs, &clock, config());
+    for round in 0..20u64 {
+        clock.advance_ms(15_000);
+        let rows: Vec<_> = (0..3).map(|n| (labels(n), round)).collect();
+        append(&store, scrape("a", clock.now_ms(), &rows)).unwrap();
+        store.flush().unwrap();
+    }
+    while store.merge().unwrap() {}
+    assert!(store.stats().parts < 8, "{} parts", store.stats().parts);
+    clock.advance_ms(DAY_MS);
+    while store.merge().unwrap() {}
+    assert_eq!((store.stats().parts, part_files(&fs).len()), (1, 1));
+    assert_eq!(store.stats().part_samples, 60);
+    let (found, _) = read(&store, &plan(vec![], i64::MIN, i64::MAX));
+    assert!(found.values().all(|samples| samples.len() == 20));
+}
