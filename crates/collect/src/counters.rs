@@ -34,6 +34,8 @@ counters! {
     log_lines_skipped,
     /// Log streams opened again because they had stalled.
     log_stalls,
+    /// Places where the runtime no longer had the last stored line: what lay between was rotated away unread, if anything.
+    log_gaps,
     /// Log streams that could not be read (driver without reading, broken stream).
     log_stream_errors,
     /// Lifecycle events stored.

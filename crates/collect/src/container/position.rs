@@ -126,8 +126,20 @@ impl Position {
             outputs: self.outputs,
             passed: self.outputs.map(|o| o.last_ns == i64::MIN),
             same: [0; 2],
+            since_ns: self.since_ns,
         }
     }
+}
+
+/// What a line is to a reader that resumed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// Not stored yet.
+    New,
+    /// Stored before.
+    Before,
+    /// Not stored yet, and the last stored line, which should have come first, did not come.
+    BehindGap,
 }
 
 /// Tells stored lines from new ones after reading began again.
@@ -136,33 +148,35 @@ pub(crate) struct Resume {
     outputs: [Output; 2],
     passed: [bool; 2],
     same: [u64; 2],
+    since_ns: i64,
 }
 
 impl Resume {
-    /// Whether the line is new.
-    pub(crate) fn is_new(&mut self, index: usize, t_ns: i64) -> bool {
+    /// Judges the next line of an output.
+    pub(crate) fn judge(&mut self, index: usize, t_ns: i64) -> Seen {
         let (Some(output), Some(passed), Some(same)) =
             (self.outputs.get(index), self.passed.get_mut(index), self.same.get_mut(index))
         else {
-            return true;
+            return Seen::New;
         };
         if *passed {
-            return true;
+            return Seen::New;
         }
         if t_ns == output.last_ns {
             *same += 1;
             *passed = *same >= output.same;
-            return false;
+            return Seen::Before;
         }
         if t_ns < output.last_ns {
-            return false;
+            return Seen::Before;
         }
-        // Past the last stored line without having seen it: it was rotated away. Unless the clock was set back, then
-        // these are the lines from before that.
+        // Past the last stored line without having seen it: it was rotated away, or the runtime left a piece of the log
+        // out. Unless the clock was set back, then these are the lines from before that.
         if *same > 0 || t_ns > output.high_ns || output.high_ns == output.last_ns {
             *passed = true;
-            return true;
+            let expected = output.last_ns >= self.since_ns;
+            return if *same == 0 && expected { Seen::BehindGap } else { Seen::New };
         }
-        false
+        Seen::Before
     }
 }

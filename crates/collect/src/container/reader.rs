@@ -8,9 +8,9 @@ use std::sync::atomic::Ordering;
 
 use ingest::docker::frames::{Decoder, Line};
 use ingest::logline;
-use model::{Labels, LogBatch, LogRecord, Result};
+use model::{Error, ErrorKind, Labels, LogBatch, LogRecord, Result};
 
-use super::position::{Position, Resume};
+use super::position::{Position, Resume, Seen};
 use super::recent::Recent;
 use crate::counters::Counters;
 
@@ -18,6 +18,9 @@ use crate::counters::Counters;
 const BATCH_BYTES: usize = 256 * 1024;
 /// … or this many lines.
 const BATCH_LINES: usize = 500;
+
+/// How often a stream that leaves out the last stored line is opened again before it is believed.
+const GAP_ATTEMPTS: u32 = 4;
 
 /// Reads one container's log.
 #[derive(Debug)]
@@ -33,6 +36,9 @@ pub(crate) struct LogReader {
     /// Time for lines that carry none: that of the line before.
     last_ns: [i64; 2],
     lines_seen: u64,
+    /// The position when the stream was opened, until something of it is stored.
+    opened: Option<Position>,
+    gaps_in_a_row: u32,
     recent: [Recent; 2],
     /// A terminal's last line was taken without its end.
     cut_off: bool,
@@ -58,6 +64,8 @@ impl LogReader {
             record_bytes: 0,
             last_ns: [0; 2],
             lines_seen: 0,
+            opened: None,
+            gaps_in_a_row: 0,
             recent: [Recent::new(), Recent::new()],
             cut_off: false,
             counters,
@@ -75,6 +83,7 @@ impl LogReader {
         debug_assert!(self.records.is_empty(), "BUG: log stream opened over records not taken");
         self.decoder = Decoder::default();
         self.resume = self.position.resume();
+        self.opened = Some(self.position.clone());
         self.last_ns = [now_ns; 2];
         self.recent.iter_mut().for_each(Recent::reopen);
     }
@@ -102,10 +111,11 @@ impl LogReader {
     /// Takes bytes of the stream.
     ///
     /// # Errors
-    /// As [`Decoder::feed`]; lines before the broken place are taken.
+    /// As [`Decoder::feed`]; lines before the broken place are taken. [`Busy`](ErrorKind::Busy) when the stream leaves
+    /// out the last stored line, which the runtime does at times while it rotates the log: it must be opened again.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<()> {
         let fed = self.decoder.feed(bytes, &mut self.lines);
-        self.take_lines();
+        self.take_lines()?;
         fed
     }
 
@@ -113,8 +123,11 @@ impl LogReader {
     pub(crate) fn finish(&mut self) {
         let cut_off = self.decoder.is_raw() && self.decoder.pending_t_ns().is_some();
         self.decoder.finish(&mut self.lines);
-        self.take_lines();
-        self.cut_off = cut_off;
+        // The writer is gone and nothing better will come: a gap is believed.
+        self.gaps_in_a_row = GAP_ATTEMPTS;
+        if self.take_lines().is_ok() {
+            self.cut_off = cut_off;
+        }
     }
 
     /// Notes that the run that ended at `finished_ns` has been read completely.
@@ -149,6 +162,8 @@ impl LogReader {
             self.position.past_last();
         }
         self.record_bytes = 0;
+        self.opened = None;
+        self.gaps_in_a_row = 0;
         LogBatch {
             source: Arc::clone(&self.source),
             records: std::mem::take(&mut self.records),
@@ -156,7 +171,7 @@ impl LogReader {
         }
     }
 
-    fn take_lines(&mut self) {
+    fn take_lines(&mut self) -> Result<()> {
         let mut lines = std::mem::take(&mut self.lines);
         for line in lines.drain(..) {
             let index = line.output.index();
@@ -170,9 +185,22 @@ impl LogReader {
             self.lines_seen += 1;
             // Both must see the line: the one to count, the other to remember it.
             let is_first = recent.insert(t_ns, &line.text);
-            if !is_first || !self.resume.is_new(index, t_ns) {
-                self.counters.log_lines_skipped.fetch_add(1, Ordering::Relaxed);
-                continue;
+            let seen = if is_first { self.resume.judge(index, t_ns) } else { Seen::Before };
+            match seen {
+                Seen::New => {}
+                Seen::Before => {
+                    self.counters.log_lines_skipped.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                }
+                Seen::BehindGap => {
+                    if self.gaps_in_a_row < GAP_ATTEMPTS && self.roll_back() {
+                        return Err(Error::new(
+                            ErrorKind::Busy,
+                            "log stream leaves out the last stored line",
+                        ));
+                    }
+                    self.counters.log_gaps.fetch_add(1, Ordering::Relaxed);
+                }
             }
             self.position.advance(index, t_ns);
             self.cut_off = false;
@@ -186,6 +214,17 @@ impl LogReader {
             self.records.push(LogRecord { stream, t_ns, line: line.text, fields });
         }
         self.lines = lines;
+        Ok(())
+    }
+
+    /// Forgets what this stream brought, unless something of it is stored already.
+    fn roll_back(&mut self) -> bool {
+        let Some(opened) = self.opened.take() else { return false };
+        self.position = opened;
+        self.records.clear();
+        self.record_bytes = 0;
+        self.gaps_in_a_row += 1;
+        true
     }
 }
 

@@ -103,19 +103,36 @@ impl Stored {
     /// committed; what was read behind the last commit is lost in the crash.
     fn run(&mut self, log: &[Message], terminal: bool, cut: Option<usize>, batch: usize) {
         let mut reader = reader(self.cursor.as_deref());
+        let attempts =
+            (0..=GAP_ATTEMPTS).take_while(|_| !self.read(&mut reader, log, terminal, cut, batch));
+        assert!(attempts.count() <= GAP_ATTEMPTS as usize, "a gap is believed in the end");
+    }
+
+    /// One stream; `false` when the reader wants another because of a gap.
+    fn read(
+        &mut self,
+        reader: &mut LogReader,
+        log: &[Message],
+        terminal: bool,
+        cut: Option<usize>,
+        batch: usize,
+    ) -> bool {
         let bytes = serve(log, reader.since_ns(), terminal);
         reader.open(0);
         let end = cut.map_or(bytes.len(), |c| c.min(bytes.len()));
         for chunk in bytes[..end].chunks(13) {
-            reader.feed(chunk).unwrap();
+            if reader.feed(chunk).is_err() {
+                return false;
+            }
             if reader.records.len() >= batch {
-                self.commit(&mut reader);
+                self.commit(reader);
             }
         }
         if cut.is_none() {
             reader.finish();
-            self.commit(&mut reader);
+            self.commit(reader);
         }
+        true
     }
 }
 
@@ -235,6 +252,20 @@ fn lines_that_the_daemon_repeats_within_a_stream_are_taken_once() {
     // A single line again, to the nanosecond.
     let again: &[Message] = &[(1, 17, "a\n"), (1, 17, "a\n"), (1, 17, "b\n")];
     assert_eq!(whole(again, false).lines[0].len(), 2);
+}
+
+#[test]
+fn a_stream_that_leaves_lines_out_is_asked_for_again() {
+    let mut stored = Stored::default();
+    stored.run(&RECORDED[..4], false, None, 1);
+    let mut reader = reader(stored.cursor.as_deref());
+    reader.open(0);
+    assert!(reader.feed(&serve(&RECORDED[12..], 0, false)).is_err());
+    assert!(reader.is_empty());
+    // The next stream has everything.
+    assert!(stored.read(&mut reader, RECORDED, false, None, 1));
+    assert_eq!(stored.lines[1], whole(RECORDED, false).lines[1]);
+    assert_eq!(stored.lines[0], whole(RECORDED, false).lines[0]);
 }
 
 #[test]
