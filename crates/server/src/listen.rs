@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use axum::Router;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use model::{Error, Result};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Time a client has for its request head.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
@@ -53,7 +53,7 @@ pub async fn serve(
     stop: CancellationToken,
 ) {
     let slots = Arc::new(Semaphore::new(connections_max));
-    let graceful = GracefulShutdown::new();
+    let connections = TaskTracker::new();
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX).max_buf_size(HEAD_BYTES_MAX);
     loop {
@@ -78,15 +78,21 @@ pub async fn serve(
         let connection = http
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()))
             .with_upgrades();
-        let connection = graceful.watch(connection);
-        tokio::spawn(async move {
+        let stop = stop.clone();
+        connections.spawn(async move {
             let _slot = slot;
-            // A client that goes away mid-request is its own affair.
+            tokio::pin!(connection);
+            tokio::select! {
+                // A client that goes away mid-request is its own affair.
+                _ended = connection.as_mut() => return,
+                () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+            }
             let _ended = connection.await;
         });
     }
     drop(listener);
-    if tokio::time::timeout(DRAIN_TIME_MAX, graceful.shutdown()).await.is_err() {
+    connections.close();
+    if tokio::time::timeout(DRAIN_TIME_MAX, connections.wait()).await.is_err() {
         tracing::warn!(
             seconds = DRAIN_TIME_MAX.as_secs(),
             "closing connections that did not finish in time"

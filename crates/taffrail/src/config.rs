@@ -269,7 +269,9 @@ fn check(
     let containers = raw.containers.unwrap_or_default();
     let host = raw.host.unwrap_or_default();
     let interval_ms = |key: &str, text: Option<String>| {
-        mistakes.duration(key, text.as_deref().unwrap_or("15s"), 1_000, DAY_MS)
+        mistakes
+            .duration(key, text.as_deref().unwrap_or("15s"), 1_000, DAY_MS)
+            .map(i64::unsigned_abs)
     };
     let containers_interval_ms = interval_ms("containers.interval", containers.interval)?;
     let host_interval_ms = interval_ms("host.interval", host.interval)?;

@@ -92,7 +92,7 @@ pub(crate) fn load_jobs(
 ) -> Result<Vec<collect::scrape::ScrapeJob>, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|e| ConfigError::whole_file(path, format!("cannot read: {e}")))?;
-    let (config, notes) = prometheus_yml::load(path, &text, env).map_err(|e| ConfigError::placed(e.message()))?;
+    let (config, notes) = prometheus_yml::load(path, &text, env)?;
     for note in notes {
         tracing::info!(file = note.file, line = note.line, key = note.key, "{}", note.text());
     }
@@ -250,8 +250,14 @@ impl Host for Process {
         self.ledger_figures(&mut figures);
         for (collector, counters) in &self.collected {
             for (what, count) in counters.snapshot() {
-                let labels = vec![("collector", (*collector).to_owned()), ("what", what.to_owned())];
-                figures.counter("taffrail_collector_total", "What collectors stored, cut, refused or repeated.", labels, count as f64);
+                let labels =
+                    vec![("collector", (*collector).to_owned()), ("what", what.to_owned())];
+                figures.counter(
+                    "taffrail_collector_total",
+                    "What collectors stored, cut, refused or repeated.",
+                    labels,
+                    count as f64,
+                );
             }
         }
         figures.0

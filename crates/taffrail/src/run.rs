@@ -85,16 +85,33 @@ async fn live(config: Config) -> Result<()> {
         };
         collect::host::spawn(config, sink.clone(), clock.clone(), collectors.clone())
     });
-    let containers = collect::container::spawn(container_config(&config), sink.clone(), clock.clone(), collectors.clone())?;
+    let containers = collect::container::spawn(
+        container_config(&config),
+        sink.clone(),
+        clock.clone(),
+        collectors.clone(),
+    )?;
     let env = |name: &str| environment(name);
-    let jobs = config.prometheus.as_deref().map(|path| load_jobs(path, &env)).transpose()?.unwrap_or_default();
+    let jobs = config
+        .prometheus
+        .as_deref()
+        .map(|path| load_jobs(path, &env))
+        .transpose()?
+        .unwrap_or_default();
     let scrape_config = collect::scrape::Config {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         limits: SCRAPE_LIMITS,
         dropped_targets_max: DROPPED_TARGETS_MAX,
     };
     let engine = Some(collect::docker::engine_api());
-    let scrape = collect::scrape::spawn(scrape_config, jobs, sink.clone(), clock.clone(), engine, collectors.clone());
+    let scrape = collect::scrape::spawn(
+        scrape_config,
+        jobs,
+        sink.clone(),
+        clock.clone(),
+        engine,
+        collectors.clone(),
+    );
 
     let process = Arc::new(Process {
         stores: stores.clone(),
@@ -148,7 +165,8 @@ async fn live(config: Config) -> Result<()> {
                 None => true,
             }
         };
-        let (host, containers, ()) = tokio::join!(host_stopped, containers.stopped(), process.scrape.closed());
+        let (host, containers, ()) =
+            tokio::join!(host_stopped, containers.stopped(), process.scrape.closed());
         host && containers
     };
     if !tokio::time::timeout(COLLECTORS_STOP_MAX, handed_over).await.unwrap_or(false) {
@@ -161,6 +179,32 @@ async fn live(config: Config) -> Result<()> {
     tokio::task::spawn_blocking(move || stores.close()).await??;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What to watch of containers; no endpoint when they are switched off.
+fn container_config(config: &Config) -> collect::container::Config {
+    let host = config.host.as_ref();
+    let roots = host.map_or(("/proc".into(), "/sys".into()), |h| (h.proc.clone(), h.sys.clone()));
+    let containers = config.containers.as_ref();
+    collect::container::Config {
+        endpoint: containers.map(|c| c.socket.display().to_string()),
+        interval_ms: containers.map_or(DEFAULT_INTERVAL_MS, |c| c.interval_ms),
+        host_name: config.host_name.clone(),
+        proc_root: roots.0,
+        sys_root: roots.1,
+        logs: containers.is_some_and(|c| c.logs),
+        logs_since_ns: 0,
+    }
+}
+
+/// The collectors' own counters, by collector.
+fn collected(
+    containers: &collect::container::Handle,
+    host: Option<&collect::host::Handle>,
+) -> Vec<(&'static str, Arc<collect::Counters>)> {
+    let mut all = vec![("containers", containers.counters.clone())];
+    all.extend(host.map(|host| ("host", host.counters.clone())));
+    all
 }
 
 #[expect(
@@ -200,7 +244,9 @@ async fn keep_house(process: Arc<Process>, sink: Arc<dyn Sink>, stop: Cancellati
         let kept = tokio::task::spawn_blocking(move || {
             match stores.hold_disk_limit() {
                 Ok(0) => {}
-                Ok(freed_bytes) => tracing::info!(freed_bytes, "deleted the oldest data to stay below disk_limit"),
+                Ok(freed_bytes) => {
+                    tracing::info!(freed_bytes, "deleted the oldest data to stay below disk_limit")
+                }
                 Err(error) => tracing::error!(%error, "cannot hold disk_limit"),
             }
             if memory::usage().rss_bytes > memory_limit / 10 * 9 {

@@ -65,7 +65,7 @@ impl Stores {
             streams_max: 100_000,
             line_bytes_max: LINE_BYTES_MAX,
             future_ms_max: FUTURE_MS_MAX,
-            free_bytes_floor,
+            free_bytes_floor: Some(free_bytes_floor),
             background_merge: true,
         };
         let (metrics, report) = tsdb::Store::open(fs.clone(), clock.clone(), metrics)?;
@@ -107,7 +107,8 @@ impl Stores {
                 return Ok(freed);
             }
             // One part at a time, from whichever store has the oldest, so that both keep the same span of time.
-            let (metrics, logs) = (self.metrics.oldest_part_ms(), self.logs.oldest_part_ms());
+            let (metrics, logs) =
+                (self.metrics.stats().oldest_part_ms, self.logs.stats().oldest_part_ms);
             let now_freed = match (metrics, logs) {
                 (None, None) => 0,
                 (Some(m), l) if l.is_none_or(|l| m <= l) => self.metrics.enforce_disk(1)?,

@@ -7,7 +7,11 @@ use testkit::{Options, Taffrail, eventually};
 use crate::{PROGRAM, quiet_config};
 
 fn ask(taffrail: &Taffrail, args: &[&str]) -> Output {
-    Command::new(PROGRAM).args(args).args(["--server", &format!("http://{}", taffrail.address)]).output().unwrap()
+    Command::new(PROGRAM)
+        .args(args)
+        .args(["--server", &format!("http://{}", taffrail.address)])
+        .output()
+        .unwrap()
 }
 
 fn stdout(output: &Output) -> String {
@@ -17,12 +21,18 @@ fn stdout(output: &Output) -> String {
 #[test]
 fn query_health_and_their_exit_codes() {
     let dir = tempfile::tempdir().unwrap();
-    let options = Options { config: quiet_config("host:\n  interval: 1s\n  name: box\n"), ..Options::default() };
+    let options = Options {
+        config: quiet_config("host:\n  interval: 1s\n  name: box\n"),
+        ..Options::default()
+    };
     let taffrail = Taffrail::start(PROGRAM, dir.path(), &options);
     eventually("host metrics", 10, || taffrail.promql("node_load1").first().map(|_| ()));
 
     let table = stdout(&ask(&taffrail, &["query", "node_load1"]));
-    assert!(table.starts_with("SERIES") && table.contains("node_load1{instance=\"box\", job=\"node\"}"), "{table}");
+    assert!(
+        table.starts_with("SERIES") && table.contains("node_load1{instance=\"box\", job=\"node\"}"),
+        "{table}"
+    );
     let json = stdout(&ask(&taffrail, &["query", "node_load1", "--output", "json"]));
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["data"]["resultType"], "vector");

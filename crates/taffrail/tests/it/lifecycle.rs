@@ -10,19 +10,22 @@ use crate::{PROGRAM, quiet_config};
 #[test]
 fn without_an_engine_it_watches_the_host_and_says_so() {
     let dir = tempfile::tempdir().unwrap();
-    let config = format!("containers:\n  socket: {}/no.sock\nhost:\n  interval: 1s\n", dir.path().display());
+    let config =
+        format!("containers:\n  socket: {}/no.sock\nhost:\n  interval: 1s\n", dir.path().display());
     let taffrail = Taffrail::start(PROGRAM, dir.path(), &Options { config, ..Options::default() });
     assert_eq!(taffrail.get("/-/ready", &[]).status, 200);
     for path in ["/livez", "/readyz", "/healthz", "/-/healthy", "/ready"] {
         assert_eq!(taffrail.get(path, &[]).status, 200, "{path}");
     }
-    let load = eventually("host metrics", 10, || taffrail.promql("node_load1").first().map(|(_, v)| *v));
+    let load =
+        eventually("host metrics", 10, || taffrail.promql("node_load1").first().map(|(_, v)| *v));
     assert!(load >= 0.0);
     let total = taffrail.promql("node_memory_MemTotal_bytes")[0].1;
     assert!(total > 1e8, "{total}");
     let docker = eventually("docker state", 10, || {
         let status = taffrail.get("/api/taffrail/v1/status", &[]).json();
-        (status["docker"]["state"] == "unavailable").then(|| status["docker"]["message"].to_string())
+        (status["docker"]["state"] == "unavailable")
+            .then(|| status["docker"]["message"].to_string())
     });
     assert!(docker.contains("no docker socket at"), "{docker}");
     let page = taffrail.get("/metrics", &[]);
@@ -49,9 +52,21 @@ fn a_socket_without_permission_names_the_group() {
         );
         assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
         let config = dir.path().join("t.yml");
-        std::fs::write(&config, format!("listen: 127.0.0.1:0\ncontainers:\n  socket: {}\n", socket.display())).unwrap();
-        let command = format!("timeout 4 {}/taffrail run --config {} --data-dir {}", dir.path().display(), config.display(), data.display());
-        let output = Command::new("setpriv").args(["--reuid=nobody", "--clear-groups", "sh", "-c", &command]).output().unwrap();
+        std::fs::write(
+            &config,
+            format!("listen: 127.0.0.1:0\ncontainers:\n  socket: {}\n", socket.display()),
+        )
+        .unwrap();
+        let command = format!(
+            "timeout 4 {}/taffrail run --config {} --data-dir {}",
+            dir.path().display(),
+            config.display(),
+            data.display()
+        );
+        let output = Command::new("setpriv")
+            .args(["--reuid=nobody", "--clear-groups", "sh", "-c", &command])
+            .output()
+            .unwrap();
         let log = String::from_utf8_lossy(&output.stderr);
         assert!(log.contains("permission denied") && log.contains("group root"), "{log}");
     }
@@ -70,16 +85,27 @@ fn wrong_configuration_names_the_place_and_exits_2() {
         let mut args: Vec<String> = command.iter().map(|a| (*a).to_owned()).collect();
         args.push(path.display().to_string());
         let output = Command::new(PROGRAM).args(args).output().unwrap();
-        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let text = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
         (output.status.code(), text)
     };
     let (code, text) = run("taffrail.yml", "retention: 3d\nretenton: 3d\n", &["run", "--config"]);
     assert_eq!(code, Some(2), "{text}");
-    assert!(text.contains("taffrail.yml:2:1: unknown key \"retenton\"; did you mean \"retention\"?"), "{text}");
+    assert!(
+        text.contains("taffrail.yml:2:1: unknown key \"retenton\"; did you mean \"retention\"?"),
+        "{text}"
+    );
     let (code, text) = run("prometheus.yml", "global:\n  scrape_intervall: 15s\n", &["check"]);
     assert_eq!(code, Some(2), "{text}");
     assert!(text.contains("prometheus.yml:2") && text.contains("scrape_interval"), "{text}");
-    let (code, text) = run("prometheus.yml", "scrape_configs:\n  - job_name: a\n    static_configs:\n      - targets: ['x:1']\n", &["check"]);
+    let (code, text) = run(
+        "prometheus.yml",
+        "scrape_configs:\n  - job_name: a\n    static_configs:\n      - targets: ['x:1']\n",
+        &["check"],
+    );
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("SUCCESS") && text.contains("1 scrape jobs"), "{text}");
     let (code, text) = run("open.yml", "listen: 0.0.0.0:0\n", &["run", "--config"]);
@@ -93,7 +119,11 @@ fn two_processes_do_not_share_a_data_directory() {
     let options = Options { config: quiet_config(""), ..Options::default() };
     let _first = Taffrail::start(PROGRAM, dir.path(), &options);
     let data = dir.path().join("data");
-    let output = Command::new(PROGRAM).args(["run", "--listen", "127.0.0.1:0", "--data-dir"]).arg(&data).output().unwrap();
+    let output = Command::new(PROGRAM)
+        .args(["run", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(&data)
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(text.contains(&data.display().to_string()), "{text}");
@@ -103,7 +133,9 @@ fn two_processes_do_not_share_a_data_directory() {
 fn what_was_stored_survives_crash_and_stop() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options { config: quiet_config("host:\n  interval: 1s\n"), ..Options::default() };
-    let count = |taffrail: &Taffrail| taffrail.promql("count_over_time(node_load1[10m])").first().map_or(0.0, |(_, v)| *v);
+    let count = |taffrail: &Taffrail| {
+        taffrail.promql("count_over_time(node_load1[10m])").first().map_or(0.0, |(_, v)| *v)
+    };
     let first = Taffrail::start(PROGRAM, dir.path(), &options);
     let before = eventually("three readings", 20, || Some(count(&first)).filter(|n| *n >= 3.0));
     first.kill();
@@ -125,12 +157,18 @@ fn tokens_close_every_door_but_livez() {
     let config = quiet_config("server:\n  tokens:\n    - role: viewer\n      token_file: token\n");
     let taffrail = Taffrail::start(PROGRAM, dir.path(), &Options { config, ..Options::default() });
     assert_eq!(taffrail.get("/livez", &[]).status, 200);
-    for path in ["/api/v1/query", "/loki/api/v1/labels", "/metrics", "/api/taffrail/v1/status", "/-/ready"] {
+    for path in
+        ["/api/v1/query", "/loki/api/v1/labels", "/metrics", "/api/taffrail/v1/status", "/-/ready"]
+    {
         assert_eq!(taffrail.get(path, &[]).status, 401, "{path}");
     }
     let server = format!("http://{}", taffrail.address);
     let token = dir.path().join("token");
-    let output = Command::new(PROGRAM).args(["query", "1 + 1", "--server", &server, "--token-file"]).arg(&token).output().unwrap();
+    let output = Command::new(PROGRAM)
+        .args(["query", "1 + 1", "--server", &server, "--token-file"])
+        .arg(&token)
+        .output()
+        .unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "2");
     assert_eq!(testkit::post(taffrail.address, "/-/reload").unwrap().status, 401);
 }

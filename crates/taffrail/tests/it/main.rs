@@ -13,7 +13,11 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_taffrail");
 
 /// Milliseconds since 1970.
 fn now_ns() -> i128 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos().cast_signed()
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_nanos()
+        .cast_signed()
 }
 
 /// A configuration that collects nothing by itself but what `more` adds.

@@ -22,8 +22,13 @@ impl Target {
                 let mut request = [0u8; 4096];
                 let _read = stream.read(&mut request);
                 let (status, body) = page.lock().unwrap().clone();
-                let head = format!("HTTP/1.1 {status} X\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-                let _gone = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes()));
+                let head = format!(
+                    "HTTP/1.1 {status} X\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                    body.len()
+                );
+                let _gone = stream
+                    .write_all(head.as_bytes())
+                    .and_then(|()| stream.write_all(body.as_bytes()));
             }
         };
         std::thread::Builder::new().name("target".into()).spawn(serve).unwrap();

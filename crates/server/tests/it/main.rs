@@ -1,0 +1,25 @@
+//! The HTTP side as clients see it, without a socket: routes, roles, answers, errors.
+
+mod access;
+mod answers;
+mod table;
+mod tail;
+
+use axum::Router;
+use axum::body::Body;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use tower::ServiceExt as _;
+
+/// One request and the whole answer.
+async fn ask(router: &Router, request: Request<Body>) -> (StatusCode, HeaderMap, String) {
+    let response = router.clone().oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    (parts.status, parts.headers, String::from_utf8_lossy(&bytes).into_owned())
+}
+
+async fn get(router: &Router, path: &str) -> (StatusCode, HeaderMap, String) {
+    ask(router, Request::get(path).header("host", "localhost:7245").body(Body::empty()).unwrap())
+        .await
+}

@@ -1,0 +1,259 @@
+//! An application over tables in memory: what the server needs, without stores or collectors.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use collect::container::ContainerState;
+use collect::scrape::{ActiveTarget, DroppedTarget, Health, TargetsSnapshot};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use model::{
+    Budget, Labels, LogAggregation, LogPlan, LogRow, LogSource, ManualClock, Matcher, MetricKind,
+    MetricMetadata, MetricPlan, MetricSource, Order, Result, Selected, SeriesData, StepCounts,
+    TimeRange,
+};
+use server::{Access, App, Config, Figure, Host, Role, TailHub, Token};
+
+/// The moment all tests take place: the one of Prometheus' documentation.
+pub(crate) const NOW_MS: i64 = 1_435_781_460_000;
+
+/// Series with the same samples every 15 s.
+pub(crate) struct Metrics;
+
+const SERIES: [&[(&str, &str)]; 4] = [
+    &[("__name__", "up"), ("job", "prometheus"), ("instance", "localhost:9090")],
+    &[("__name__", "up"), ("job", "node"), ("instance", "localhost:9091")],
+    &[
+        ("__name__", "process_start_time_seconds"),
+        ("job", "prometheus"),
+        ("instance", "localhost:9090"),
+    ],
+    &[("__name__", "foo"), ("http_status_code", "200"), ("http.status_code", "404")],
+];
+
+fn matching(selectors: &[Vec<Matcher>]) -> Vec<Labels> {
+    let all = SERIES.iter().map(|pairs| Labels::from_pairs(pairs.iter().copied()));
+    let wanted = |labels: &Labels| {
+        selectors.is_empty() || selectors.iter().any(|s| s.iter().all(|m| m.matches_labels(labels)))
+    };
+    let mut found: Vec<Labels> = all.filter(wanted).collect();
+    found.sort();
+    found
+}
+
+impl MetricSource for Metrics {
+    fn select(&self, plan: &MetricPlan, budget: &Budget) -> Result<Selected> {
+        let timestamps: Arc<[i64]> = (0..=40)
+            .map(|i| NOW_MS - 600_000 + i * 15_000)
+            .filter(|t| (plan.start_ms..=plan.end_ms).contains(t))
+            .collect();
+        budget.charge_samples(timestamps.len() as u64)?;
+        let series = matching(std::slice::from_ref(&plan.matchers));
+        let data = |labels| SeriesData {
+            labels,
+            values: vec![1.0; timestamps.len()],
+            timestamps: timestamps.clone(),
+        };
+        Ok(Selected { series: series.into_iter().map(data).collect(), warnings: Vec::new() })
+    }
+
+    fn series(
+        &self,
+        selectors: &[Vec<Matcher>],
+        _range: TimeRange,
+        _budget: &Budget,
+    ) -> Result<Vec<Labels>> {
+        Ok(matching(selectors))
+    }
+
+    fn label_names(
+        &self,
+        selectors: &[Vec<Matcher>],
+        _range: TimeRange,
+        _budget: &Budget,
+    ) -> Result<Vec<String>> {
+        let mut names: Vec<String> = matching(selectors)
+            .iter()
+            .flat_map(|l| l.iter().map(|(n, _)| n.to_owned()).collect::<Vec<_>>())
+            .collect();
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    fn label_values(
+        &self,
+        name: &str,
+        selectors: &[Vec<Matcher>],
+        _range: TimeRange,
+        _budget: &Budget,
+    ) -> Result<Vec<String>> {
+        let mut values: Vec<String> =
+            matching(selectors).iter().filter_map(|l| l.get(name).map(str::to_owned)).collect();
+        values.sort();
+        values.dedup();
+        Ok(values)
+    }
+
+    fn metadata(&self, metric: Option<&str>) -> Vec<MetricMetadata> {
+        let one = |name: &str, kind, help: &str| MetricMetadata {
+            name: name.into(),
+            kind,
+            help: help.into(),
+            unit: "".into(),
+        };
+        let all = [
+            one("cortex_ring_tokens", MetricKind::Gauge, "Number of tokens in the ring"),
+            one("http_requests_total", MetricKind::Counter, "Number of HTTP requests"),
+        ];
+        all.into_iter().filter(|m| metric.is_none_or(|wanted| *m.name == *wanted)).collect()
+    }
+}
+
+/// Ten lines, one a second.
+pub(crate) struct Logs;
+
+impl LogSource for Logs {
+    fn scan(
+        &self,
+        plan: &LogPlan,
+        _budget: &Budget,
+        visit: &mut dyn FnMut(&LogRow<'_>) -> ControlFlow<()>,
+    ) -> Result<Vec<String>> {
+        let stream = Labels::from_pairs([("container", "web"), ("stream", "stdout")]);
+        let fields = Labels::default();
+        let mut rows: Vec<(i64, String)> = (0..10)
+            .map(|i| ((NOW_MS - 10_000 + i * 1_000) * 1_000_000, format!("line {i}")))
+            .collect();
+        if plan.order == Order::Backward {
+            rows.reverse();
+        }
+        let selected = plan.matchers.iter().all(|m| m.matches_labels(&stream));
+        for (t_ns, line) in rows.iter().filter(|(t, line)| {
+            selected && plan.range.contains(*t) && plan.line_filters.iter().all(|f| f.matches(line))
+        }) {
+            if visit(&LogRow { stream: &stream, t_ns: *t_ns, line, fields: &fields }).is_break() {
+                break;
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    fn aggregate(
+        &self,
+        _plan: &LogPlan,
+        _aggregation: &LogAggregation,
+        _budget: &Budget,
+    ) -> Result<Option<Vec<StepCounts>>> {
+        Ok(None)
+    }
+
+    fn streams(
+        &self,
+        _selectors: &[Vec<Matcher>],
+        _range: TimeRange,
+        _budget: &Budget,
+    ) -> Result<Vec<Labels>> {
+        Ok(vec![Labels::from_pairs([("container", "web"), ("stream", "stdout")])])
+    }
+}
+
+/// A process with one target.
+struct Process;
+
+impl Host for Process {
+    fn ready(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn status(&self) -> serde_json::Value {
+        serde_json::json!({"version": "test"})
+    }
+
+    fn containers(&self) -> Vec<ContainerState> {
+        vec![ContainerState {
+            id: "f00".into(),
+            name: "web".into(),
+            state: "running".into(),
+            ..ContainerState::default()
+        }]
+    }
+
+    fn targets(&self) -> TargetsSnapshot {
+        let labels = Labels::from_pairs([("job", "prometheus"), ("instance", "127.0.0.1:9090")]);
+        let active = ActiveTarget {
+            discovered_labels: Labels::from_pairs([
+                ("__address__", "127.0.0.1:9090"),
+                ("job", "prometheus"),
+            ]),
+            labels: labels.clone(),
+            scrape_pool: "prometheus".into(),
+            scrape_url: "http://127.0.0.1:9090/metrics".into(),
+            global_url: "http://example-prometheus:9090/metrics".into(),
+            last_error: String::new(),
+            last_scrape_ms: NOW_MS,
+            last_scrape_duration_s: 0.05,
+            health: Health::Up,
+            scrape_interval: "1m".into(),
+            scrape_timeout: "10s".into(),
+        };
+        let dropped = DroppedTarget { discovered_labels: labels, scrape_pool: "node".into() };
+        TargetsSnapshot {
+            active: vec![active],
+            dropped: vec![dropped],
+            dropped_counts: vec![("node".into(), 1)],
+            problems: Vec::new(),
+        }
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        vec![Figure {
+            name: "a_total",
+            kind: "counter",
+            help: "A.",
+            labels: vec![("b", "\"".into())],
+            value: 1.0,
+        }]
+    }
+
+    fn reload(&self) -> BoxFuture<'static, Result<()>> {
+        async { Ok(()) }.boxed()
+    }
+}
+
+/// Access for everybody, as on loopback.
+pub(crate) fn open_access() -> Access {
+    Access { anonymous: Some(Role::Admin), tokens: Vec::new(), host_names: Vec::new() }
+}
+
+/// A token per role, named after it.
+pub(crate) fn token_access() -> Access {
+    let roles = [Role::Viewer, Role::Editor, Role::Admin, Role::Ingest];
+    let tokens =
+        roles.map(|role| Token::new(&format!("{}-0123456789", role.as_str()), role)).to_vec();
+    Access { anonymous: None, tokens, host_names: Vec::new() }
+}
+
+/// The application.
+pub(crate) fn app(access: Access) -> Arc<App> {
+    app_with_tail(access).0
+}
+
+/// The application and the hub its tails listen to.
+pub(crate) fn app_with_tail(access: Access) -> (Arc<App>, Arc<TailHub>) {
+    let limits = model::Limits { samples_max: 1_000_000, bytes_max: 1 << 30, time_ms_max: 10_000 };
+    let config = Config {
+        query_concurrency: 4,
+        query_limits: limits,
+        lookback_ms: 300_000,
+        promql_experimental: false,
+        log_rows_max: 5_000,
+        access,
+    };
+    let clock = Arc::new(ManualClock::at_ms(NOW_MS));
+    let hub = Arc::new(TailHub::default());
+    (
+        App::new(config, Arc::new(Metrics), Arc::new(Logs), clock, Arc::new(Process), hub.clone()),
+        hub,
+    )
+}
