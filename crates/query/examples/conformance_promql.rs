@@ -3,7 +3,11 @@
 //! `conformance_promql DIR`; one line per failure and per reason to skip, the counts last. Exit code 1 only when
 //! nothing could be run; whether failures are acceptable is judged elsewhere.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this program's output is its purpose")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this program's output is its purpose"
+)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -70,7 +74,12 @@ fn script(path: &Path, tally: &mut Tally) {
             tally.passed += outcome.passed;
             for case in outcome.failures {
                 tally.case(false, || {
-                    format!("{name}:{}: {}: {}", case.line, case.query, case.reason.replace('\n', " "))
+                    format!(
+                        "{name}:{}: {}: {}",
+                        case.line,
+                        case.query,
+                        case.reason.replace('\n', " ")
+                    )
                 });
             }
             for case in outcome.skipped {
@@ -94,7 +103,10 @@ fn parser_table(path: &Path, tally: &mut Tally) {
         let result = promql::parse(query);
         let reparsed = result.as_ref().map(promql::format).ok().map(|text| promql::parse(&text));
         tally.case(Some(result.is_ok()) == case["valid"].as_bool(), || {
-            format!("parse {query:?}: {}", result.as_ref().err().map_or("accepted".into(), |e| e.to_string()))
+            format!(
+                "parse {query:?}: {}",
+                result.as_ref().err().map_or("accepted".into(), |e| e.to_string())
+            )
         });
         if let Some(Err(e)) = reparsed {
             tally.case(false, || format!("printed form of {query:?} does not parse: {e}"));

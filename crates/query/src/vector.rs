@@ -7,6 +7,7 @@ pub(crate) mod aggregate;
 pub(crate) mod binary;
 pub(crate) mod labels;
 pub(crate) mod numeric;
+pub(crate) mod projection;
 pub(crate) mod sort;
 
 use model::{Labels, METRIC_NAME, STALE_NAN_BITS};

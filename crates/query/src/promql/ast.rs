@@ -294,5 +294,8 @@ pub(crate) enum Duration {
     Paren(Box<Self>),
     Binary(Box<(Self, Op, Self)>),
     /// `min_of(a, b)` or `max_of(a, b)`.
-    Extreme { max: bool, pair: Box<(Self, Self)> },
+    Extreme {
+        max: bool,
+        pair: Box<(Self, Self)>,
+    },
 }

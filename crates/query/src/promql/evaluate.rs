@@ -106,12 +106,12 @@ impl Evaluator<'_> {
             Evaluation::Vector(rows) => {
                 let mut rows = shown(rows)?;
                 if instant {
-                    let sample = |row: Row| Sample { labels: row.labels, t_ms, value: row.values[0] };
+                    let sample =
+                        |row: Row| Sample { labels: row.labels, t_ms, value: row.values[0] };
                     return Ok(Value::Vector(rows.into_iter().map(sample).collect()));
                 }
                 rows.sort_by(|a, b| a.labels.cmp(&b.labels));
-                let series =
-                    |row: Row| Series { points: points(&row.values), labels: row.labels };
+                let series = |row: Row| Series { points: points(&row.values), labels: row.labels };
                 Value::Matrix(rows.into_iter().map(series).collect())
             }
         })
@@ -140,7 +140,8 @@ impl Evaluator<'_> {
     /// Evaluates anything but range selectors.
     pub(crate) fn eval(&mut self, expr: &Expr, grid: Grid) -> Result<Evaluation> {
         self.budget.check()?;
-        if grid.count > 1 && !matches!(expr.kind, Kind::Number(_)) && invariant::is_invariant(expr) {
+        if grid.count > 1 && !matches!(expr.kind, Kind::Number(_)) && invariant::is_invariant(expr)
+        {
             let once = self.eval_node(expr, Grid::instant(grid.start_ms))?;
             return self.repeat(once, grid.count);
         }

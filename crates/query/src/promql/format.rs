@@ -85,7 +85,7 @@ fn bracketed(out: &mut String, head: &str, args: &[&Expr], level: usize, own_lin
 
 fn one_line(expr: &Expr) -> String {
     match &expr.kind {
-        Kind::Number(n) => format_float(*n),
+        Kind::Number(n) => number(*n),
         Kind::Text { value, .. } => quote(value),
         Kind::Paren(inner) => format!("({})", one_line(inner)),
         Kind::Unary { negate, inner } => {
@@ -109,6 +109,17 @@ fn one_line(expr: &Expr) -> String {
             format!("{}{}({})", a.op.as_str(), grouping(a), args.join(", "))
         }
     }
+}
+
+/// A number as Go prints it: with an exponent when it is very large or very small.
+fn number(n: f64) -> String {
+    if n == 0.0 || !n.is_finite() || (1e-4..1e21).contains(&n.abs()) {
+        return format_float(n);
+    }
+    let text = format!("{n:e}");
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
+    format!("{mantissa}e{sign}{digits:0>2}")
 }
 
 fn grouping(a: &super::ast::Aggregate) -> String {
@@ -222,7 +233,7 @@ fn subquery_suffix(s: &super::ast::Subquery) -> String {
 fn duration(d: &Duration) -> String {
     match d {
         Duration::Literal(ms) => format_duration_ms(*ms),
-        Duration::Number(n) => format_float(*n),
+        Duration::Number(n) => number(*n),
         Duration::Step => "step()".to_owned(),
         Duration::Range => "range()".to_owned(),
         Duration::Negative(inner) => format!("-{}", duration(inner)),

@@ -35,7 +35,12 @@ const V: Type = Type::Vector;
 const S: Type = Type::Scalar;
 const T: Type = Type::Text;
 
-const fn function(name: &'static str, args: &'static [Type], optional: i8, returns: Type) -> Function {
+const fn function(
+    name: &'static str,
+    args: &'static [Type],
+    optional: i8,
+    returns: Type,
+) -> Function {
     Function { name, args, optional, returns, experimental: false }
 }
 

@@ -62,9 +62,17 @@ impl<'t> Parser<'t> {
             return Err(Error::invalid(format!(
                 "query has {} bytes; the limit is {TEXT_BYTES_MAX}",
                 text.len()
-            )));
+            ))
+            .with_span(TEXT_BYTES_MAX, text.len()));
         }
-        Ok(Self { text, tokens: tokenize(text)?, at: 0, depth: 0, duration_nodes: 0, any_selector: false })
+        Ok(Self {
+            text,
+            tokens: tokenize(text)?,
+            at: 0,
+            depth: 0,
+            duration_nodes: 0,
+            any_selector: false,
+        })
     }
 
     fn peek(&self) -> Token {
@@ -242,7 +250,9 @@ impl<'t> Parser<'t> {
         let (min, max, count) = (function.args_min(), function.args_max(), args.len());
         match max {
             Some(max) if max == min && count != min => {
-                return fail(format!("expected {min} argument(s) in call to {name:?}, got {count}"));
+                return fail(format!(
+                    "expected {min} argument(s) in call to {name:?}, got {count}"
+                ));
             }
             _ if count < min => {
                 return fail(format!(
@@ -270,7 +280,9 @@ impl<'t> Parser<'t> {
             match &selector.kind {
                 Kind::Selector(s) if s.name.is_none() => {}
                 Kind::Selector(_) => {
-                    return fail("expected label selectors only, got vector selector instead".into());
+                    return fail(
+                        "expected label selectors only, got vector selector instead".into(),
+                    );
                 }
                 _ => return fail("expected label selectors only".into()),
             }
@@ -285,7 +297,9 @@ impl<'t> Parser<'t> {
             let Kind::Range { selector, .. } = &arg.unparenthesised().kind else { continue };
             let (word, allowed): (_, &[&str]) = match selector.edges {
                 Edges::Plain => continue,
-                Edges::Anchored => ("anchored", &["changes", "delta", "increase", "rate", "resets"]),
+                Edges::Anchored => {
+                    ("anchored", &["changes", "delta", "increase", "rate", "resets"])
+                }
                 Edges::Smoothed => ("smoothed", &["delta", "increase", "rate"]),
             };
             if !allowed.contains(&name) {
@@ -351,9 +365,11 @@ impl<'t> Parser<'t> {
             expect_type(param, expected, "aggregation parameter")?;
         }
         let grouped = grouping.is_some();
-        let grouping =
-            grouping.unwrap_or_else(|| Grouping { labels: Vec::new(), without: false });
-        self.node(Kind::Aggregate(Box::new(Aggregate { op, grouping, grouped, param, inner })), token.start)
+        let grouping = grouping.unwrap_or_else(|| Grouping { labels: Vec::new(), without: false });
+        self.node(
+            Kind::Aggregate(Box::new(Aggregate { op, grouping, grouped, param, inner })),
+            token.start,
+        )
     }
 
     /// `by (…)` or `without (…)` if it comes next.
@@ -405,7 +421,8 @@ impl<'t> Parser<'t> {
                 let offset = self.offset_duration()?;
                 set_offset(&mut expr, offset, token)?;
             } else if self.is_word(0, "anchored") || self.is_word(0, "smoothed") {
-                let edges = if self.is_word(0, "anchored") { Edges::Anchored } else { Edges::Smoothed };
+                let edges =
+                    if self.is_word(0, "anchored") { Edges::Anchored } else { Edges::Smoothed };
                 self.at += 1;
                 set_edges(&mut expr, edges, token)?;
             } else {
@@ -435,7 +452,9 @@ impl<'t> Parser<'t> {
         let fail = |what: &str| Err(Error::invalid(what).with_span(open.start, close.end));
         let (start, end) = (expr.start, self.previous_end());
         match expr.kind {
-            Kind::Selector(s) if s.offset.is_some() => fail("no offset modifiers allowed before range"),
+            Kind::Selector(s) if s.offset.is_some() => {
+                fail("no offset modifiers allowed before range")
+            }
             Kind::Selector(s) if s.at.is_some() => fail("no @ modifiers allowed before range"),
             Kind::Selector(selector) => build(Kind::Range { selector, range }, start, end),
             _ => fail("ranges only allowed for vector selectors"),
@@ -495,8 +514,10 @@ impl<'t> Parser<'t> {
         if returns_bool {
             self.at += 1;
             if !op.is_comparison() {
-                return Err(Error::invalid("bool modifier can only be used on comparison operators")
-                    .with_span(token.start, token.end));
+                return Err(Error::invalid(
+                    "bool modifier can only be used on comparison operators",
+                )
+                .with_span(token.start, token.end));
             }
         }
         let mut matching = Matching::default();
@@ -523,7 +544,8 @@ impl<'t> Parser<'t> {
                     .with_span(token.start, self.previous_end()));
                 }
                 if matching.on
-                    && let Some(label) = matching.include.iter().find(|l| matching.labels.contains(l))
+                    && let Some(label) =
+                        matching.include.iter().find(|l| matching.labels.contains(l))
                 {
                     return Err(Error::invalid(format!(
                         "label {label:?} must not occur in ON and GROUP clause at once"
@@ -660,7 +682,11 @@ impl Grammar for Parser<'_> {
         if scalars == 2 && op.is_comparison() && !returns_bool {
             return fail("comparisons between scalars must use BOOL modifier".into());
         }
-        build(Kind::Binary(Box::new(Binary { op, returns_bool, matching, left, right })), start, end)
+        build(
+            Kind::Binary(Box::new(Binary { op, returns_bool, matching, left, right })),
+            start,
+            end,
+        )
     }
 }
 
@@ -752,8 +778,18 @@ fn set_edges(expr: &mut Expr, edges: Edges, token: Token) -> Result<()> {
 }
 
 fn is_keyword(text: &str) -> bool {
-    const KEYWORDS: [&str; 10] =
-        ["by", "without", "on", "ignoring", "group_left", "group_right", "bool", "offset", "anchored", "smoothed"];
+    const KEYWORDS: [&str; 10] = [
+        "by",
+        "without",
+        "on",
+        "ignoring",
+        "group_left",
+        "group_right",
+        "bool",
+        "offset",
+        "anchored",
+        "smoothed",
+    ];
     KEYWORDS.iter().any(|k| k.eq_ignore_ascii_case(text))
 }
 

@@ -145,7 +145,8 @@ fn check_as_range(
     expected: &Expectations,
     result: &Result<Evaluated>,
 ) -> Result<(), String> {
-    let depends_on_bounds = ["start()", "end()", "step()", "range()"].iter().any(|f| query.contains(f));
+    let depends_on_bounds =
+        ["start()", "end()", "step()", "range()"].iter().any(|f| query.contains(f));
     let Ok(Evaluated { value: Value::Vector(samples), .. }) = result else { return Ok(()) };
     if times.step_ms > 0 || expected.is_ordered() || depends_on_bounds {
         return Ok(());
@@ -209,8 +210,16 @@ fn header(rest: &str) -> Result<(Times, &str)> {
 /// Whether a line starts something new, also without an empty line before it.
 fn is_command(line: &str) -> bool {
     let first = line.split_whitespace().next().unwrap_or("");
-    const COMMANDS: [&str; 8] =
-        ["clear", "load", "load_with_nhcb", "eval", "eval_fail", "eval_warn", "eval_info", "eval_ordered"];
+    const COMMANDS: [&str; 8] = [
+        "clear",
+        "load",
+        "load_with_nhcb",
+        "eval",
+        "eval_fail",
+        "eval_warn",
+        "eval_info",
+        "eval_ordered",
+    ];
     COMMANDS.contains(&first)
 }
 

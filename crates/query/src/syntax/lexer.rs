@@ -110,7 +110,9 @@ fn is_word(c: char) -> bool {
 fn track(text: &str, at: usize, inside: &mut Inside, parens: &mut Vec<usize>) -> Result<()> {
     let unexpected = |what: String| Err(Error::invalid(what).with_span(at, at + 1));
     match rest(text, at).as_bytes().first() {
-        Some(b'{') if inside.braces => return unexpected("unexpected character inside braces: '{'".into()),
+        Some(b'{') if inside.braces => {
+            return unexpected("unexpected character inside braces: '{'".into());
+        }
         Some(b'{') => inside.braces = true,
         Some(b'}') if !inside.braces => return unexpected("unexpected character: '}'".into()),
         Some(b'}') => inside.braces = false,
@@ -153,8 +155,10 @@ fn sign(text: &str, at: usize, inside: &Inside) -> Result<usize> {
             Err(Error::invalid(format!("unexpected character inside braces: '{c}'"))
                 .with_span(at, at + c.len_utf8()))
         }
-        _ => Err(Error::invalid(format!("unexpected character: '{c}'"))
-            .with_span(at, at + c.len_utf8())),
+        _ => {
+            Err(Error::invalid(format!("unexpected character: '{c}'"))
+                .with_span(at, at + c.len_utf8()))
+        }
     }
 }
 
@@ -164,11 +168,10 @@ fn quoted_end(text: &str, at: usize, quote: char) -> Result<usize> {
     while let Some((i, c)) = chars.next() {
         match c {
             _ if c == quote => return Ok(at + 1 + i + 1),
-            '\\' if quote != '`' => {
-                if chars.next().is_none() {
-                    return Err(Error::invalid("escape sequence not terminated")
-                        .with_span(at, text.len()));
-                }
+            '\\' if quote != '`' && chars.next().is_none() => {
+                return Err(
+                    Error::invalid("escape sequence not terminated").with_span(at, text.len())
+                );
             }
             '\n' if quote != '`' => break,
             _ => {}

@@ -34,9 +34,7 @@ pub(crate) fn unquote(raw: &str, at: usize) -> Result<Quoted> {
     }
     Ok(match String::from_utf8(bytes) {
         Ok(text) => Quoted { text, lossy: false },
-        Err(e) => {
-            Quoted { text: String::from_utf8_lossy(e.as_bytes()).into_owned(), lossy: true }
-        }
+        Err(e) => Quoted { text: String::from_utf8_lossy(e.as_bytes()).into_owned(), lossy: true },
     })
 }
 
@@ -59,8 +57,9 @@ fn escape(chars: &mut std::str::Chars<'_>, quote: char, out: &mut Vec<u8>) -> Re
         'x' => u8::try_from(digits(chars, 16, 2)?).unwrap_or(0),
         'u' | 'U' => {
             let value = digits(chars, 16, if c == 'u' { 4 } else { 8 })?;
-            let c = char::from_u32(value)
-                .ok_or_else(|| Error::invalid("escape sequence is an invalid Unicode code point"))?;
+            let c = char::from_u32(value).ok_or_else(|| {
+                Error::invalid("escape sequence is an invalid Unicode code point")
+            })?;
             out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
             return Ok(());
         }
@@ -78,7 +77,10 @@ fn digits(chars: &mut std::str::Chars<'_>, radix: u32, count: usize) -> Result<u
     for _ in 0..count {
         let c = chars.next().ok_or_else(|| Error::invalid("escape sequence not terminated"))?;
         let digit = c.to_digit(radix).ok_or_else(|| {
-            Error::invalid(format!("illegal character U+{:04X} '{c}' in escape sequence", u32::from(c)))
+            Error::invalid(format!(
+                "illegal character U+{:04X} '{c}' in escape sequence",
+                u32::from(c)
+            ))
         })?;
         value = value * radix + digit;
     }
@@ -124,9 +126,10 @@ pub(crate) fn parse_number(text: &str) -> Option<f64> {
         if hex.is_empty() || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
             return None;
         }
-        return Some(hex.bytes().fold(0.0, |n, b| {
-            n * 16.0 + f64::from(char::from(b).to_digit(16).unwrap_or(0))
-        }));
+        return Some(
+            hex.bytes()
+                .fold(0.0, |n, b| n * 16.0 + f64::from(char::from(b).to_digit(16).unwrap_or(0))),
+        );
     }
     let octal = plain.len() > 1
         && plain.starts_with('0')

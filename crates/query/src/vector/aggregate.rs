@@ -4,6 +4,7 @@ use model::{Budget, Error, Grouping, Labels, LabelsBuilder, Result};
 use rustc_hash::FxHashMap;
 
 use super::numeric::{Mean, Sum, Variance, nan_first, quantile};
+use super::projection::{Numbering, Projection};
 use super::{ABSENT, Row, is_absent, is_metadata_label, is_present};
 use crate::syntax::format_float;
 
@@ -34,29 +35,22 @@ pub(crate) struct Group {
 
 /// Splits `rows` by `grouping`, in order of first appearance.
 pub(crate) fn group(rows: &[Row], grouping: &Grouping) -> Vec<Group> {
-    let mut groups: Vec<Group> = Vec::new();
-    let mut by_labels: FxHashMap<Labels, usize> = FxHashMap::default();
-    let keeps_metadata = !grouping.without && grouping.labels.iter().any(|l| is_metadata_label(l));
+    let mut numbering = Numbering::new(Projection::new(&grouping.labels, grouping.without));
+    let mut members: Vec<Vec<usize>> = Vec::new();
     for (place, row) in rows.iter().enumerate() {
-        let labels = group_labels(&row.labels, grouping);
-        let index = *by_labels.entry(labels).or_insert_with_key(|labels| {
-            groups.push(Group { labels: labels.clone(), drop_name: false, members: Vec::new() });
-            groups.len() - 1
-        });
-        groups[index].members.push(place);
-        groups[index].drop_name |= keeps_metadata && row.drop_name;
+        let number = numbering.number(&row.labels);
+        if number == members.len() {
+            members.push(Vec::new());
+        }
+        members[number].push(place);
     }
-    groups
-}
-
-/// The labels of `labels`' group.
-pub(crate) fn group_labels(labels: &Labels, grouping: &Grouping) -> Labels {
-    let named = |name: &str| grouping.labels.iter().any(|l| l == name);
-    if grouping.without {
-        labels.iter().filter(|(n, _)| !is_metadata_label(n) && !named(n)).collect()
-    } else {
-        labels.iter().filter(|(n, _)| named(n)).collect()
-    }
+    let keeps_metadata = !grouping.without && grouping.labels.iter().any(|l| is_metadata_label(l));
+    let with_labels = |(labels, members): (Labels, Vec<usize>)| Group {
+        labels,
+        drop_name: keeps_metadata && members.iter().any(|m| rows[*m].drop_name),
+        members,
+    };
+    numbering.keys().zip(members).map(with_labels).collect()
 }
 
 /// One row per group of `rows`, each of `steps` values. `param` is the quantile at each step, of [`Reduce::Quantile`].

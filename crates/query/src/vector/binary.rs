@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use model::{Budget, Error, Labels, Result};
 use rustc_hash::FxHashMap;
 
+use super::projection::{Numbering, Projection};
 use super::{ABSENT, Row, is_absent, is_metadata_label, is_present};
 use crate::syntax::quote;
 
@@ -117,13 +118,8 @@ pub(crate) struct Matching {
 
 impl Matching {
     /// What two series must have in common.
-    fn signature(&self, labels: &Labels) -> Labels {
-        let named = |name: &str| self.labels.iter().any(|l| l == name);
-        if self.on {
-            labels.iter().filter(|(n, _)| named(n)).collect()
-        } else {
-            labels.iter().filter(|(n, _)| !is_metadata_label(n) && !named(n)).collect()
-        }
+    fn projection(&self) -> Projection<'_> {
+        Projection::new(&self.labels, !self.on)
     }
 
     /// Labels of the result of `many op one`.
@@ -132,7 +128,9 @@ impl Matching {
         let one_to_one = self.many == Many::Neither;
         let named = |name: &str| self.labels.iter().any(|l| l == name);
         let kept = many.iter().filter(|(n, _)| {
-            !(drop_name && is_metadata_label(n)) && !(one_to_one && (named(n) != self.on))
+            let dropped = drop_name && is_metadata_label(n);
+            let unmatched = one_to_one && named(n) != self.on;
+            !dropped && !unmatched
         });
         let labels: Labels = kept.collect();
         if self.include.is_empty() {
@@ -220,19 +218,19 @@ pub(crate) fn between(
 }
 
 fn pairings(many: &[Row], one: &[Row], matching: &Matching) -> Vec<(Labels, Pairing)> {
-    let mut pairings: Vec<(Labels, Pairing)> = Vec::new();
-    let mut places: FxHashMap<Labels, usize> = FxHashMap::default();
+    let mut numbering = Numbering::new(matching.projection());
+    let mut pairings: Vec<Pairing> = Vec::new();
     for (is_many, rows) in [(true, many), (false, one)] {
         for (index, row) in rows.iter().enumerate() {
-            let place = *places.entry(matching.signature(&row.labels)).or_insert_with_key(|key| {
-                pairings.push((key.clone(), Pairing::default()));
-                pairings.len() - 1
-            });
-            let pairing = &mut pairings[place].1;
+            let number = numbering.number(&row.labels);
+            if number == pairings.len() {
+                pairings.push(Pairing::default());
+            }
+            let pairing = &mut pairings[number];
             if is_many { pairing.many.push(index) } else { pairing.one.push(index) }
         }
     }
-    pairings
+    numbering.keys().zip(pairings).collect()
 }
 
 struct Joiner<'a> {
@@ -340,7 +338,13 @@ impl Joiner<'_> {
     }
 
     /// Joins a row of the one side with the filling value wherever the many side has nothing.
-    fn fill_row(&mut self, o: usize, fill: f64, signature: &Labels, pairing: &Pairing) -> Result<()> {
+    fn fill_row(
+        &mut self,
+        o: usize,
+        fill: f64,
+        signature: &Labels,
+        pairing: &Pairing,
+    ) -> Result<()> {
         let row = &self.one[o];
         let mut place = None;
         for (step, value) in row.values.iter().enumerate() {
@@ -390,24 +394,32 @@ impl Joiner<'_> {
 }
 
 /// `left and right`, `left or right`, `left unless right`.
-pub(crate) fn set(op: SetOp, mut left: Vec<Row>, mut right: Vec<Row>, matching: &Matching) -> Vec<Row> {
+pub(crate) fn set(
+    op: SetOp,
+    mut left: Vec<Row>,
+    mut right: Vec<Row>,
+    matching: &Matching,
+) -> Vec<Row> {
     let steps = left.first().or(right.first()).map_or(0, |row| row.values.len());
     let (filtered, by) = if op == SetOp::Or { (&mut right, &left) } else { (&mut left, &right) };
-    // For each signature, the steps at which the deciding side has something.
-    let mut present: FxHashMap<Labels, Vec<bool>> = FxHashMap::default();
+    // For each match group, the steps at which the deciding side has something.
+    let mut numbering = Numbering::new(matching.projection());
+    let mut present: Vec<Vec<bool>> = Vec::new();
     for row in by {
-        let at =
-            present.entry(matching.signature(&row.labels)).or_insert_with(|| vec![false; steps]);
-        for (at, value) in at.iter_mut().zip(&row.values) {
+        let number = numbering.number(&row.labels);
+        if number == present.len() {
+            present.push(vec![false; steps]);
+        }
+        for (at, value) in present[number].iter_mut().zip(&row.values) {
             *at |= is_present(*value);
         }
     }
     for row in filtered.iter_mut() {
-        match (present.get(&matching.signature(&row.labels)), op) {
+        match (numbering.find(&row.labels), op) {
             (None, SetOp::And) => row.values.fill(ABSENT),
             (None, _) => {}
-            (Some(at), _) => {
-                for (value, there) in row.values.iter_mut().zip(at) {
+            (Some(number), _) => {
+                for (value, there) in row.values.iter_mut().zip(&present[number]) {
                     if *there != (op == SetOp::And) {
                         *value = ABSENT;
                     }

@@ -64,11 +64,6 @@ impl Mean {
         self.sum.add(x / self.count);
     }
 
-    /// How many values were taken in.
-    pub(crate) fn count(self) -> f64 {
-        self.count
-    }
-
     /// The mean.
     pub(crate) fn value(self) -> f64 {
         if self.incremental {
@@ -94,11 +89,6 @@ impl Variance {
         let delta = x - self.mean.value();
         self.mean.add(delta / self.count);
         self.squares.add(delta * (x - self.mean.value()));
-    }
-
-    /// How many values were taken in.
-    pub(crate) fn count(self) -> f64 {
-        self.count
     }
 
     /// The variance.

@@ -37,8 +37,7 @@ pub(crate) fn natural(a: &str, b: &str) -> Ordering {
         if x.is_ascii_digit() && y.is_ascii_digit() {
             let (run_a, rest_a) = digits(a);
             let (run_b, rest_b) = digits(b);
-            let (short_a, short_b) =
-                (run_a.trim_start_matches('0'), run_b.trim_start_matches('0'));
+            let (short_a, short_b) = (run_a.trim_start_matches('0'), run_b.trim_start_matches('0'));
             let ordering = short_a
                 .len()
                 .cmp(&short_b.len())

@@ -57,17 +57,15 @@ impl Evaluator<'_> {
             (Evaluation::Scalar(s), Evaluation::Vector(rows)) => {
                 Evaluation::Vector(binary::with_scalar(op, rows, &s, true, returns_bool))
             }
-            (Evaluation::Vector(a), Evaluation::Vector(b)) => {
-                Evaluation::Vector(binary::between(
-                    op,
-                    &a,
-                    &b,
-                    &binary.matching,
-                    returns_bool,
-                    grid.count,
-                    self.budget,
-                )?)
-            }
+            (Evaluation::Vector(a), Evaluation::Vector(b)) => Evaluation::Vector(binary::between(
+                op,
+                &a,
+                &b,
+                &binary.matching,
+                returns_bool,
+                grid.count,
+                self.budget,
+            )?),
             _ => return Err(Error::invalid("strings have no operators")),
         })
     }
@@ -114,7 +112,12 @@ impl Evaluator<'_> {
     }
 
     /// Refuses, corrects and comments on the numbers before the vector.
-    fn checked_param(&mut self, op: AggregateOp, mut numbers: Vec<f64>, at: usize) -> Result<Vec<f64>> {
+    fn checked_param(
+        &mut self,
+        op: AggregateOp,
+        mut numbers: Vec<f64>,
+        at: usize,
+    ) -> Result<Vec<f64>> {
         match op {
             AggregateOp::TopK | AggregateOp::BottomK | AggregateOp::LimitK => {
                 aggregate::refuse_nan(&numbers, "Parameter value is NaN")?;

@@ -99,7 +99,9 @@ impl Evaluator<'_> {
             ("round", []) => elements::map_steps(&mut rows, |_, v| elements::round(v, 1.0)),
             ("round", [to]) => elements::map_steps(&mut rows, |s, v| elements::round(v, to[s])),
             ("clamp_min", [low]) => elements::map_steps(&mut rows, |s, v| elements::max(low[s], v)),
-            ("clamp_max", [high]) => elements::map_steps(&mut rows, |s, v| elements::min(high[s], v)),
+            ("clamp_max", [high]) => {
+                elements::map_steps(&mut rows, |s, v| elements::min(high[s], v))
+            }
             ("clamp", [low, high]) => elements::map_steps(&mut rows, |s, v| {
                 if high[s] < low[s] {
                     crate::vector::ABSENT

@@ -23,7 +23,9 @@ pub(super) fn values(
                 Edges::Smoothed => span.smoothed(counter),
                 Edges::Anchored | Edges::Plain => span.anchored(),
             };
-            let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return ABSENT };
+            let (Some(first), Some(last)) = (samples.first(), samples.last()) else {
+                return ABSENT;
+            };
             let fallen = || -> f64 {
                 samples.windows(2).filter(|pair| pair[1] < pair[0]).map(|pair| pair[0]).sum()
             };
@@ -55,7 +57,8 @@ impl<'a> Span<'a> {
         let low = advance(&series.times, 0, from);
         let high = advance(&series.times, low, to);
         let before = low.checked_sub(1).filter(|i| series.times[*i] > from - lookback_ms);
-        let after = (high < series.times.len() && series.times[high] <= to + lookback_ms).then_some(high);
+        let after =
+            (high < series.times.len() && series.times[high] <= to + lookback_ms).then_some(high);
         Self { series, from, to, low, high, before, after }
     }
 

@@ -60,9 +60,13 @@ impl Evaluator<'_> {
                 shown.push_str(".0");
             }
             let added = [(label.as_str(), shown.as_str())];
-            result.extend(self.over_histograms(&rows, vector, grid, &added, |step, buckets, r| {
-                bucket_quantile(values[step], buckets, r)
-            })?);
+            result.extend(self.over_histograms(
+                &rows,
+                vector,
+                grid,
+                &added,
+                |step, buckets, r| bucket_quantile(values[step], buckets, r),
+            )?);
         }
         Ok(result)
     }
@@ -96,7 +100,8 @@ impl Evaluator<'_> {
             let mut repairs = Repairs::default();
             let values = (0..grid.count)
                 .map(|step| {
-                    let counts = histogram.buckets.iter().map(|(le, row)| (*le, rows[*row].values[step]));
+                    let counts =
+                        histogram.buckets.iter().map(|(le, row)| (*le, rows[*row].values[step]));
                     buckets.clear();
                     buckets.extend(counts.filter(|(_, count)| is_present(*count)));
                     if buckets.is_empty() { ABSENT } else { f(step, &mut buckets, &mut repairs) }
@@ -174,7 +179,8 @@ fn prepare(buckets: &mut Vec<Bucket>, repairs: &mut Repairs) -> bool {
             *count = previous;
         } else if *count < previous {
             let by = previous - *count;
-            let (from, most) = repairs.raised.map_or((*bound, by), |(f, _, m)| (f.min(*bound), m.max(by)));
+            let (from, most) =
+                repairs.raised.map_or((*bound, by), |(f, _, m)| (f.min(*bound), m.max(by)));
             repairs.raised = Some((from, bound.max(repairs.raised.map_or(*bound, |r| r.1)), most));
             *count = previous;
         } else {
@@ -213,7 +219,12 @@ fn bucket_quantile(q: f64, buckets: &mut Vec<Bucket>, repairs: &mut Repairs) -> 
     start + (end - start) * ((rank - below) / (count - below))
 }
 
-fn bucket_fraction(lower: f64, upper: f64, buckets: &mut Vec<Bucket>, repairs: &mut Repairs) -> f64 {
+fn bucket_fraction(
+    lower: f64,
+    upper: f64,
+    buckets: &mut Vec<Bucket>,
+    repairs: &mut Repairs,
+) -> f64 {
     if !prepare(buckets, repairs) {
         return f64::NAN;
     }

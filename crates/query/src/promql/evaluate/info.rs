@@ -89,7 +89,8 @@ impl Evaluator<'_> {
                 self.reference_grid(&s.inner, outer)?
             }
             Kind::Call { args, .. } => {
-                let vector = args.iter().find(|a| !matches!(a.kind, Kind::Number(_) | Kind::Text { .. }));
+                let vector =
+                    args.iter().find(|a| !matches!(a.kind, Kind::Number(_) | Kind::Text { .. }));
                 vector.map_or(Ok(grid), |arg| self.reference_grid(arg, grid))?
             }
             Kind::Aggregate(a) => self.reference_grid(&a.inner, grid)?,

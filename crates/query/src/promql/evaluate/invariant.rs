@@ -32,9 +32,7 @@ pub(crate) fn is_invariant(expr: &Expr) -> bool {
             let args = if function.name == "info" { args.split_at(1).0 } else { args };
             !TIME_DEPENDENT.contains(&function.name) && args.iter().all(is_invariant)
         }
-        Kind::Aggregate(a) => {
-            is_invariant(&a.inner) && a.param.as_ref().is_none_or(|param| is_invariant(param))
-        }
+        Kind::Aggregate(a) => is_invariant(&a.inner) && a.param.as_ref().is_none_or(is_invariant),
     }
 }
 

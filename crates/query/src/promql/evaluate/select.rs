@@ -35,7 +35,12 @@ pub(crate) struct RangeSeries {
 
 impl Evaluator<'_> {
     /// The steps of `grid` as a selector with this offset and `@` sees them.
-    pub(super) fn shifted(&self, grid: Grid, at_ms: Option<i64>, offset: Option<&Duration>) -> Result<Grid> {
+    pub(super) fn shifted(
+        &self,
+        grid: Grid,
+        at_ms: Option<i64>,
+        offset: Option<&Duration>,
+    ) -> Result<Grid> {
         let offset_ms = match offset {
             Some(offset) => offset.resolve_ms(self.step_ms, self.range_ms())?,
             None => 0,
@@ -136,7 +141,12 @@ impl Evaluator<'_> {
     }
 
     /// The samples a range selector or subquery needs; `function` is what will be applied to it.
-    pub(super) fn ranges(&mut self, expr: &Expr, grid: Grid, function: &'static str) -> Result<Ranges> {
+    pub(super) fn ranges(
+        &mut self,
+        expr: &Expr,
+        grid: Grid,
+        function: &'static str,
+    ) -> Result<Ranges> {
         match &expr.kind {
             Kind::Range { selector, range } => {
                 let range_ms = self.positive_ms(range)?;

@@ -7,7 +7,7 @@ use super::{Evaluator, extended};
 use crate::promql::ast::{Edges, Expr, Type};
 use crate::promql::functions::Function;
 use crate::vector::numeric::{Mean, Sum, Variance, nan_first, quantile, regression};
-use crate::vector::{ABSENT, Grid, Row, is_present};
+use crate::vector::{ABSENT, Grid, Row};
 
 /// The samples of one series in `(end - range, end]`; never empty.
 pub(super) struct Window<'a> {
@@ -20,6 +20,15 @@ pub(super) struct Window<'a> {
 }
 
 type Apply = fn(&Window<'_>) -> f64;
+
+/// Series between two looks at the budget.
+const SERIES_PER_CHECK: usize = 64;
+
+/// Samples that are worth a thread.
+const SAMPLES_PER_THREAD: usize = 1 << 18;
+
+/// Most threads one function uses.
+const THREADS_MAX: usize = 8;
 
 /// The function called `name`, unless it extrapolates.
 fn find(name: &str) -> Option<Apply> {
@@ -88,45 +97,78 @@ impl Evaluator<'_> {
         }
         let bytes: u64 = ranges.series.iter().map(|s| s.values.len() as u64 * 16).sum();
         self.budget.charge_bytes(bytes)?;
-        let mut rows = Vec::with_capacity(ranges.series.len());
-        for (i, series) in ranges.series.iter().enumerate() {
-            if i % 64 == 0 {
-                self.budget.check()?;
-            }
-            let values = self.window_values(name, series, &ranges, &params, grid);
-            if !values.iter().copied().any(is_present) && !matches!(name, "rate" | "increase") {
-                continue;
-            }
-            if matches!(name, "rate" | "increase") {
-                self.doubt_counter(series, matrix.start);
-            }
-            let drop_name =
-                series.drop_name || !matches!(name, "first_over_time" | "last_over_time");
-            rows.push(Row { labels: series.labels.clone(), drop_name, values });
+        let all = self.all_values(name, &ranges, &params, grid)?;
+        if matches!(name, "rate" | "increase") {
+            self.doubt_counters(&ranges.series, matrix.start);
         }
+        let keeps_name = matches!(name, "first_over_time" | "last_over_time");
+        let row = |(series, values): (&RangeSeries, Vec<f64>)| Row {
+            labels: series.labels.clone(),
+            drop_name: series.drop_name || !keeps_name,
+            values,
+        };
+        let mut rows: Vec<Row> = ranges.series.iter().zip(all).map(row).collect();
         rows.retain(Row::any);
         self.budget.release_bytes(bytes);
         Ok(rows)
     }
 
-    fn window_values(
+    /// The function's values for every series, by several threads when there is much to read.
+    fn all_values(
         &self,
         name: &str,
-        series: &RangeSeries,
         ranges: &Ranges,
         params: &[Vec<f64>],
         grid: Grid,
-    ) -> Vec<f64> {
-        if ranges.edges != Edges::Plain {
-            return extended::values(name, series, ranges, self.query.lookback_ms, grid.count);
+    ) -> Result<Vec<Vec<f64>>> {
+        let lookback_ms = self.query.lookback_ms;
+        let budget = self.budget;
+        let work = |part: &[RangeSeries]| -> Result<Vec<Vec<f64>>> {
+            let mut all = Vec::with_capacity(part.len());
+            for (i, series) in part.iter().enumerate() {
+                if i % SERIES_PER_CHECK == 0 {
+                    budget.check()?;
+                }
+                all.push(window_values(name, series, ranges, params, grid, lookback_ms));
+            }
+            Ok(all)
+        };
+        let samples: usize = ranges.series.iter().map(|s| s.values.len()).sum();
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let threads = threads.min(THREADS_MAX).min(samples / SAMPLES_PER_THREAD + 1);
+        if threads == 1 {
+            return work(&ranges.series);
         }
-        match name {
-            "rate" => extrapolated(series, ranges, grid.count, true, true),
-            "increase" => extrapolated(series, ranges, grid.count, true, false),
-            "delta" => extrapolated(series, ranges, grid.count, false, false),
-            _ => {
-                let Some(apply) = find(name) else { return vec![ABSENT; grid.count] };
-                applied(apply, series, ranges, params, grid)
+        let parts: Vec<&[RangeSeries]> =
+            ranges.series.chunks(ranges.series.len().div_ceil(threads)).collect();
+        std::thread::scope(|scope| {
+            let started: Vec<_> = parts
+                .iter()
+                .map(|part| {
+                    let builder = std::thread::Builder::new().name("promql-window".into());
+                    (part, builder.spawn_scoped(scope, || work(part)))
+                })
+                .collect();
+            let mut all = Vec::with_capacity(ranges.series.len());
+            for (part, thread) in started {
+                // Without another thread the work is done by this one.
+                all.extend(match thread.map(std::thread::ScopedJoinHandle::join) {
+                    Ok(Ok(values)) => values?,
+                    Ok(Err(panic)) => std::panic::resume_unwind(panic),
+                    Err(_) => work(part)?,
+                });
+            }
+            Ok(all)
+        })
+    }
+
+    fn doubt_counters(&mut self, series: &[RangeSeries], at: usize) {
+        let mut previous = None;
+        for one in series.iter().filter(|s| !s.values.is_empty()) {
+            let metric = (one.labels.metric_name(), one.labels.get("__type__"));
+            // Series of one metric are neighbours; one look is enough.
+            if previous.replace(metric) != Some(metric) {
+                self.doubt_counter(one, at);
             }
         }
     }
@@ -134,7 +176,7 @@ impl Evaluator<'_> {
     /// Prometheus' hint that a rate of something that is no counter means little.
     fn doubt_counter(&mut self, series: &RangeSeries, at: usize) {
         let name = series.labels.metric_name();
-        if name.is_empty() || series.values.is_empty() {
+        if name.is_empty() {
             return;
         }
         match series.labels.get("__type__") {
@@ -156,8 +198,35 @@ impl Evaluator<'_> {
     }
 }
 
+fn window_values(
+    name: &str,
+    series: &RangeSeries,
+    ranges: &Ranges,
+    params: &[Vec<f64>],
+    grid: Grid,
+    lookback_ms: i64,
+) -> Vec<f64> {
+    if ranges.edges != Edges::Plain {
+        return extended::values(name, series, ranges, lookback_ms, grid.count);
+    }
+    match name {
+        "rate" => extrapolated(series, ranges, grid.count, true, true),
+        "increase" => extrapolated(series, ranges, grid.count, true, false),
+        "delta" => extrapolated(series, ranges, grid.count, false, false),
+        _ => match find(name) {
+            Some(apply) => applied(apply, series, ranges, params, grid),
+            None => vec![ABSENT; grid.count],
+        },
+    }
+}
+
 /// Walks the windows of a series; both ends only move forward.
-fn walk(series: &RangeSeries, ranges: &Ranges, steps: usize, mut f: impl FnMut(usize, usize, usize)) {
+fn walk(
+    series: &RangeSeries,
+    ranges: &Ranges,
+    steps: usize,
+    mut f: impl FnMut(usize, usize, usize),
+) {
     let (mut low, mut high) = (0, 0);
     for step in 0..steps {
         let (from, to) = ranges.window_ms(step);

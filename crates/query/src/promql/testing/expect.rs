@@ -149,7 +149,8 @@ impl Expectations {
         // Several lines may describe one series, each some of its steps.
         let mut expected: Vec<(&Labels, Vec<(i64, f64)>)> = Vec::new();
         for (labels, values) in &self.series {
-            let points = (0..).zip(values).filter_map(|(i, v)| Some((start_ms + i * step_ms, (*v)?)));
+            let points =
+                (0..).zip(values).filter_map(|(i, v)| Some((start_ms + i * step_ms, (*v)?)));
             let points: Vec<_> = points.filter(|(_, v)| !is_stale(*v)).collect();
             if !points.is_empty() {
                 expected.push((labels, points));
@@ -175,7 +176,12 @@ fn compile(pattern: &str) -> Result<Regex> {
     Regex::new(pattern).map_err(|e| Error::invalid(format!("bad pattern {pattern:?}: {e}")))
 }
 
-fn check_notes(kind: &str, patterns: &[Pattern], none: bool, notes: &[String]) -> Result<(), String> {
+fn check_notes(
+    kind: &str,
+    patterns: &[Pattern],
+    none: bool,
+    notes: &[String],
+) -> Result<(), String> {
     if none && !notes.is_empty() {
         return Err(format!("unexpected {kind}: {notes:?}"));
     }

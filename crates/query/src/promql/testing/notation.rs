@@ -1,6 +1,6 @@
 //! The notation of series: `metric{label="value"} 1 2+3x4 _ stale`.
 
-use model::{Error, LabelsBuilder, METRIC_NAME, Labels, Result, stale_nan};
+use model::{Error, Labels, LabelsBuilder, METRIC_NAME, Result, stale_nan};
 
 use crate::syntax::{parse_number, unquote};
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use model::{
-    Budget, Error, Labels, Matcher, MetricMetadata, MetricPlan, MetricSource, METRIC_NAME, Result,
+    Budget, Error, Labels, METRIC_NAME, Matcher, MetricMetadata, MetricPlan, MetricSource, Result,
     Selected, SeriesData, TimeRange,
 };
 
@@ -80,7 +80,8 @@ impl MemorySource {
         selectors: &'a [Vec<Matcher>],
         range: TimeRange,
     ) -> impl Iterator<Item = &'a Labels> {
-        let (start_ms, end_ms) = (range.start_ns.div_euclid(1_000_000), range.end_ns.div_euclid(1_000_000));
+        let (start_ms, end_ms) =
+            (range.start_ns.div_euclid(1_000_000), range.end_ns.div_euclid(1_000_000));
         self.series
             .iter()
             .filter(move |(labels, samples)| {
@@ -116,7 +117,12 @@ impl MetricSource for MemorySource {
         Ok(selected)
     }
 
-    fn series(&self, selectors: &[Vec<Matcher>], range: TimeRange, _: &Budget) -> Result<Vec<Labels>> {
+    fn series(
+        &self,
+        selectors: &[Vec<Matcher>],
+        range: TimeRange,
+        _: &Budget,
+    ) -> Result<Vec<Labels>> {
         Ok(self.matching(selectors, range).cloned().collect())
     }
 
