@@ -464,6 +464,10 @@ impl Engine {
         let reset = encoder.redefine || (keyframe && encoder.chain >= RESET_RECORDS);
         if reset {
             (encoder.chain, encoder.defined) = (0, 0);
+            if plan.row.is_none() {
+                // Replay forgets the row before at a reset, so the next one must not build on it.
+                encoder.rows_in_tail = 0;
+            }
         }
         let head = shared.head.read();
         let labels = |series: &u32| head.registry.get(*series).map(|s| s.labels.clone());
