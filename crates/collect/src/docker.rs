@@ -472,6 +472,18 @@ mod tests {
     }
 
     #[test]
+    fn a_denied_socket_names_itself_its_group_and_the_remedy() {
+        let dir = tempfile::tempdir().unwrap();
+        let client = Client::new(&dir.path().display().to_string()).unwrap();
+        let error = client.connect_error(&io::Error::from(io::ErrorKind::PermissionDenied));
+        let Error::Denied(message) = error else { panic!("{error:?}") };
+        assert!(message.contains(&dir.path().display().to_string()), "{message}");
+        assert!(message.contains("add the user to group "), "{message}");
+        let gone = client.connect_error(&io::Error::from(io::ErrorKind::NotFound));
+        assert!(matches!(gone, Error::Unavailable(_)));
+    }
+
+    #[test]
     fn times_ids_and_groups() {
         assert_eq!(seconds(1_500_000_007), "1.500000007");
         assert!(path_id("../x").is_err() && path_id("a/b").is_err() && path_id("a1_b-c").is_ok());
