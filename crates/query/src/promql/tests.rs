@@ -78,6 +78,7 @@ fn errors_name_the_place() {
         ("foo{a=b}", "unexpected identifier \"b\" in label matching, expected string", (1, 7)),
         ("1 == 1", "comparisons between scalars must use BOOL modifier", (1, 1)),
         ("nope(1)", "unknown function with name \"nope\"", (1, 1)),
+        ("{\"a\", __name__=\"b\"}", "metric name must not be set twice: \"a\" or \"b\"", (1, 1)),
         ("up[0s]", "duration must be greater than 0", (1, 4)),
         ("up{a=~\"(\"}", "invalid regular expression \"(\": unclosed group", (1, 4)),
         ("\"\\q\"", "unknown escape sequence U+0071 'q'", (1, 1)),
@@ -233,11 +234,48 @@ fn budgets_end_queries() {
     let error = evaluate(&source, &query("vector(1)", i64::MAX, 1), &Options::default(), &budget)
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Limit);
+    // So would the steps of a subquery, and the rows of distinct values.
+    for text in ["sum_over_time(vector(1)[100y:1ms])", "count_values(\"v\", a * time())"] {
+        let limits = Limits { samples_max: 1 << 30, bytes_max: 1 << 20, time_ms_max: 1000 };
+        let budget = Budget::new(Arc::new(ManualClock::at_ms(0)), limits);
+        let query = query(text, 2_000_000, 1000);
+        let error = evaluate(&source, &query, &Options::default(), &budget).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Limit, "{text}");
+    }
     let budget = Budget::unlimited();
     budget.cancel();
     let error =
         evaluate(&source, &query("a", 1000, 1000), &Options::default(), &budget).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Cancelled);
+}
+
+/// Much data, so that windows are walked by several threads, gives what little data gives.
+#[test]
+fn threads_do_not_change_results() {
+    let mut source = MemorySource::default();
+    for i in 0..300_i64 {
+        let labels = Labels::from_pairs([("__name__", "n_total"), ("i", &i.to_string())]);
+        source.insert(&labels, (0..2000).map(|t| (t * 1000, (t * i) as f64)));
+    }
+    let query = |text: &str| PromQuery {
+        text: text.into(),
+        start_ms: 1_000_000,
+        end_ms: 1_900_000,
+        step_ms: 300_000,
+        lookback_ms: 300_000,
+    };
+    let run = |text: &str| {
+        evaluate(&source, &query(text), &Options::default(), &Budget::unlimited()).unwrap().value
+    };
+    let Value::Matrix(all) = run("rate(n_total[900s])") else { panic!() };
+    assert_eq!(all.len(), 300);
+    for i in [0, 1, 150, 299] {
+        let Value::Matrix(one) = run(&format!("rate(n_total{{i=\"{i}\"}}[900s])")) else {
+            panic!()
+        };
+        assert!(all.contains(&one[0]));
+        assert!((one[0].points[0].1 - f64::from(i)).abs() < 1e-9);
+    }
 }
 
 #[test]

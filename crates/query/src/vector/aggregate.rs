@@ -289,20 +289,25 @@ pub(crate) fn count_values(
                 if is_absent(*value) {
                     continue;
                 }
-                let place = *by_bits.entry(value.to_bits()).or_insert_with(|| {
-                    let mut builder: LabelsBuilder = group.labels.to_builder();
-                    builder.set(label, &format_float(*value));
-                    let labels = builder.build();
-                    *places.entry(labels).or_insert_with_key(|labels| {
-                        result.push(Row::new(labels.clone(), vec![ABSENT; steps]));
-                        result.len() - 1
-                    })
-                });
+                let place = match by_bits.get(&value.to_bits()) {
+                    Some(place) => *place,
+                    None => {
+                        let mut builder: LabelsBuilder = group.labels.to_builder();
+                        builder.set(label, &format_float(*value));
+                        let labels = builder.build();
+                        let place = *places.entry(labels.clone()).or_insert(result.len());
+                        if place == result.len() {
+                            budget.charge_bytes(steps as u64 * 8 + 64)?;
+                            result.push(Row::new(labels, vec![ABSENT; steps]));
+                        }
+                        by_bits.insert(value.to_bits(), place);
+                        place
+                    }
+                };
                 let cell = &mut result[place].values[step];
                 *cell = if is_absent(*cell) { 1.0 } else { *cell + 1.0 };
             }
         }
-        budget.charge_bytes((by_bits.len() * steps * 8) as u64)?;
     }
     Ok(result)
 }

@@ -206,6 +206,7 @@ pub(crate) fn between(
         fill_one,
         out: Vec::new(),
         places: FxHashMap::default(),
+        budget,
     };
     for (signature, pairing) in pairings(many, one, matching) {
         budget.check()?;
@@ -213,7 +214,6 @@ pub(crate) fn between(
     }
     let mut out = joiner.out;
     out.retain(Row::any);
-    budget.charge_bytes((out.len() * steps * 8) as u64)?;
     Ok(out)
 }
 
@@ -246,6 +246,7 @@ struct Joiner<'a> {
     fill_one: Option<f64>,
     out: Vec<Row>,
     places: FxHashMap<(Labels, bool), usize>,
+    budget: &'a Budget,
 }
 
 impl Joiner<'_> {
@@ -329,7 +330,7 @@ impl Joiner<'_> {
             }
             let place = match current {
                 Some((p, place)) if p == partner => place,
-                _ => self.place(&row.labels, row.drop_name, all_one.get(partner)),
+                _ => self.place(&row.labels, row.drop_name, all_one.get(partner))?,
             };
             current = Some((partner, place));
             self.put(place, step, result)?;
@@ -354,7 +355,10 @@ impl Joiner<'_> {
             }
             let result = self.element(fill, *value);
             if is_present(result) {
-                let at = place.unwrap_or_else(|| self.place(signature, false, Some(row)));
+                let at = match place {
+                    Some(place) => place,
+                    None => self.place(signature, false, Some(row))?,
+                };
                 place = Some(at);
                 self.put(at, step, result)?;
             }
@@ -368,17 +372,18 @@ impl Joiner<'_> {
     }
 
     /// The output row for a pair.
-    fn place(&mut self, many: &Labels, drop_name: bool, one: Option<&Row>) -> usize {
+    fn place(&mut self, many: &Labels, drop_name: bool, one: Option<&Row>) -> Result<usize> {
         let labels = self.matching.result_labels(self.op, many, one.map(|row| &row.labels));
         let drop_name = (drop_name && self.op.is_comparison()) || self.returns_bool;
-        match self.places.entry((labels, drop_name)) {
+        Ok(match self.places.entry((labels, drop_name)) {
             Entry::Occupied(slot) => *slot.get(),
             Entry::Vacant(slot) => {
+                self.budget.charge_bytes(self.steps as u64 * 8 + 64)?;
                 let labels = slot.key().0.clone();
                 self.out.push(Row { labels, drop_name, values: vec![ABSENT; self.steps] });
                 *slot.insert(self.out.len() - 1)
             }
-        }
+        })
     }
 
     fn put(&mut self, place: usize, step: usize, value: f64) -> Result<()> {

@@ -1,10 +1,15 @@
 //! Ranges with `anchored` and `smoothed` edges: values at the edges come from samples around them, nothing is
 //! extrapolated. Source: Prometheus proposal PROM-52.
 
+use model::{Budget, Result};
+
 use super::select::{RangeSeries, Ranges, advance};
 use super::windows::{changes, resets};
 use crate::promql::ast::Edges;
 use crate::vector::ABSENT;
+
+/// Steps between two looks at the budget.
+const STEPS_PER_CHECK: usize = 256;
 
 /// `name` (one of `rate`, `increase`, `delta`, `changes`, `resets`) over each window of `series`.
 pub(super) fn values(
@@ -13,10 +18,14 @@ pub(super) fn values(
     ranges: &Ranges,
     lookback_ms: i64,
     steps: usize,
-) -> Vec<f64> {
+    budget: &Budget,
+) -> Result<Vec<f64>> {
     let counter = matches!(name, "rate" | "increase");
     (0..steps)
         .map(|step| {
+            if step % STEPS_PER_CHECK == 0 {
+                budget.check()?;
+            }
             let (from, to) = ranges.window_ms(step);
             let span = Span::new(series, from, to, lookback_ms);
             let samples = match ranges.edges {
@@ -24,18 +33,18 @@ pub(super) fn values(
                 Edges::Anchored | Edges::Plain => span.anchored(),
             };
             let (Some(first), Some(last)) = (samples.first(), samples.last()) else {
-                return ABSENT;
+                return Ok(ABSENT);
             };
             let fallen = || -> f64 {
                 samples.windows(2).filter(|pair| pair[1] < pair[0]).map(|pair| pair[0]).sum()
             };
-            match name {
+            Ok(match name {
                 "changes" => changes(&samples),
                 "resets" => resets(&samples),
                 "delta" => last - first,
                 "rate" => (last - first + fallen()) / (ranges.range_ms as f64 / 1000.0),
                 _ => last - first + fallen(),
-            }
+            })
         })
         .collect()
 }

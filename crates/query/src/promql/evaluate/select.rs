@@ -203,6 +203,9 @@ impl Evaluator<'_> {
         let span = ends.last_ms().saturating_sub(start_ms);
         let count = if span < 0 || ends.count == 0 { 0 } else { (span / step_ms) as usize + 1 };
         let inner = Grid { start_ms, step_ms, count };
+        // Scalars inside cost as much per step as a sample, and there may be no series to pay for them.
+        self.budget.charge_samples(count as u64)?;
+        self.budget.charge_bytes((count as u64).saturating_mul(8))?;
         let rows = if count == 0 { Vec::new() } else { self.eval_vector(&subquery.inner, inner)? };
         let samples: u64 =
             rows.iter().map(|r| r.values.iter().filter(|v| is_present(**v)).count() as u64).sum();

@@ -1,6 +1,6 @@
 //! Functions of range vectors: one value per window of a series.
 
-use model::Result;
+use model::{Budget, Result};
 
 use super::select::{RangeSeries, Ranges, advance};
 use super::{Evaluator, extended};
@@ -23,6 +23,9 @@ type Apply = fn(&Window<'_>) -> f64;
 
 /// Series between two looks at the budget.
 const SERIES_PER_CHECK: usize = 64;
+
+/// Samples that windows may cover between two looks at the budget.
+const SAMPLES_PER_CHECK: usize = 1 << 20;
 
 /// Samples that are worth a thread.
 const SAMPLES_PER_THREAD: usize = 1 << 18;
@@ -93,7 +96,7 @@ impl Evaluator<'_> {
         let ranges = self.ranges(matrix.unparenthesised(), grid, name)?;
         self.charge_rows(ranges.series.len(), grid.count)?;
         if name == "absent_over_time" {
-            return Ok(absent_rows(&ranges, matrix, grid));
+            return absent_rows(&ranges, matrix, grid, self.budget);
         }
         let bytes: u64 = ranges.series.iter().map(|s| s.values.len() as u64 * 16).sum();
         self.budget.charge_bytes(bytes)?;
@@ -129,7 +132,11 @@ impl Evaluator<'_> {
                 if i % SERIES_PER_CHECK == 0 {
                     budget.check()?;
                 }
-                all.push(window_values(name, series, ranges, params, grid, lookback_ms));
+                let values = match ranges.edges {
+                    Edges::Plain => window_values(name, series, ranges, params, grid, budget)?,
+                    _ => extended::values(name, series, ranges, lookback_ms, grid.count, budget)?,
+                };
+                all.push(values);
             }
             Ok(all)
         };
@@ -204,36 +211,46 @@ fn window_values(
     ranges: &Ranges,
     params: &[Vec<f64>],
     grid: Grid,
-    lookback_ms: i64,
-) -> Vec<f64> {
-    if ranges.edges != Edges::Plain {
-        return extended::values(name, series, ranges, lookback_ms, grid.count);
+    budget: &Budget,
+) -> Result<Vec<f64>> {
+    let mut values = vec![ABSENT; grid.count];
+    let kind = match name {
+        "rate" => Some((true, true)),
+        "increase" => Some((true, false)),
+        "delta" => Some((false, false)),
+        _ => None,
+    };
+    match (kind, find(name)) {
+        (Some((counter, per_second)), _) => {
+            extrapolated(series, ranges, counter, per_second, &mut values, budget)?;
+        }
+        (None, Some(apply)) => applied(apply, series, ranges, params, grid, &mut values, budget)?,
+        (None, None) => {}
     }
-    match name {
-        "rate" => extrapolated(series, ranges, grid.count, true, true),
-        "increase" => extrapolated(series, ranges, grid.count, true, false),
-        "delta" => extrapolated(series, ranges, grid.count, false, false),
-        _ => match find(name) {
-            Some(apply) => applied(apply, series, ranges, params, grid),
-            None => vec![ABSENT; grid.count],
-        },
-    }
+    Ok(values)
 }
 
-/// Walks the windows of a series; both ends only move forward.
+/// Walks the windows of a series; both ends only move forward. Looks at the budget every million samples.
 fn walk(
     series: &RangeSeries,
     ranges: &Ranges,
     steps: usize,
+    budget: &Budget,
     mut f: impl FnMut(usize, usize, usize),
-) {
-    let (mut low, mut high) = (0, 0);
+) -> Result<()> {
+    let (mut low, mut high, mut seen) = (0, 0, 0);
     for step in 0..steps {
         let (from, to) = ranges.window_ms(step);
         low = advance(&series.times, low, from);
         high = advance(&series.times, high.max(low), to);
         f(step, low, high);
+        seen += high - low + 1;
+        if seen > SAMPLES_PER_CHECK {
+            seen = 0;
+            budget.check()?;
+        }
     }
+    Ok(())
 }
 
 fn applied(
@@ -242,9 +259,10 @@ fn applied(
     ranges: &Ranges,
     params: &[Vec<f64>],
     grid: Grid,
-) -> Vec<f64> {
-    let mut values = vec![ABSENT; grid.count];
-    walk(series, ranges, grid.count, |step, low, high| {
+    values: &mut [f64],
+    budget: &Budget,
+) -> Result<()> {
+    walk(series, ranges, values.len(), budget, |step, low, high| {
         if low < high {
             let param = |i: usize| params.get(i).map_or(f64::NAN, |p| p[step]);
             values[step] = apply(&Window {
@@ -254,18 +272,18 @@ fn applied(
                 params: [param(0), param(1)],
             });
         }
-    });
-    values
+    })
 }
 
 /// `rate`, `increase` and `delta`: the difference over the samples of each window, extrapolated to its edges.
 fn extrapolated(
     series: &RangeSeries,
     ranges: &Ranges,
-    steps: usize,
     counter: bool,
     per_second: bool,
-) -> Vec<f64> {
+    values: &mut [f64],
+    budget: &Budget,
+) -> Result<()> {
     let (times, samples) = (&series.times, &series.values);
     // Where a counter fell; windows add up only these few.
     let falls: Vec<usize> = if counter {
@@ -273,8 +291,7 @@ fn extrapolated(
     } else {
         Vec::new()
     };
-    let mut values = vec![ABSENT; steps];
-    walk(series, ranges, steps, |step, low, high| {
+    walk(series, ranges, values.len(), budget, |step, low, high| {
         if high - low < 2 {
             return;
         }
@@ -300,8 +317,7 @@ fn extrapolated(
             factor /= seconds(ranges.range_ms);
         }
         values[step] = difference * factor;
-    });
-    values
+    })
 }
 
 fn seconds(ms: i64) -> f64 {
@@ -391,15 +407,15 @@ fn refuse_factors(params: &[Vec<f64>]) -> Result<()> {
 }
 
 /// 1 at the steps where no series has a sample in its window.
-fn absent_rows(ranges: &Ranges, matrix: &Expr, grid: Grid) -> Vec<Row> {
+fn absent_rows(ranges: &Ranges, matrix: &Expr, grid: Grid, budget: &Budget) -> Result<Vec<Row>> {
     let mut values = vec![1.0; grid.count];
     for series in &ranges.series {
-        walk(series, ranges, grid.count, |step, low, high| {
+        walk(series, ranges, grid.count, budget, |step, low, high| {
             if low < high {
                 values[step] = ABSENT;
             }
-        });
+        })?;
     }
     let row = Row::new(super::elements::absent_labels(matrix), values);
-    if row.any() { vec![row] } else { Vec::new() }
+    Ok(if row.any() { vec![row] } else { Vec::new() })
 }

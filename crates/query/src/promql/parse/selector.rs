@@ -13,18 +13,15 @@ impl Parser<'_> {
         let mut name = name.map(|token| self.str_of(token).to_owned());
         let mut matchers: Vec<Matcher> =
             name.iter().map(|name| Matcher::equal(METRIC_NAME, name.as_str())).collect();
-        let from_identifier = name.is_some();
         if self.accept("{") {
             self.matchers(&mut name, &mut matchers)?;
         }
         let end = self.previous_end();
-        if from_identifier
-            && let Some(second) = matchers.iter().skip(1).find(|m| m.name() == METRIC_NAME)
+        let mut names = matchers.iter().filter(|m| m.name() == METRIC_NAME).map(Matcher::value);
+        if let (Some(first), Some(_), Some(second)) = (name.as_deref(), names.next(), names.next())
         {
-            let first = name.as_deref().unwrap_or("");
             return Err(Error::invalid(format!(
-                "metric name must not be set twice: {first:?} or {:?}",
-                second.value()
+                "metric name must not be set twice: {first:?} or {second:?}"
             ))
             .with_span(start, end));
         }
@@ -70,14 +67,8 @@ impl Parser<'_> {
                 }
                 // A quoted name alone is the metric's.
                 None if token.kind == syntax::Kind::Text => {
-                    if let Some(first) = name {
-                        return Err(Error::invalid(format!(
-                            "metric name must not be set twice: {first:?} or {label:?}"
-                        ))
-                        .with_span(token.start, token.end));
-                    }
                     matchers.push(Matcher::equal(METRIC_NAME, label.as_str()));
-                    *name = Some(label);
+                    name.get_or_insert(label);
                 }
                 None => return Err(self.unexpected("label matching", "label matching operator")),
             }
