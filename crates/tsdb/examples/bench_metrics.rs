@@ -1,6 +1,6 @@
 //! Measures the metric store: bytes per sample in WAL, fresh and final parts, memory per series, ingest and query speed.
 //!
-//! `cargo run --release -p tsdb --example bench_store -- [series] [hours] [series per target] [directory]`
+//! `cargo run --release -p tsdb --example bench_metrics -- [series] [hours] [series per target] [directory]`
 //!
 //! The mix: 15-second scrapes of constants 34 %, histogram buckets 19, sparse counters 12, request counters 9, byte
 //! counters 5, CPU seconds in µs 5, memory in 4 KiB pages 5, slow integers 4, percentages of two decimals 3, booleans 3,
@@ -261,7 +261,7 @@ fn argument<T: std::str::FromStr>(number: usize, default: T) -> T {
 fn main() -> Result<()> {
     let (count, hours) = (argument(1, 2000usize), argument(2, 2i64));
     let per_target = argument(3, 500usize).min(count);
-    let dir: PathBuf = argument(4, std::env::temp_dir().join("taffrail-bench-store"));
+    let dir: PathBuf = argument(4, std::env::temp_dir().join("taffrail-bench-metrics"));
     if RealFs.exists(&dir)? {
         RealFs.remove_dir_all(&dir).context("remove what an earlier run left")?;
     }
