@@ -347,19 +347,20 @@ impl Assembler {
 
     fn text(&mut self, output: Output, bytes: &[u8], lines: &mut Vec<Line>) {
         let mut rest = bytes;
-        while let Some(newline) = memchr::memchr(b'\n', rest) {
-            let (text, tail) = rest.split_at(newline);
-            self.push(text);
-            let t_ns = self.t_ns;
-            self.open = true;
-            self.complete(output, false, lines);
-            rest = tail.get(1..).unwrap_or_default();
-            if !rest.is_empty() {
-                self.open_at(t_ns);
+        while !rest.is_empty() {
+            if !self.open {
+                // A further line of the same payload, whichever read brings it.
+                self.open_at(stamp_t_ns(&self.stamp));
             }
+            let newline = memchr::memchr(b'\n', rest);
+            let (text, tail) = rest.split_at(newline.unwrap_or(rest.len()));
+            self.push(text);
+            self.piece_bytes += text.len();
+            if newline.is_some() {
+                self.complete(output, false, lines);
+            }
+            rest = tail.get(1..).unwrap_or_default();
         }
-        self.push(rest);
-        self.piece_bytes += rest.len();
     }
 
     fn end_payload(&mut self, output: Output, lines: &mut Vec<Line>) {

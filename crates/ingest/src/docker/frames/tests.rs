@@ -1,3 +1,5 @@
+//! Frames of multiplexed log streams, cut anywhere.
+
 use super::*;
 
 const T1: &str = "2026-11-22T16:03:10.372872713Z";
@@ -70,6 +72,20 @@ fn unterminated_lines_end_with_the_next_run_or_the_stream() {
             (Output::Stdout, T1, "first run"),
             (Output::Stdout, T2, "second"),
             (Output::Stdout, T2, "rest"),
+        ],
+    );
+}
+
+#[test]
+fn all_lines_of_one_payload_have_its_time() {
+    let bytes = message(1, T1, b"one\ntwo\n\nthree");
+    check(
+        &bytes,
+        &[
+            (Output::Stdout, T1, "one"),
+            (Output::Stdout, T1, "two"),
+            (Output::Stdout, T1, ""),
+            (Output::Stdout, T1, "three"),
         ],
     );
 }
