@@ -26,6 +26,12 @@ const CLASS_BITS: u8 = 1;
 pub const EXPONENT_MAX: u8 = 18;
 /// Integers up to here are exact as `f64`, so dividing them by an exact power of ten rounds correctly, once.
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+/// Values for which room is made at once; more must show that they are there.
+const CAPACITY_MAX: usize = 1 << 16;
+/// 1.5 × 2^52: numbers near it have no fraction bits.
+const ROUNDER: f64 = 6_755_399_441_055_744.0;
+/// Up to here [`ROUNDER`] rounds right.
+const ROUNDED_MAX: f64 = 2_251_799_813_685_248.0;
 /// Below this many values pco's tables cost more than they save.
 const PCO_COUNT_MIN: usize = 24;
 
@@ -39,13 +45,18 @@ const POWERS: [f64; 19] = [
 pub fn to_decimal(bits: u64, exponent: u8) -> Option<i64> {
     let value = f64::from_bits(bits);
     let scaled = if exponent == 0 {
+        if value.is_nan() || value.abs() > EXACT_MAX {
+            return None;
+        }
         value
     } else {
-        (value * POWERS.get(usize::from(exponent))?).round_ties_even()
+        let scaled = value * POWERS.get(usize::from(exponent))?;
+        if scaled.is_nan() || scaled.abs() > ROUNDED_MAX {
+            return None;
+        }
+        // Adding and taking away rounds to the nearest integer, without a call on processors before SSE 4.1.
+        (scaled + ROUNDER) - ROUNDER
     };
-    if scaled.is_nan() || scaled.abs() > EXACT_MAX {
-        return None;
-    }
     #[expect(clippy::cast_possible_truncation, reason = "checked to be within 2^53")]
     let int = scaled as i64;
     (from_decimal(int, exponent).to_bits() == bits).then_some(int)
@@ -232,10 +243,14 @@ fn decode_decimal(r: &mut Reader<'_>, head: u8, count: usize, out: &mut Vec<f64>
             position += 1;
         }
     }
-    let mut decimals = Vec::new();
+    let mut decimals = Vec::with_capacity(count.min(CAPACITY_MAX));
     ints::decode(r, count, &mut decimals)?;
     let start = out.len();
-    out.extend(decimals.iter().map(|&int| from_decimal(int, exponent)));
+    if exponent == 0 {
+        out.extend(decimals.iter().map(|&int| from_decimal(int, 0)));
+    } else {
+        out.extend(decimals.iter().map(|&int| from_decimal(int, exponent)));
+    }
     for (position, bits) in exceptions {
         out[start + position] = f64::from_bits(bits);
     }
