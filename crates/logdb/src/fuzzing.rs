@@ -119,3 +119,12 @@ pub fn fields(bytes: &[u8], rows: usize) {
         assert_eq!(seen, rows);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn runs_without_streams_are_refused() {
+        // No streams, and a block of three rows whose run is of stream 0.
+        super::index(&[0, 1, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 3, 0, 0]);
+    }
+}

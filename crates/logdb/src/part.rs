@@ -308,7 +308,12 @@ pub(crate) fn decode_index(bytes: &[u8]) -> Result<(Vec<Labels>, Vec<BlockMeta>)
         let mut runs = Vec::new();
         let mut total = 0;
         for _ in 0..reader.count(rows)? {
-            let stream = reader.count(streams.len().saturating_sub(1))? as u32;
+            let stream = reader.count(streams.len())?;
+            if stream == streams.len() {
+                let message = format!("run is of stream {stream}; there are {stream}");
+                return Err(Error::corrupt(message));
+            }
+            let stream = stream as u32;
             let run_rows = reader.count(rows)?;
             let min_ns = reader.zigzag()?;
             let max_ns = min_ns.wrapping_add(reader.varint()?.cast_signed());
