@@ -9,6 +9,8 @@ mod access;
 mod assets;
 mod error;
 mod figures;
+#[doc(hidden)]
+pub mod fuzzing;
 mod health;
 mod listen;
 mod loki;

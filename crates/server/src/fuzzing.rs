@@ -1,0 +1,20 @@
+//! The way in for the fuzz target of request parameters (`fuzz/`). Not part of the server's interface.
+
+use crate::params::{Params, duration_ms, loki_time_ns, prometheus_time_ms};
+
+/// Reads `text` as a query string and as each kind of value.
+///
+/// # Panics
+/// When a reader does.
+pub fn params(text: &str) {
+    let params = Params::from_query(text);
+    // Either outcome is fine; it must come back.
+    params.count("limit").ok();
+    for name in ["query", "start", "match[]", ""] {
+        assert_eq!(params.all(name).next().unwrap_or(""), params.get(name));
+        let value = params.non_empty(name).unwrap_or(text);
+        prometheus_time_ms(value);
+        loki_time_ns(value);
+        assert!(duration_ms(value).is_none_or(|ms| ms >= 0 || value.starts_with('-')));
+    }
+}
