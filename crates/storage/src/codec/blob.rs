@@ -8,6 +8,9 @@ use model::{Error, Result};
 
 use super::{Reader, put_count};
 
+/// Plain bytes that one byte of a zstd frame can stand for.
+const ZSTD_RATIO_MAX: usize = (128 << 10) / 4;
+
 /// Appends `plain` as an lz4 block.
 pub fn compress_lz4(plain: &[u8], out: &mut Vec<u8>) {
     put_count(out, plain.len());
@@ -48,6 +51,10 @@ pub fn compress_zstd(plain: &[u8], level: i32, out: &mut Vec<u8>) -> Result<()> 
 /// [`Corrupt`](model::ErrorKind::Corrupt) when it does not decode or would have over `plain_bytes_max` bytes.
 pub fn decompress_zstd(blob: &[u8], plain_bytes_max: usize) -> Result<Vec<u8>> {
     let (plain_len, packed) = split(blob, plain_bytes_max)?;
+    // A zstd block of at least 4 bytes yields at most 128 KiB; the buffer is allocated before anything is decoded.
+    if plain_len > packed.len().saturating_mul(ZSTD_RATIO_MAX) {
+        return Err(Error::corrupt(format!("zstd frame cannot have {plain_len} plain bytes")));
+    }
     let plain = zstd::bulk::decompress(packed, plain_len)
         .map_err(|e| Error::corrupt("cannot decode zstd frame").with_source(e))?;
     check_len(plain, plain_len)

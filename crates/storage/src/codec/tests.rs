@@ -211,3 +211,18 @@ fn overlong_varints_are_refused() {
     assert!(Reader::new(&[0xff; 11]).varint().is_err());
     assert!(Reader::new(&[0x80, 0x80]).varint().is_err());
 }
+
+#[test]
+fn impossible_lengths_are_refused_before_they_are_allocated() {
+    let mut blob = Vec::new();
+    put_count(&mut blob, 1 << 30);
+    blob.extend_from_slice(&[0; 20]);
+    for refused in [blob::decompress_lz4(&blob, 1 << 30), blob::decompress_zstd(&blob, 1 << 30)] {
+        let message = refused.unwrap_err().to_string();
+        assert!(message.contains("cannot have 1073741824 plain bytes"), "{message}");
+    }
+    // The best that zstd does stays possible.
+    let (zeros, mut packed) = (vec![0; 32 << 20], Vec::new());
+    blob::compress_zstd(&zeros, 3, &mut packed).unwrap();
+    assert!(blob::decompress_zstd(&packed, zeros.len()).is_ok_and(|plain| plain == zeros));
+}
