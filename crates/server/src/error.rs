@@ -45,6 +45,13 @@ pub(crate) fn prometheus(error: &Error) -> Response {
     json(status(error.kind()), body.to_string())
 }
 
+/// Prometheus' answer to a sound query that the data made impossible: 422 `execution`.
+pub(crate) fn prometheus_execution(error: &Error) -> Response {
+    let body =
+        serde_json::json!({"status": "error", "errorType": "execution", "error": error.message()});
+    json(StatusCode::UNPROCESSABLE_ENTITY, body.to_string())
+}
+
 /// Loki's body: the message as plain text.
 pub(crate) fn loki(error: &Error) -> Response {
     let status = match error.kind() {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::StatusCode;
-use model::{Error, Matcher, Result, TimeRange};
+use model::{Error, ErrorKind, Matcher, Result, TimeRange};
 use query::promql::{self, Evaluated, Options, PromQuery};
 
 use crate::params::{Params, duration_ms, prometheus_time_ms};
@@ -19,20 +19,20 @@ use crate::{App, error};
 const POINTS_MAX: i64 = 11_000;
 
 pub(crate) async fn query(State(app): State<Arc<App>>, params: Params) -> Response {
-    respond(instant(&app, &params).await)
+    respond_query(instant(&app, &params).await)
 }
 
-async fn instant(app: &Arc<App>, params: &Params) -> Result<String> {
+async fn instant(app: &Arc<App>, params: &Params) -> Result<Outcome> {
     let at_ms = time(params, "time")?.unwrap_or_else(|| app.clock.now_ms());
     let query = promql_query(app, params, at_ms, at_ms, 0)?;
     evaluate(app, params, query).await
 }
 
 pub(crate) async fn query_range(State(app): State<Arc<App>>, params: Params) -> Response {
-    respond(range(&app, &params).await)
+    respond_query(range(&app, &params).await)
 }
 
-async fn range(app: &Arc<App>, params: &Params) -> Result<String> {
+async fn range(app: &Arc<App>, params: &Params) -> Result<Outcome> {
     let start_ms = required_time(params, "start")?;
     let end_ms = required_time(params, "end")?;
     if end_ms < start_ms {
@@ -78,7 +78,10 @@ fn promql_query(
     Ok(PromQuery { text: params.get("query").to_owned(), start_ms, end_ms, step_ms, lookback_ms })
 }
 
-async fn evaluate(app: &Arc<App>, params: &Params, query: PromQuery) -> Result<String> {
+/// The body of a query that was evaluated, or what its data made impossible.
+type Outcome = std::result::Result<String, Error>;
+
+async fn evaluate(app: &Arc<App>, params: &Params, query: PromQuery) -> Result<Outcome> {
     let timeout_ms = match params.non_empty("timeout") {
         Some(text) => Some(duration_ms(text).ok_or_else(|| {
             Error::invalid(format!(
@@ -92,12 +95,23 @@ async fn evaluate(app: &Arc<App>, params: &Params, query: PromQuery) -> Result<S
     app.queries
         .run(timeout_ms, move |budget| {
             // The range query's form for a point in time is a step of 0; the JSON differs, the evaluation does not.
-            let Evaluated { value, warnings, infos } =
-                promql::evaluate(source.as_ref(), &query, &options, budget)
-                    .map_err(|e| positioned(e, &query.text))?;
-            Ok(json::query_answer(&value, &warnings, &infos))
+            match promql::evaluate(source.as_ref(), &query, &options, budget) {
+                Ok(Evaluated { value, warnings, infos }) => {
+                    Ok(Ok(json::query_answer(&value, &warnings, &infos)))
+                }
+                Err(e) if is_execution_error(&e) => Ok(Err(e)),
+                Err(e) => Err(positioned(e, &query.text)),
+            }
         })
         .await
+}
+
+/// Whether the query was sound and its evaluation failed. Parse errors point into the text; the one other error about
+/// the text alone is that of the result's type.
+fn is_execution_error(error: &Error) -> bool {
+    error.kind() == ErrorKind::Invalid
+        && error.span().is_none()
+        && !error.message().starts_with("invalid expression type")
 }
 
 /// Prometheus words parse errors as `invalid parameter "query": 1:5: parse error: …`.
@@ -194,6 +208,14 @@ pub(crate) async fn build_info() -> Response {
 /// Loki's build information comes without the envelope.
 pub(crate) async fn bare_build_info() -> Response {
     respond(Ok(json::build_info()))
+}
+
+fn respond_query(answer: Result<Outcome>) -> Response {
+    match answer {
+        Ok(Err(e)) => error::prometheus_execution(&e),
+        Ok(Ok(body)) => respond(Ok(body)),
+        Err(e) => respond(Err(e)),
+    }
 }
 
 fn respond(answer: Result<String>) -> Response {

@@ -108,6 +108,28 @@ async fn prometheus_errors() {
 }
 
 #[tokio::test]
+async fn a_query_that_the_data_makes_impossible_is_an_execution_error() {
+    for (query, status) in [
+        ("label_replace(up,%22x%22,%22%22,%22job%22,%22(%22)", 422),
+        ("up[5m]", 400),
+        ("rate(up)", 400),
+    ] {
+        for path in [
+            format!("/api/v1/query_range?query={query}&start=1&end=2&step=1"),
+            format!("/api/v1/query?query={query}"),
+        ] {
+            if query == "up[5m]" && !path.contains("query_range") {
+                continue;
+            }
+            let kind = if status == 422 { "execution" } else { "bad_data" };
+            let (got, _, body) = get(&router(&app(open_access())), &path).await;
+            assert_eq!(got, status, "{path}: {body}");
+            assert!(body.contains(&format!(r#""errorType":"{kind}""#)), "{path}: {body}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn forms_are_read_like_query_strings() {
     let router = router(&app(open_access()));
     let request = Request::post("/api/v1/query?time=1435781451.781")
