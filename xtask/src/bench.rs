@@ -14,17 +14,17 @@ pub(crate) fn bench(args: &[String]) -> Result<()> {
     let rest = args.get(1..).unwrap_or_default();
     match args.first().map(String::as_str) {
         Some("idle") => idle::idle(rest),
-        Some("metrics") => example("tsdb", rest),
-        Some("logs") => example("logdb", rest),
+        Some("metrics") => example("tsdb", "bench_metrics", rest),
+        Some("logs") => example("logdb", "bench_logs", rest),
         Some("build") => build(),
         other => bail!("which suite? idle, metrics, logs or build; not {:?}", other.unwrap_or("")),
     }
 }
 
 /// Store benchmarks are examples of their crates.
-fn example(package: &str, args: &[String]) -> Result<()> {
+fn example(package: &str, name: &str, args: &[String]) -> Result<()> {
     let mut all =
-        vec!["run", "--release", "--quiet", "--package", package, "--example", "bench_store", "--"];
+        vec!["run", "--release", "--quiet", "--package", package, "--example", name, "--"];
     all.extend(args.iter().map(String::as_str));
     Cmd::new("cargo", &all).run()
 }

@@ -12,15 +12,15 @@ impl Tally {
     /// nextest's `Summary […] 7 tests run: 6 passed, 1 failed, 0 skipped`, or a plain `5 passed, 0 failed`.
     pub(crate) fn read(&mut self, line: &str) {
         let line = plain(line);
-        let line = line.trim();
+        // What a failed test printed is indented, and no summary of this run.
         let numbers = line
             .strip_prefix("test result:")
             .and_then(|rest| rest.split_once(". ").map(|(_, n)| n));
-        let numbers = numbers.or_else(|| {
-            line.strip_prefix("Summary").and_then(|rest| rest.split_once("run: ").map(|(_, n)| n))
-        });
+        let summary = line.trim_start().strip_prefix("Summary");
         let numbers =
-            numbers.or_else(|| line.starts_with(|c: char| c.is_ascii_digit()).then_some(line));
+            numbers.or_else(|| summary.and_then(|s| s.split_once("run: ")).map(|(_, n)| n));
+        let is_plain = line.starts_with(|c: char| c.is_ascii_digit());
+        let numbers = numbers.or_else(|| is_plain.then_some(line.as_str()));
         let Some(numbers) = numbers else { return };
         let count = |word: &str| -> Option<u64> {
             let parts = numbers.split([',', ';', '(']);
@@ -76,5 +76,7 @@ mod tests {
         check("12 passed, 3 failed", 12, 3);
         check("promql: 12 passed, 3 failed, 1 skipped", 0, 0);
         check("nothing here passed, really", 0, 0);
+        check("    test result: FAILED. 0 passed; 1 failed; 0 ignored", 0, 0);
+        check("    30 passed, 1 failed", 0, 0);
     }
 }

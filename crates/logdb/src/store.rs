@@ -154,7 +154,10 @@ impl Store {
         )?;
         let wal_config = WalConfig { segment_bytes: SEGMENT_BYTES, durability };
         let mut visit = |r: storage::wal::Record<'_>| replay(&mut engine, r, &mut report);
-        let (wal, recovery) = Wal::open(Arc::clone(&fs), &dir.join("wal"), wal_config, &mut visit)?;
+        let (mut wal, recovery) =
+            Wal::open(Arc::clone(&fs), &dir.join("wal"), wal_config, &mut visit)?;
+        // A power loss may have taken records that parts hold already; replay skips their numbers for ever.
+        wal.ensure_next_seq(flushed_seq + 1)?;
         report_recovery(&recovery, &mut report);
         shared.wal_bytes.store(wal.bytes(), Ordering::Relaxed);
         let writer_config =

@@ -220,7 +220,7 @@ pub fn load(
     };
     let text = std::fs::read_to_string(path)
         .map_err(|e| ConfigError::whole_file(path, format!("cannot read: {e}")))?;
-    let text = crate::expand::variables(path, &text, env)?;
+    let text = crate::expand::lines(path, &text, env)?;
     let raw = if text.trim().is_empty() { RawConfig::default() } else { yaml::parse(path, &text)? };
     check(raw, Some(path), overrides, env)
 }

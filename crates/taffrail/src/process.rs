@@ -220,15 +220,11 @@ impl Host for Process {
                 "Bytes of write-ahead log on disk.",
                 both(metrics.wal_bytes, logs.wal_bytes),
             ),
-            (
-                "taffrail_store_parts",
-                "Immutable parts.",
-                both(metrics.parts as u64, logs.parts as u64),
-            ),
+            ("taffrail_store_parts", "Immutable parts.", both(metrics.parts, logs.parts)),
             (
                 "taffrail_store_quarantined",
                 "Damaged files set aside.",
-                both(metrics.quarantined as u64, logs.quarantined as u64),
+                both(metrics.quarantined, logs.quarantined),
             ),
         ] {
             for (store, value) in values {

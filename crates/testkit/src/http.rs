@@ -22,7 +22,8 @@ impl Answer {
     /// # Panics
     /// When it is not.
     pub fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("not JSON ({e}): {} {}", self.status, self.body))
+        serde_json::from_str(&self.body)
+            .unwrap_or_else(|e| panic!("not JSON ({e}): {} {}", self.status, self.body))
     }
 }
 
@@ -31,7 +32,8 @@ impl Answer {
 /// # Errors
 /// When the connection fails, as it does while the server is down.
 pub fn get(address: SocketAddr, path: &str, params: &[(&str, &str)]) -> std::io::Result<Answer> {
-    let query: Vec<String> = params.iter().map(|(n, v)| format!("{}={}", url_encode(n), url_encode(v))).collect();
+    let query: Vec<String> =
+        params.iter().map(|(n, v)| format!("{}={}", url_encode(n), url_encode(v))).collect();
     let separator = if query.is_empty() { "" } else { "?" };
     ask(address, &format!("GET {path}{separator}{}", query.join("&")), "")
 }

@@ -3,7 +3,12 @@
 //! Owns no assertions about Taffrail's answers; those belong to the tests. Depends on nothing of the workspace, so that
 //! what it checks goes through the same doors that users have.
 
-#![expect(clippy::disallowed_methods, clippy::unwrap_used, clippy::print_stderr, reason = "test support talks to the system directly, and a failed step is a failed test")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "test support talks to the system directly, and a failed step is a failed test"
+)]
 
 mod engine;
 mod http;

@@ -83,12 +83,19 @@ impl Taffrail {
 
     /// Sends SIGHUP.
     pub fn hang_up(&self) {
-        assert!(Command::new("kill").args(["-HUP", &self.pid().to_string()]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args(["-HUP", &self.pid().to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     /// `GET path?params`; panics when the server does not answer.
     pub fn get(&self, path: &str, params: &[(&str, &str)]) -> Answer {
-        http::get(self.address, path, params).unwrap_or_else(|e| panic!("GET {path}: {e}; log:\n{}", self.log().join("\n")))
+        http::get(self.address, path, params)
+            .unwrap_or_else(|e| panic!("GET {path}: {e}; log:\n{}", self.log().join("\n")))
     }
 
     /// Instant PromQL query: pairs of labels and value. Panics on an error answer.
@@ -97,18 +104,31 @@ impl Taffrail {
         assert_eq!(answer.status, 200, "{query}: {}", answer.body);
         let json = answer.json();
         let result = json["data"]["result"].as_array().unwrap().clone();
-        result.into_iter().map(|sample| (sample["metric"].clone(), sample["value"][1].as_str().unwrap().parse().unwrap())).collect()
+        result
+            .into_iter()
+            .map(|sample| {
+                (sample["metric"].clone(), sample["value"][1].as_str().unwrap().parse().unwrap())
+            })
+            .collect()
     }
 
     /// All lines of a log query since `start_ns`, oldest first, as (time, line). Panics on an error answer.
     pub fn logql(&self, query: &str, start_ns: i128, limit: usize) -> Vec<(i128, String)> {
-        let params = [("query", query), ("start", &start_ns.to_string()), ("limit", &limit.to_string()), ("direction", "forward")];
+        let params = [
+            ("query", query),
+            ("start", &start_ns.to_string()),
+            ("limit", &limit.to_string()),
+            ("direction", "forward"),
+        ];
         let answer = self.get("/loki/api/v1/query_range", &params);
         assert_eq!(answer.status, 200, "{query}: {}", answer.body);
         let mut rows = Vec::new();
         for stream in answer.json()["data"]["result"].as_array().unwrap() {
             for value in stream["values"].as_array().unwrap() {
-                rows.push((value[0].as_str().unwrap().parse().unwrap(), value[1].as_str().unwrap().to_owned()));
+                rows.push((
+                    value[0].as_str().unwrap().parse().unwrap(),
+                    value[1].as_str().unwrap().to_owned(),
+                ));
             }
         }
         rows.sort();
@@ -127,7 +147,10 @@ impl Taffrail {
     pub fn assert_quiet(&self, expected: &[&str]) {
         for line in self.log() {
             let loud = line.contains(" ERROR ") || line.contains(" WARN ");
-            assert!(!loud || expected.iter().any(|e| line.contains(e)), "unexpected in the log: {line}");
+            assert!(
+                !loud || expected.iter().any(|e| line.contains(e)),
+                "unexpected in the log: {line}"
+            );
         }
     }
 }
@@ -138,7 +161,10 @@ impl Drop for Taffrail {
         let _reaped = self.child.wait();
         if std::thread::panicking() {
             let log = self.log();
-            eprintln!("--- log of taffrail, last lines ---\n{}", log.get(log.len().saturating_sub(40)..).unwrap_or_default().join("\n"));
+            eprintln!(
+                "--- log of taffrail, last lines ---\n{}",
+                log.get(log.len().saturating_sub(40)..).unwrap_or_default().join("\n")
+            );
         }
     }
 }
@@ -149,7 +175,11 @@ fn read_log(child: &mut Child, log: Arc<Mutex<Vec<String>>>) -> Receiver<SocketA
     let stderr = child.stderr.take().unwrap();
     let reader = std::thread::Builder::new().name("log".into()).spawn(move || {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            if let Some(address) = line.split("open http://").nth(1).and_then(|rest| rest.split([' ', '/']).next()?.parse().ok()) {
+            if let Some(address) = line
+                .split("open http://")
+                .nth(1)
+                .and_then(|rest| rest.split([' ', '/']).next()?.parse().ok())
+            {
                 let _nobody_waits = found.send(address);
             }
             log.lock().unwrap().push(line);

@@ -17,8 +17,9 @@ use crate::counters::Counters;
 use crate::delivery::{Backoff, Delivery};
 use crate::docker::{Client, Error, LogQuery, Logs};
 
-/// Lines wait at most this long for company.
-const BATCH_WAIT: Duration = Duration::from_millis(200);
+/// Lines wait for company until the next multiple of this time. All followers hand over at the same moments, so that the
+/// batches of many quiet containers share one sync of the store.
+const BATCH_EVERY: Duration = Duration::from_millis(500);
 /// A stream that is quiet for so long is compared with the end of the log.
 const QUIET: Duration = Duration::from_secs(10);
 /// A line that the end of the log shows may take so long to come through the stream.
@@ -292,8 +293,10 @@ impl Follower {
     }
 
     fn batch_time_left(&self, first_ns: i64) -> Duration {
-        let waited_ns = self.context.clock.monotonic_ns().saturating_sub(first_ns);
-        BATCH_WAIT.saturating_sub(Duration::from_nanos(u64::try_from(waited_ns).unwrap_or(0)))
+        let every_ns = i64::try_from(BATCH_EVERY.as_nanos()).unwrap_or(i64::MAX);
+        let due_ns = first_ns.saturating_add(every_ns - first_ns.rem_euclid(every_ns));
+        let left_ns = due_ns.saturating_sub(self.context.clock.monotonic_ns());
+        Duration::from_nanos(u64::try_from(left_ns).unwrap_or(0))
     }
 
     async fn store(&mut self) -> Result<()> {

@@ -1,6 +1,7 @@
 //! End to end: the real binary, a free port, a temporary directory. What needs a container engine is in [`engine`].
 
 #![expect(clippy::disallowed_methods, reason = "tests work on files, clocks and threads directly")]
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 mod cli;
 mod engine;

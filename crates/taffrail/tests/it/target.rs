@@ -5,13 +5,13 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 
 /// An HTTP server that answers every request with the current page; ends with the test process.
-pub struct Target {
-    pub address: SocketAddr,
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
     page: Arc<Mutex<(u16, String)>>,
 }
 
 impl Target {
-    pub fn start(page: &str) -> Self {
+    pub(crate) fn start(page: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Mutex::new((200, page.to_owned())));
@@ -35,7 +35,7 @@ impl Target {
         Self { address, page: shared }
     }
 
-    pub fn answer(&self, status: u16, page: &str) {
+    pub(crate) fn answer(&self, status: u16, page: &str) {
         *self.page.lock().unwrap() = (status, page.to_owned());
     }
 }

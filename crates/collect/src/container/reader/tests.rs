@@ -1,3 +1,5 @@
+//! Reading logs: partial lines, resuming at every byte, what the daemon repeats.
+
 use std::sync::Arc;
 
 use jiff::Timestamp;

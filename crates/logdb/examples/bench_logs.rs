@@ -1,6 +1,6 @@
 //! Measures the log store on generated lines and on files given as arguments: ingest, bytes on disk, search, counting.
 //!
-//! `cargo run --release -p logdb --example bench_store [FILE…]`. Files ending in `.gz` are unpacked. Figures are wall time
+//! `cargo run --release -p logdb --example bench_logs [FILE…]`. Files ending in `.gz` are unpacked. Figures are wall time
 //! on one client thread; the store's writer has its own.
 
 #![expect(clippy::print_stdout, reason = "a program that prints figures")]
