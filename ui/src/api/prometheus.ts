@@ -94,6 +94,12 @@ export async function queryInstant(query: string, atMs: number, signal?: AbortSi
   return { series, stats: answer.data.stats, warnings };
 }
 
+/** Instant values by one label. */
+export async function valuesBy(label: string, query: string, atMs: number, signal?: AbortSignal): Promise<Map<string, number>> {
+  const { series } = await queryInstant(query, atMs, signal);
+  return new Map(series.map((one) => [one.labels[label] ?? '', Number(one.value)]));
+}
+
 /** The last value that is not null, or null when it is older than `pointsMax` points. */
 export function lastValue(values: (number | null)[], pointsMax = 5): number | null {
   for (let index = values.length - 1; index >= Math.max(0, values.length - pointsMax); index -= 1) {

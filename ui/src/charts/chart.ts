@@ -3,7 +3,7 @@
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
 import { formatTick, type Interval } from '../lib/time';
-import { format, type Unit } from '../lib/units';
+import { formatAxis, type Unit } from '../lib/units';
 import { colours, type MarkerKind } from './palette';
 import type { ThemeName } from '../lib/theme.svelte';
 
@@ -58,6 +58,7 @@ export interface Chart {
 
 const FONT = '11px system-ui, Inter, sans-serif';
 const BYTE_INCREMENTS = Array.from({ length: 60 }, (_, n) => 2 ** n);
+const COUNT_INCREMENTS = Array.from({ length: 15 }, (_, n) => [1, 2, 5].map((digit) => digit * 10 ** n)).flat();
 const SYNC_KEY = 'page';
 // Wide enough for most labels, so that charts above each other share their left edge.
 const MIN_AXIS_PX = 72;
@@ -104,11 +105,11 @@ export function createChart(element: HTMLElement, first: ChartModel, events: Cha
             font: FONT,
             gap: 4,
             space: 28,
-            incrs: model.unit === 'bytes' || model.unit === 'bytesps' ? BYTE_INCREMENTS : undefined,
+            incrs: model.unit === 'bytes' || model.unit === 'bytesps' ? BYTE_INCREMENTS : model.unit === 'count' ? COUNT_INCREMENTS : undefined,
             grid: { stroke: palette.grid, width: 1 },
             ticks: { show: false },
             size: (_plot, values) => Math.max(MIN_AXIS_PX, ...(values ?? []).map((text) => text.length * 6.4 + 12)),
-            values: (_plot, splits) => splits.map((value) => format(Math.abs(value) < 1e-12 ? 0 : model.series.some((s) => s.mirrored) ? Math.abs(value) : value, model.unit)),
+            values: (_plot, splits) => splits.map((value) => formatAxis(Math.abs(value) < 1e-12 ? 0 : model.series.some((s) => s.mirrored) ? Math.abs(value) : value, model.unit)),
           },
         ],
         series: [{}, ...drawn(model).map((series) => seriesOptions(series, model.bars))],
@@ -198,15 +199,16 @@ function seriesOptions(series: ChartSeries, bars: boolean): uPlot.Series {
     fill: series.fill ? alpha(series.color, series.fill) : undefined,
     spanGaps: false,
     // A lone sample between gaps has no line; its point keeps it visible.
-    points: { show: (self, index, from, to) => !series.reference && isSparse(self, index, from, to), size: 4 },
+    points: { show: !series.reference, filter: (self, index, show) => (show ? loneSamples(self.data[index]!) : null), size: 4 },
   };
 }
 
-function isSparse(self: uPlot, seriesIndex: number, from: number, to: number): boolean {
-  const values = self.data[seriesIndex]!;
-  let count = 0;
-  for (let index = from; index <= to; index += 1) if (values[index] != null) count += 1;
-  return count > 0 && count < 3;
+function loneSamples(values: ArrayLike<number | null | undefined>): number[] {
+  const lone: number[] = [];
+  for (let index = 0; index < values.length; index += 1) {
+    if (values[index] != null && values[index - 1] == null && values[index + 1] == null) lone.push(index);
+  }
+  return lone;
 }
 
 function alpha(hex: string, opacity: number): string {

@@ -10,6 +10,8 @@ export interface LifecycleEvent {
   event: string;
   text: string;
   kind: MarkerKind;
+  /** The new health, of events that tell one. */
+  health?: string;
 }
 
 // Steps of a stop or of a command inside the container; the event that follows says it better.
@@ -28,7 +30,12 @@ export function readEvent(record: LogRecord): LifecycleEvent | null {
   if (typeof word !== 'string' || MINOR.test(word)) return null;
   const event = word.split(':')[0]!.trim();
   const { text, kind } = describe(event, word, body);
-  return { key: record.key, ms: record.ms, event, kind, text: body.observed === 'late' ? `${text}, seen only later` : text };
+  const health = event === 'health_status' ? healthWord(word, body) : undefined;
+  return { key: record.key, ms: record.ms, event, kind, health, text: body.observed === 'late' ? `${text}, seen only later` : text };
+}
+
+function healthWord(word: string, body: Record<string, unknown>): string {
+  return String(body.status ?? body.health ?? word.split(':')[1] ?? '').trim();
 }
 
 function describe(event: string, word: string, body: Record<string, unknown>): { text: string; kind: MarkerKind } {
@@ -48,7 +55,7 @@ function describe(event: string, word: string, body: Record<string, unknown>): {
     case 'restart':
       return { text: 'restarted', kind: 'good' };
     case 'health_status': {
-      const status = String(body.status ?? body.health ?? word.split(':')[1] ?? '').trim();
+      const status = healthWord(word, body);
       return { text: status === '' ? 'health changed' : `became ${status}`, kind: status === 'unhealthy' ? 'bad' : status === 'healthy' ? 'good' : 'neutral' };
     }
     case 'kill': {

@@ -206,6 +206,18 @@ function describeEnd(text: string): string {
   return ms === null ? text : formatDateTime(ms);
 }
 
+/**
+ * The quick range that shows data beginning at `beginMs` best, or null while the present one does: when data
+ * fills a fifth of it or more, or nothing shorter would do.
+ */
+export function rangeSince(beginMs: number, interval: Interval): TimeRange | null {
+  const span = interval.toMs - interval.fromMs;
+  const age = interval.toMs - beginMs;
+  if (age <= 0 || age >= span / 5) return null;
+  const quick = QUICK_RANGES.find(({ from }) => interval.toMs - parseTime(from, interval.toMs)! >= age);
+  return quick && interval.toMs - parseTime(quick.from, interval.toMs)! < span ? { from: quick.from, to: 'now' } : null;
+}
+
 /** Scales a range around its centre; a range that ends now keeps ending now. `factor` 2 zooms out. */
 export function scaleRange(range: TimeRange, factor: number, nowMs: number): TimeRange {
   const { fromMs, toMs } = resolve(range, nowMs);

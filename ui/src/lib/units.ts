@@ -50,12 +50,17 @@ export function format(value: number | null | undefined, unit: Unit): string {
     case 'seconds':
       return seconds(value);
     case 'cores':
-      return value !== 0 && Math.abs(value) < 0.0005 ? '<0.001' : significant(value, Math.abs(value) < 0.1 ? 2 : 3);
+      return value !== 0 && Math.abs(value) < 0.00005 ? '<0.0001' : significant(value, Math.abs(value) < 0.1 ? 2 : 3);
     case 'count':
       return Math.abs(value) < 10_000 ? String(Math.round(value)) : scaled(value, 1000, SHORT, '');
     case 'short':
       return Math.abs(value) < 0.001 && value !== 0 ? value.toExponential(2) : scaled(value, 1000, SHORT, '');
   }
+}
+
+/** A label of an axis: `format`, but never a bound, since the labels of one axis must differ. */
+export function formatAxis(value: number, unit: Unit): string {
+  return unit === 'cores' ? significant(value) : format(value, unit);
 }
 
 /** `3d 4h`, `5m 12s`: two largest parts of an age or uptime. */

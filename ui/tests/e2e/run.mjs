@@ -1,7 +1,7 @@
 // End to end, in Chromium, against a running server: every view in both themes and narrow, with no console
 // error, no CSP violation and no axe finding; then zoom, keys, addresses, live tail.
-// Usage: node tests/e2e/run.mjs [--base-url http://127.0.0.1:7245] [--container NAME] [--shots DIR]
-// Without --base-url the fixture server is started on a free port.
+// Usage: node tests/e2e/run.mjs [--base-url http://127.0.0.1:7245] [--container NAME] [--shots DIR] [--only TEXT]
+// Without --base-url the fixture server is started on a free port; --only runs the checks with TEXT in their name.
 import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -15,6 +15,7 @@ const option = (name) => {
   return at < 0 ? undefined : process.argv[at + 1];
 };
 const shots = option('shots');
+const only = option('only');
 const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const WAIT_MS = 15_000;
 const TAIL_WAIT_MS = 40_000;
@@ -50,6 +51,7 @@ let problems = [];
 let page;
 
 async function check(name, run) {
+  if (only && !name.includes(only)) return;
   const startedAt = Date.now();
   problems = [];
   try {
@@ -69,6 +71,9 @@ function assert(condition, message) {
 }
 
 function watch(target) {
+  target.on('response', async (response) => {
+    if (response.status() >= 400) problems.push(`${response.status()} for ${response.url()}: ${await response.text().catch(() => '')}`);
+  });
   target.on('console', (message) => {
     if (message.type() === 'error' || message.type() === 'warning') problems.push(`console ${message.type()}: ${message.text()}`);
   });
@@ -314,7 +319,8 @@ if (containerPath) {
     await page.waitForTimeout(300);
     const over = page.locator('article.chart .u-over');
     const box = await over.first().boundingBox();
-    await page.mouse.move(box.x + box.width * 0.5, box.y + 50);
+    // From the newest end, where a server that has just begun has its data too.
+    await page.mouse.move(box.x + box.width * 0.99, box.y + 50);
     await page.waitForTimeout(100);
     await page.locator('.tooltip', { hasText: 'usage' }).waitFor();
     assert((await page.locator('.tooltip').count()) === 1, 'more than one tooltip');
@@ -322,7 +328,7 @@ if (containerPath) {
     assert(/translate/.test(crosshair) && !crosshair.includes('-10px'), `no crosshair on the second chart: ${crosshair}`);
     await shot('crosshair');
     await page.mouse.down();
-    await page.mouse.move(box.x + box.width * 0.8, box.y + 60, { steps: 8 });
+    await page.mouse.move(box.x + box.width * 0.69, box.y + 60, { steps: 8 });
     await page.mouse.up();
     await eventually('absolute range in the address', () => /^\d{13}$/.test(search().get('from') ?? ''));
     const span = () => Number(search().get('to')) - Number(search().get('from'));
@@ -336,6 +342,16 @@ if (containerPath) {
     await eventually('back to the zoom', () => span() === zoomed);
     await page.goBack();
     await eventually('back to the start', () => search().get('from') === null);
+  });
+
+  await check('state, health and restarts are told in words and bands', async () => {
+    await open(containerPath);
+    const history = page.getByRole('region', { name: 'State, health and restarts' });
+    await history.getByRole('img', { name: /^State: running \d/ }).waitFor();
+    await history.getByRole('img', { name: /^Restarts: \d+ (or more )?in this time range/ }).waitFor();
+    assert((await history.locator('.band').count()) > 0, 'no band is drawn');
+    const restarts = containers.find((one) => one.name.replace(/^\//, '') === name)?.restartCount ?? 0;
+    assert((await history.innerText()).includes(`${restarts} by its policy`), `not ${restarts} restarts`);
   });
 
   await check('legend isolates, chart shows as table', async () => {

@@ -1,6 +1,6 @@
 // Units: numbers as people read them.
 import { expect, test } from 'vitest';
-import { duration, format, significant, unitOf, type Unit } from '../../src/lib/units';
+import { duration, format, formatAxis, significant, unitOf, type Unit } from '../../src/lib/units';
 
 test.each<[number | null, Unit, string]>([
   [0, 'bytes', '0 B'],
@@ -21,7 +21,8 @@ test.each<[number | null, Unit, string]>([
   [90, 'seconds', '90 s'],
   [7200, 'seconds', '2 h'],
   [0.25, 'cores', '0.25'],
-  [0.0001, 'cores', '<0.001'],
+  [0.0004, 'cores', '0.0004'],
+  [0.00001, 'cores', '<0.0001'],
   [0.01234, 'cores', '0.012'],
   [9999, 'count', '9999'],
   [18_240, 'count', '18.2k'],
@@ -29,6 +30,11 @@ test.each<[number | null, Unit, string]>([
   [NaN, 'short', '–'],
   [Infinity, 'short', '+∞'],
 ])('%s as %s is %s', (value, unit, expected) => expect(format(value, unit)).toBe(expected));
+
+test('labels of one axis differ', () => {
+  expect([0, 0.00002, 0.00004].map((value) => formatAxis(value, 'cores'))).toEqual(['0', '0.00002', '0.00004']);
+  expect(formatAxis(2048, 'bytes')).toBe('2 KiB');
+});
 
 test('significant digits', () => {
   expect(significant(100)).toBe('100');
