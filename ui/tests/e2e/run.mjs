@@ -468,7 +468,7 @@ await check('a wrong expression says where', async () => {
   assert(/parse error/.test(await mainText()), 'no parse error in the text');
   await shot('wrong');
   // The browser itself reports the refused request.
-  problems = problems.filter((problem) => !/status of 4\d\d/.test(problem));
+  problems = problems.filter((problem) => !/status of 4\d\d|^400 for .*parse error/.test(problem));
 });
 
 await check('a hostile name is text in the page and in the queries', async () => {
