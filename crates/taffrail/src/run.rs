@@ -22,16 +22,10 @@ use crate::stores::Stores;
 
 /// Open connections at the same time.
 const CONNECTIONS_MAX: usize = 1024;
+/// An orderly stop takes no longer than this from the signal on.
+const STOP_MAX: Duration = Duration::from_millis(7_500);
 /// Collectors get this long to hand over what they hold.
 const COLLECTORS_STOP_MAX: Duration = Duration::from_secs(2);
-/// Bounds of a scrape for jobs that set none of their own.
-const SCRAPE_LIMITS: ingest::exposition::Limits = ingest::exposition::Limits {
-    body_bytes_max: 64 << 20,
-    samples_max: 500_000,
-    labels_max: 64,
-    name_bytes_max: 512,
-    value_bytes_max: 8 << 10,
-};
 /// Dropped targets kept per job, for the API.
 const DROPPED_TARGETS_MAX: usize = 1_000;
 /// Of a collector that is switched off and asks for one.
@@ -55,13 +49,16 @@ pub fn run(config: Config) -> Result<()> {
         .with_target(false)
         .init();
     // Two workers carry thousands of targets; queries have threads of their own.
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(config.query.concurrency + 8)
         .thread_keep_alive(Duration::from_secs(5))
         .enable_all()
-        .build()?
-        .block_on(live(config))
+        .build()?;
+    let outcome = runtime.block_on(live(config));
+    // What still blocks was given up; the process does not wait for it.
+    runtime.shutdown_background();
+    outcome
 }
 
 async fn live(config: Config) -> Result<()> {
@@ -100,7 +97,7 @@ async fn live(config: Config) -> Result<()> {
         .unwrap_or_default();
     let scrape_config = collect::scrape::Config {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        limits: SCRAPE_LIMITS,
+        limits: scrape_limits(config.memory_limit_bytes),
         dropped_targets_max: DROPPED_TARGETS_MAX,
     };
     let engine = Some(collect::docker::engine_api());
@@ -155,6 +152,7 @@ async fn live(config: Config) -> Result<()> {
     );
 
     wait_for_stop(&process).await?;
+    let deadline = tokio::time::Instant::now() + STOP_MAX;
     collectors.cancel();
     tail.stop();
     stop.cancel();
@@ -176,8 +174,17 @@ async fn live(config: Config) -> Result<()> {
     }
     let (http, housekeeping, files) = tokio::join!(http, housekeeping, files);
     http.and(housekeeping).and(files).context("a background task ended unexpectedly")?;
-    tokio::task::spawn_blocking(move || stores.close()).await??;
-    tracing::info!("stopped");
+    let closed = tokio::task::spawn_blocking(move || stores.close());
+    match tokio::time::timeout_at(deadline, closed).await {
+        Ok(closed) => {
+            closed??;
+            tracing::info!("stopped");
+        }
+        // Every acknowledged row is in the log on disk already.
+        Err(_) => tracing::warn!(
+            "stopped before the heads were moved to disk; they are recovered at the next start"
+        ),
+    }
     Ok(())
 }
 
@@ -194,6 +201,19 @@ fn container_config(config: &Config) -> collect::container::Config {
         sys_root: roots.1,
         logs: containers.is_some_and(|c| c.logs),
         logs_since_ns: 0,
+    }
+}
+
+/// Bounds of a scrape for jobs that set none of their own. A body is read into memory whole, so several hostile targets at
+/// once must fit below the limit.
+fn scrape_limits(memory_limit_bytes: u64) -> ingest::exposition::Limits {
+    let body_bytes = (memory_limit_bytes / 32).clamp(4 << 20, 64 << 20);
+    ingest::exposition::Limits {
+        body_bytes_max: usize::try_from(body_bytes).unwrap_or(usize::MAX),
+        samples_max: 500_000,
+        labels_max: 64,
+        name_bytes_max: 512,
+        value_bytes_max: 8 << 10,
     }
 }
 
@@ -249,7 +269,9 @@ async fn keep_house(process: Arc<Process>, sink: Arc<dyn Sink>, stop: Cancellati
                 }
                 Err(error) => tracing::error!(%error, "cannot hold disk_limit"),
             }
-            if memory::usage().rss_bytes > memory_limit / 10 * 9 {
+            // A flush only helps when the heads are what takes the memory; otherwise it would litter small parts.
+            let head_bytes = stores.metrics.stats().head_bytes + stores.logs.stats().head_bytes;
+            if memory::usage().rss_bytes > memory_limit / 10 * 9 && head_bytes > memory_limit / 20 {
                 tracing::warn!("memory is at 90 % of its limit; moving heads to disk");
                 if let Err(error) = stores.flush() {
                     tracing::error!(%error, "flush failed");
