@@ -45,7 +45,8 @@ impl Listener {
     }
 }
 
-/// Serves `router` on `listener` until `stop`, then lets requests in flight finish for at most five seconds.
+/// Serves `router` on `listener` until `stop`, then lets requests in flight finish for at most five seconds. What is
+/// left then is dropped, so that its queries end as those of a client that went away.
 pub async fn serve(
     listener: Listener,
     router: Router,
@@ -54,6 +55,7 @@ pub async fn serve(
 ) {
     let slots = Arc::new(Semaphore::new(connections_max));
     let connections = TaskTracker::new();
+    let cut = CancellationToken::new();
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX).max_buf_size(HEAD_BYTES_MAX);
     loop {
@@ -78,7 +80,7 @@ pub async fn serve(
         let connection = http
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()))
             .with_upgrades();
-        let stop = stop.clone();
+        let (stop, cut) = (stop.clone(), cut.clone());
         connections.spawn(async move {
             let _slot = slot;
             tokio::pin!(connection);
@@ -87,7 +89,10 @@ pub async fn serve(
                 _ended = connection.as_mut() => return,
                 () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
             }
-            let _ended = connection.await;
+            tokio::select! {
+                _ended = connection => {}
+                () = cut.cancelled() => {}
+            }
         });
     }
     drop(listener);
@@ -97,5 +102,7 @@ pub async fn serve(
             seconds = DRAIN_TIME_MAX.as_secs(),
             "closing connections that did not finish in time"
         );
+        cut.cancel();
+        connections.wait().await;
     }
 }

@@ -130,6 +130,35 @@ fn two_processes_do_not_share_a_data_directory() {
 }
 
 #[test]
+fn running_queries_do_not_hold_up_a_stop() {
+    use std::io::Write as _;
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { config: quiet_config(""), ..Options::default() };
+    let taffrail = Taffrail::start(PROGRAM, dir.path(), &options);
+    // Both run into `query.timeout`, 30 s, unless somebody ends them.
+    let query = "max_over_time(sum_over_time(vector(1)%5B1h:1s%5D)%5B30d:10s%5D)";
+    let clients: Vec<_> = (0..2)
+        .map(|_| {
+            let mut client = std::net::TcpStream::connect(taffrail.address).unwrap();
+            write!(client, "GET /api/v1/query?query={query} HTTP/1.1\r\nhost: localhost\r\n\r\n")
+                .unwrap();
+            client
+        })
+        .collect();
+    eventually("queries in flight", 10, || {
+        let page = taffrail.get("/metrics", &[]).body;
+        page.lines()
+            .find_map(|line| line.strip_prefix("process_cpu_seconds_total "))
+            .and_then(|seconds| seconds.parse::<f64>().ok())
+            .filter(|seconds| *seconds > 1.5)
+    });
+    let (status, took) = taffrail.stop();
+    drop(clients);
+    assert!(status.success(), "{status}");
+    assert!(took < Duration::from_secs(8), "{took:?}");
+}
+
+#[test]
 fn what_was_stored_survives_crash_and_stop() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options { config: quiet_config("host:\n  interval: 1s\n"), ..Options::default() };
