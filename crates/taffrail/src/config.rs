@@ -216,22 +216,24 @@ pub fn load(
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, ConfigError> {
     let Some(path) = &overrides.config else {
-        return check(RawConfig::default(), None, overrides, env);
+        return check(RawConfig::default(), None, "", overrides, env);
     };
     let text = std::fs::read_to_string(path)
         .map_err(|e| ConfigError::whole_file(path, format!("cannot read: {e}")))?;
     let text = crate::expand::lines(path, &text, env)?;
     let raw = if text.trim().is_empty() { RawConfig::default() } else { yaml::parse(path, &text)? };
-    check(raw, Some(path), overrides, env)
+    check(raw, Some(path), &text, overrides, env)
 }
 
+/// `text` is what `raw` was read from; mistakes are shown at their place in it.
 fn check(
     raw: RawConfig,
     path: Option<&Path>,
+    text: &str,
     overrides: &Overrides,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, ConfigError> {
-    let mistakes = Mistakes { path: path.unwrap_or(Path::new("command line")) };
+    let mistakes = Mistakes { path, text, overrides };
     let base = path.and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
     let data_dir = match overrides.data_dir.clone() {
         Some(dir) => dir,
@@ -260,9 +262,10 @@ fn check(
         None | Some("strict") => storage::wal::Durability::Strict,
         Some("interval") => storage::wal::Durability::Interval { ms: 200 },
         Some(other) => {
-            return Err(
-                mistakes.error(format!("durability: {other:?} is neither strict nor interval"))
-            );
+            return Err(mistakes.error(
+                "durability",
+                format!("durability: {other:?} is neither strict nor interval"),
+            ));
         }
     };
 
@@ -277,7 +280,8 @@ fn check(
     let host_interval_ms = interval_ms("host.interval", host.interval)?;
     let socket = match containers.socket {
         Some(socket) => socket,
-        None => default_socket(env).map_err(|message| mistakes.error(message))?,
+        None => default_socket(env)
+            .map_err(|message| ConfigError::whole_file(Path::new("environment"), message))?,
     };
     let query = query(raw.query.unwrap_or_default(), memory_limit_bytes, &mistakes)?;
     Ok(Config {
@@ -316,7 +320,8 @@ fn query(
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let positive = |key: &str, value: usize| {
         if value == 0 {
-            Err(mistakes.error(format!("{key}: 0 would refuse every query; it must be 1 or more")))
+            let message = format!("{key}: 0 would refuse every query; it must be 1 or more");
+            Err(mistakes.error(key, message))
         } else {
             Ok(value)
         }
@@ -353,49 +358,69 @@ fn access(
     mistakes: &Mistakes<'_>,
 ) -> Result<Access, ConfigError> {
     let mut tokens = Vec::new();
-    for token in raw.tokens.unwrap_or_default() {
-        let role =
-            match token.role.as_str() {
-                "viewer" => Role::Viewer,
-                "editor" => Role::Editor,
-                "admin" => Role::Admin,
-                "ingest" => Role::Ingest,
-                other => return Err(mistakes.error(format!(
-                    "server.tokens: unknown role {other:?}; it is viewer, editor, admin or ingest"
-                ))),
-            };
+    for (index, token) in raw.tokens.unwrap_or_default().into_iter().enumerate() {
+        let role = match token.role.as_str() {
+            "viewer" => Role::Viewer,
+            "editor" => Role::Editor,
+            "admin" => Role::Admin,
+            "ingest" => Role::Ingest,
+            other => {
+                return Err(mistakes.error(
+                    &format!("server.tokens.{index}.role"),
+                    format!("server.tokens: unknown role {other:?}; it is viewer, editor, admin or ingest"),
+                ));
+            }
+        };
+        let file_key = format!("server.tokens.{index}.token_file");
         let file = base.join(&token.token_file);
         let text = std::fs::read_to_string(&file).map_err(|e| {
-            mistakes.error(format!("server.tokens: cannot read token_file {}: {e}", file.display()))
+            let message = format!("server.tokens: cannot read token_file {}: {e}", file.display());
+            mistakes.error(&file_key, message)
         })?;
         let secret = text.lines().next().unwrap_or("").trim();
         if secret.len() < 16 {
-            return Err(mistakes.error(format!(
+            let message = format!(
                 "server.tokens: {} holds a token of {} characters; it needs 16 or more",
                 file.display(),
                 secret.len()
-            )));
+            );
+            return Err(mistakes.error(&file_key, message));
         }
         tokens.push(Token::new(secret, role));
     }
     if !listen.ip().is_loopback() && tokens.is_empty() {
-        return Err(mistakes.error(format!(
+        let message = format!(
             "listen: {listen} is reachable from other machines, and without server.tokens everybody there could read everything; \
              add server.tokens, or listen on 127.0.0.1"
-        )));
+        );
+        return Err(mistakes.error("listen", message));
     }
     let anonymous = tokens.is_empty().then_some(Role::Admin);
     Ok(Access { anonymous, tokens, host_names: raw.host_names.unwrap_or_default() })
 }
 
-/// Words mistakes in values; keys are checked with their lines by the YAML reader.
+/// Words mistakes in values and finds their place; keys are checked by the YAML reader.
 struct Mistakes<'a> {
-    path: &'a Path,
+    path: Option<&'a Path>,
+    text: &'a str,
+    overrides: &'a Overrides,
 }
 
 impl Mistakes<'_> {
-    fn error(&self, message: impl Into<String>) -> ConfigError {
-        ConfigError::whole_file(self.path, message)
+    /// A mistake in the value of `key`: dotted, with numbers for entries of lists.
+    fn error(&self, key: &str, message: String) -> ConfigError {
+        let flag = match key {
+            "listen" => &self.overrides.listen,
+            "retention" => &self.overrides.retention,
+            "memory_limit" => &self.overrides.memory_limit,
+            "disk_limit" => &self.overrides.disk_limit,
+            _ => &None,
+        };
+        let Some(path) = self.path.filter(|_| flag.is_none()) else {
+            return ConfigError::whole_file(Path::new("command line"), message);
+        };
+        let (line, column) = yaml::place_of(self.text, key).unwrap_or((0, 0));
+        ConfigError { path: path.to_owned(), line, column, message }
     }
 
     fn address(&self, text: &str) -> Result<SocketAddr, ConfigError> {
@@ -405,7 +430,8 @@ impl Mistakes<'_> {
             text.replacen("localhost:", "127.0.0.1:", 1)
         };
         with_host.parse().map_err(|_| {
-            self.error(format!("listen: {text:?} is not an address such as 127.0.0.1:7245"))
+            let message = format!("listen: {text:?} is not an address such as 127.0.0.1:7245");
+            self.error("listen", message)
         })
     }
 
@@ -417,27 +443,27 @@ impl Mistakes<'_> {
         max_ms: i64,
     ) -> Result<i64, ConfigError> {
         let ms = duration_ms(text).ok_or_else(|| {
-            self.error(format!("{key}: {text:?} is not a duration such as 15s, 12h or 30d"))
+            self.error(key, format!("{key}: {text:?} is not a duration such as 15s, 12h or 30d"))
         })?;
         if (min_ms..=max_ms).contains(&ms) {
             return Ok(ms);
         }
-        Err(self.error(format!(
+        let message = format!(
             "{key}: {text} is out of bounds; it may be {} to {}",
             spell(min_ms),
             spell(max_ms)
-        )))
+        );
+        Err(self.error(key, message))
     }
 
     fn bytes(&self, key: &str, text: &str, min: u64) -> Result<u64, ConfigError> {
         let bytes = parse_bytes(text).ok_or_else(|| {
-            self.error(format!("{key}: {text:?} is not a size such as 512MiB or 50GB"))
+            self.error(key, format!("{key}: {text:?} is not a size such as 512MiB or 50GB"))
         })?;
         if bytes < min {
-            return Err(self.error(format!(
-                "{key}: {text} is too small; it must be {} MiB or more",
-                min / MIB
-            )));
+            let message =
+                format!("{key}: {text} is too small; it must be {} MiB or more", min / MIB);
+            return Err(self.error(key, message));
         }
         Ok(bytes)
     }
@@ -540,13 +566,14 @@ mod tests {
     fn load_text(text: &str) -> Result<Config, String> {
         let raw: RawConfig =
             yaml::parse(Path::new("taffrail.yml"), text).map_err(|e| e.to_string())?;
-        check(raw, Some(Path::new("taffrail.yml")), &Overrides::default(), &|_| None)
+        check(raw, Some(Path::new("taffrail.yml")), text, &Overrides::default(), &|_| None)
             .map_err(|e| e.to_string())
     }
 
     #[test]
     fn defaults_hold_without_any_key() {
-        let config = check(RawConfig::default(), None, &Overrides::default(), &|_| None).unwrap();
+        let config =
+            check(RawConfig::default(), None, "", &Overrides::default(), &|_| None).unwrap();
         assert_eq!(config.listen.to_string(), "127.0.0.1:7245");
         assert_eq!(config.retention_ms, 15 * DAY_MS);
         assert_eq!(config.containers.unwrap().interval_ms, 15_000);
@@ -562,21 +589,34 @@ mod tests {
         );
         check(
             "retention: 3 parsecs\n",
-            "taffrail.yml: retention: \"3 parsecs\" is not a duration such as 15s, 12h or 30d",
+            "taffrail.yml:1:12: retention: \"3 parsecs\" is not a duration such as 15s, 12h or 30d",
         );
         check(
             "memory_limit: 1MiB\n",
-            "taffrail.yml: memory_limit: 1MiB is too small; it must be 64 MiB or more",
+            "taffrail.yml:1:15: memory_limit: 1MiB is too small; it must be 64 MiB or more",
         );
         check(
             "durability: maybe\n",
-            "taffrail.yml: durability: \"maybe\" is neither strict nor interval",
+            "taffrail.yml:1:13: durability: \"maybe\" is neither strict nor interval",
         );
         check(
             "query:\n  max_concurrency: 0\n",
-            "taffrail.yml: query.max_concurrency: 0 would refuse every query; it must be 1 or more",
+            "taffrail.yml:2:20: query.max_concurrency: 0 would refuse every query; it must be 1 or more",
         );
         assert!(load_text("listen: 0.0.0.0:7245\n").unwrap_err().contains("server.tokens"));
+        check(
+            "server:\n  tokens:\n    - token_file: a\n      role: boss\n",
+            "taffrail.yml:4:13: server.tokens: unknown role \"boss\"; it is viewer, editor, admin or ingest",
+        );
+    }
+
+    #[test]
+    fn a_mistake_in_a_flag_is_not_blamed_on_the_file() {
+        let overrides = Overrides { retention: Some("soon".to_owned()), ..Overrides::default() };
+        let raw = yaml::parse(Path::new("t.yml"), "retention: 3d\n").unwrap();
+        let error = check(raw, Some(Path::new("t.yml")), "retention: 3d\n", &overrides, &|_| None)
+            .unwrap_err();
+        assert!(error.to_string().starts_with("command line: retention: \"soon\""), "{error}");
     }
 
     #[test]
