@@ -25,7 +25,7 @@ fn main() -> ExitCode {
             drop(out);
             return match config::load(&args.into(), &environment) {
                 Ok(config) => run::run(config)
-                    .map_or_else(|error| fail(&format!("{error:#}"), 1), |()| ExitCode::SUCCESS),
+                    .map_or_else(|error| fail(&chain(&error), 1), |()| ExitCode::SUCCESS),
                 Err(mistake) => fail(&mistake.to_string(), 2),
             };
         }
@@ -48,8 +48,20 @@ fn main() -> ExitCode {
         {
             ExitCode::SUCCESS
         }
-        Err(error) => fail(&format!("{error:#}"), 1),
+        Err(error) => fail(&chain(&error), 1),
     }
+}
+
+/// The error and its causes; errors of the operating system already end in theirs.
+fn chain(error: &anyhow::Error) -> String {
+    let mut out = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !out.ends_with(&cause) {
+            out.push_str(if out.is_empty() { "" } else { ": " });
+            out.push_str(&cause);
+        }
+    }
+    out
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
