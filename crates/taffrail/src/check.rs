@@ -1,5 +1,5 @@
-//! `taffrail check`: reads configuration files as a start would, and reports every mistake and every key that has no
-//! effect here.
+//! `taffrail check`: reads configuration files as a start would, and reports the first mistake of each file and every
+//! key that has no effect here.
 
 use std::io::Write;
 use std::path::Path;

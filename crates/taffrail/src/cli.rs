@@ -58,7 +58,7 @@ pub enum Command {
         after_help = "Examples:\n  taffrail health\n  taffrail health --server http://10.0.0.5:7245 --output json"
     )]
     Health(HealthArgs),
-    /// Read configuration files and report every mistake; exits 2 when there is one.
+    /// Read configuration files and report each file's first mistake; exits 2 when there is one.
     #[command(
         after_help = "Examples:\n  taffrail check taffrail.yml\n  taffrail check prometheus.yml --output json"
     )]
