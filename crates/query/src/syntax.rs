@@ -17,8 +17,12 @@ pub(crate) use pratt::{Grammar, Power, climb};
 /// Longest query text in bytes.
 pub(crate) const TEXT_BYTES_MAX: usize = 16 << 10;
 
-/// Deepest nesting of an expression; evaluation recurses this deep.
+/// Deepest nesting of an expression as written.
 pub(crate) const DEPTH_MAX: usize = 100;
+
+/// Height of an expression's tree, to which a chain such as `a or b or c` adds one per operator; evaluation recurses this
+/// deep.
+pub(crate) const TREE_DEPTH_MAX: usize = 300;
 
 /// Line and column (both 1-based, columns in bytes) of byte `at` in `text`, as Prometheus counts them.
 pub fn position(text: &str, at: usize) -> (usize, usize) {

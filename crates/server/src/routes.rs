@@ -138,8 +138,9 @@ async fn ui(State(app): State<Arc<App>>, request: Request) -> Response {
         return assets::plain(status, &message);
     }
     let path = request.uri().path();
-    let is_api =
-        ["/api/", "/loki/", "/v1/", "/tempo/", "/-/"].iter().any(|prefix| path.starts_with(prefix));
+    let is_api = ["/api/", "/loki/", "/v1/", "/tempo/", "/-/", "/federate", "/metrics/"]
+        .iter()
+        .any(|prefix| path.starts_with(prefix));
     if is_api || !matches!(*request.method(), Method::GET | Method::HEAD) {
         return assets::plain(http::StatusCode::NOT_FOUND, "404 page not found");
     }

@@ -57,6 +57,10 @@ pub(super) struct Worker {
     report: ReportLabels,
     /// Set from the store's thread when a batch with metadata was lost.
     metadata_lost: Arc<AtomicBool>,
+    /// The store refused the last scrape; said once, not at every scrape.
+    unstored: Arc<AtomicBool>,
+    /// The last scrape had series more than once; said once as well.
+    has_duplicates: bool,
     limits: Limits,
     /// Time of the last batch; `i64::MIN` before the first.
     last_ms: i64,
@@ -86,6 +90,8 @@ impl Worker {
             source: source.into(),
             report,
             metadata_lost: Arc::default(),
+            unstored: Arc::default(),
+            has_duplicates: false,
             limits,
             last_ms: i64::MIN,
         }
@@ -161,8 +167,9 @@ impl Worker {
         http::fetch(&client, &self.job, &self.watched.target, self.limits.body_bytes_max).await
     }
 
-    fn warn_of_duplicates(&self, counts: &Counts) {
-        if counts.duplicates == 0 {
+    fn warn_of_duplicates(&mut self, counts: &Counts) {
+        let had = std::mem::replace(&mut self.has_duplicates, counts.duplicates > 0);
+        if had || !self.has_duplicates {
             return;
         }
         tracing::warn!(
@@ -216,15 +223,19 @@ impl Worker {
     fn done(&self, with_metadata: bool) -> Done {
         let source = Arc::clone(&self.source);
         let lost = Arc::clone(&self.metadata_lost);
+        let unstored = Arc::clone(&self.unstored);
         Done::new(move |outcome: Result<Receipt>| match outcome {
             Ok(receipt) => {
+                unstored.store(false, Ordering::Release);
                 for (reason, count) in receipt.rejected {
                     tracing::debug!(%source, reason = reason.as_str(), count, "the store refused samples");
                 }
             }
             Err(e) => {
                 lost.fetch_or(with_metadata, Ordering::AcqRel);
-                tracing::warn!(%source, error = %e, "a scrape was not stored");
+                if !unstored.swap(true, Ordering::AcqRel) {
+                    tracing::warn!(%source, error = %e, "scrapes are not stored");
+                }
             }
         })
     }

@@ -11,7 +11,8 @@ use super::ast::{
 };
 use super::functions;
 use crate::syntax::{
-    self, DEPTH_MAX, Grammar, Power, TEXT_BYTES_MAX, Token, climb, parse_number, tokenize, unquote,
+    self, DEPTH_MAX, Grammar, Power, TEXT_BYTES_MAX, TREE_DEPTH_MAX, Token, climb, parse_number,
+    tokenize, unquote,
 };
 use crate::vector::binary::{Many, Matching};
 
@@ -700,14 +701,16 @@ fn build(kind: Kind, start: usize, end: usize) -> Result<Expr> {
         Kind::Call { args, .. } => args.iter().map(|a| a.depth).max().unwrap_or(0),
         Kind::Aggregate(a) => a.inner.depth.max(a.param.as_ref().map_or(0, |p| p.depth)),
     };
-    if below >= DEPTH_MAX {
+    if below >= TREE_DEPTH_MAX {
         return Err(too_deep(start, end));
     }
     Ok(Expr { kind, start, end, depth: below + 1 })
 }
 
 fn too_deep(start: usize, end: usize) -> Error {
-    Error::invalid(format!("expression is nested too deeply; the limit is {DEPTH_MAX} levels"))
+    Error::invalid(format!(
+        "expression is nested too deeply; the limit is {DEPTH_MAX} levels, or {TREE_DEPTH_MAX} operators in a row"
+    ))
         .with_span(start, end)
 }
 

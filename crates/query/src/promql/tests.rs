@@ -108,6 +108,11 @@ fn depth_and_length_are_bounded() {
     let run = move || instant(&MemorySource::default(), &deep).unwrap().value;
     let thread = std::thread::Builder::new().stack_size(1 << 20).spawn(run).unwrap();
     assert_eq!(thread.join().unwrap(), Value::Scalar(60_000, 1.0));
+    let chain = format!("{}1", "1+".repeat(298));
+    assert_eq!(format(&parse(&chain).unwrap()).matches('1').count(), 299);
+    let run = move || instant(&MemorySource::default(), &chain).unwrap().value;
+    let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(run).unwrap();
+    assert_eq!(thread.join().unwrap(), Value::Scalar(60_000, 299.0));
 }
 
 fn instant(source: &dyn MetricSource, text: &str) -> Result<Evaluated> {
