@@ -406,6 +406,13 @@ pub async fn health(args: &HealthArgs, out: &mut impl Write) -> Result<bool> {
             ),
         ],
     ];
+    let damage = status.pointer("/damage").and_then(serde_json::Value::as_array).cloned();
+    let damage: Vec<[String; 2]> = damage
+        .unwrap_or_default()
+        .iter()
+        .map(|what| ["damage".to_owned(), visible(what.as_str().unwrap_or_default())])
+        .collect();
+    let rows = [&rows[..], &damage[..]].concat();
     table(out, ["CHECK", "STATE"], &rows)?;
     Ok(healthy)
 }

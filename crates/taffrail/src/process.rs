@@ -138,6 +138,7 @@ impl Host for Process {
             "memory": {"limitBytes": self.config.memory_limit_bytes, "limitSource": self.config.memory_limit_source, "rssBytes": memory::usage().rss_bytes},
             "disk": {"usedBytes": self.stores.disk_bytes(), "limitBytes": self.config.disk_limit_bytes, "freeBytes": self.stores.free_bytes()},
             "retentionMs": self.config.retention_ms,
+            "damage": self.stores.damage,
             "ledger": ledger,
             "stores": [
                 {"name": "tsdb", "series": metrics.series, "headBytes": metrics.head_bytes, "parts": metrics.parts,
@@ -231,6 +232,12 @@ impl Host for Process {
                 figures.gauge(name, help, vec![("store", store.to_owned())], value as f64);
             }
         }
+        figures.gauge(
+            "taffrail_store_damage_at_start",
+            "Damage found when the stores were opened; the status page names it.",
+            vec![],
+            self.stores.damage.len() as f64,
+        );
         figures.gauge(
             "taffrail_store_active_series",
             "Series in the head.",

@@ -28,6 +28,8 @@ pub struct Stores {
     pub logs: Arc<logdb::Store>,
     /// What became of every row.
     pub ledger: Arc<Ledger>,
+    /// What was found damaged when the stores were opened, for the operator.
+    pub damage: Vec<String>,
     tail: Arc<TailHub>,
     fs: Arc<dyn Fs>,
     data_dir: std::path::PathBuf,
@@ -70,13 +72,24 @@ impl Stores {
             background_merge: true,
         };
         let (metrics, report) = tsdb::Store::open(fs.clone(), clock.clone(), metrics)?;
-        tracing::info!(?report, "metric store open");
+        tracing::info!(recovered_samples = report.recovered_samples, "metric store open");
+        let mut damage = damage_of_metrics(&report);
         let (logs, report) = logdb::Store::open(fs.clone(), clock.clone(), logs)?;
-        tracing::info!(?report, "log store open");
+        tracing::info!(
+            recovered_rows = report.replayed_rows,
+            parts = report.parts,
+            torn_bytes = report.torn_bytes,
+            "log store open"
+        );
+        damage.extend(report.warnings);
+        for what in &damage {
+            tracing::warn!("{what}");
+        }
         Ok(Self {
             metrics,
             logs,
             ledger: Arc::default(),
+            damage,
             tail,
             fs,
             data_dir: config.data_dir.clone(),
@@ -150,6 +163,21 @@ impl Stores {
         let metrics = self.metrics.close();
         self.logs.close().and(metrics)
     }
+}
+
+/// What the operator must know of what opening the metric store found.
+fn damage_of_metrics(report: &tsdb::OpenReport) -> Vec<String> {
+    let mut damage: Vec<String> = report
+        .quarantined
+        .iter()
+        .map(|file| format!("damaged metric file set aside: {file}"))
+        .collect();
+    damage.extend(report.missing_parts.iter().map(|part| format!("metric part {part} is missing")));
+    let lost = report.damaged_records + report.wal.missing_records;
+    if lost > 0 {
+        damage.push(format!("{lost} metric wal records are lost"));
+    }
+    damage
 }
 
 /// 5 % of the disk, at most 1 GiB.

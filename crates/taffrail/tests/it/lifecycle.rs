@@ -201,3 +201,31 @@ fn tokens_close_every_door_but_livez() {
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "2");
     assert_eq!(testkit::post(taffrail.address, "/-/reload").unwrap().status, 401);
 }
+
+#[test]
+fn a_damaged_file_is_set_aside_named_and_the_rest_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = quiet_config("host:\n  interval: 1s\n");
+    let options = Options { config, ..Options::default() };
+    let first = Taffrail::start(PROGRAM, dir.path(), &options);
+    eventually("a reading", 10, || first.promql("node_load1").first().map(|_| ()));
+    assert!(first.stop().0.success());
+    let parts = dir.path().join("data/metrics/parts");
+    let is_part = |path: &std::path::PathBuf| path.metadata().unwrap().len() > 1_000;
+    let files = std::fs::read_dir(&parts).unwrap().map(|entry| entry.unwrap().path());
+    let damaged: Vec<_> = files.filter(is_part).collect();
+    assert!(!damaged.is_empty());
+    for path in &damaged {
+        let bytes = std::fs::read(path).unwrap();
+        std::fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+    }
+    let second = Taffrail::start(PROGRAM, dir.path(), &options);
+    assert_eq!(second.get("/-/ready", &[]).status, 200);
+    let damage = second.get("/api/taffrail/v1/status", &[]).json()["damage"].to_string();
+    let name = damaged[0].file_name().unwrap().to_string_lossy().into_owned();
+    assert!(damage.contains(&name), "{damage} does not name {name}");
+    eventually("new readings", 10, || second.promql("node_load1").first().map(|_| ()));
+    let kept = std::fs::read_dir(&parts).unwrap().flatten();
+    let aside = kept.filter(|e| e.path().to_string_lossy().ends_with(".corrupt")).count();
+    assert_eq!(aside, damaged.len());
+}
