@@ -103,7 +103,7 @@ pub(crate) fn loki_time_ns(text: &str) -> Option<i64> {
         // Split first: nanoseconds of today do not fit into an f64's mantissa.
         let whole = seconds.floor();
         let ns = ((seconds - whole) * 1e9).round();
-        return (whole.abs() < 9.2e9).then_some(whole as i64 * 1_000_000_000 + ns as i64);
+        return (whole.abs() < 9.2e9).then(|| whole as i64 * 1_000_000_000 + ns as i64);
     }
     rfc3339_ns(text)
 }
@@ -162,6 +162,8 @@ mod tests {
         assert_eq!(loki_time_ns("1435781451"), Some(1_435_781_451_000_000_000));
         assert_eq!(loki_time_ns("1435781451781000001"), Some(1_435_781_451_781_000_001));
         assert_eq!(loki_time_ns("1435781451.5"), Some(1_435_781_451_500_000_000));
+        assert_eq!(loki_time_ns("14357811451.781"), None);
+        assert_eq!(loki_time_ns("NaN"), None);
         assert_eq!(duration_ms("15"), Some(15_000));
         assert_eq!(duration_ms("1h30m"), Some(5_400_000));
         assert_eq!(duration_ms("1d500ms"), Some(86_400_500));
