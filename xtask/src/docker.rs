@@ -36,6 +36,7 @@ impl Engine {
 
     fn start(&mut self) -> Result<()> {
         step("starting dockerd");
+        remove_stale_pid_file();
         let log = target().join("dockerd.log");
         std::fs::create_dir_all(target())?;
         let file = File::create(&log)?;
@@ -66,6 +67,18 @@ impl Drop for Engine {
             let _ended = Cmd::new("kill", &[&child.id().to_string()]).succeeds();
             let _reaped = child.wait();
         }
+    }
+}
+
+/// A dockerd that was killed leaves its pid file, and the next one refuses to start beside it. Nothing answers at the
+/// socket here, so the file is stale unless a living dockerd has that number.
+fn remove_stale_pid_file() {
+    const PID_FILE: &str = "/var/run/docker.pid";
+    let Ok(pid) = std::fs::read_to_string(PID_FILE) else { return };
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    let lives = stat.contains("(dockerd)") && !stat.contains(") Z ");
+    if !lives && std::fs::remove_file(PID_FILE).is_ok() {
+        println!("removed {PID_FILE} of a dockerd that is gone");
     }
 }
 
