@@ -113,30 +113,7 @@ pub(crate) fn duration_ms(text: &str) -> Option<i64> {
     if let Ok(seconds) = text.parse::<f64>() {
         return in_ms(seconds);
     }
-    let mut rest = text;
-    let mut total = 0i64;
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let (number, tail) = rest.split_at(digits);
-        let number: i64 = number.parse().ok()?;
-        let (unit_ms, tail) = [
-            ("ms", 1),
-            ("s", 1_000),
-            ("m", 60_000),
-            ("h", 3_600_000),
-            ("d", 86_400_000),
-            ("w", 604_800_000),
-            ("y", 31_536_000_000),
-        ]
-        .iter()
-        .find_map(|(unit, ms)| tail.strip_prefix(unit).map(|t| (*ms, t)))?;
-        total = total.checked_add(number.checked_mul(unit_ms)?)?;
-        rest = tail;
-    }
-    Some(total)
+    collect::scrape::parse_duration(text).and_then(|ms| i64::try_from(ms).ok())
 }
 
 fn in_ms(seconds: f64) -> Option<i64> {

@@ -469,39 +469,13 @@ impl Mistakes<'_> {
     }
 }
 
-/// `1h30m`, `15d`, `250ms`.
+/// `1h30m`, `15d`, `250ms`, as Prometheus writes durations.
 pub fn duration_ms(text: &str) -> Option<i64> {
-    const UNITS: [(&str, i64); 7] = [
-        ("ms", 1),
-        ("s", 1_000),
-        ("m", 60_000),
-        ("h", 3_600_000),
-        ("d", DAY_MS),
-        ("w", 7 * DAY_MS),
-        ("y", 365 * DAY_MS),
-    ];
-    let mut rest = text.trim();
-    let mut total = 0i64;
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let (number, tail) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
-        let (ms, tail) =
-            UNITS.iter().find_map(|(unit, ms)| tail.strip_prefix(unit).map(|tail| (*ms, tail)))?;
-        total = total.checked_add(number.parse::<i64>().ok()?.checked_mul(ms)?)?;
-        rest = tail;
-    }
-    Some(total)
+    collect::scrape::parse_duration(text.trim()).and_then(|ms| i64::try_from(ms).ok())
 }
 
 fn spell(ms: i64) -> String {
-    match ms {
-        ms if ms % DAY_MS == 0 => format!("{}d", ms / DAY_MS),
-        ms if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
-        ms if ms % 1_000 == 0 => format!("{}s", ms / 1_000),
-        ms => format!("{ms}ms"),
-    }
+    collect::scrape::format_duration(ms.unsigned_abs())
 }
 
 /// `512MiB`, `50GB`, `1048576`; `K`, `M`, `G`, `T` alone are binary, as Docker has them.
