@@ -104,7 +104,7 @@ async fn run(config: Config, delivery: Delivery, clock: Arc<dyn Clock>) {
         readings = back;
         let metadata = if described { Vec::new() } else { describe(&rows) };
         let source = Arc::from(SOURCE);
-        let batch = MetricBatch { source, t_ms, rows, stamped: Vec::new(), metadata };
+        let batch = MetricBatch { source, t_ms, rows, metadata, ..MetricBatch::default() };
         described |= delivery.metrics(batch, ticks.interval()).await;
     }
 }

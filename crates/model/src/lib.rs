@@ -7,6 +7,7 @@
 
 mod budget;
 mod error;
+pub mod histogram;
 mod labels;
 mod logs;
 mod matcher;
@@ -17,6 +18,7 @@ mod time;
 
 pub use budget::{Budget, Limits};
 pub use error::{Error, ErrorKind, Result};
+pub use histogram::{BucketSpan, Histogram, ResetHint};
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME};
 pub use logs::{
     LineFilter, LineFilterOp, LogAggregation, LogBatch, LogPlan, LogRecord, LogRow, LogSource,
@@ -24,8 +26,9 @@ pub use logs::{
 };
 pub use matcher::{MatchOp, Matcher, anchored_regex};
 pub use metrics::{
-    Grouping, MetricBatch, MetricKind, MetricMetadata, MetricPlan, MetricRow, MetricSource,
-    STALE_NAN_BITS, Selected, SeriesData, StampedRow, is_stale, stale_nan,
+    Exemplar, ExemplarRow, Grouping, HistogramRow, MetricBatch, MetricKind, MetricMetadata,
+    MetricPlan, MetricRow, MetricSource, STALE_NAN_BITS, Selected, SeriesData, SeriesExemplars,
+    StampedRow, is_stale, stale_nan,
 };
 pub use sink::{Done, Receipt, RejectReason, Sink};
 pub use spans::{AttributeValue, Span, SpanPlan, SpanStatus, Trace, TraceSource, TraceSummary};

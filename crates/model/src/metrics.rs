@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Budget, Labels, Matcher, Result, TimeRange};
+use crate::{Budget, Histogram, Labels, Matcher, Result, TimeRange};
 
 /// Bit pattern of the sample value that marks a series as gone. Source: Prometheus `model/value`.
 pub const STALE_NAN_BITS: u64 = 0x7ff0_0000_0000_0002;
@@ -37,6 +37,47 @@ pub struct StampedRow {
     pub value: f64,
 }
 
+/// One series' native histogram at a time of its own. A [`MetricRow`] or [`StampedRow`] with [`stale_nan`] ends such a
+/// series like any other.
+#[derive(Debug, Clone)]
+pub struct HistogramRow {
+    /// Full identity, with `__name__`.
+    pub labels: Labels,
+    /// Unix milliseconds, UTC.
+    pub t_ms: i64,
+    /// Value; its sender has [validated](Histogram::validate) it.
+    pub value: Arc<Histogram>,
+}
+
+/// An observation that stands for many: usually one that carries a trace id.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Exemplar {
+    /// Its own labels, e.g. `trace_id`.
+    pub labels: Labels,
+    /// What was observed.
+    pub value: f64,
+    /// When, Unix milliseconds, UTC.
+    pub t_ms: i64,
+}
+
+/// An exemplar of a series.
+#[derive(Debug, Clone)]
+pub struct ExemplarRow {
+    /// Identity of the series, with `__name__`.
+    pub series: Labels,
+    /// The exemplar.
+    pub exemplar: Exemplar,
+}
+
+/// Exemplars of one series, ascending by time.
+#[derive(Debug, Clone)]
+pub struct SeriesExemplars {
+    /// Identity, with `__name__`.
+    pub labels: Labels,
+    /// The exemplars.
+    pub exemplars: Vec<Exemplar>,
+}
+
 /// What one collector saw at one moment: a scrape, a round of container or host readings.
 ///
 /// Shape: `rows` keep their order from scrape to scrape wherever the source does; stores predict the next series from
@@ -53,6 +94,10 @@ pub struct MetricBatch {
     pub rows: Vec<MetricRow>,
     /// Samples with times of their own.
     pub stamped: Vec<StampedRow>,
+    /// Native histograms, each with its time.
+    pub histograms: Vec<HistogramRow>,
+    /// Exemplars; stores may keep only the latest of a series.
+    pub exemplars: Vec<ExemplarRow>,
     /// Type, help and unit of metrics; only what changed since the last batch of this source.
     pub metadata: Vec<MetricMetadata>,
 }
@@ -141,7 +186,8 @@ pub struct MetricPlan {
 /// Samples of one series inside the plan's times.
 ///
 /// Shape: `timestamps` and `values` have the same length; timestamps (Unix milliseconds) strictly ascend; values may be
-/// the staleness marker. Series of one target share their timestamp allocation where they can.
+/// the staleness marker. Series of one target share their timestamp allocation where they can. A series' histograms are
+/// beside its floats: no time is in both, and most series have one kind only.
 #[derive(Debug, Clone)]
 pub struct SeriesData {
     /// Identity, with `__name__`.
@@ -150,6 +196,8 @@ pub struct SeriesData {
     pub timestamps: Arc<[i64]>,
     /// Values at those times.
     pub values: Vec<f64>,
+    /// Native histograms with their times (Unix milliseconds, ascending).
+    pub histograms: Vec<(i64, Arc<Histogram>)>,
 }
 
 /// What a source found, and what it must say about it.
@@ -207,4 +255,18 @@ pub trait MetricSource: Send + Sync {
 
     /// Known metadata, of `metric` or of all, sorted by name.
     fn metadata(&self, metric: Option<&str>) -> Vec<MetricMetadata>;
+
+    /// Exemplars in `range` of the series that match any of `selectors`, sorted by labels. A source that keeps none
+    /// answers with none.
+    ///
+    /// # Errors
+    /// As [`select`](Self::select).
+    fn exemplars(
+        &self,
+        _selectors: &[Vec<Matcher>],
+        _range: TimeRange,
+        _budget: &Budget,
+    ) -> Result<Vec<SeriesExemplars>> {
+        Ok(Vec::new())
+    }
 }

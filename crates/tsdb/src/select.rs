@@ -87,7 +87,8 @@ pub(crate) fn select(shared: &Shared, plan: &MetricPlan, budget: &Budget) -> Res
     let mut joiner = Joiner::default();
     let join = |(labels, pieces)| {
         let piece = joiner.join(pieces)?;
-        Some(SeriesData { labels, timestamps: piece.times, values: piece.values })
+        let histograms = Vec::new();
+        Some(SeriesData { labels, timestamps: piece.times, values: piece.values, histograms })
     };
     selected.series = gathered.series.into_iter().filter_map(join).collect();
     // Stable: it makes use of the order that parts already have.

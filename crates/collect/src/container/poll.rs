@@ -111,8 +111,8 @@ impl Poller {
             source: Arc::clone(&readings.source),
             t_ms,
             rows,
-            stamped: Vec::new(),
             metadata: if first { metadata::to_model(METRICS) } else { Vec::new() },
+            ..MetricBatch::default()
         };
         readings.described |= self.delivery.metrics(batch, patience).await;
         readings

@@ -211,6 +211,7 @@ impl Worker {
             rows: rows.rows,
             stamped: rows.stamped,
             metadata: rows.metadata,
+            ..MetricBatch::default()
         };
         let sink = Arc::clone(&self.around.sink);
         let done = self.done(!batch.metadata.is_empty());

@@ -53,6 +53,7 @@ impl MetricSource for Metrics {
             labels,
             values: vec![1.0; timestamps.len()],
             timestamps: timestamps.clone(),
+            histograms: Vec::new(),
         };
         Ok(Selected { series: series.into_iter().map(data).collect(), warnings: Vec::new() })
     }

@@ -217,6 +217,27 @@ fn a_full_disk_refuses_and_goes_on_by_itself() {
     assert_eq!(desk.replayed(), [b"a", b"c"]);
 }
 
+/// A flush that is queued behind the batch that met the full disk still sees the disk as it is now.
+#[test]
+fn a_flush_looks_at_the_disk_anew() {
+    let desk = desk(Durability::Strict, 0);
+    let used: u64 = desk.fs.list(Path::new(DIR)).unwrap().iter().map(|e| e.len).sum();
+    desk.fs.set_capacity(Some(used + 60));
+    let gate = desk.send(b"gate");
+    let fs = desk.fs.clone();
+    desk.writer.send(vec![1; 100], Done::new(move |_| fs.set_capacity(None)));
+    std::thread::scope(|scope| {
+        let flushed = scope.spawn(|| desk.writer.flush());
+        while desk.writer.queue_len() < 2 {
+            std::thread::yield_now();
+        }
+        desk.gate.send(()).unwrap();
+        flushed.join().unwrap().unwrap();
+        gate.recv().unwrap().unwrap();
+    });
+    assert_eq!(desk.writer.state(), WriterState::Ok);
+}
+
 /// Of a group that fills the disk, what came before counts and what comes after is refused.
 #[test]
 fn a_disk_that_runs_full_inside_a_group_splits_it() {

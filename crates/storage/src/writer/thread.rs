@@ -254,6 +254,8 @@ impl<E: Engine> Thread<E> {
     }
 
     fn flush(&mut self) -> Result<()> {
+        // The message may have come with a group that met a full disk; the disk of then is not the disk of now.
+        self.check_space();
         self.sync();
         self.maintain();
         self.state.refusal().map_or(Ok(()), Err)

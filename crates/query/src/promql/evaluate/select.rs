@@ -278,7 +278,7 @@ fn smoothed_values(series: &SeriesData, times: Grid, lookback_ms: i64) -> Vec<f6
 }
 
 fn without_markers(series: SeriesData) -> RangeSeries {
-    let SeriesData { labels, timestamps, values } = series;
+    let SeriesData { labels, timestamps, values, .. } = series;
     if !values.iter().any(|v| is_stale(*v)) {
         return RangeSeries { labels, drop_name: false, times: timestamps, values };
     }

@@ -111,7 +111,12 @@ impl MetricSource for MemorySource {
             let (times, values): (Vec<i64>, Vec<f64>) = inside.map(|(t, v)| (*t, *v)).unzip();
             if !times.is_empty() {
                 let labels = labels.clone();
-                selected.series.push(SeriesData { labels, timestamps: times.into(), values });
+                selected.series.push(SeriesData {
+                    labels,
+                    timestamps: times.into(),
+                    values,
+                    histograms: Vec::new(),
+                });
             }
         }
         Ok(selected)
