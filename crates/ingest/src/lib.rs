@@ -5,4 +5,5 @@
 pub mod docker;
 pub mod exposition;
 pub mod logline;
+pub mod protobuf;
 pub mod relabel;
