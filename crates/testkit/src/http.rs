@@ -35,7 +35,7 @@ pub fn get(address: SocketAddr, path: &str, params: &[(&str, &str)]) -> std::io:
     let query: Vec<String> =
         params.iter().map(|(n, v)| format!("{}={}", url_encode(n), url_encode(v))).collect();
     let separator = if query.is_empty() { "" } else { "?" };
-    ask(address, &format!("GET {path}{separator}{}", query.join("&")), "")
+    send(address, &format!("GET {path}{separator}{}", query.join("&")), &[], &[])
 }
 
 /// `POST path` with an empty body.
@@ -43,14 +43,29 @@ pub fn get(address: SocketAddr, path: &str, params: &[(&str, &str)]) -> std::io:
 /// # Errors
 /// As [`get`].
 pub fn post(address: SocketAddr, path: &str) -> std::io::Result<Answer> {
-    ask(address, &format!("POST {path}"), "Content-Length: 0\r\n")
+    send(address, &format!("POST {path}"), &[], &[])
 }
 
-fn ask(address: SocketAddr, what: &str, headers: &str) -> std::io::Result<Answer> {
+/// Asks `what` (method and path) with further headers and a body.
+///
+/// # Errors
+/// As [`get`].
+pub fn send(
+    address: SocketAddr,
+    what: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> std::io::Result<Answer> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     // HTTP/1.0: the answer ends with the connection, without chunks.
-    write!(stream, "{what} HTTP/1.0\r\nHost: {address}\r\n{headers}\r\n")?;
+    let mut head = format!("{what} HTTP/1.0\r\nHost: {address}\r\n");
+    for (name, value) in headers {
+        let _infallible = write!(head, "{name}: {value}\r\n");
+    }
+    let _infallible = write!(head, "Content-Length: {}\r\n\r\n", body.len());
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(body)?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes).into_owned();

@@ -12,10 +12,14 @@
 
 mod engine;
 mod http;
+pub mod mix;
+mod prometheus;
+pub mod remote_write;
 mod taffrail;
 
 pub use engine::{Container, docker, engine_wanted, image};
-pub use http::{Answer, get, post, url_encode};
+pub use http::{Answer, get, post, send, url_encode};
+pub use prometheus::Prometheus;
 pub use taffrail::{Options, Taffrail};
 
 use std::time::{Duration, Instant};
