@@ -51,6 +51,7 @@ impl Stores {
         let metrics = tsdb::Config {
             dir: config.data_dir.join("metrics"),
             durability: config.durability,
+            shards: 0,
             retention_ms: config.retention_ms,
             head_bytes_max: (heads / 2).clamp(4 * MIB, 256 * MIB),
             flush_after_ms: FLUSH_AFTER_MS,
@@ -173,7 +174,7 @@ fn damage_of_metrics(report: &tsdb::OpenReport) -> Vec<String> {
         .map(|file| format!("damaged metric file set aside: {file}"))
         .collect();
     damage.extend(report.missing_parts.iter().map(|part| format!("metric part {part} is missing")));
-    let lost = report.damaged_records + report.wal.missing_records;
+    let lost = report.damaged_records + report.wal.iter().map(|wal| wal.missing_records).sum::<u64>();
     if lost > 0 {
         damage.push(format!("{lost} metric wal records are lost"));
     }

@@ -291,6 +291,7 @@ fn main() -> Result<()> {
     let config = Config {
         dir: dir.clone(),
         durability: Durability::Interval { ms: 200 },
+        shards: 1,
         retention_ms: 30 * DAY_MS,
         head_bytes_max: 256 << 20,
         flush_after_ms: 30 * 60_000,

@@ -18,7 +18,7 @@ use crate::bitmap::Bitmap;
 use crate::head::{COLUMNS_MAX, Frame, Head, Home, TailRow, TargetSamples};
 use crate::record::{self, LooseSample, Record, RecordRow};
 use crate::row::RowState;
-use crate::store::Shared;
+use crate::shard::{Common, Shared};
 
 /// WAL record kind of the store's only record.
 pub(crate) const RECORD: u8 = 1;
@@ -238,11 +238,11 @@ pub(crate) struct Engine {
     by_key: FxHashMap<Arc<str>, u32>,
     /// Latest loose sample of each series that has any since the flush before last.
     pub(crate) loose_last: FxHashMap<u32, (i64, u64)>,
-    /// When the oldest unflushed sample arrived.
+    /// When the oldest unflushed sample arrived, or the flush before it happened.
     pub(crate) dirty_since_ms: Option<i64>,
     pub(crate) index_swept_ms: i64,
-    /// Series at most; unlimited during replay, as these were accepted once.
-    series_max: usize,
+    /// Whether the series limit holds; not during replay, as these were accepted once.
+    limited: bool,
     replay_targets: FxHashMap<u32, ReplayTarget>,
     pub(crate) replayed: Replayed,
     values: Vec<u64>,
@@ -259,7 +259,7 @@ impl Engine {
             loose_last: FxHashMap::default(),
             dirty_since_ms: None,
             index_swept_ms: 0,
-            series_max: usize::MAX,
+            limited: false,
             replay_targets: FxHashMap::default(),
             replayed: Replayed::default(),
             values: Vec::new(),
@@ -323,7 +323,8 @@ impl Engine {
             let mut head = shared.head.write();
             for (labels, column) in rows.zip(&mut resolved) {
                 if *column == NONE {
-                    *column = introduce(&mut head, encoder, target, labels, self.series_max);
+                    let limit = (&*shared.common, self.limited);
+                    *column = introduce(&mut head, encoder, target, labels, limit);
                 }
             }
         }
@@ -453,7 +454,7 @@ impl Engine {
     /// Times accepted now: `[oldest, newest]`.
     fn window(&self) -> (i64, i64) {
         let now_ms = self.shared.clock.now_ms();
-        let config = &self.shared.config;
+        let config = &self.shared.common.config;
         (now_ms.saturating_sub(config.retention_ms), now_ms.saturating_add(config.future_ms_max))
     }
 
@@ -608,7 +609,7 @@ impl Engine {
     /// Ends replaying: the WAL hears of every target anew.
     pub(crate) fn end_replay(&mut self) {
         self.replay_targets = FxHashMap::default();
-        self.series_max = self.shared.config.series_max;
+        self.limited = true;
         self.encoders.iter_mut().flatten().for_each(|encoder| encoder.redefine = true);
         if self.replayed.samples > 0 {
             self.dirty_since_ms = Some(self.shared.clock.now_ms());
@@ -642,7 +643,7 @@ fn introduce(
     encoder: &mut Encoder,
     target: u32,
     labels: &Labels,
-    series_max: usize,
+    (common, limited): (&Common, bool),
 ) -> u32 {
     if let Some(column) = known(head, encoder, target, labels) {
         // Twice in the same batch.
@@ -650,7 +651,7 @@ fn introduce(
     }
     let id = match head.registry.find(labels) {
         Some(id) => id,
-        None if head.registry.len() >= series_max => return NONE,
+        None if !common.take_series(limited) => return NONE,
         None => head.registry.insert(labels),
     };
     encoder.add_column(id, false)
@@ -708,7 +709,7 @@ impl storage::writer::Engine for Engine {
             self.take_in(&mut batch.plan);
         }
         if !batch.batch.metadata.is_empty() {
-            self.shared.remember_metadata(batch.batch.metadata);
+            self.shared.common.remember_metadata(batch.batch.metadata);
         }
         batch.plan.ledger.receipt()
     }

@@ -17,7 +17,7 @@ use crate::column::Column;
 use crate::engine::Engine;
 use crate::head::{TargetSamples, settle, tail_columns};
 use crate::part::{Part, PartBuilder, days, file_name};
-use crate::store::{Shared, WAL_SEQ_KEY};
+use crate::shard::{Shared, WAL_SEQ_KEY};
 
 /// How often indexes nobody used are dropped from memory.
 const INDEX_IDLE_MS: i64 = 10 * 60_000;
@@ -88,11 +88,11 @@ impl Engine {
     /// Between groups of batches: flush when due, apply retention, forget idle indexes.
     pub(crate) fn maintain_store(&mut self, wal: &mut Wal, now_ms: i64) -> Result<()> {
         self.shared.note_wal(wal.bytes());
-        let config = &self.shared.config;
+        let common = &self.shared.common;
         let is_old = self
             .dirty_since_ms
-            .is_some_and(|since| now_ms.saturating_sub(since) >= config.flush_after_ms);
-        if is_old || self.shared.head.read().sample_bytes >= config.head_bytes_max {
+            .is_some_and(|since| now_ms.saturating_sub(since) >= common.config.flush_after_ms);
+        if is_old || self.shared.head.read().sample_bytes >= common.head_bytes_max {
             self.flush(wal)?;
         }
         self.shared.expire(now_ms)?;
@@ -107,6 +107,8 @@ impl Engine {
     /// Writes everything in the head to parts and cuts the WAL.
     pub(crate) fn flush(&mut self, wal: &mut Wal) -> Result<()> {
         if self.shared.head.read().samples == 0 {
+            self.dirty_since_ms = None;
+            self.drop_idle_series(&BTreeSet::new());
             return Ok(());
         }
         let shared = Arc::clone(&self.shared);
@@ -133,11 +135,12 @@ impl Engine {
             std::mem::take(&mut head.loose)
         };
         drop(changes);
-        self.dirty_since_ms = None;
+        // Even if nothing more comes: series of sources that are gone leave the head at the next flush.
+        self.dirty_since_ms = Some(shared.clock.now_ms());
         self.drop_idle_series(&flushed_loose.into_keys().collect());
         wal.drop_before(wal.next_seq())?;
         shared.note_wal(wal.bytes());
-        shared.wake_merger();
+        shared.common.wake_merger();
         Ok(())
     }
 
@@ -186,6 +189,7 @@ impl Engine {
             .filter(|(id, series)| series.home.is_none() && !flushed_loose.contains(id))
             .map(|(id, _)| id)
             .collect();
+        shared.common.give_series(idle.len());
         idle.into_iter().for_each(|id| head.registry.remove(id));
     }
 }

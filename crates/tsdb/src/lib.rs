@@ -4,7 +4,8 @@
 //! retention, and [`model::MetricSource`]. Does not own: files, WAL, manifest and encodings (`storage`), query languages
 //! (`query`), where samples come from. On disk: `docs/format/metrics.md`.
 //!
-//! Data flows from [`Store::append`] through [`engine`] (what the one writer thread knows) into the WAL and the
+//! A [`store`] is some [`shard`]s, each a single writer for the sources that fall to it. There, data flows from
+//! [`Store::append`] through [`engine`] (what the one writer thread knows) into the WAL and the
 //! [`head`], by [`flush`] into [`part`]s of one UTC day, and by [`merge`] into larger ones. [`select`] reads head and
 //! parts. Decoders of bytes on disk are public, for fuzzing: [`row`], [`record`], [`page`], [`index`], [`part`].
 
@@ -22,6 +23,7 @@ pub mod record;
 pub mod row;
 mod scan;
 mod select;
+mod shard;
 mod store;
 
 pub use bitmap::Bitmap;

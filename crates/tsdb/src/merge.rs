@@ -18,7 +18,7 @@ use crate::column::Column;
 use crate::flush::{DayParts, add_loose};
 use crate::part::{DAY_MS, Part, day_of};
 use crate::scan::{Joiner, PartScan, Piece, Pieces};
-use crate::store::Shared;
+use crate::shard::Shared;
 
 /// Parts of one level that are merged to one of the next.
 const FAN_IN: usize = 8;
@@ -222,16 +222,30 @@ fn on_grid(grid: &[i64], piece: &Piece) -> Option<Column> {
     Some(column)
 }
 
+/// Does one merge in whichever shard one is due; a shard that fails does not keep the others from theirs.
+fn merge_any(shards: &[Arc<Shared>]) -> Result<bool> {
+    let mut failed = Ok(false);
+    for shared in shards {
+        match merge_once(shared) {
+            Ok(true) => return Ok(true),
+            Ok(false) => {}
+            Err(e) => failed = Err(e),
+        }
+    }
+    failed
+}
+
 /// The merger's thread: works when woken or by itself now and then, until `wake` is closed.
-pub(crate) fn run(shared: &Shared, wake: &Receiver<()>) {
+pub(crate) fn run(shards: &[Arc<Shared>], wake: &Receiver<()>) {
+    let Some(clock) = shards.first().map(|shared| Arc::clone(&shared.clock)) else { return };
     loop {
         match wake.recv_timeout(LOOK_EVERY) {
             Ok(()) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
         loop {
-            let started_ns = shared.clock.monotonic_ns();
-            match merge_once(shared) {
+            let started_ns = clock.monotonic_ns();
+            match merge_any(shards) {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(e) if e.kind() == ErrorKind::Corrupt => {}
@@ -240,7 +254,7 @@ pub(crate) fn run(shared: &Shared, wake: &Receiver<()>) {
                     break;
                 }
             }
-            let worked_ns = shared.clock.monotonic_ns().saturating_sub(started_ns);
+            let worked_ns = clock.monotonic_ns().saturating_sub(started_ns);
             let rest = Duration::from_nanos(worked_ns.unsigned_abs()) * REST_FACTOR;
             match wake.recv_timeout(rest) {
                 Err(RecvTimeoutError::Disconnected) => return,

@@ -15,7 +15,7 @@ use crate::head::{TargetSamples, settle, tail_columns, tail_presence};
 use crate::part::Part;
 use crate::postings::matching;
 use crate::scan::{Gathered, Joiner, PartScan, Window, by_stripe};
-use crate::store::Shared;
+use crate::shard::Shared;
 
 /// Series of one index that match all matchers.
 type MatchFn<'a> = dyn Fn(&[Matcher]) -> RoaringBitmap + 'a;

@@ -504,7 +504,8 @@ impl Fs for FaultyFs {
                 Some(Node::Dir) => {}
                 Some(Node::File(_)) => return Err(io::ErrorKind::NotADirectory.into()),
                 None => {
-                    // Durable at once, as the trait promises.
+                    // Durable at once, as the trait promises; so is that it was removed before.
+                    state.pending.retain(|change| change.set.iter().all(|(path, _)| path != dir));
                     state.live.insert(dir.to_owned(), Node::Dir);
                     state.durable.insert(dir.to_owned(), Node::Dir);
                 }

@@ -49,6 +49,7 @@ fn config() -> Config {
     Config {
         dir: PathBuf::from("/data/metrics"),
         durability: Durability::Strict,
+        shards: 1,
         retention_ms: RETENTION_MS,
         head_bytes_max: 1 << 20,
         flush_after_ms: 1_800_000,
@@ -147,16 +148,20 @@ struct Life {
     store: Arc<Store>,
     truth: Table,
     series_max: u64,
+    /// Whether sources are spread over several shards, of which each knows only its own samples.
+    sharded: bool,
 }
 
 impl Life {
     fn new(seed: u64) -> Self {
         let fs = FaultyFs::new();
         let clock = Arc::new(ManualClock::at_ms(START_MS));
-        let (store, _) = open(&fs, &clock, config());
         let mut random = Random(seed);
         let series_max = 4 + random.below(150);
-        Self { random, fs, clock, store, truth: Table::new(), series_max }
+        let sharded = random.below(2) == 0;
+        let config = Config { shards: 1 + usize::from(sharded) * 2, ..config() };
+        let (store, _) = open(&fs, &clock, config);
+        Self { random, fs, clock, store, truth: Table::new(), series_max, sharded }
     }
 
     fn now_ms(&self) -> i64 {
@@ -164,7 +169,10 @@ impl Life {
     }
 
     fn reopen(&mut self) {
-        let (store, report) = open(&self.fs, &self.clock, config());
+        // Sources move to other shards when the number of shards changes, and nothing gets lost.
+        let shards =
+            if self.sharded { 1 + usize::try_from(self.random.below(4)).unwrap() } else { 1 };
+        let (store, report) = open(&self.fs, &self.clock, Config { shards, ..config() });
         assert!(report.quarantined.is_empty() && report.missing_parts.is_empty(), "{report:?}");
         assert_eq!(report.damaged_records, 0);
         self.store = store;
@@ -208,7 +216,10 @@ impl Life {
             let skip = usize::try_from(self.random.below(samples.len() as u64)).unwrap();
             t_ms = *samples.keys().nth(skip).unwrap();
         }
-        if t_ms < self.now_ms() - RETENTION_MS {
+        let is_there = |samples: &BTreeMap<i64, u64>| samples.contains_key(&t_ms);
+        let is_second = self.truth.get(&labels(number)).is_some_and(is_there);
+        // Which of two samples counts that came through different shards is not promised.
+        if t_ms < self.now_ms() - RETENTION_MS || (self.sharded && is_second) {
             return;
         }
         let sample = (labels(number), t_ms, self.random.value());
@@ -447,6 +458,56 @@ fn retention_and_disk_limit_remove_the_oldest_parts() {
     assert!(store.enforce_disk(1).unwrap() > 0);
     assert_eq!((part_files(&fs).len(), store.stats().parts), (0, 0));
     assert_eq!(store.enforce_disk(1).unwrap(), 0);
+}
+
+#[test]
+fn the_series_limit_counts_all_shards() {
+    let (fs, clock) = (FaultyFs::new(), Arc::new(ManualClock::at_ms(START_MS)));
+    let config = Config { shards: 8, series_max: 10, ..config() };
+    let (store, _) = open(&fs, &clock, config);
+    let mut stored = 0;
+    for source in 0..16 {
+        let rows = [(labels(source), 1), (labels(source + 100), 2)];
+        let receipt = append(&store, scrape(&format!("s/{source}"), START_MS, &rows)).unwrap();
+        stored += receipt.stored;
+    }
+    assert_eq!((stored, store.stats().series), (10, 10));
+    let used = fs.list(Path::new("/data/metrics")).unwrap();
+    assert_eq!(used.iter().filter(|file| file.name.starts_with("shard-")).count(), 7);
+    // Series that leave the head make room.
+    for _ in 0..2 {
+        store.flush().unwrap();
+    }
+    assert_eq!(store.stats().series, 0);
+    let rows: Vec<_> = (50..70).map(|n| (labels(n), 1)).collect();
+    assert_eq!(append(&store, scrape("a", START_MS, &rows)).unwrap().stored, 10);
+}
+
+#[test]
+fn shards_beyond_the_configured_are_read_and_go_when_empty() {
+    let (fs, clock) = (FaultyFs::new(), Arc::new(ManualClock::at_ms(START_MS)));
+    let with = |shards| Config { shards, ..config() };
+    let (store, _) = open(&fs, &clock, with(4));
+    for source in 0..32 {
+        append(&store, scrape(&format!("s/{source}"), START_MS, &[(labels(source), 1)])).unwrap();
+    }
+    store.close().unwrap();
+    let (store, _) = open(&fs, &clock, with(1));
+    for source in 0..32 {
+        let t_ms = START_MS + 1;
+        append(&store, scrape(&format!("s/{source}"), t_ms, &[(labels(source), 2)])).unwrap();
+    }
+    let (found, _) = read(&store, &plan(vec![], i64::MIN, i64::MAX));
+    let both: BTreeMap<i64, u64> = [(START_MS, 1), (START_MS + 1, 2)].into();
+    assert_eq!(found, (0..32).map(|n| (labels(n), both.clone())).collect());
+    clock.advance_ms(RETENTION_MS + 1);
+    store.flush().unwrap();
+    store.close().unwrap();
+    let shards =
+        || fs.list(Path::new("/data/metrics")).unwrap().iter().filter(|f| f.is_dir).count();
+    assert_eq!(shards(), 2 + 3);
+    drop(open(&fs, &clock, with(1)));
+    assert_eq!(shards(), 2, "wal and parts of the one that is left");
 }
 
 #[test]

@@ -1,0 +1,414 @@
+//! One shard of the metric store: a writer thread with its head, WAL and parts.
+//!
+//! Owns: what the writer, the merger and readers of one shard share, quarantine, retention, figures about itself.
+//! Directory: `wal/` and `parts/` (with the manifest) inside [`Shared::dir`]. Does not own: which source belongs to it
+//! ([`store`](crate::store)).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crossbeam_channel::Sender;
+use model::{Clock, Done, Error, ErrorKind, MetricBatch, MetricMetadata, Result};
+use parking_lot::{Mutex, RwLock};
+use storage::fs::Fs;
+use storage::manifest::{Edit, Manifest};
+use storage::wal::{Wal, WalConfig};
+use storage::writer::{Writer, WriterConfig, WriterState};
+
+use crate::engine::{Batch, Engine};
+use crate::head::Head;
+use crate::part::Part;
+use crate::store::{Config, OpenReport, Stats};
+
+/// Manifest key: WAL sequence number behind the samples that are in parts.
+pub(crate) const WAL_SEQ_KEY: &str = "wal_seq";
+
+const SEGMENT_BYTES: u64 = 64 << 20;
+const QUEUE: usize = 1024;
+const GROUP_WINDOW_MS: u64 = 20;
+
+/// What the shards of a store have in common.
+#[derive(Debug)]
+pub(crate) struct Common {
+    pub(crate) config: Config,
+    /// Bytes of unflushed samples at which one shard flushes.
+    pub(crate) head_bytes_max: u64,
+    /// Active series of all shards.
+    series: AtomicUsize,
+    metadata: RwLock<BTreeMap<Arc<str>, MetricMetadata>>,
+    wake: Mutex<Option<Sender<()>>>,
+}
+
+impl Common {
+    pub(crate) fn new(config: Config, shards: usize) -> Self {
+        let head_bytes_max = config.head_bytes_max / shards.max(1) as u64;
+        let (metadata, wake) = (RwLock::default(), Mutex::new(None));
+        Self { config, head_bytes_max, series: AtomicUsize::new(0), metadata, wake }
+    }
+
+    /// Takes one of the series the limit allows; false when there is none left.
+    pub(crate) fn take_series(&self, limited: bool) -> bool {
+        let max = if limited { self.config.series_max } else { usize::MAX };
+        let more = |taken: usize| (taken < max).then_some(taken + 1);
+        self.series.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    /// Gives the places of series that left the head back.
+    pub(crate) fn give_series(&self, count: usize) {
+        self.series.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    /// From now on, merging is asked for through `wake`; `None` ends that.
+    pub(crate) fn set_wake(&self, wake: Option<Sender<()>>) {
+        *self.wake.lock() = wake;
+    }
+
+    pub(crate) fn wake_merger(&self) {
+        if let Some(wake) = &*self.wake.lock() {
+            // Full means it is about to look anyway.
+            wake.try_send(()).ok();
+        }
+    }
+
+    pub(crate) fn remember_metadata(&self, new: Vec<MetricMetadata>) {
+        let mut known = self.metadata.write();
+        for metadata in new {
+            if known.len() >= self.config.series_max && !known.contains_key(&metadata.name) {
+                let max = self.config.series_max;
+                tracing::warn!(max, "metadata of further metrics is not kept: as many as series");
+                break;
+            }
+            known.insert(Arc::clone(&metadata.name), metadata);
+        }
+    }
+
+    pub(crate) fn metadata(&self, metric: Option<&str>) -> Vec<MetricMetadata> {
+        let known = self.metadata.read();
+        match metric {
+            Some(metric) => known.get(metric).cloned().into_iter().collect(),
+            None => known.values().cloned().collect(),
+        }
+    }
+}
+
+/// A part set aside.
+#[derive(Debug, Clone)]
+struct Quarantined {
+    name: String,
+    /// Times of its samples, Unix milliseconds; everything when not even its meta could be read.
+    first_ms: i64,
+    last_ms: i64,
+}
+
+/// What changes which parts are live, one at a time.
+#[derive(Debug)]
+pub(crate) struct Changes {
+    pub(crate) manifest: Manifest,
+    pub(crate) next_seq: u64,
+}
+
+/// What writer, merger and readers share. Lock order: `changes` before `head`.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) fs: Arc<dyn Fs>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) common: Arc<Common>,
+    pub(crate) dir: PathBuf,
+    pub(crate) parts_dir: PathBuf,
+    pub(crate) head: RwLock<Head>,
+    pub(crate) changes: Mutex<Changes>,
+    /// Held while merging: two merges of the same parts would write the same file.
+    pub(crate) merging: Mutex<()>,
+    quarantined: Mutex<Vec<Quarantined>>,
+    wal_bytes: AtomicU64,
+}
+
+impl Shared {
+    /// Earliest millisecond inside retention.
+    pub(crate) fn oldest_ms(&self) -> i64 {
+        self.clock.now_ms().saturating_sub(self.common.config.retention_ms)
+    }
+
+    pub(crate) fn note_wal(&self, bytes: u64) {
+        self.wal_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Removes parts that are wholly outside retention.
+    pub(crate) fn expire(&self, now_ms: i64) -> Result<()> {
+        let oldest_ms = now_ms.saturating_sub(self.common.config.retention_ms);
+        let is_old = |part: &&Arc<Part>| part.meta().last_ms < oldest_ms;
+        let old: Vec<Arc<Part>> = self.head.read().parts.iter().filter(is_old).cloned().collect();
+        if old.is_empty() { Ok(()) } else { self.remove_parts(&old) }
+    }
+
+    pub(crate) fn remove_parts(&self, parts: &[Arc<Part>]) -> Result<()> {
+        let mut changes = self.changes.lock();
+        let edits: Vec<Edit> = parts.iter().map(|p| removal(p.name())).collect();
+        changes.manifest.commit(&edits)?;
+        self.head.write().parts.retain(|live| !parts.iter().any(|p| p.name() == live.name()));
+        self.unlink(parts);
+        Ok(())
+    }
+
+    fn unlink(&self, parts: &[Arc<Part>]) {
+        for part in parts {
+            if let Err(e) = self.fs.remove(&self.parts_dir.join(part.name())) {
+                // No longer in the manifest: the next start removes it.
+                tracing::warn!(part = part.name(), error = %e, "cannot remove part file");
+            }
+        }
+    }
+
+    /// Makes the parts `names` live instead of `inputs`; false (and the new files removed) when an input is gone.
+    pub(crate) fn replace_parts(&self, inputs: &[Arc<Part>], names: &[String]) -> Result<bool> {
+        let mut opened = Vec::with_capacity(names.len());
+        for name in names {
+            opened.push(Arc::new(Part::open(&*self.fs, &self.parts_dir, name)?));
+        }
+        let mut changes = self.changes.lock();
+        let all_live = {
+            let head = self.head.read();
+            inputs.iter().all(|input| head.parts.iter().any(|live| Arc::ptr_eq(live, input)))
+        };
+        if !all_live {
+            self.unlink(&opened);
+            return Ok(false);
+        }
+        let mut edits: Vec<Edit> = inputs.iter().map(|p| removal(p.name())).collect();
+        edits.extend(names.iter().map(|n| Edit::AddPart { name: n.clone(), meta: Vec::new() }));
+        changes.manifest.commit(&edits)?;
+        {
+            let mut head = self.head.write();
+            head.parts.retain(|live| !inputs.iter().any(|input| Arc::ptr_eq(live, input)));
+            head.parts.extend(opened);
+            head.parts.sort_by_key(|part| part.meta().last_seq);
+        }
+        self.unlink(inputs);
+        Ok(true)
+    }
+
+    /// A merge met damage: the part is set aside like one that a query could not read.
+    pub(crate) fn note_damage(&self, part: &Arc<Part>, e: &Error) {
+        if e.kind() == ErrorKind::Corrupt {
+            self.quarantine(part, e);
+        }
+    }
+
+    /// Sets a damaged part aside; returns what to tell the reader.
+    pub(crate) fn quarantine(&self, part: &Arc<Part>, why: &Error) -> String {
+        let mut changes = self.changes.lock();
+        let is_live = self.head.read().parts.iter().any(|live| Arc::ptr_eq(live, part));
+        if is_live {
+            tracing::error!(part = part.name(), error = %why, "metric part is damaged and set aside");
+            self.head.write().parts.retain(|live| !Arc::ptr_eq(live, part));
+            let meta = part.meta();
+            let (first_ms, last_ms) = (meta.first_ms, meta.last_ms);
+            let name = part.name().to_owned();
+            if let Err(e) = set_aside(&*self.fs, &self.parts_dir, &mut changes.manifest, &name) {
+                tracing::error!(part = name, error = %e, "cannot set damaged part aside on disk");
+            }
+            self.quarantined.lock().push(Quarantined { name, first_ms, last_ms });
+        }
+        warning(part.name())
+    }
+
+    pub(crate) fn quarantine_warnings(
+        &self,
+        (start_ms, end_ms): (i64, i64),
+        warnings: &mut Vec<String>,
+    ) {
+        let quarantined = self.quarantined.lock();
+        let inside = quarantined.iter().filter(|q| q.first_ms <= end_ms && q.last_ms >= start_ms);
+        warnings.extend(inside.map(|q| warning(&q.name)));
+    }
+}
+
+fn warning(name: &str) -> String {
+    format!("metric part {name} is damaged and was set aside: samples may be missing")
+}
+
+fn removal(name: &str) -> Edit {
+    Edit::RemovePart { name: name.to_owned() }
+}
+
+/// Takes a part out of the manifest and renames its file to `*.corrupt`.
+fn set_aside(fs: &dyn Fs, dir: &Path, manifest: &mut Manifest, name: &str) -> Result<()> {
+    // The name first: a file the manifest does not know would be removed at the next start.
+    let (from, to) = (dir.join(name), dir.join(format!("{name}.corrupt")));
+    fs.rename(&from, &to)
+        .and_then(|()| fs.sync_dir(dir))
+        .map_err(|e| Error::io(format!("rename part {name} to *.corrupt"), e))?;
+    manifest.commit(&[removal(name)])
+}
+
+/// One shard; see the module.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    pub(crate) shared: Arc<Shared>,
+    writer: Writer<Engine>,
+}
+
+impl Shard {
+    /// Opens the shard in `dir`, creating it if it is not there, and replays its WAL.
+    ///
+    /// # Errors
+    /// As [`Store::open`](crate::Store::open).
+    pub(crate) fn open(
+        fs: Arc<dyn Fs>,
+        clock: Arc<dyn Clock>,
+        common: Arc<Common>,
+        dir: PathBuf,
+    ) -> Result<(Self, OpenReport)> {
+        let mut report = OpenReport::default();
+        let parts_dir = dir.join("parts");
+        let (mut manifest, state) = Manifest::open(Arc::clone(&fs), &parts_dir)?;
+        let mut quarantined = earlier_quarantined(&*fs, &parts_dir);
+        let mut parts = Vec::new();
+        for name in state.missing.iter() {
+            tracing::error!(part = name, "metric part is missing");
+            manifest.commit(&[removal(name)])?;
+        }
+        let live = state.parts.keys().filter(|name| !state.missing.contains(name));
+        for name in live.chain(&state.orphans) {
+            match Part::open(&*fs, &parts_dir, name) {
+                Ok(part) => parts.push(Arc::new(part)),
+                Err(e) if e.kind() == ErrorKind::Corrupt => {
+                    tracing::error!(part = name, error = %e, "metric part is damaged and set aside");
+                    set_aside(&*fs, &parts_dir, &mut manifest, name)?;
+                    report.quarantined.push(name.clone());
+                    let (first_ms, last_ms) = (i64::MIN, i64::MAX);
+                    quarantined.push(Quarantined { name: name.clone(), first_ms, last_ms });
+                }
+                Err(e) => return Err(e.context(format!("open metric part {name}"))),
+            }
+        }
+        adopt(&mut manifest, &state.orphans, &parts)?;
+        report.missing_parts = state.missing;
+        parts.sort_by_key(|part| part.meta().last_seq);
+        let next_seq = parts.iter().map(|p| p.meta().last_seq).max().map_or(1, |seq| seq + 1);
+        let flushed_seq = state.values.get(WAL_SEQ_KEY).map_or(0, |v| number(v));
+        let shared = Arc::new(Shared {
+            fs,
+            clock,
+            parts_dir,
+            head: RwLock::new(Head { parts, ..Head::default() }),
+            changes: Mutex::new(Changes { manifest, next_seq }),
+            merging: Mutex::new(()),
+            quarantined: Mutex::new(quarantined),
+            wal_bytes: AtomicU64::new(0),
+            common,
+            dir,
+        });
+        let (engine, wal) = recover(&shared, flushed_seq, &mut report)?;
+        let writer_config = WriterConfig {
+            queue: QUEUE,
+            group_window_ms: GROUP_WINDOW_MS,
+            free_floor_bytes: Some(shared.common.config.free_bytes_floor),
+        };
+        let writer =
+            Writer::spawn("tsdb-writer", engine, wal, Arc::clone(&shared.clock), writer_config)?;
+        Ok((Self { shared, writer }, report))
+    }
+
+    /// Hands a batch over; see [`Store::append`](crate::Store::append).
+    pub(crate) fn append(&self, batch: MetricBatch, done: Done) {
+        self.writer.send(Batch::new(batch), done);
+    }
+
+    /// Writes everything appended before to parts, now.
+    ///
+    /// # Errors
+    /// As [`Store::flush`](crate::Store::flush).
+    pub(crate) fn flush(&self) -> Result<()> {
+        self.writer.flush()?;
+        self.writer.run(|engine, wal| engine.flush(wal))?
+    }
+
+    /// Flushes and stops; appends are refused from then on.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    pub(crate) fn close(&self) -> Result<()> {
+        self.writer.close()
+    }
+
+    /// Whether it has neither samples nor parts.
+    pub(crate) fn is_empty(&self) -> bool {
+        let head = self.shared.head.read();
+        head.samples == 0 && head.parts.is_empty() && self.shared.quarantined.lock().is_empty()
+    }
+
+    /// Whether appends are taken.
+    pub(crate) fn state(&self) -> WriterState {
+        self.writer.state()
+    }
+
+    /// Figures of this moment.
+    pub(crate) fn stats(&self) -> Stats {
+        let head = self.shared.head.read();
+        Stats {
+            series: head.registry.len() as u64,
+            samples_head: head.samples,
+            head_bytes: head.sample_bytes,
+            parts: head.parts.len() as u64,
+            part_bytes: head.parts.iter().map(|part| part.file_bytes()).sum(),
+            part_samples: head.parts.iter().map(|part| part.meta().samples).sum(),
+            index_bytes: head.parts.iter().map(|part| part.index_memory_bytes() as u64).sum(),
+            wal_bytes: self.shared.wal_bytes.load(Ordering::Relaxed),
+            quarantined: self.shared.quarantined.lock().len() as u64,
+            oldest_part_ms: head.parts.iter().map(|part| part.meta().last_ms).min(),
+            state: self.writer.state(),
+        }
+    }
+}
+
+/// Replays the WAL into the head.
+fn recover(
+    shared: &Arc<Shared>,
+    flushed_seq: u64,
+    report: &mut OpenReport,
+) -> Result<(Engine, Wal)> {
+    let mut engine = Engine::new(Arc::clone(shared));
+    let dir = shared.dir.join("wal");
+    let config =
+        WalConfig { segment_bytes: SEGMENT_BYTES, durability: shared.common.config.durability };
+    let opened = Wal::open(Arc::clone(&shared.fs), &dir, config, &mut |record| {
+        if record.seq >= flushed_seq {
+            engine.replay(record.payload);
+        }
+        Ok(())
+    });
+    let (mut wal, recovery) = opened?;
+    wal.ensure_next_seq(flushed_seq)?;
+    engine.end_replay();
+    shared.note_wal(wal.bytes());
+    report.recovered_samples = engine.replayed.samples;
+    report.damaged_records = engine.replayed.damaged_records;
+    report.quarantined.extend(recovery.damage.iter().map(|damage| damage.kept_as.clone()));
+    report.wal.push(recovery);
+    Ok((engine, wal))
+}
+
+/// Makes orphans that opened live again.
+fn adopt(manifest: &mut Manifest, orphans: &[String], parts: &[Arc<Part>]) -> Result<()> {
+    let opened: BTreeSet<&str> = parts.iter().map(|part| part.name()).collect();
+    let adopted = orphans.iter().filter(|name| opened.contains(name.as_str()));
+    let edits: Vec<Edit> =
+        adopted.map(|name| Edit::AddPart { name: name.clone(), meta: Vec::new() }).collect();
+    if edits.is_empty() { Ok(()) } else { manifest.commit(&edits) }
+}
+
+fn earlier_quarantined(fs: &dyn Fs, dir: &Path) -> Vec<Quarantined> {
+    let files = fs.list(dir).unwrap_or_default();
+    let corrupt = files.into_iter().filter_map(|file| {
+        let name = file.name.strip_suffix(".corrupt")?.to_owned();
+        Some(Quarantined { name, first_ms: i64::MIN, last_ms: i64::MAX })
+    });
+    corrupt.collect()
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    bytes.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
