@@ -1,6 +1,7 @@
 //! `cargo xtask bench SUITE`: figures, side by side with Debian's packages of the programs we replace.
 
 mod idle;
+mod metrics;
 mod process;
 
 use std::time::Instant;
@@ -14,7 +15,7 @@ pub(crate) fn bench(args: &[String]) -> Result<()> {
     let rest = args.get(1..).unwrap_or_default();
     match args.first().map(String::as_str) {
         Some("idle") => idle::idle(rest),
-        Some("metrics") => example("tsdb", "bench_metrics", rest),
+        Some("metrics") => metrics::metrics(rest),
         Some("logs") => example("logdb", "bench_logs", rest),
         Some("build") => build(),
         other => bail!("which suite? idle, metrics, logs or build; not {:?}", other.unwrap_or("")),

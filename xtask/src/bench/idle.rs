@@ -198,7 +198,8 @@ fn answers(port: u16, path: &str) -> bool {
         && head.ends_with(b" 200")
 }
 
-fn bytes_below(dir: &Path) -> u64 {
+/// Bytes of all files below `dir`.
+pub(super) fn bytes_below(dir: &Path) -> u64 {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     entries
         .map(|entry| {

@@ -65,6 +65,20 @@ impl Measured {
             / 1e6
     }
 
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        let _ended = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        let pid = self.child.id().to_string();
+        Command::new("kill").arg(pid).status().context("start kill")?;
+        self.child.wait().with_context(|| format!("wait for {}", self.name))?;
+        Ok(())
+    }
+
     pub(crate) fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }

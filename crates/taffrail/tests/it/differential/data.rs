@@ -1,5 +1,6 @@
 //! Three hours of counters with resets, gauges, classic histograms, gaps, staleness markers and special values.
 
+use testkit::mix::Random;
 use testkit::remote_write::Series;
 
 const STEP_MS: i64 = 15_000;
@@ -7,31 +8,6 @@ const SCRAPES: i64 = 700;
 
 /// The staleness marker of Prometheus.
 const STALE: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
-
-/// A fixed sequence of numbers.
-pub(super) struct Random(u64);
-
-impl Random {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(super) fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    pub(super) fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        &of[usize::try_from(self.below(of.len() as u64)).unwrap()]
-    }
-}
 
 /// All series, from `start_ms` on.
 pub(super) fn series(start_ms: i64) -> Vec<Series> {

@@ -1,6 +1,6 @@
 //! Generated queries: every construct of the language as it was in 2.42, nested up to three deep.
 
-use super::data::Random;
+use testkit::mix::Random;
 
 /// One request.
 pub(super) struct Query {
