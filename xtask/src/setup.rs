@@ -1,11 +1,11 @@
 //! What a bare machine lacks: Debian packages, the UI's npm packages and its build.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Result, bail};
 
-use crate::shell::{Cmd, root, step};
+use crate::shell::{Cmd, root, step, target};
 
 /// Installs Debian packages for those `(program, package)` pairs whose program is missing. Needs root; elsewhere it
 /// says what to install.
@@ -68,6 +68,45 @@ pub(crate) fn npm_packages() -> Result<()> {
         Cmd::new("npm", &["ci", "--no-audit", "--no-fund", "--loglevel=error"]).dir(&ui).run()?;
     }
     Ok(())
+}
+
+/// Libraries of the client round trips: a Python environment and Node packages as locked, Go's from Debian. Returns
+/// their directory.
+pub(crate) fn clients() -> Result<PathBuf> {
+    packages(&[
+        ("prometheus", "prometheus"),
+        ("go", "golang-go"),
+        (
+            "/usr/share/gocode/src/github.com/prometheus/client_golang",
+            "golang-github-prometheus-client-golang-dev",
+        ),
+    ])?;
+    let programs = root().join("crates/taffrail/tests/clients");
+    let dir = target().join("clients");
+    let (python, node) = (dir.join("python"), dir.join("node"));
+    let requirements = programs.join("requirements.txt");
+    let installed = modified(&python.join("installed"));
+    if installed.is_none() || installed < modified(&requirements) {
+        step("installing Python clients");
+        let pip = python.join("bin/pip").display().to_string();
+        let (python, requirements) =
+            (python.display().to_string(), requirements.display().to_string());
+        Cmd::new("python3", &["-m", "venv", "--clear", &python]).run()?;
+        let quiet = ["install", "--quiet", "--disable-pip-version-check", "--requirement"];
+        Cmd::new(&pip, &[&quiet[..], &[requirements.as_str()]].concat()).run()?;
+        std::fs::write(Path::new(&python).join("installed"), "")?;
+    }
+    // Node finds packages above a script only: they are installed beside a copy of it.
+    std::fs::create_dir_all(&node)?;
+    for file in ["package.json", "package-lock.json", "otel.mjs"] {
+        std::fs::copy(programs.join(file), node.join(file))?;
+    }
+    let installed = modified(&node.join("node_modules/.package-lock.json"));
+    if installed.is_none() || installed < modified(&programs.join("package-lock.json")) {
+        step("installing Node clients");
+        Cmd::new("npm", &["ci", "--no-audit", "--no-fund", "--loglevel=error"]).dir(&node).run()?;
+    }
+    Ok(dir)
 }
 
 fn modified(path: &Path) -> Option<SystemTime> {

@@ -11,6 +11,7 @@ use crate::{setup, shell};
 pub(crate) fn test() -> Result<()> {
     setup::packages(&[("/usr/bin/chromium", "chromium")])?;
     setup::ui()?;
+    let clients = setup::clients()?.display().to_string();
     let engine = Engine::ready()?;
     let mut tally = Tally::default();
     let mut failed = Vec::new();
@@ -34,7 +35,8 @@ pub(crate) fn test() -> Result<()> {
     };
     let cargo = Cmd::new("cargo", args)
         .env("TAFFRAIL_E2E", "1")
-        .env("TAFFRAIL_TEST_IMAGE", crate::docker::IMAGE);
+        .env("TAFFRAIL_TEST_IMAGE", crate::docker::IMAGE)
+        .env("TAFFRAIL_TEST_CLIENTS", &clients);
     run(
         "Rust tests, end to end included",
         cargo.env("TAFFRAIL_TEST_BINARY", &shell::binary("debug")),

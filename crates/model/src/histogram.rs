@@ -103,7 +103,7 @@ impl Histogram {
         } else if !self.custom_bounds.is_empty() {
             return Err(Error::invalid("an exponential histogram has no custom bounds"));
         }
-        if !(self.zero_threshold >= 0.0) || !(self.zero_count >= 0.0) || !(self.count >= 0.0) {
+        if [self.zero_threshold, self.zero_count, self.count].into_iter().any(is_negative) {
             return Err(Error::invalid("zero threshold, zero count and count must not be negative"));
         }
         let last = last_index(&self.positive_spans, &self.positive, "positive")?;
@@ -129,6 +129,11 @@ impl Histogram {
     }
 }
 
+/// Whether it cannot be a count.
+fn is_negative(count: f64) -> bool {
+    count.is_nan() || count < 0.0
+}
+
 /// Index of the last bucket; checks the spans of one side on the way.
 fn last_index(spans: &[BucketSpan], buckets: &[f64], side: &str) -> Result<Option<i64>> {
     let (mut next, mut total) = (0i64, 0usize);
@@ -148,7 +153,7 @@ fn last_index(spans: &[BucketSpan], buckets: &[f64], side: &str) -> Result<Optio
             buckets.len()
         )));
     }
-    if let Some(i) = buckets.iter().position(|count| !(*count >= 0.0)) {
+    if let Some(i) = buckets.iter().position(|count| is_negative(*count)) {
         return Err(Error::invalid(format!("{side} bucket {i} has the count {}", buckets[i])));
     }
     Ok((total > 0).then_some(next - 1))

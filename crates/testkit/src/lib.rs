@@ -10,6 +10,7 @@
     reason = "test support talks to the system directly, and a failed step is a failed test"
 )]
 
+mod clients;
 mod engine;
 mod http;
 pub mod mix;
@@ -17,6 +18,7 @@ mod prometheus;
 pub mod remote_write;
 mod taffrail;
 
+pub use clients::{Instrumented, clients_wanted};
 pub use engine::{Container, docker, engine_wanted, image};
 pub use http::{Answer, get, post, send, url_encode};
 pub use prometheus::Prometheus;

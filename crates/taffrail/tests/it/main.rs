@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 mod cli;
+mod clients;
 mod differential;
 mod engine;
 mod lifecycle;
