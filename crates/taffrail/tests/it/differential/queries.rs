@@ -140,7 +140,7 @@ impl Generator {
     }
 
     fn pick(&mut self, of: &[&'static str]) -> &'static str {
-        *self.random.pick::<&'static str>(of)
+        self.random.pick::<&'static str>(of)
     }
 
     fn modifier(&mut self) -> String {
