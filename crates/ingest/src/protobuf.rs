@@ -10,8 +10,11 @@
 
 #[cfg(test)]
 mod tests;
+mod write;
 
 use model::{Error, ErrorKind, Result};
+
+pub use write::Writer;
 
 /// Messages inside messages at most; as in Google's decoders.
 pub const DEPTH_MAX: u32 = 100;
