@@ -2,8 +2,8 @@
 
 #![no_main]
 
-use ingest::exposition::Format;
+use ingest::exposition::{Encoding, Format};
 use libfuzzer_sys::fuzz_target;
 use taffrail_fuzz::exposition::check;
 
-fuzz_target!(|body: &[u8]| check(body, Format::Prometheus));
+fuzz_target!(|body: &[u8]| check(body, Encoding::Text(Format::Prometheus)));

@@ -1,14 +1,20 @@
-//! Prometheus text 0.0.4 and OpenMetrics 1.0 text: one pass over the body, samples and metadata to a [`Visitor`].
+//! What targets expose: Prometheus text 0.0.4 and 1.0.0, OpenMetrics 1.0 text, and protobuf; one pass over the body,
+//! samples, native histograms and metadata to a [`Visitor`].
 //!
-//! Owns: the grammar of both formats, label and help escapes, quoted UTF-8 names, timestamps, exemplars (checked, then
-//! ignored), `# EOF`, and the limits of [`Limits`]. [`parse`] is as forgiving as Prometheus' own scraper where targets in
-//! the wild need it; [`validate`] adds the rules of the specifications about metric families (`strict.rs`). Does not own:
-//! identity of series beyond [`series_labels`], relabelling, and the protobuf format.
+//! Owns: the grammar of the text formats, label and help escapes, quoted UTF-8 names, timestamps, exemplars, `# EOF`, and
+//! the limits of [`Limits`]; the messages of the protobuf format (`protobuf.rs`); classic histograms as native ones with
+//! custom buckets ([`CustomBuckets`]). [`parse`] is as forgiving as Prometheus' own scraper where targets in the wild need
+//! it; [`validate`] adds the rules of the specifications about metric families (`strict.rs`). Does not own: identity of
+//! series beyond [`series_labels`], relabelling, and the wire format of protocol buffers.
 //!
 //! The fast path: a scraper knows which series came at this position last time and offers its bytes through
 //! [`Visitor::expected`]; if the line starts with them, nothing is scanned, hashed or allocated.
 
+mod bounds;
+mod custom_buckets;
+mod exemplar;
 mod labels;
+mod protobuf;
 mod strict;
 #[cfg(test)]
 mod tests;
@@ -16,11 +22,15 @@ mod tests;
 use std::borrow::Cow;
 
 use memchr::{memchr, memchr_iter};
-use model::{Error, ErrorKind, MetricKind, Result};
+use model::{Error, ErrorKind, Histogram, MetricKind, Result};
 
+pub use bounds::{canonical_bound, open_metrics_float};
+pub use custom_buckets::CustomBuckets;
+pub use exemplar::RawExemplar;
 pub use labels::series_labels;
 pub use strict::validate;
 
+use exemplar::EXEMPLAR_CHARS_MAX;
 use labels::Scanner;
 
 /// The value Prometheus stores for every NaN it reads, so that no foreign NaN looks like a staleness marker.
@@ -35,15 +45,45 @@ pub enum Format {
     OpenMetrics,
 }
 
-impl Format {
-    /// The format a `Content-Type` header names; `None` for anything that is neither (protobuf, HTML, nothing).
-    pub fn from_content_type(content_type: &str) -> Option<Self> {
-        let media_type = content_type.split(';').next().unwrap_or("").trim();
-        if media_type.eq_ignore_ascii_case("application/openmetrics-text") {
-            return Some(Self::OpenMetrics);
-        }
-        media_type.eq_ignore_ascii_case("text/plain").then_some(Self::Prometheus)
+/// What a body is encoded in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// One of the text formats.
+    Text(Format),
+    /// `io.prometheus.client.MetricFamily` messages, each behind its length.
+    Protobuf,
+}
+
+impl Encoding {
+    /// The encoding a media type (without parameters) names; `None` for any other.
+    pub fn of_media_type(media_type: &str) -> Option<Self> {
+        Some(match media_type.to_ascii_lowercase().as_str() {
+            "application/openmetrics-text" => Self::Text(Format::OpenMetrics),
+            "text/plain" => Self::Text(Format::Prometheus),
+            "application/vnd.google.protobuf" => Self::Protobuf,
+            _ => return None,
+        })
     }
+
+    /// The format in which [`Sample::series`] is written.
+    pub fn series_format(self) -> Format {
+        match self {
+            Self::Text(format) => format,
+            Self::Protobuf => Format::Prometheus,
+        }
+    }
+}
+
+/// Which form of histograms a visitor wants where a body has more than one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Histograms {
+    /// Native ones; classic buckets where there is no native form.
+    #[default]
+    Native,
+    /// Native ones, and classic buckets beside them.
+    NativeAndClassic,
+    /// Classic buckets only.
+    Classic,
 }
 
 /// Bounds on foreign input; `usize::MAX` switches one off.
@@ -81,9 +121,24 @@ pub struct Sample<'a> {
     pub value: f64,
     /// The line's own time in Unix milliseconds, if it has one.
     pub timestamp_ms: Option<i64>,
-    /// The exemplar behind ` # ` as written, already checked; OpenMetrics only.
-    pub exemplar: Option<&'a str>,
+    /// Its exemplar; not in the Prometheus text format.
+    pub exemplar: Option<RawExemplar<'a>>,
     /// Whether `series` equals what [`Visitor::expected`] offered.
+    pub predicted: bool,
+}
+
+/// One native histogram.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NativeSample<'a> {
+    /// Name and labels, as in [`Sample::series`].
+    pub series: &'a str,
+    /// Valid, without empty buckets.
+    pub value: Histogram,
+    /// Its own time in Unix milliseconds, if it has one.
+    pub timestamp_ms: Option<i64>,
+    /// Its exemplars.
+    pub exemplars: &'a [RawExemplar<'a>],
+    /// As in [`Sample::predicted`].
     pub predicted: bool,
 }
 
@@ -127,6 +182,19 @@ pub trait Visitor {
     /// Whatever the visitor refuses.
     fn sample(&mut self, sample: Sample<'_>) -> Result<()>;
 
+    /// Which form of histograms is wanted.
+    fn histograms(&self) -> Histograms {
+        Histograms::default()
+    }
+
+    /// A native histogram. Text formats have none, so visitors of text alone need not implement it.
+    ///
+    /// # Errors
+    /// Whatever the visitor refuses.
+    fn histogram(&mut self, _: NativeSample<'_>) -> Result<()> {
+        Ok(())
+    }
+
     /// A metadata line.
     ///
     /// # Errors
@@ -134,7 +202,38 @@ pub trait Visitor {
     fn metadata(&mut self, metadata: Metadata<'_>) -> Result<()>;
 }
 
-/// Parses a whole body. Samples handed out before an error stay with the visitor, which must then discard them.
+/// Parses a whole body in any encoding; for text see [`parse`].
+///
+/// Cost: one pass; protobuf allocates for native histograms only.
+///
+/// # Errors
+/// As [`parse`]; for protobuf the message names the message (from 1), the field and its offset in the body.
+pub fn decode(
+    body: &[u8],
+    encoding: Encoding,
+    limits: &Limits,
+    visitor: &mut impl Visitor,
+) -> Result<()> {
+    match encoding {
+        Encoding::Text(format) => parse(body, format, limits, visitor),
+        Encoding::Protobuf => {
+            check_size(body, limits)?;
+            protobuf::parse(body, limits, visitor)
+        }
+    }
+}
+
+fn check_size(body: &[u8], limits: &Limits) -> Result<()> {
+    if body.len() <= limits.body_bytes_max {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Limit,
+        format!("body has {} bytes; the limit is {}", body.len(), limits.body_bytes_max),
+    ))
+}
+
+/// Parses a whole body of text. Samples handed out before an error stay with the visitor, which must then discard them.
 ///
 /// Cost: one pass, no allocation per sample; metadata with escapes allocates once.
 ///
@@ -149,12 +248,7 @@ pub fn parse(
     limits: &Limits,
     visitor: &mut impl Visitor,
 ) -> Result<()> {
-    if body.len() > limits.body_bytes_max {
-        return Err(Error::new(
-            ErrorKind::Limit,
-            format!("body has {} bytes; the limit is {}", body.len(), limits.body_bytes_max),
-        ));
-    }
+    check_size(body, limits)?;
     let text = std::str::from_utf8(body).map_err(|e| {
         locate(body, e.valid_up_to(), Error::invalid("expected UTF-8, found an invalid byte"))
     })?;
@@ -338,6 +432,7 @@ impl<'a> Parser<'a> {
             Format::OpenMetrics => self.open_metrics_value(series_end, end)?,
         };
         let predicted = predicted_end.is_some();
+        let exemplar = exemplar.map(RawExemplar::Text);
         visitor
             .sample(Sample { series, value, timestamp_ms, exemplar, predicted })
             .map_err(|e| (at, e))
@@ -473,8 +568,10 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// Code points all label names and values of an exemplar may have together.
-const EXEMPLAR_CHARS_MAX: usize = 128;
+/// The one plain NaN for every NaN.
+fn normal_nan(value: f64) -> f64 {
+    if value.is_nan() { f64::from_bits(NORMAL_NAN_BITS) } else { value }
+}
 
 /// Whether a metric name carries `unit` as its last part.
 fn unit_fits(name: &str, unit: &str) -> bool {

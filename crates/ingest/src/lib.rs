@@ -5,6 +5,7 @@
 pub mod docker;
 pub mod exposition;
 pub mod logline;
+pub mod native_histogram;
 pub mod prometheus_tsdb;
 pub mod protobuf;
 pub mod relabel;

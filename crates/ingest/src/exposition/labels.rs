@@ -73,6 +73,22 @@ impl<'a> Scanner<'a> {
         Ok((labels_end, chars))
     }
 
+    /// Hands on the labels of an exemplar's set at `at`, unescaped; returns the offset behind it.
+    pub(super) fn exemplar_label_pairs(
+        &self,
+        at: usize,
+        end: usize,
+        each: &mut impl FnMut(&str, &str),
+    ) -> Result<usize, At> {
+        self.label_set(at, end, NameIn::Nowhere, &mut |_, part| {
+            if let Part::Label { name, quoted, value } = part {
+                let name = if quoted { unescape(name) } else { Cow::Borrowed(name) };
+                each(&name, &unescape(value));
+            }
+            Ok(())
+        })
+    }
+
     /// The set that opens with `{` at `at`; returns the offset behind `}`.
     fn label_set(
         &self,
@@ -277,6 +293,56 @@ fn series_labels_checked(series: &str, format: Format) -> Result<Labels, At> {
         Ok(())
     })?;
     Ok(builder.build())
+}
+
+/// The text of a series that [`series_labels`] reads back, in both text formats.
+pub(super) fn series_text(labels: &Labels) -> String {
+    let name = labels.metric_name();
+    let bare = is_bare(name, true);
+    let mut text = String::new();
+    if bare {
+        text.push_str(name);
+    } else {
+        text.push('{');
+        push_quoted(&mut text, name);
+    }
+    let mut separator = if bare { "{" } else { "," };
+    let mut open = !bare;
+    for (name, value) in labels.iter().filter(|(name, _)| *name != METRIC_NAME) {
+        text.push_str(separator);
+        (separator, open) = (",", true);
+        if is_bare(name, false) {
+            text.push_str(name);
+        } else {
+            push_quoted(&mut text, name);
+        }
+        text.push('=');
+        push_quoted(&mut text, value);
+    }
+    if open {
+        text.push('}');
+    }
+    text
+}
+
+/// Whether a name needs no quotes.
+pub(super) fn is_bare(name: &str, colons: bool) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || (colons && b == b':');
+    !name.is_empty() && !name.as_bytes()[0].is_ascii_digit() && name.bytes().all(fits)
+}
+
+/// Appends `value` in quotes, escaped.
+pub(super) fn push_quoted(text: &mut String, value: &str) {
+    text.push('"');
+    for c in value.chars() {
+        match c {
+            '\\' => text.push_str("\\\\"),
+            '"' => text.push_str("\\\""),
+            '\n' => text.push_str("\\n"),
+            c => text.push(c),
+        }
+    }
+    text.push('"');
 }
 
 /// Undoes `\\`, `\"` and `\n`; other escapes stay as written, as in Prometheus.
