@@ -15,6 +15,7 @@ mod metrics;
 mod sink;
 mod spans;
 mod time;
+mod visit;
 
 pub use budget::{Budget, Limits};
 pub use error::{Error, ErrorKind, Result};
@@ -33,3 +34,4 @@ pub use metrics::{
 pub use sink::{Done, Receipt, RejectReason, Sink};
 pub use spans::{AttributeValue, Span, SpanPlan, SpanStatus, Trace, TraceSource, TraceSummary};
 pub use time::{Clock, ManualClock, SystemClock, TimeRange};
+pub use visit::{MetricVisitor, MetricWorker, SeriesView, Visited, group_labels};

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::{Budget, Histogram, Labels, Matcher, Result, TimeRange};
+use crate::visit::visit_selected;
+use crate::{Budget, Histogram, Labels, Matcher, MetricVisitor, Result, TimeRange, Visited};
 
 /// Bit pattern of the sample value that marks a series as gone. Source: Prometheus `model/value`.
 pub const STALE_NAN_BITS: u64 = 0x7ff0_0000_0000_0002;
@@ -217,6 +218,20 @@ pub trait MetricSource: Send + Sync {
     /// [`Limit`](crate::ErrorKind::Limit) or [`Cancelled`](crate::ErrorKind::Cancelled) from `budget`, or a failure to
     /// read.
     fn select(&self, plan: &MetricPlan, budget: &Budget) -> Result<Selected>;
+
+    /// Shows the series of `plan` to `visitor`, on as many threads as are worth it, grouped exactly by `plan.grouping`
+    /// (all labels are equal here, `__name__` too; no grouping is one group). No labels are made but those of groups.
+    ///
+    /// # Errors
+    /// As [`select`](Self::select), and those of `visitor`.
+    fn visit(
+        &self,
+        plan: &MetricPlan,
+        visitor: &dyn MetricVisitor,
+        budget: &Budget,
+    ) -> Result<Visited> {
+        visit_selected(self, plan, visitor, budget)
+    }
 
     /// Identities of the series that match any of `selectors` (each a conjunction; none means all) and have samples in
     /// `range`; sorted, without duplicates.

@@ -5,6 +5,7 @@ mod calls;
 mod dates;
 mod elements;
 mod extended;
+mod fused;
 mod histogram;
 mod info;
 mod invariant;

@@ -82,6 +82,9 @@ impl Evaluator<'_> {
         if let AggregateOp::CountValues = op {
             refuse_label(param.as_ref(), &self.query.text)?;
         }
+        if let Some(rows) = self.fused(aggregate, grid)? {
+            return Ok(rows);
+        }
         if is_direct(inner) {
             self.grouping_hint = Some(grouping.clone());
         }
@@ -89,7 +92,11 @@ impl Evaluator<'_> {
         self.grouping_hint = None;
         match op {
             AggregateOp::Reduce(op) => {
-                aggregate::reduce(*op, &rows, grouping, &numbers, steps, self.budget)
+                let mut rows =
+                    aggregate::reduce(*op, &rows, grouping, &numbers, steps, self.budget)?;
+                // The order of the groups must not tell how they were found.
+                rows.sort_by(|a, b| a.labels.cmp(&b.labels));
+                Ok(rows)
             }
             AggregateOp::TopK | AggregateOp::BottomK => {
                 let largest = *op == AggregateOp::TopK;

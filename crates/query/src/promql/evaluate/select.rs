@@ -161,7 +161,7 @@ impl Evaluator<'_> {
         }
     }
 
-    fn positive_ms(&self, duration: &Duration) -> Result<i64> {
+    pub(super) fn positive_ms(&self, duration: &Duration) -> Result<i64> {
         let ms = duration.resolve_ms(self.step_ms, self.range_ms())?;
         if ms <= 0 {
             return Err(model::Error::invalid("duration must be greater than 0"));

@@ -1,6 +1,6 @@
 //! Functions of range vectors: one value per window of a series.
 
-use model::{Budget, Result};
+use model::{Budget, Labels, Result};
 
 use super::select::{RangeSeries, Ranges, advance};
 use super::{Evaluator, extended};
@@ -11,15 +11,15 @@ use crate::vector::{ABSENT, Grid, Row};
 
 /// The samples of one series in `(end - range, end]`; never empty.
 pub(super) struct Window<'a> {
-    times: &'a [i64],
-    values: &'a [f64],
+    pub(super) times: &'a [i64],
+    pub(super) values: &'a [f64],
     /// Time of the step, which `@` and `offset` do not shift.
-    eval_ms: i64,
+    pub(super) eval_ms: i64,
     /// Scalar arguments at this step.
-    params: [f64; 2],
+    pub(super) params: [f64; 2],
 }
 
-type Apply = fn(&Window<'_>) -> f64;
+pub(super) type Apply = fn(&Window<'_>) -> f64;
 
 /// Series between two looks at the budget.
 const SERIES_PER_CHECK: usize = 64;
@@ -34,7 +34,7 @@ const SAMPLES_PER_THREAD: usize = 1 << 18;
 const THREADS_MAX: usize = 8;
 
 /// The function called `name`, unless it extrapolates.
-fn find(name: &str) -> Option<Apply> {
+pub(super) fn find(name: &str) -> Option<Apply> {
     Some(match name {
         "avg_over_time" => |w| folded(w, Mean::default(), Mean::add).value(),
         "sum_over_time" => |w| folded(w, Sum::default(), Sum::add).value(),
@@ -175,18 +175,18 @@ impl Evaluator<'_> {
             let metric = (one.labels.metric_name(), one.labels.get("__type__"));
             // Series of one metric are neighbours; one look is enough.
             if previous.replace(metric) != Some(metric) {
-                self.doubt_counter(one, at);
+                self.doubt_counter(&one.labels, at);
             }
         }
     }
 
     /// Prometheus' hint that a rate of something that is no counter means little.
-    fn doubt_counter(&mut self, series: &RangeSeries, at: usize) {
-        let name = series.labels.metric_name();
+    pub(super) fn doubt_counter(&mut self, labels: &Labels, at: usize) {
+        let name = labels.metric_name();
         if name.is_empty() {
             return;
         }
-        match series.labels.get("__type__") {
+        match labels.get("__type__") {
             Some("counter" | "histogram") => {}
             Some(kind) => self.info(
                 at,
