@@ -211,7 +211,8 @@ fn one_plan_per_selector_with_hints() {
     let [rate, b] = plans.as_slice() else { panic!("{plans:?}") };
     assert_eq!((rate.start_ms, rate.end_ms), (240_001, 1_140_000));
     assert_eq!((rate.step_ms, rate.range_ms, rate.function), (60_000, 300_000, "rate"));
-    assert_eq!(rate.grouping.as_ref().unwrap().labels, ["job"]);
+    // Names are asked for because a rate has something to say about them.
+    assert_eq!(rate.grouping.as_ref().unwrap().labels, ["job", "__name__", "__type__"]);
     assert_eq!((b.start_ms, b.end_ms, b.range_ms, b.function), (300_001, 1_200_000, 0, ""));
     assert!(b.grouping.is_none());
 }

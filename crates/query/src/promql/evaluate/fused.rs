@@ -69,6 +69,8 @@ impl Evaluator<'_> {
             group_of: RwLock::default(),
             merge: Mutex::default(),
         };
+        // What a worker notes down per step; it has no say in whether it may.
+        self.budget.charge_bytes(grid.count as u64 * Walker::STEP_BYTES)?;
         let visited = self.source.visit(&plan, &visitor, self.budget)?;
         let names = visitor.names.into_inner().unwrap_or_else(PoisonError::into_inner);
         let merge = visitor.merge.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -123,13 +123,14 @@ fn sample(kind: usize) -> impl Strategy<Value = Sample> {
     let value = prop_oneof![
         10 => (0i32..9).prop_map(f64::from),
         4 => (0i32..90).prop_map(|i| f64::from(i) / 8.0 - 3.0),
-        2 => (0.0..1e3f64),
+        2 => 0.0..1e3f64,
         1 => Just(stale_nan()),
         1 => prop_oneof![Just(f64::NAN), Just(-0.0), Just(f64::INFINITY), Just(f64::MAX)],
     ];
     // Most series are regular and counters, as most are.
-    let value = if kind % 3 == 0 { (0i32..9).prop_map(f64::from).boxed() } else { value.boxed() };
-    let skip = if kind % 2 == 0 { 0.0 } else { 0.1 };
+    let value =
+        if kind.is_multiple_of(3) { (0i32..9).prop_map(f64::from).boxed() } else { value.boxed() };
+    let skip = if kind.is_multiple_of(2) { 0.0 } else { 0.1 };
     let jitter = if kind % 4 == 3 { -4_000i64..4_000 } else { 0..1 };
     (value, prop::bool::weighted(skip), jitter).prop_map(|(value, skip, jitter_ms)| Sample {
         value,

@@ -118,6 +118,9 @@ pub(super) struct Walker<'k> {
 }
 
 impl<'k> Walker<'k> {
+    /// Bytes of memory it takes for a step, about.
+    pub(super) const STEP_BYTES: u64 = 96;
+
     /// For windows that end at the steps of `ends`; functions are told the times of `eval`.
     pub(super) fn new(kernel: &'k Kernel, ends: Grid, eval: Grid, range_ms: i64) -> Self {
         Self {
@@ -398,11 +401,11 @@ fn extrapolated(
                 difference += values[*fall as usize - 1];
             }
         }
-        let is_plain = !counter || !(difference > 0.0) || first > bounds.floor[step] * difference;
-        *cell = if is_plain {
-            difference * bounds.factor[step]
-        } else {
+        let near_zero = difference > 0.0 && first <= bounds.floor[step] * difference;
+        *cell = if counter && near_zero {
             bounds.reach[step].of_counter(first, difference, bounds.per)
+        } else {
+            difference * bounds.factor[step]
         };
     }
 }
