@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ingest::exposition::Format;
+use ingest::exposition::{Encoding, Format};
 use model::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Proxy, header, redirect};
@@ -143,7 +143,12 @@ pub(super) async fn fetch(
     }
     let content_type =
         response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
-    let format = Format::from_content_type(content_type).or(job.fallback_format).ok_or_else(|| {
+    let media_type = content_type.split(';').next().unwrap_or("").trim();
+    let format = match Encoding::of_media_type(media_type) {
+        Some(Encoding::Text(format)) => Some(format),
+        _ => None,
+    };
+    let format = format.or(job.fallback_format).ok_or_else(|| {
         Error::invalid(format!(
             "target sent Content-Type {content_type:?}, which is no text exposition format, and the job has no \
              fallback_scrape_protocol"
