@@ -7,16 +7,19 @@
 //! bits: stored already; other bits: refused); an earlier one is out of order and kept as loose, where the last one to
 //! arrive counts. Ordered samples of a scrape go into the target's row, all others are loose.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use model::{Labels, MetricBatch, Receipt, RejectReason, Result};
+use model::{HistogramRow, Labels, MetricBatch, Receipt, RejectReason, Result};
 use rustc_hash::FxHashMap;
 use storage::codec::Reader;
 use storage::wal::Wal;
 
 use crate::bitmap::Bitmap;
+use crate::buckets;
 use crate::head::{COLUMNS_MAX, Frame, Head, Home, TailRow, TargetSamples};
-use crate::record::{self, LooseSample, Record, RecordRow};
+use crate::histograms::{self, HeadPage};
+use crate::record::{self, HistogramSample, LooseSample, Record, RecordRow};
 use crate::row::RowState;
 use crate::shard::{Common, Shared};
 
@@ -50,9 +53,18 @@ struct Plan {
     row: Option<(i64, bool, Arc<[u8]>)>,
     /// Number of series, time, bits.
     loose: Vec<(u32, i64, u64)>,
+    /// Number of series, time, bytes.
+    histograms: Vec<(u32, i64, Arc<[u8]>)>,
     ledger: Ledger,
     last_ms_before: i64,
     loose_last_before: Vec<(u32, Option<(i64, u64)>)>,
+}
+
+impl Plan {
+    /// Whether there is anything to write down.
+    fn has_changes(&self) -> bool {
+        self.row.is_some() || !self.loose.is_empty() || !self.histograms.is_empty()
+    }
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -390,12 +402,86 @@ impl Engine {
         }
         plan.ledger.stored += 1;
         plan.loose.push((series, sample.0, sample.1));
+        self.note_loose(plan, series, sample);
+        false
+    }
+
+    /// Notes a sample down that is in no row, so that the next ones are compared with it.
+    fn note_loose(&mut self, plan: &mut Plan, series: u32, sample: (i64, u64)) {
         let before = self.loose_last.get(&series).copied();
         plan.loose_last_before.push((series, before));
         if before.is_none_or(|(t, _)| t <= sample.0) {
             self.loose_last.insert(series, sample);
         }
-        false
+    }
+
+    /// Decides about a batch's histograms.
+    fn plan_histograms(
+        &mut self,
+        plan: &mut Plan,
+        mut rows: Vec<HistogramRow>,
+        (oldest_ms, newest_ms): (i64, i64),
+    ) {
+        if rows.is_empty() {
+            return;
+        }
+        let mut keep = |count: &mut u64, keep: &dyn Fn(&HistogramRow) -> bool| {
+            let before = rows.len();
+            rows.retain(keep);
+            *count += (before - rows.len()) as u64;
+        };
+        let ledger = &mut plan.ledger;
+        keep(&mut ledger.invalid, &|row| {
+            !row.labels.is_empty() && buckets::check(&row.value).is_ok()
+        });
+        keep(&mut ledger.too_old, &|row| row.t_ms >= oldest_ms);
+        keep(&mut ledger.too_new, &|row| row.t_ms <= newest_ms);
+        self.resolve(plan.target, rows.iter().map(|row| &row.labels));
+        let resolved = std::mem::take(&mut self.resolved);
+        for (row, column) in rows.iter().zip(&resolved) {
+            if *column == NONE {
+                plan.ledger.series_limit += 1;
+                continue;
+            }
+            let mut bytes = Vec::new();
+            buckets::encode_one(&row.value, &mut bytes);
+            self.place_histogram(plan, *column, (row.t_ms, bytes.into()));
+        }
+        self.resolved = resolved;
+    }
+
+    /// As [`place`](Self::place), for a histogram: it is never part of a row.
+    fn place_histogram(&mut self, plan: &mut Plan, column: u32, (t_ms, bytes): histograms::One) {
+        let encoder = self.encoders[plan.target as usize].as_ref().expect("BUG: has an encoder");
+        let series = encoder.columns[column as usize];
+        let home = self.shared.head.read().registry.get(series).and_then(|s| s.home);
+        let fingerprint = buckets::fingerprint(&bytes);
+        match self.last_of(series, home) {
+            Some((t, last)) if t == t_ms && last == fingerprint => plan.ledger.stored += 1,
+            Some((t, _)) if t == t_ms => plan.ledger.duplicate += 1,
+            _ => {
+                plan.ledger.stored += 1;
+                plan.histograms.push((series, t_ms, bytes));
+                self.note_loose(plan, series, (t_ms, fingerprint));
+            }
+        }
+    }
+
+    /// Packs tails that became long, without holding the lock meanwhile.
+    fn seal_histograms(&self, plan: &Plan) -> Vec<(u32, usize, Vec<HeadPage>)> {
+        let full: Vec<(u32, Vec<histograms::One>)> = {
+            let head = self.shared.head.read();
+            let of = |series: u32| head.histograms.get(&series).map_or(&[][..], |h| h.tail());
+            let series = plan.histograms.iter().map(|(series, ..)| *series);
+            let series: BTreeSet<u32> =
+                series.filter(|series| of(*series).len() >= histograms::TAIL_MAX).collect();
+            series.into_iter().map(|series| (series, of(series).to_vec())).collect()
+        };
+        let seal = |(series, tail): (u32, Vec<histograms::One>)| {
+            let pages = HeadPage::seal(&tail).expect("BUG: tails in memory are what was encoded");
+            (series, histograms::tail_bytes(&tail), pages)
+        };
+        full.into_iter().map(seal).collect()
     }
 
     /// Fills `values` and `present` with what belongs into the row at `t_ms`.
@@ -484,6 +570,11 @@ impl Engine {
             t_ms,
             bits,
         });
+        let histograms = plan.histograms.iter().map(|(series, t_ms, bytes)| HistogramSample {
+            column: column_of(*series),
+            t_ms: *t_ms,
+            bytes: Arc::clone(bytes),
+        });
         let key = Arc::clone(&encoder.key);
         let row = plan.row.as_ref();
         Record {
@@ -497,6 +588,7 @@ impl Engine {
                 bytes,
             }),
             loose: loose.collect(),
+            histograms: histograms.collect(),
         }
         .encode(record);
         encoder.defined = encoder.columns.len();
@@ -509,8 +601,18 @@ impl Engine {
         let target = plan.target as usize;
         let starts_chain = plan.row.as_ref().is_some_and(|(_, keyframe, _)| *keyframe);
         let sealed = if starts_chain { self.seal(target) } else { None };
+        let sealed_histograms = self.seal_histograms(plan);
         let mut head = self.shared.head.write();
         let head = &mut *head;
+        for (series, tail_bytes, pages) in sealed_histograms {
+            let bytes = head.histograms.entry(series).or_default().sealed(pages);
+            head.sample_bytes = head.sample_bytes.saturating_sub(tail_bytes as u64) + bytes as u64;
+        }
+        for (series, t_ms, bytes) in plan.histograms.drain(..) {
+            let one = (t_ms, bytes);
+            head.sample_bytes += histograms::tail_bytes(std::slice::from_ref(&one)) as u64;
+            head.histograms.entry(series).or_default().push(one);
+        }
         if let Some(frame) = sealed {
             let samples = &mut head.targets[target];
             let tail_bytes: usize = samples.tail.iter().map(|row| row_bytes(&row.bytes)).sum();
@@ -597,6 +699,12 @@ impl Engine {
             let column = target.columns.get(sample.column as usize).copied().unwrap_or(NONE);
             if column != NONE {
                 self.place(&mut plan, column, (sample.t_ms, sample.bits), None);
+            }
+        }
+        for sample in &record.histograms {
+            let column = target.columns.get(sample.column as usize).copied().unwrap_or(NONE);
+            if column != NONE {
+                self.place_histogram(&mut plan, column, (sample.t_ms, Arc::clone(&sample.bytes)));
             }
         }
         self.replayed.samples += plan.ledger.stored;
@@ -696,15 +804,15 @@ impl storage::writer::Engine for Engine {
             }
             self.resolved = resolved;
         }
-        if plan.row.is_some() || !plan.loose.is_empty() {
+        self.plan_histograms(plan, std::mem::take(&mut batch.histograms), (oldest_ms, newest_ms));
+        if plan.has_changes() {
             self.write_record(plan, record);
         }
         Ok(RECORD)
     }
 
     fn apply(&mut self, mut batch: Batch, _seq: u64) -> Receipt {
-        let changes = batch.plan.row.is_some() || !batch.plan.loose.is_empty();
-        if changes {
+        if batch.plan.has_changes() {
             self.dirty_since_ms.get_or_insert_with(|| self.shared.clock.now_ms());
             self.take_in(&mut batch.plan);
         }

@@ -16,6 +16,7 @@ use storage::wal::Wal;
 use crate::column::Column;
 use crate::engine::Engine;
 use crate::head::{TargetSamples, settle, tail_columns};
+use crate::histograms::{HeadHistograms, Samples};
 use crate::part::{Part, PartBuilder, days, file_name};
 use crate::shard::{Shared, WAL_SEQ_KEY};
 
@@ -126,18 +127,20 @@ impl Engine {
         edits.push(Edit::Set { key: WAL_SEQ_KEY.to_owned(), value });
         changes.manifest.commit(&edits)?;
         changes.next_seq += 2;
-        let flushed_loose = {
+        let flushed = {
             let mut head = shared.head.write();
             head.parts.extend(opened);
             head.parts.sort_by_key(|part| part.meta().last_seq);
             head.targets.iter_mut().for_each(|target| *target = TargetSamples::default());
             (head.samples, head.sample_bytes) = (0, 0);
-            std::mem::take(&mut head.loose)
+            let (loose, histograms) =
+                (std::mem::take(&mut head.loose), std::mem::take(&mut head.histograms));
+            loose.into_keys().chain(histograms.into_keys()).collect()
         };
         drop(changes);
         // Even if nothing more comes: series of sources that are gone leave the head at the next flush.
         self.dirty_since_ms = Some(shared.clock.now_ms());
-        self.drop_idle_series(&flushed_loose.into_keys().collect());
+        self.drop_idle_series(&flushed);
         wal.drop_before(wal.next_seq())?;
         shared.note_wal(wal.bytes());
         shared.common.wake_merger();
@@ -210,7 +213,36 @@ fn write_loose(shared: &Shared, seq: u64) -> Result<Vec<String>> {
             (labels, times, values)
         }),
     )?;
+    write_histograms(shared, &mut parts)?;
     parts.finish()
+}
+
+fn write_histograms(shared: &Shared, parts: &mut DayParts<'_>) -> Result<()> {
+    let mut all: Vec<(Labels, HeadHistograms)> = {
+        let head = shared.head.read();
+        let series = |(id, histograms): (&u32, &HeadHistograms)| {
+            Some((head.registry.get(*id)?.labels.clone(), histograms.clone()))
+        };
+        head.histograms.iter().filter_map(series).collect()
+    };
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    for (labels, histograms) in all {
+        add_histograms(parts, &labels, &histograms.read(i64::MIN, i64::MAX)?)?;
+    }
+    Ok(())
+}
+
+/// Adds a series of histograms to the parts of its days; after all targets.
+pub(crate) fn add_histograms(
+    parts: &mut DayParts<'_>,
+    labels: &Labels,
+    samples: &Samples,
+) -> Result<()> {
+    let times: Vec<i64> = samples.iter().map(|(t, _)| *t).collect();
+    for (day, start, end) in days(&times) {
+        parts.day(day)?.histograms(labels, &samples[start..end].to_vec())?;
+    }
+    Ok(())
 }
 
 fn write_target(

@@ -18,6 +18,7 @@ use rustc_hash::FxHasher;
 use storage::codec::Reader;
 
 use crate::column::{self, Column};
+use crate::histograms::HeadHistograms;
 use crate::part::Part;
 use crate::postings::Lookup;
 use crate::row::{self, RowState};
@@ -304,6 +305,8 @@ pub(crate) struct Head {
     pub(crate) targets: Vec<TargetSamples>,
     /// Loose samples `(Unix milliseconds, bits)` by number of series, in order of arrival.
     pub(crate) loose: BTreeMap<u32, Vec<(i64, u64)>>,
+    /// Native histograms by number of series.
+    pub(crate) histograms: BTreeMap<u32, HeadHistograms>,
     /// Live parts, by ascending last sequence number.
     pub(crate) parts: Vec<Arc<Part>>,
     /// Samples not flushed.

@@ -86,7 +86,7 @@ impl Directory {
         (page < self.pages).then(|| (self.blocks[k], page - self.first_pages[k]))
     }
 
-    fn encode(&self, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         put_count(out, self.blocks.len());
         let mut offset = 0;
         for (k, block) in self.blocks.iter().enumerate() {
@@ -98,7 +98,7 @@ impl Directory {
         }
     }
 
-    fn decode(r: &mut Reader<'_>) -> Result<Self> {
+    pub(crate) fn decode(r: &mut Reader<'_>) -> Result<Self> {
         let blocks = r.count(r.remaining())?;
         let (mut directory, mut offset) = (Self::default(), 0u64);
         for _ in 0..blocks {

@@ -10,10 +10,12 @@
 //! parts. Decoders of bytes on disk are public, for fuzzing: [`row`], [`record`], [`page`], [`index`], [`part`].
 
 mod bitmap;
+pub mod buckets;
 mod column;
 mod engine;
 mod flush;
 mod head;
+pub mod histograms;
 pub mod index;
 mod merge;
 pub mod page;

@@ -15,7 +15,8 @@ use model::{ErrorKind, Labels, Result};
 use rustc_hash::FxHasher;
 
 use crate::column::Column;
-use crate::flush::{DayParts, add_loose};
+use crate::flush::{DayParts, add_histograms, add_loose};
+use crate::histograms::{self, Samples, settle};
 use crate::part::{DAY_MS, Part, day_of};
 use crate::scan::{Joiner, PartScan, Piece, Pieces};
 use crate::shard::Shared;
@@ -137,7 +138,38 @@ fn write(shared: &Shared, inputs: &[Arc<Part>], output: &mut DayParts<'_>) -> Re
     }
     let loose =
         loose.into_iter().map(|(labels, piece)| (labels, piece.times.to_vec(), piece.values));
-    add_loose(output, loose)
+    add_loose(output, loose)?;
+    write_histograms(shared, inputs, &scans, output)
+}
+
+/// Histograms of all inputs, series by series.
+fn write_histograms(
+    shared: &Shared,
+    inputs: &[Arc<Part>],
+    scans: &[PartScan<'_>],
+    output: &mut DayParts<'_>,
+) -> Result<()> {
+    let mut found: BTreeMap<Labels, Vec<(usize, u32)>> = BTreeMap::new();
+    for (input, (part, scan)) in inputs.iter().zip(scans).enumerate() {
+        let ids = histograms::ids(part).inspect_err(|e| shared.note_damage(part, e))?;
+        for id in ids {
+            found.entry(scan.index.labels(id as usize)).or_default().push((input, id));
+        }
+    }
+    for (labels, places) in found {
+        let mut samples = Samples::new();
+        for (input, id) in places {
+            let ids = std::iter::once(id).collect();
+            let part = &inputs[input];
+            histograms::scan(part, &ids, (i64::MIN, i64::MAX), &mut |_, more| {
+                samples.extend(more);
+                Ok(())
+            })
+            .inspect_err(|e| shared.note_damage(part, e))?;
+        }
+        add_histograms(output, &labels, &settle(samples))?;
+    }
+    Ok(())
 }
 
 /// All series of the inputs, in order of the target they will have, then of identity, then of sequence.

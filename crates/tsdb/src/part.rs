@@ -4,9 +4,10 @@
 //! checksums (`storage::part`), which parts are live (`storage::manifest`).
 //!
 //! ```text
-//! part  = blocks of times (kind 1) and of pages (kind 2 plain, 3 zstd), index (kind 4, zstd), meta
-//! meta  = version u8, flags u8 (bit 0: pages are zstd), level u8, first seq, last seq, first ms, last ms zigzag,
-//!         samples, series varints, index block reference
+//! part  = blocks of times (kind 1) and of pages (kind 2 plain, 3 zstd), of histogram pages (5 plain, 6 zstd),
+//!         index (kind 4, zstd), directory of histogram pages (7, zstd), meta
+//! meta  = version u8, flags u8 (bit 0: pages are zstd, bit 1: histograms), level u8, first seq, last seq,
+//!         first ms, last ms zigzag, samples, series varints, index block reference [ directory block reference ]
 //! ```
 
 use std::path::Path;
@@ -20,6 +21,7 @@ use storage::fs::Fs;
 use storage::part::{BlockRef, PartReader, PartWriter};
 
 use crate::column::Column;
+use crate::histograms::{HistogramPages, PagesBuilder, Samples};
 use crate::index::{Index, IndexBuilder, Target};
 use crate::page::{self, BlockBuilder, ROWS_MAX, SERIES_MAX};
 
@@ -30,8 +32,14 @@ const TIMES: u8 = 1;
 const PAGES: u8 = 2;
 const PAGES_ZSTD: u8 = 3;
 const INDEX: u8 = 4;
-const VERSION: u8 = 1;
+const HISTOGRAMS: u8 = 5;
+const HISTOGRAMS_ZSTD: u8 = 6;
+const HISTOGRAM_PAGES: u8 = 7;
+const VERSION: u8 = 2;
+/// Version 1 had no histograms.
+const VERSION_MIN: u8 = 1;
 const COLD: u8 = 1;
+const HAS_HISTOGRAMS: u8 = 2;
 const ZSTD_LEVEL: i32 = 3;
 /// Plain bytes an index can have.
 const INDEX_BYTES_MAX: usize = 1 << 30;
@@ -56,11 +64,14 @@ pub struct Meta {
     /// Number of series.
     pub series: u64,
     index: BlockRef,
+    histograms: Option<BlockRef>,
 }
 
 impl Meta {
     fn encode(&self) -> Vec<u8> {
-        let mut out = vec![VERSION, u8::from(self.cold) * COLD, self.level];
+        let flags =
+            u8::from(self.cold) * COLD | u8::from(self.histograms.is_some()) * HAS_HISTOGRAMS;
+        let mut out = vec![VERSION, flags, self.level];
         put_varint(&mut out, self.first_seq);
         put_varint(&mut out, self.last_seq);
         put_zigzag(&mut out, self.first_ms);
@@ -68,6 +79,7 @@ impl Meta {
         put_varint(&mut out, self.samples);
         put_varint(&mut out, self.series);
         self.index.encode(&mut out);
+        self.histograms.iter().for_each(|block| block.encode(&mut out));
         out
     }
 
@@ -79,9 +91,9 @@ impl Meta {
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let mut r = Reader::new(bytes);
         let version = r.u8()?;
-        if version != VERSION {
+        if !(VERSION_MIN..=VERSION).contains(&version) {
             return Err(Error::invalid(format!(
-                "metric part has version {version}; this program reads version {VERSION}"
+                "metric part has version {version}; this program reads {VERSION_MIN} to {VERSION}"
             )));
         }
         let (flags, level) = (r.u8()?, r.u8()?);
@@ -91,8 +103,25 @@ impl Meta {
         let mut rest = r.take(r.remaining())?;
         let index = BlockRef::decode(&mut rest)
             .ok_or_else(|| Error::corrupt("metric part has no index reference"))?;
+        let histograms = if flags & HAS_HISTOGRAMS == 0 {
+            None
+        } else {
+            let block = BlockRef::decode(&mut rest);
+            Some(block.ok_or_else(|| Error::corrupt("metric part has no histogram directory"))?)
+        };
         let cold = flags & COLD != 0;
-        Ok(Self { cold, level, first_seq, last_seq, first_ms, last_ms, samples, series, index })
+        Ok(Self {
+            cold,
+            level,
+            first_seq,
+            last_seq,
+            first_ms,
+            last_ms,
+            samples,
+            series,
+            index,
+            histograms,
+        })
     }
 }
 
@@ -101,13 +130,15 @@ pub fn day_of(t_ms: i64) -> i64 {
     t_ms.div_euclid(DAY_MS)
 }
 
-/// Writes one part: targets one after another, each with its series in order of labels.
+/// Writes one part: targets one after another, each with its series in order of labels, then series of histograms.
 #[derive(Debug)]
 pub struct PartBuilder {
     writer: PartWriter,
     index: IndexBuilder,
     times: BlockBuilder,
     pages: BlockBuilder,
+    histograms: PagesBuilder,
+    has_histograms: bool,
     rows: usize,
     stripe: Vec<Column>,
     cold: bool,
@@ -127,6 +158,8 @@ impl PartBuilder {
             index: IndexBuilder::default(),
             times: BlockBuilder::default(),
             pages: BlockBuilder::default(),
+            histograms: PagesBuilder::default(),
+            has_histograms: false,
             rows: 0,
             stripe: Vec::with_capacity(SERIES_MAX),
             cold,
@@ -167,6 +200,26 @@ impl PartBuilder {
         self.index.series(labels);
         self.stripe.push(column);
         if self.stripe.len() == SERIES_MAX { self.end_stripe() } else { Ok(()) }
+    }
+
+    /// Adds the next series of histograms (ascending by time, of one day), in order of labels; after all targets.
+    ///
+    /// # Errors
+    /// As [`PartWriter::block`].
+    pub fn histograms(&mut self, labels: &Labels, samples: &Samples) -> Result<()> {
+        if !self.has_histograms {
+            self.target("", &[])?;
+            self.has_histograms = true;
+        }
+        if let (Some((first, _)), Some((last, _))) = (samples.first(), samples.last()) {
+            self.first_ms = self.first_ms.min(*first);
+            self.last_ms = self.last_ms.max(*last);
+        }
+        let (id, cold) = (self.index.series_count(), self.cold);
+        self.index.series(labels);
+        self.samples += samples.len() as u64;
+        let writer = &mut self.writer;
+        self.histograms.series(id, samples, &mut |block| write_histograms(writer, cold, block))
     }
 
     /// Series added so far.
@@ -223,6 +276,16 @@ impl PartBuilder {
         self.end_stripe()?;
         self.write_times()?;
         self.write_pages()?;
+        let (writer, cold) = (&mut self.writer, self.cold);
+        let pages = self.histograms.finish(&mut |block| write_histograms(writer, cold, block))?;
+        let histograms = match pages {
+            Some(pages) => {
+                let mut packed = Vec::new();
+                blob::compress_zstd(&pages, ZSTD_LEVEL, &mut packed)?;
+                Some(self.writer.block(HISTOGRAM_PAGES, &packed)?)
+            }
+            None => None,
+        };
         let mut packed = Vec::new();
         blob::compress_zstd(&self.index.encode(), ZSTD_LEVEL, &mut packed)?;
         let meta = Meta {
@@ -235,10 +298,20 @@ impl PartBuilder {
             samples: self.samples,
             series: self.index.series_count() as u64,
             index: self.writer.block(INDEX, &packed)?,
+            histograms,
         };
         self.writer.finish(&meta.encode())?;
         Ok(())
     }
+}
+
+fn write_histograms(writer: &mut PartWriter, cold: bool, block: &[u8]) -> Result<BlockRef> {
+    if !cold {
+        return writer.block(HISTOGRAMS, block);
+    }
+    let mut packed = Vec::new();
+    blob::compress_zstd(block, ZSTD_LEVEL, &mut packed)?;
+    writer.block(HISTOGRAMS_ZSTD, &packed)
 }
 
 /// Decodes an index block, for the fuzzer and for checks.
@@ -270,6 +343,7 @@ pub fn decode_times(block: &[u8], page: usize, rows: usize) -> Result<Vec<i64>> 
 pub struct BlockCache {
     times: Option<(BlockRef, Vec<u8>)>,
     pages: Option<(BlockRef, Vec<u8>)>,
+    histograms: Option<(BlockRef, Vec<u8>)>,
 }
 
 /// A part open for reading; its index is read when first wanted and kept while it is used.
@@ -279,6 +353,7 @@ pub struct Part {
     reader: PartReader,
     meta: Meta,
     index: Mutex<Option<Arc<Index>>>,
+    histogram_pages: Mutex<Option<Arc<HistogramPages>>>,
     used: AtomicBool,
 }
 
@@ -290,8 +365,9 @@ impl Part {
     pub fn open(fs: &dyn Fs, dir: &Path, name: &str) -> Result<Self> {
         let reader = PartReader::open(fs, &dir.join(name))?;
         let meta = Meta::decode(reader.meta()).map_err(|e| e.context(format!("part {name}")))?;
-        let (index, used) = (Mutex::new(None), AtomicBool::new(false));
-        Ok(Self { name: name.to_owned(), reader, meta, index, used })
+        let (index, histogram_pages) = (Mutex::new(None), Mutex::new(None));
+        let used = AtomicBool::new(false);
+        Ok(Self { name: name.to_owned(), reader, meta, index, histogram_pages, used })
     }
 
     /// File name.
@@ -334,6 +410,7 @@ impl Part {
     pub fn forget_idle_index(&self) {
         if !self.used.swap(false, Ordering::Relaxed) {
             *self.index.lock() = None;
+            *self.histogram_pages.lock() = None;
         }
     }
 
@@ -384,6 +461,50 @@ impl Part {
             .and_then(|bytes| page::Page::decode(bytes, target.chunk_rows(chunk)))
             .and_then(|page| f(&page))
             .map_err(|e| self.place(e))
+    }
+
+    /// Where its histograms are; `None` when it has none.
+    ///
+    /// # Errors
+    /// As [`index`](Self::index).
+    pub fn histogram_pages(&self) -> Result<Option<Arc<HistogramPages>>> {
+        let Some(block) = self.meta.histograms else { return Ok(None) };
+        let mut slot = self.histogram_pages.lock();
+        if slot.is_none() {
+            let packed = self.reader.block(block, HISTOGRAM_PAGES)?;
+            let pages = blob::decompress_zstd(&packed, INDEX_BYTES_MAX)
+                .and_then(|pages| HistogramPages::decode(&pages))
+                .map_err(|e| self.place(e))?;
+            *slot = Some(Arc::new(pages));
+        }
+        Ok(slot.clone())
+    }
+
+    /// Calls `f` with histogram page `page`.
+    ///
+    /// # Errors
+    /// As [`index`](Self::index), or what `f` returns.
+    pub fn histogram_page<R>(
+        &self,
+        pages: &HistogramPages,
+        page: usize,
+        cache: &mut BlockCache,
+        f: impl FnOnce(&[u8]) -> Result<R>,
+    ) -> Result<R> {
+        let (block, inner) = pages.block(page).ok_or_else(|| self.missing(page))?;
+        let bytes = match &cache.histograms {
+            Some((cached, bytes)) if *cached == block => bytes,
+            _ => &cache.histograms.insert((block, self.read_histograms(block)?)).1,
+        };
+        page::block_page(bytes, inner).and_then(f).map_err(|e| self.place(e))
+    }
+
+    fn read_histograms(&self, block: BlockRef) -> Result<Vec<u8>> {
+        if !self.meta.cold {
+            return self.reader.block(block, HISTOGRAMS);
+        }
+        let packed = self.reader.block(block, HISTOGRAMS_ZSTD)?;
+        blob::decompress_zstd(&packed, page::BLOCK_BYTES_MAX).map_err(|e| self.place(e))
     }
 
     fn read_pages(&self, block: BlockRef) -> Result<Vec<u8>> {

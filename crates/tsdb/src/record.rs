@@ -5,27 +5,34 @@
 //! ```text
 //! record = target varint, flags u8, chain varint,
 //!          [ reset: key bytes ] [ columns: lz4 blob, with length ] [ row: t zigzag, row bytes with length ]
-//!          [ loose: count, count × ( column varint, t delta zigzag, bits u64 ) ]
+//!          [ loose: count, count × ( column varint, t delta zigzag, bits u64 ) ] [ histograms: lz4 blob, with length ]
 //! flags  = bit 0 reset (the target starts anew: no columns, chain 0), bit 1 new columns, bit 2 row,
-//!          bit 3 the row starts a row chain, bit 4 loose
+//!          bit 3 the row starts a row chain, bit 4 loose, bit 5 histograms
 //! columns = count, strings (symbols), count × ( labels, labels × ( name symbol, value symbol ) )
+//! histograms = count, count × ( column varint, t delta zigzag, bytes of one histogram with length )
 //! ```
 //! `chain` counts the target's records since its reset; a hole means that records between were lost. An empty record is
 //! a batch of which nothing was stored.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use model::{Error, Labels, Result};
 use storage::codec::{Reader, blob, put_bytes, put_count, put_varint, put_zigzag, strings};
+
+use crate::buckets;
 
 const RESET: u8 = 1;
 const COLUMNS: u8 = 2;
 const ROW: u8 = 4;
 const KEYFRAME: u8 = 8;
 const LOOSE: u8 = 16;
+const HISTOGRAMS: u8 = 32;
 
 /// Plain bytes of column definitions one record may have.
 const COLUMNS_BYTES_MAX: usize = 1 << 28;
+/// Plain bytes of histograms one record may have.
+const HISTOGRAMS_BYTES_MAX: usize = 1 << 28;
 /// Bytes of labels per byte of definitions beyond which they cannot be honest.
 const EXPANSION_MAX: usize = 256;
 
@@ -38,6 +45,17 @@ pub struct LooseSample {
     pub t_ms: i64,
     /// Bits of the value.
     pub bits: u64,
+}
+
+/// A native histogram.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistogramSample {
+    /// Column of the record's target.
+    pub column: u32,
+    /// Unix milliseconds.
+    pub t_ms: i64,
+    /// Bytes of [`buckets::encode_one`].
+    pub bytes: Arc<[u8]>,
 }
 
 /// A row inside a record.
@@ -66,6 +84,8 @@ pub struct Record<'a> {
     pub row: Option<RecordRow<'a>>,
     /// Samples with times of their own.
     pub loose: Vec<LooseSample>,
+    /// Native histograms, each decodable.
+    pub histograms: Vec<HistogramSample>,
 }
 
 impl Record<'_> {
@@ -77,6 +97,7 @@ impl Record<'_> {
         flags |= if self.row.is_some() { ROW } else { 0 };
         flags |= if self.row.is_some_and(|row| row.keyframe) { KEYFRAME } else { 0 };
         flags |= if self.loose.is_empty() { 0 } else { LOOSE };
+        flags |= if self.histograms.is_empty() { 0 } else { HISTOGRAMS };
         put_varint(out, u64::from(self.target));
         out.push(flags);
         put_varint(out, self.chain);
@@ -102,7 +123,40 @@ impl Record<'_> {
                 before = sample.t_ms;
             }
         }
+        if !self.histograms.is_empty() {
+            let mut packed = Vec::new();
+            blob::compress_lz4(&encode_histograms(&self.histograms), &mut packed);
+            put_bytes(out, &packed);
+        }
     }
+}
+
+fn encode_histograms(histograms: &[HistogramSample]) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_count(&mut out, histograms.len());
+    let mut before = 0i64;
+    for sample in histograms {
+        put_varint(&mut out, u64::from(sample.column));
+        put_zigzag(&mut out, sample.t_ms.wrapping_sub(before));
+        put_bytes(&mut out, &sample.bytes);
+        before = sample.t_ms;
+    }
+    out
+}
+
+fn decode_histograms(bytes: &[u8]) -> Result<Vec<HistogramSample>> {
+    let mut r = Reader::new(bytes);
+    let count = r.count(r.remaining() / 3)?;
+    let mut histograms = Vec::new();
+    let mut t_ms = 0i64;
+    for _ in 0..count {
+        let column = number(r.varint()?)?;
+        t_ms = t_ms.wrapping_add(r.zigzag()?);
+        let bytes = r.bytes()?;
+        buckets::decode_one(&mut Reader::new(bytes))?;
+        histograms.push(HistogramSample { column, t_ms, bytes: bytes.into() });
+    }
+    Ok(histograms)
 }
 
 fn encode_columns(columns: &[Labels]) -> Vec<u8> {
@@ -182,7 +236,12 @@ pub fn decode(payload: &[u8]) -> Result<Option<Record<'_>>> {
             loose.push(LooseSample { column, t_ms, bits: r.u64()? });
         }
     }
-    Ok(Some(Record { target, chain, key, columns, row, loose }))
+    let histograms = if flags & HISTOGRAMS == 0 {
+        Vec::new()
+    } else {
+        decode_histograms(&blob::decompress_lz4(r.bytes()?, HISTOGRAMS_BYTES_MAX)?)?
+    };
+    Ok(Some(Record { target, chain, key, columns, row, loose, histograms }))
 }
 
 fn number(value: u64) -> Result<u32> {
@@ -202,7 +261,11 @@ mod tests {
             .collect();
         let row = RecordRow { t_ms: -5, keyframe: true, bytes: &[1, 2, 3] };
         let loose = vec![LooseSample { column: 49, t_ms: i64::MIN, bits: u64::MAX }; 3];
-        let record = Record { target: 7, chain: 0, key: Some("k"), columns, row: Some(row), loose };
+        let mut bytes = Vec::new();
+        buckets::encode_one(&model::Histogram::default(), &mut bytes);
+        let histograms = vec![HistogramSample { column: 7, t_ms: 5, bytes: bytes.into() }; 2];
+        let (key, row) = (Some("k"), Some(row));
+        let record = Record { target: 7, chain: 0, key, columns, row, loose, histograms };
         let mut bytes = Vec::new();
         record.encode(&mut bytes);
         assert_eq!(decode(&bytes).unwrap(), Some(record));
@@ -211,7 +274,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn noise_is_refused_or_bounded(mut bytes in proptest::collection::vec(any::<u8>(), 3..200), flags in 0u8..32) {
+        fn noise_is_refused_or_bounded(mut bytes in proptest::collection::vec(any::<u8>(), 3..200), flags in 0u8..64) {
             bytes[1] = flags;
             if let Ok(Some(record)) = decode(&bytes) {
                 prop_assert!(record.loose.len() <= bytes.len());

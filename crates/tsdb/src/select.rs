@@ -12,9 +12,10 @@ use roaring::RoaringBitmap;
 
 use crate::column::Column;
 use crate::head::{TargetSamples, settle, tail_columns, tail_presence};
+use crate::histograms::{self, Found, HeadHistograms};
 use crate::part::Part;
 use crate::postings::matching;
-use crate::scan::{Gathered, Joiner, PartScan, Window, by_stripe};
+use crate::scan::{Gathered, Joiner, PartScan, Piece, Window, by_stripe};
 use crate::shard::Shared;
 
 /// Series of one index that match all matchers.
@@ -29,6 +30,7 @@ struct View {
     /// By target: its samples, and the wanted columns with their labels.
     targets: Vec<(TargetSamples, Vec<(u32, Labels)>)>,
     loose: Vec<(Labels, Vec<(i64, u64)>)>,
+    histograms: Vec<(Labels, HeadHistograms)>,
 }
 
 impl View {
@@ -41,7 +43,7 @@ impl View {
         let head = shared.head.read();
         let ids = find(&|matchers| matching(&head.registry, matchers));
         let mut columns: BTreeMap<u32, Vec<(u32, Labels)>> = BTreeMap::new();
-        let mut loose = Vec::new();
+        let (mut loose, mut histograms) = (Vec::new(), Vec::new());
         for id in ids {
             let Some(series) = head.registry.get(id) else { continue };
             if let Some((target, column)) = series.home {
@@ -54,6 +56,9 @@ impl View {
                     loose.push((series.labels.clone(), inside));
                 }
             }
+            if let Some(samples) = head.histograms.get(&id) {
+                histograms.push((series.labels.clone(), samples.clone()));
+            }
         }
         let mut targets = Vec::with_capacity(columns.len());
         for (target, mut columns) in columns {
@@ -62,7 +67,7 @@ impl View {
             targets.push((samples.clone(), columns));
         }
         let parts = head.parts.iter().filter(|p| p.overlaps(start_ms, end_ms)).cloned().collect();
-        Self { parts, targets, loose }
+        Self { parts, targets, loose, histograms }
     }
 }
 
@@ -77,20 +82,24 @@ pub(crate) fn select(shared: &Shared, plan: &MetricPlan, budget: &Budget) -> Res
     budget.check()?;
     let view = View::take(shared, &|matching| matching(&plan.matchers), range);
     shared.quarantine_warnings(range, &mut selected.warnings);
-    let mut gathered = Gathered::default();
+    let (mut gathered, mut found) = (Gathered::default(), Found::default());
     for part in &view.parts {
         // What a damaged part gave before its damage was met is true, and stays.
-        let outcome = select_part(part, plan, range, budget, &mut gathered);
+        let outcome = select_part(part, plan, range, budget, &mut gathered, &mut found);
         tolerate(shared, part, outcome, &mut selected.warnings)?;
     }
-    select_head(&view, range, budget, &mut gathered)?;
+    select_head(&view, range, budget, &mut gathered, &mut found)?;
     let mut joiner = Joiner::default();
-    let join = |(labels, pieces)| {
-        let piece = joiner.join(pieces)?;
-        let histograms = Vec::new();
+    let join = |(number, (labels, pieces))| {
+        let histograms = found.take(number);
+        let piece = match joiner.join(pieces) {
+            Some(piece) => histograms::beside(piece, &histograms),
+            None if histograms.is_empty() => return None,
+            None => Piece { times: Arc::from([]), values: Vec::new() },
+        };
         Some(SeriesData { labels, timestamps: piece.times, values: piece.values, histograms })
     };
-    selected.series = gathered.series.into_iter().filter_map(join).collect();
+    selected.series = gathered.series.into_iter().enumerate().filter_map(join).collect();
     // Stable: it makes use of the order that parts already have.
     selected.series.sort_by(|a, b| a.labels.cmp(&b.labels));
     Ok(selected)
@@ -123,11 +132,12 @@ fn select_part(
     (start_ms, end_ms): (i64, i64),
     budget: &Budget,
     gathered: &mut Gathered,
+    found: &mut Found,
 ) -> Result<()> {
     let mut scan = PartScan::new(part, start_ms, end_ms)?;
     let index = Arc::clone(&scan.index);
     let ids = matching(&*index, &plan.matchers);
-    by_stripe(&index, ids.into_iter(), |target, offsets| {
+    by_stripe(&index, ids.iter(), |target, offsets| {
         let mut numbers: Vec<Option<usize>> = vec![None; offsets.len()];
         scan.stripe(target, offsets, &mut |k, piece| {
             charge(budget, piece.values.len())?;
@@ -142,6 +152,10 @@ fn select_part(
             gathered.series[number].1.push(piece);
             Ok(())
         })
+    })?;
+    histograms::scan(part, &ids, (start_ms, end_ms), &mut |id, samples| {
+        budget.charge_bytes(SERIES_BYTES)?;
+        found.add(gathered.series(&index.labels(id as usize)), samples, budget)
     })
 }
 
@@ -150,6 +164,7 @@ fn select_head(
     (start_ms, end_ms): (i64, i64),
     budget: &Budget,
     gathered: &mut Gathered,
+    found: &mut Found,
 ) -> Result<()> {
     for (samples, columns) in &view.targets {
         let frames: Vec<_> = samples
@@ -192,7 +207,14 @@ fn select_head(
         let (times, values) = settle(samples);
         charge(budget, values.len())?;
         let number = gathered.series(labels);
-        gathered.series[number].1.push(crate::scan::Piece { times: times.into(), values });
+        gathered.series[number].1.push(Piece { times: times.into(), values });
+    }
+    for (labels, samples) in &view.histograms {
+        let samples = samples.read(start_ms, end_ms)?;
+        if !samples.is_empty() {
+            budget.charge_bytes(SERIES_BYTES)?;
+            found.add(gathered.series(labels), samples, budget)?;
+        }
     }
     Ok(())
 }
@@ -253,11 +275,12 @@ fn for_each_series(
             if is_inside {
                 return ids.into_iter().try_for_each(|id| f(&index.labels(id as usize)));
             }
-            by_stripe(&index, ids.into_iter(), |target, offsets| {
+            by_stripe(&index, ids.iter(), |target, offsets| {
                 let mut found = Vec::new();
                 scan.presence(target, offsets, &mut |k| found.push(offsets[k]))?;
                 found.into_iter().try_for_each(|o| f(&index.labels(target.first_series + o)))
-            })
+            })?;
+            histograms::presence(part, &index, &ids, (start_ms, end_ms), f)
         });
         tolerate(shared, part, outcome, &mut warnings)?;
     }
@@ -277,6 +300,11 @@ fn for_each_series(
     }
     for (labels, _) in &view.loose {
         f(labels)?;
+    }
+    for (labels, samples) in &view.histograms {
+        if !samples.read(start_ms, end_ms)?.is_empty() {
+            f(labels)?;
+        }
     }
     Ok(left_out)
 }

@@ -17,7 +17,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::bounded;
 use model::{
-    Budget, Clock, Done, Error, ErrorKind, Histogram, Labels, Matcher, MetricBatch, MetricMetadata,
+    Budget, Clock, Done, Error, ErrorKind, Labels, Matcher, MetricBatch, MetricMetadata,
     MetricPlan, MetricSource, Result, Selected, SeriesData, TimeRange,
 };
 use parking_lot::Mutex;
@@ -26,7 +26,9 @@ use storage::fs::Fs;
 use storage::wal::{Durability, Recovery};
 use storage::writer::WriterState;
 
+use crate::histograms;
 use crate::merge;
+use crate::scan::Piece;
 use crate::select;
 use crate::shard::{Common, Shard, Shared};
 
@@ -376,9 +378,10 @@ fn join_two(series: &mut SeriesData, later: &SeriesData) {
     };
     let (times, values): (Vec<i64>, Vec<f64>) =
         join_samples(floats(series), floats(later)).into_iter().unzip();
-    (series.timestamps, series.values) = (times.into(), values);
-    let histograms: Vec<(i64, Arc<Histogram>)> = std::mem::take(&mut series.histograms);
+    let histograms: histograms::Samples = std::mem::take(&mut series.histograms);
     series.histograms = join_samples(histograms, later.histograms.clone());
+    let piece = histograms::beside(Piece { times: times.into(), values }, &series.histograms);
+    (series.timestamps, series.values) = (piece.times, piece.values);
 }
 
 fn join_samples<T>(mut samples: Vec<(i64, T)>, later: Vec<(i64, T)>) -> Vec<(i64, T)> {

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use model::{
-    Budget, Clock, Done, Labels, ManualClock, MatchOp, Matcher, MetricBatch, MetricPlan, MetricRow,
-    MetricSource, Receipt, RejectReason, STALE_NAN_BITS, StampedRow, TimeRange,
+    BucketSpan, Budget, Clock, Done, Histogram, HistogramRow, Labels, ManualClock, MatchOp,
+    Matcher, MetricBatch, MetricPlan, MetricRow, MetricSource, Receipt, RejectReason, ResetHint,
+    STALE_NAN_BITS, StampedRow, TimeRange,
 };
 use storage::fs::{FaultyFs, Fs, FsCall};
 use storage::wal::Durability;
@@ -31,6 +32,28 @@ impl Random {
 
     fn below(&mut self, n: u64) -> u64 {
         self.next() % n
+    }
+
+    fn histogram(&mut self) -> Histogram {
+        let number = |random: &mut Self| f64::from(random.below(1000) as u32);
+        let lengths = [self.below(3), 1 + self.below(3)];
+        let buckets = lengths.iter().sum::<u64>();
+        let spans = lengths.map(|length| BucketSpan {
+            offset: i32::try_from(self.below(3)).unwrap(),
+            length: u32::try_from(length).unwrap(),
+        });
+        Histogram {
+            schema: i32::try_from(self.below(3)).unwrap(),
+            integer: self.below(2) == 0,
+            hint: [ResetHint::Unknown, ResetHint::Reset, ResetHint::Gauge][self.below(3) as usize],
+            zero_threshold: 0.25,
+            zero_count: number(self),
+            count: number(self),
+            sum: f64::from_bits(self.value() & !STALE_NAN_BITS),
+            positive_spans: spans.to_vec(),
+            positive: (0..buckets).map(|_| number(self)).collect(),
+            ..Histogram::default()
+        }
     }
 
     fn value(&mut self) -> u64 {
@@ -105,33 +128,65 @@ fn stamped(source: &str, rows: &[(Labels, i64, u64)]) -> MetricBatch {
     }
 }
 
+fn with_histograms(source: &str, rows: &[(Labels, i64, Histogram)]) -> MetricBatch {
+    let row = |(labels, t_ms, h): &(Labels, i64, Histogram)| HistogramRow {
+        labels: labels.clone(),
+        t_ms: *t_ms,
+        value: Arc::new(h.clone()),
+    };
+    let histograms = rows.iter().map(row).collect();
+    MetricBatch { source: source.into(), histograms, ..MetricBatch::default() }
+}
+
 fn plan(matchers: Vec<Matcher>, start_ms: i64, end_ms: i64) -> MetricPlan {
     MetricPlan { matchers, start_ms, end_ms, step_ms: 0, range_ms: 0, function: "", grouping: None }
 }
 
 type Table = BTreeMap<Labels, BTreeMap<i64, u64>>;
+type Histograms = BTreeMap<Labels, BTreeMap<i64, Histogram>>;
 
 fn read(store: &Store, plan: &MetricPlan) -> (Table, Vec<String>) {
     let selected = store.select(plan, &Budget::unlimited()).unwrap();
     assert!(selected.series.is_sorted_by(|a, b| a.labels < b.labels), "sorted, each once");
     let mut table = Table::new();
     for series in selected.series {
-        assert!(!series.values.is_empty() && series.values.len() == series.timestamps.len());
+        assert!(!series.values.is_empty() || !series.histograms.is_empty());
+        assert!(series.values.len() == series.timestamps.len());
         assert!(series.timestamps.is_sorted_by(|a, b| a < b));
+        if series.values.is_empty() {
+            continue;
+        }
         let bits = series.values.iter().map(|v| v.to_bits());
         table.insert(series.labels, series.timestamps.iter().copied().zip(bits).collect());
     }
     (table, selected.warnings)
 }
 
+/// Only the histograms of `plan`.
+fn read_histograms(store: &Store, plan: &MetricPlan) -> Histograms {
+    let mut found = Histograms::new();
+    for series in store.select(plan, &Budget::unlimited()).unwrap().series {
+        assert!(series.histograms.is_sorted_by(|a, b| a.0 < b.0));
+        if !series.histograms.is_empty() {
+            let samples = series.histograms.into_iter().map(|(t, h)| (t, Histogram::clone(&h)));
+            found.insert(series.labels, samples.collect());
+        }
+    }
+    found
+}
+
 /// What `plan` must give out of `truth`.
-fn expected(truth: &Table, plan: &MetricPlan, now_ms: i64) -> Table {
+fn expected<T: Clone>(
+    truth: &BTreeMap<Labels, BTreeMap<i64, T>>,
+    plan: &MetricPlan,
+    now_ms: i64,
+) -> BTreeMap<Labels, BTreeMap<i64, T>> {
     let start_ms = plan.start_ms.max(now_ms - RETENTION_MS);
-    let mut table = Table::new();
+    let mut table = BTreeMap::new();
     for (labels, samples) in truth {
         if plan.matchers.iter().all(|m| m.matches_labels(labels)) && start_ms <= plan.end_ms {
-            let inside: BTreeMap<i64, u64> =
-                samples.range(start_ms..=plan.end_ms).map(|(t, bits)| (*t, *bits)).collect();
+            let inside: BTreeMap<i64, T> =
+                samples.range(start_ms..=plan.end_ms).map(|(t, v)| (*t, v.clone())).collect();
             if !inside.is_empty() {
                 table.insert(labels.clone(), inside);
             }
@@ -147,6 +202,7 @@ struct Life {
     clock: Arc<ManualClock>,
     store: Arc<Store>,
     truth: Table,
+    histograms: Histograms,
     series_max: u64,
     /// Whether sources are spread over several shards, of which each knows only its own samples.
     sharded: bool,
@@ -161,7 +217,8 @@ impl Life {
         let sharded = random.below(2) == 0;
         let config = Config { shards: 1 + usize::from(sharded) * 2, ..config() };
         let (store, _) = open(&fs, &clock, config);
-        Self { random, fs, clock, store, truth: Table::new(), series_max, sharded }
+        let (truth, histograms) = (Table::new(), Histograms::new());
+        Self { random, fs, clock, store, truth, histograms, series_max, sharded }
     }
 
     fn now_ms(&self) -> i64 {
@@ -180,7 +237,64 @@ impl Life {
 
     fn add(&mut self, rows: &[(Labels, i64, u64)]) {
         for (labels, t, bits) in rows {
+            if self.histogram_at(labels, *t) {
+                continue;
+            }
             self.truth.entry(labels.clone()).or_default().insert(*t, *bits);
+        }
+    }
+
+    fn histogram_at(&self, labels: &Labels, t_ms: i64) -> bool {
+        self.histograms.get(labels).is_some_and(|samples| samples.contains_key(&t_ms))
+    }
+
+    fn add_histograms(&mut self, rows: &[(Labels, i64, Histogram)]) {
+        for (labels, t, h) in rows {
+            self.histograms.entry(labels.clone()).or_default().insert(*t, h.clone());
+            if let Some(floats) = self.truth.get_mut(labels) {
+                floats.remove(t);
+                if floats.is_empty() {
+                    self.truth.remove(labels);
+                }
+            }
+        }
+    }
+
+    /// Histograms of series that also have floats, sometimes in the past, sometimes twice.
+    fn histograms(&mut self) {
+        for _ in 0..1 + self.random.below(60) {
+            self.clock.advance_ms(1 + i64::try_from(self.random.below(20_000)).unwrap());
+            let mut rows = Vec::new();
+            let first = self.random.below(self.series_max);
+            for number in first..(first + 3).min(self.series_max) {
+                rows.push((labels(number), self.now_ms(), self.random.histogram()));
+            }
+            let source = format!("source/{}", self.random.below(3));
+            for _ in 0..1 + self.random.below(2) {
+                let receipt = append(&self.store, with_histograms(&source, &rows)).unwrap();
+                assert_eq!(receipt, Receipt { stored: rows.len() as u64, rejected: vec![] });
+            }
+            self.add_histograms(&rows);
+        }
+        let number = self.random.below(self.series_max);
+        let age = i64::try_from(self.random.below(2 * DAY_MS.unsigned_abs())).unwrap();
+        let mut t_ms = self.now_ms() - 1 - age;
+        if let Some(samples) = self.truth.get(&labels(number)) {
+            t_ms = samples.keys().next().copied().unwrap();
+        }
+        let is_second = self.sharded && self.histogram_at(&labels(number), t_ms);
+        if t_ms < self.now_ms() - RETENTION_MS || is_second {
+            return;
+        }
+        let row = [(labels(number), t_ms, self.random.histogram())];
+        let receipt = append(&self.store, with_histograms("remote", &row)).unwrap();
+        if receipt.rejected == [(RejectReason::DuplicateTimestamp, 1)] {
+            assert!(
+                self.truth[&row[0].0].contains_key(&t_ms) || self.histogram_at(&row[0].0, t_ms)
+            );
+        } else {
+            assert_eq!(receipt, Receipt { stored: 1, rejected: vec![] });
+            self.add_histograms(&row);
         }
     }
 
@@ -231,7 +345,8 @@ impl Life {
         let receipt = append(&self.store, batch).unwrap();
         if receipt.rejected == [(RejectReason::DuplicateTimestamp, 1)] {
             let before = self.truth.get(&sample.0).and_then(|samples| samples.get(&t_ms));
-            assert!(before.is_some_and(|bits| *bits != sample.2), "nothing to duplicate");
+            let is_other = before.is_some_and(|bits| *bits != sample.2);
+            assert!(is_other || self.histogram_at(&sample.0, t_ms), "nothing to duplicate");
         } else {
             assert_eq!(receipt, Receipt { stored: 1, rejected: vec![] });
             self.add(&[sample]);
@@ -276,7 +391,10 @@ impl Life {
         let t_ms = self.now_ms();
         let rows: Vec<_> = (0..5).map(|n| (labels(n), t_ms, self.random.value())).collect();
         let scraped: Vec<_> = rows.iter().map(|(l, _, bits)| (l.clone(), *bits)).collect();
-        let outcome = append(&self.store, scrape("source/2", t_ms, &scraped));
+        let more = [(labels(2000), t_ms, self.random.histogram())];
+        let mut batch = scrape("source/2", t_ms, &scraped);
+        batch.histograms = with_histograms("", &more).histograms;
+        let outcome = append(&self.store, batch);
         if self.random.below(2) == 0 {
             self.store.flush().ok();
         }
@@ -288,8 +406,11 @@ impl Life {
         let without = expected(&self.truth, &whole, self.now_ms());
         if outcome.is_ok() || found != without {
             self.add(&rows);
+            self.add_histograms(&more);
         }
         assert_eq!(found, expected(&self.truth, &whole, self.now_ms()));
+        let found = read_histograms(&self.store, &whole);
+        assert_eq!(found, expected(&self.histograms, &whole, self.now_ms()));
     }
 
     fn step(&mut self) {
@@ -316,6 +437,7 @@ impl Life {
                 self.reopen();
             }
             35 => self.fail_and_crash(),
+            36 | 37 => self.histograms(),
             _ => self.check(),
         }
     }
@@ -343,11 +465,13 @@ impl Life {
     fn check_plan(&self, plan: &MetricPlan) {
         let (found, warnings) = read(&self.store, plan);
         assert_eq!(warnings, Vec::<String>::new());
-        let expected = expected(&self.truth, plan, self.now_ms());
-        for (labels, samples) in &expected {
+        let floats = expected(&self.truth, plan, self.now_ms());
+        for (labels, samples) in &floats {
             assert_eq!(found.get(labels), Some(samples), "{labels}");
         }
-        assert_eq!(found.len(), expected.len());
+        assert_eq!(found.len(), floats.len());
+        let found = read_histograms(&self.store, plan);
+        assert_eq!(found, expected(&self.histograms, plan, self.now_ms()));
     }
 
     fn check_lists(&self, selectors: &[Vec<Matcher>], start_ms: i64, end_ms: i64) {
@@ -357,10 +481,12 @@ impl Life {
         for matchers in selectors {
             let plan = plan(matchers.clone(), start_ms, end_ms);
             all.extend(expected(&self.truth, &plan, self.now_ms()).into_keys());
+            all.extend(expected(&self.histograms, &plan, self.now_ms()).into_keys());
         }
         if selectors.is_empty() {
             let plan = plan(vec![], start_ms, end_ms);
             all.extend(expected(&self.truth, &plan, self.now_ms()).into_keys());
+            all.extend(expected(&self.histograms, &plan, self.now_ms()).into_keys());
         }
         let found = self.store.series(selectors, range, &budget).unwrap();
         assert_eq!(found, all.iter().cloned().collect::<Vec<_>>());
