@@ -233,7 +233,8 @@ pub fn encode_one(h: &Histogram, out: &mut Vec<u8>) {
     let numbers = || [&h.zero_count, &h.count].into_iter().chain(&h.positive).chain(&h.negative);
     let whole = numbers().all(|count| to_decimal(count.to_bits(), 0).is_some());
     let summed = is_summed(h);
-    out.push(hint_number(h.hint) | u8::from(whole) * WHOLE | u8::from(summed) * SUMMED);
+    let flags = (u8::from(whole) * WHOLE) | (u8::from(summed) * SUMMED);
+    out.push(hint_number(h.hint) | flags);
     put_layout(h, out);
     out.extend_from_slice(&h.sum.to_bits().to_le_bytes());
     let put = |count: f64, before: &mut i64, out: &mut Vec<u8>| match to_decimal(count.to_bits(), 0)
@@ -611,9 +612,10 @@ mod tests {
         assert!(check(&of(&[span(0, u32::MAX), span(0, 5)], 4)).is_err());
         let wide = of(&[span(0, 60_000)], 60_000);
         check(&wide).unwrap();
-        let samples: Vec<_> = (0i64..).zip(vec![Arc::new(wide); 10]).collect();
+        let samples: Vec<_> = (0i64..).zip(std::iter::repeat_n(Arc::new(wide), 10)).collect();
         assert_eq!(pages(&samples).map(<[_]>::len).collect::<Vec<_>>(), [4, 4, 2]);
-        let small: Vec<_> = (0i64..).zip(vec![Arc::new(of(&[], 0)); 500]).collect();
+        let none = Arc::new(of(&[], 0));
+        let small: Vec<_> = (0i64..).zip(std::iter::repeat_n(none, 500)).collect();
         assert_eq!(pages(&small).map(<[_]>::len).collect::<Vec<_>>(), [SAMPLES_MAX, 20]);
     }
 }

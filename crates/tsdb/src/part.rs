@@ -70,7 +70,7 @@ pub struct Meta {
 impl Meta {
     fn encode(&self) -> Vec<u8> {
         let flags =
-            u8::from(self.cold) * COLD | u8::from(self.histograms.is_some()) * HAS_HISTOGRAMS;
+            (u8::from(self.cold) * COLD) | (u8::from(self.histograms.is_some()) * HAS_HISTOGRAMS);
         let mut out = vec![VERSION, flags, self.level];
         put_varint(&mut out, self.first_seq);
         put_varint(&mut out, self.last_seq);
