@@ -13,6 +13,8 @@ mod discovery;
 mod docker_sd;
 mod file_sd;
 mod http;
+mod http_sd;
+mod labels;
 mod pool;
 mod target;
 #[cfg(test)]
@@ -28,7 +30,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use config::{
-    Config, DockerSd, FileSd, HttpOptions, JobLimits, ScrapeJob, Secret, TargetGroup, TlsOptions,
+    Config, DnsRecord, DnsSd, DockerSd, FileSd, HistogramOptions, HttpOptions, HttpSd, JobLimits,
+    NameEscaping, OAuth2, ProxyOptions, ScrapeJob, ScrapeProtocol, Secret, TargetGroup, TlsOptions,
+    TlsVersion,
 };
 pub use docker_sd::DockerApi;
 pub use file_sd::{matching_files, read_target_groups};

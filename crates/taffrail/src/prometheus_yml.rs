@@ -5,6 +5,7 @@
 //! files, and Taffrail's own configuration.
 
 mod expand;
+mod http;
 mod jobs;
 mod node;
 mod relabel;

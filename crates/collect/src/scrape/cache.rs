@@ -8,15 +8,21 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
-use ingest::exposition::{Format, Limits, Metadata, Sample, Visitor, parse, series_labels};
-use ingest::relabel;
+use ingest::exposition::{
+    CustomBuckets, Encoding, Histograms, Limits, Metadata, NativeSample, RawExemplar, Sample,
+    Visitor, decode,
+};
+use ingest::native_histogram;
+use model::histogram::{SCHEMA_MAX, SCHEMA_MIN};
 use model::{
-    Error, ErrorKind, Labels, LabelsBuilder, METRIC_NAME, MetricKind, MetricMetadata, MetricRow,
-    Result, StampedRow, stale_nan,
+    Error, ErrorKind, ExemplarRow, Histogram, HistogramRow, Labels, MetricKind, MetricMetadata,
+    MetricRow, Result, StampedRow, stale_nan,
 };
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
+use smallvec::SmallVec;
 
 use super::config::ScrapeJob;
+use super::labels::finish_labels;
 
 /// Failed scrapes in a row after which nothing of the target is kept.
 const FAILURES_KEPT: u32 = 3;
@@ -44,11 +50,26 @@ pub(super) struct SeriesCache {
     order: Vec<u32>,
     scrape: u64,
     failures: u32,
-    format: Option<Format>,
+    encoding: Option<Encoding>,
     /// Live series whose texts were forgotten; they end unless the next scrape brings their labels again.
     orphans: Vec<Labels>,
     /// Hash of name to hash of what was last handed on about it.
     metadata: FxHashMap<u64, u64>,
+    /// Hashes of the exemplars a series had last, for the series that have any.
+    exemplars: FxHashMap<u32, SmallVec<[u64; 2]>>,
+}
+
+/// A body and what is known about where it comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scrape<'a> {
+    pub(super) body: &'a [u8],
+    pub(super) encoding: Encoding,
+    /// Time of its samples, Unix milliseconds.
+    pub(super) t_ms: i64,
+    pub(super) job: &'a ScrapeJob,
+    /// Labels of the target.
+    pub(super) target: &'a Labels,
+    pub(super) limits: &'a Limits,
 }
 
 /// The result of one scrape on its way to the store.
@@ -56,8 +77,20 @@ pub(super) struct SeriesCache {
 pub(super) struct Rows {
     pub(super) rows: Vec<MetricRow>,
     pub(super) stamped: Vec<StampedRow>,
+    pub(super) histograms: Vec<HistogramRow>,
+    pub(super) exemplars: Vec<ExemplarRow>,
     pub(super) metadata: Vec<MetricMetadata>,
     pub(super) counts: Counts,
+}
+
+impl Rows {
+    /// Forgets all that a failed scrape brought; its counts stay, since the report tells them.
+    fn clear(&mut self) {
+        self.rows.clear();
+        self.stamped.clear();
+        self.histograms.clear();
+        self.exemplars.clear();
+    }
 }
 
 /// What the `scrape_*` series report.
@@ -72,50 +105,43 @@ pub(super) struct Counts {
 
 impl SeriesCache {
     /// Reads a body. On error the counts reached are in `rows`, and the caller goes on with [`fail`](Self::fail).
-    pub(super) fn read(
-        &mut self,
-        body: &[u8],
-        format: Format,
-        job: &ScrapeJob,
-        target: &Labels,
-        limits: &Limits,
-        rows: &mut Rows,
-    ) -> Result<()> {
-        if self.format != Some(format) {
+    pub(super) fn read(&mut self, scrape: &Scrape<'_>, rows: &mut Rows) -> Result<()> {
+        if self.encoding != Some(scrape.encoding) {
             // Raw texts of one format may mean something else in the other.
             self.forget_texts();
-            self.format = Some(format);
+            self.encoding = Some(scrape.encoding);
         }
         self.scrape += 1;
         rows.rows.reserve(self.order.len() + 16);
         let order = std::mem::take(&mut self.order);
         let mut reader = Reader {
+            new_order: Vec::with_capacity(order.len()),
             cache: self,
             order,
             next: 0,
-            new_order: Vec::new(),
             fresh: Vec::new(),
-            job,
-            target,
-            format,
+            scrape,
+            schema_max: schema_max(scrape.job.histograms.min_bucket_factor),
             rows,
+            kind: MetricKind::Unknown,
             pending: None,
             over_sample_limit: false,
+            over_bucket_limit: None,
         };
-        reader.new_order.reserve(reader.order.len());
-        let parsed = parse(body, format, limits, &mut reader);
+        let decoded = reader.decode();
         reader.flush_metadata();
-        let over = reader.over_sample_limit;
+        let (over_samples, over_buckets) =
+            (reader.over_sample_limit, reader.over_bucket_limit.take());
         let Reader { order, new_order, fresh, .. } = reader;
-        let outcome = parsed.and_then(|()| {
-            if !over {
-                return Ok(());
+        let outcome = decoded.and_then(|()| {
+            if over_samples {
+                let limit = scrape.job.limits.samples;
+                return Err(Error::new(
+                    ErrorKind::Limit,
+                    format!("target sent {} samples; sample_limit is {limit}", rows.counts.kept),
+                ));
             }
-            let limit = job.limits.samples;
-            Err(Error::new(
-                ErrorKind::Limit,
-                format!("target sent {} samples; sample_limit is {limit}", rows.counts.kept),
-            ))
+            over_buckets.map_or(Ok(()), Err)
         });
         match outcome {
             Ok(()) => {
@@ -129,8 +155,9 @@ impl SeriesCache {
                     self.remove(id);
                 }
                 self.order = order;
-                rows.rows.clear();
-                rows.stamped.clear();
+                // Those of this body were noted, and are not handed on.
+                self.exemplars.clear();
+                rows.clear();
                 Err(e)
             }
         }
@@ -138,8 +165,7 @@ impl SeriesCache {
 
     /// Ends all live series: the target failed or is gone.
     pub(super) fn fail(&mut self, rows: &mut Rows) {
-        rows.rows.clear();
-        rows.stamped.clear();
+        rows.clear();
         let orphans = std::mem::take(&mut self.orphans);
         rows.rows
             .extend(orphans.into_iter().map(|labels| MetricRow { labels, value: stale_nan() }));
@@ -182,7 +208,9 @@ impl SeriesCache {
         if ended.is_empty() {
             return;
         }
-        let present: FxHashSet<&Labels> = rows.rows.iter().map(|row| &row.labels).collect();
+        let histograms = rows.histograms.iter().map(|row| &row.labels);
+        let present: FxHashSet<&Labels> =
+            rows.rows.iter().map(|row| &row.labels).chain(histograms).collect();
         ended.retain(|labels| !present.contains(labels));
         rows.rows.extend(ended.into_iter().map(|labels| MetricRow { labels, value: stale_nan() }));
     }
@@ -222,6 +250,7 @@ impl SeriesCache {
             found.remove();
         }
         self.free.push(id);
+        self.exemplars.remove(&id);
         self.entries[id as usize].take()
     }
 }
@@ -236,23 +265,37 @@ struct Reader<'a> {
     new_order: Vec<u32>,
     /// Entries made by this scrape.
     fresh: Vec<u32>,
-    job: &'a ScrapeJob,
-    target: &'a Labels,
-    format: Format,
+    scrape: &'a Scrape<'a>,
+    /// Finest schema the job keeps.
+    schema_max: i32,
     rows: &'a mut Rows,
+    /// Type declared last.
+    kind: MetricKind,
     pending: Option<MetricMetadata>,
     over_sample_limit: bool,
+    over_bucket_limit: Option<Error>,
 }
 
 impl Reader<'_> {
+    fn decode(&mut self) -> Result<()> {
+        let Scrape { body, encoding, job, limits, .. } = *self.scrape;
+        if !job.histograms.convert_classic {
+            return decode(body, encoding, limits, self);
+        }
+        let keep_classic = job.histograms.always_classic;
+        let mut converted = CustomBuckets::new(self, encoding.series_format(), keep_classic);
+        decode(body, encoding, limits, &mut converted)?;
+        converted.finish()
+    }
+
     /// The entry of a series, made if it is new.
-    fn entry(&mut self, sample: &Sample<'_>) -> Result<u32> {
-        if sample.predicted {
+    fn entry(&mut self, series: &str, predicted: bool) -> Result<u32> {
+        if predicted {
             let id = self.order[self.next];
             self.next += 1;
             return Ok(id);
         }
-        if let Some(id) = self.cache.find(sample.series) {
+        if let Some(id) = self.cache.find(series) {
             let place =
                 self.cache.entries[id as usize].as_ref().map_or(u32::MAX, |e| e.place) as usize;
             if self.order.get(place) == Some(&id) {
@@ -260,13 +303,93 @@ impl Reader<'_> {
             }
             return Ok(id);
         }
-        let labels = finish_labels(sample.series, self.format, self.job, self.target)?;
+        let Scrape { encoding, job, target, .. } = *self.scrape;
+        let labels = finish_labels(series, encoding.series_format(), self.kind, job, target)?;
         if labels.is_some() {
             self.rows.counts.added += 1;
         }
-        let id = self.cache.insert(sample.series, labels);
+        let id = self.cache.insert(series, labels);
         self.fresh.push(id);
         Ok(id)
+    }
+
+    /// Notes that a series is there; its labels and time, or `None` when nothing of it is to be stored. A time is
+    /// `None` when it is the scrape's.
+    fn admit(&mut self, id: u32, timestamp_ms: Option<i64>) -> Option<(Labels, Option<i64>)> {
+        let (scrape, job) = (self.cache.scrape, self.scrape.job);
+        let entry = self.cache.entries[id as usize].as_mut().expect("BUG: entry was just found");
+        let own_ms = timestamp_ms.filter(|_| job.honor_timestamps);
+        let again = std::mem::replace(&mut entry.seen, scrape) == scrape;
+        if !again {
+            entry.place = u32::try_from(self.new_order.len()).unwrap_or(u32::MAX);
+            self.new_order.push(id);
+        }
+        let labels = entry.labels.as_ref()?;
+        self.rows.counts.kept += 1;
+        let limit = job.limits.samples;
+        if limit > 0 && self.rows.counts.kept > limit {
+            // Go on counting, as the report says how many there are.
+            self.over_sample_limit = true;
+            return None;
+        }
+        if again && own_ms.is_none() {
+            // Several samples of a series need times of their own.
+            self.rows.counts.duplicates += 1;
+            return None;
+        }
+        entry.live = own_ms.is_none() || job.track_timestamps_staleness;
+        Some((labels.clone(), own_ms))
+    }
+
+    /// Hands on the exemplars that the series did not have last time.
+    fn exemplars(&mut self, id: u32, labels: &Labels, raw: &[RawExemplar<'_>]) -> Result<()> {
+        if raw.is_empty() {
+            return Ok(());
+        }
+        let hashes: SmallVec<[u64; 2]> =
+            raw.iter().map(|e| FxBuildHasher.hash_one(e.bytes())).collect();
+        let known = self.cache.exemplars.entry(id).or_default();
+        if *known == hashes {
+            return Ok(());
+        }
+        for (raw, hash) in raw.iter().zip(&hashes) {
+            if known.contains(hash) {
+                continue;
+            }
+            match raw.decode(self.scrape.t_ms) {
+                Ok(exemplar) => {
+                    self.rows.exemplars.push(ExemplarRow { series: labels.clone(), exemplar });
+                }
+                // Too long to keep is not worth a scrape.
+                Err(e) if e.kind() == ErrorKind::Limit => {}
+                Err(e) => return Err(e),
+            }
+        }
+        *known = hashes;
+        Ok(())
+    }
+
+    /// Merges buckets until the histogram is within the job's bounds.
+    fn bound_buckets(&mut self, series: &str, value: &mut Histogram) {
+        native_histogram::reduce_resolution(value, self.schema_max);
+        let limit = self.scrape.job.histograms.bucket_limit;
+        let buckets = |h: &Histogram| (h.positive.len() + h.negative.len()) as u64;
+        while limit > 0 && buckets(value) > limit {
+            if value.has_custom_bounds() || value.schema <= SCHEMA_MIN {
+                let found = buckets(value);
+                self.over_bucket_limit.get_or_insert_with(|| {
+                    Error::new(
+                        ErrorKind::Limit,
+                        format!(
+                            "series {series:.128} has {found} buckets; \
+                             native_histogram_bucket_limit is {limit}"
+                        ),
+                    )
+                });
+                return;
+            }
+            native_histogram::reduce_resolution(value, value.schema - 1);
+        }
     }
 
     fn flush_metadata(&mut self) {
@@ -287,36 +410,37 @@ impl Visitor for Reader<'_> {
 
     fn sample(&mut self, sample: Sample<'_>) -> Result<()> {
         self.rows.counts.scraped += 1;
-        let id = self.entry(&sample)?;
-        let scrape = self.cache.scrape;
-        let entry = self.cache.entries[id as usize].as_mut().expect("BUG: entry was just found");
-        if entry.seen == scrape {
-            self.rows.counts.duplicates += 1;
-            return Ok(());
+        let id = self.entry(sample.series, sample.predicted)?;
+        let Some((labels, own_ms)) = self.admit(id, sample.timestamp_ms) else { return Ok(()) };
+        if let Some(exemplar) = sample.exemplar {
+            self.exemplars(id, &labels, &[exemplar])?;
         }
-        entry.seen = scrape;
-        entry.place = u32::try_from(self.new_order.len()).unwrap_or(u32::MAX);
-        self.new_order.push(id);
-        let Some(labels) = &entry.labels else { return Ok(()) };
-        self.rows.counts.kept += 1;
-        let limit = self.job.limits.samples;
-        if limit > 0 && self.rows.counts.kept > limit {
-            // Go on counting, as the report says how many there are.
-            self.over_sample_limit = true;
-            return Ok(());
-        }
-        let own_time = sample.timestamp_ms.filter(|_| self.job.honor_timestamps);
-        entry.live = own_time.is_none() || self.job.track_timestamps_staleness;
-        match own_time {
+        match own_ms {
             Some(t_ms) => {
-                self.rows.stamped.push(StampedRow {
-                    labels: labels.clone(),
-                    t_ms,
-                    value: sample.value,
-                });
+                self.rows.stamped.push(StampedRow { labels, t_ms, value: sample.value });
             }
-            None => self.rows.rows.push(MetricRow { labels: labels.clone(), value: sample.value }),
+            None => self.rows.rows.push(MetricRow { labels, value: sample.value }),
         }
+        Ok(())
+    }
+
+    fn histograms(&self) -> Histograms {
+        let options = &self.scrape.job.histograms;
+        match (options.scrape_native, options.always_classic) {
+            (false, _) => Histograms::Classic,
+            (true, false) => Histograms::Native,
+            (true, true) => Histograms::NativeAndClassic,
+        }
+    }
+
+    fn histogram(&mut self, mut sample: NativeSample<'_>) -> Result<()> {
+        self.rows.counts.scraped += 1;
+        let id = self.entry(sample.series, sample.predicted)?;
+        let Some((labels, own_ms)) = self.admit(id, sample.timestamp_ms) else { return Ok(()) };
+        self.exemplars(id, &labels, sample.exemplars)?;
+        self.bound_buckets(sample.series, &mut sample.value);
+        let (t_ms, value) = (own_ms.unwrap_or(self.scrape.t_ms), Arc::new(sample.value));
+        self.rows.histograms.push(HistogramRow { labels, t_ms, value });
         Ok(())
     }
 
@@ -334,7 +458,10 @@ impl Visitor for Reader<'_> {
             unit: Arc::from(""),
         });
         match metadata {
-            Metadata::Type { kind, .. } => pending.kind = kind,
+            Metadata::Type { kind, .. } => {
+                pending.kind = kind;
+                self.kind = kind;
+            }
             Metadata::Help { text, .. } => pending.help = Arc::from(&*text),
             Metadata::Unit { unit, .. } => pending.unit = Arc::from(&*unit),
         }
@@ -342,71 +469,13 @@ impl Visitor for Reader<'_> {
     }
 }
 
-/// Labels under which a series is stored; `None` when relabelling drops it.
-fn finish_labels(
-    series: &str,
-    format: Format,
-    job: &ScrapeJob,
-    target: &Labels,
-) -> Result<Option<Labels>> {
-    let mut labels = series_labels(series, format)?.to_builder();
-    if job.honor_labels {
-        for (name, value) in target.iter() {
-            if labels.get(name).is_empty() {
-                labels.set(name, value);
-            }
-        }
-    } else {
-        put_target_first(&mut labels, target);
+/// The finest schema whose buckets are at least `factor` times as wide as the one before; 0 asks for nothing.
+#[expect(clippy::cast_possible_truncation, reason = "the value is bounded before")]
+fn schema_max(factor: f64) -> i32 {
+    if factor <= 1.0 {
+        return SCHEMA_MAX;
     }
-    if !relabel::apply(&job.metric_relabel, &mut labels) {
-        return Ok(None);
-    }
-    let labels = labels.build();
-    if labels.is_empty() {
-        return Ok(None);
-    }
-    if labels.metric_name().is_empty() {
-        return Err(Error::invalid("series has no name after metric relabelling"));
-    }
-    check_limits(&labels, job)?;
-    Ok(Some(labels))
-}
-
-/// The target's labels win; the body's move to `exported_…`, with the prefix as often as it takes.
-fn put_target_first(labels: &mut LabelsBuilder, target: &Labels) {
-    let mut moved = Vec::new();
-    for (name, value) in target.iter() {
-        let exposed = labels.get(name).to_owned();
-        if !exposed.is_empty() {
-            moved.push((name, exposed));
-        }
-        labels.set(name, value);
-    }
-    for (name, value) in moved {
-        let mut name = format!("exported_{name}");
-        while !labels.get(&name).is_empty() {
-            name.insert_str(0, "exported_");
-        }
-        labels.set(&name, &value);
-    }
-}
-
-fn check_limits(labels: &Labels, job: &ScrapeJob) -> Result<()> {
-    let limit = |what: &str, found: usize, max: u64| {
-        if max == 0 || found as u64 <= max {
-            return Ok(());
-        }
-        let name = labels.get(METRIC_NAME).unwrap_or("");
-        Err(Error::new(
-            ErrorKind::Limit,
-            format!("series {name:.128} has {what} {found}; the limit is {max}"),
-        ))
-    };
-    limit("a label count of", labels.len(), job.limits.labels)?;
-    for (name, value) in labels.iter() {
-        limit("a label name length of", name.len(), job.limits.label_name_bytes)?;
-        limit("a label value length of", value.len(), job.limits.label_value_bytes)?;
-    }
-    Ok(())
+    // A bucket of schema n grows by 2^(2^-n).
+    let schema = (-factor.log2().log2()).floor();
+    schema.clamp(f64::from(SCHEMA_MIN), f64::from(SCHEMA_MAX)) as i32
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use ingest::exposition::{Format, Limits};
+use ingest::exposition::{Encoding, Format, Limits};
 use ingest::relabel::Rule;
 
 /// Settings of all scraping.
@@ -36,34 +36,216 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// How the HTTP side of a scrape is done.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What a target may be asked for, in the words of `scrape_protocols`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScrapeProtocol {
+    /// Protobuf, the only one with native histograms.
+    PrometheusProto,
+    /// OpenMetrics text 1.0.0.
+    OpenMetricsText1,
+    /// OpenMetrics text 0.0.1.
+    OpenMetricsText0,
+    /// Prometheus text 1.0.0, with quoted names.
+    PrometheusText1,
+    /// Prometheus text 0.0.4.
+    PrometheusText0,
+}
+
+impl ScrapeProtocol {
+    /// All of them, in the order in which a job that scrapes native histograms prefers them.
+    pub const ALL: [Self; 5] = [
+        Self::PrometheusProto,
+        Self::OpenMetricsText1,
+        Self::OpenMetricsText0,
+        Self::PrometheusText1,
+        Self::PrometheusText0,
+    ];
+    /// What a job asks for that says nothing about it.
+    pub const TEXT: [Self; 4] = [
+        Self::OpenMetricsText1,
+        Self::OpenMetricsText0,
+        Self::PrometheusText1,
+        Self::PrometheusText0,
+    ];
+
+    /// As the configuration spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PrometheusProto => "PrometheusProto",
+            Self::OpenMetricsText1 => "OpenMetricsText1.0.0",
+            Self::OpenMetricsText0 => "OpenMetricsText0.0.1",
+            Self::PrometheusText1 => "PrometheusText1.0.0",
+            Self::PrometheusText0 => "PrometheusText0.0.4",
+        }
+    }
+
+    /// Media type with the parameters that ask for this version.
+    pub(super) fn media_range(self) -> &'static str {
+        match self {
+            Self::PrometheusProto => {
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
+            }
+            Self::OpenMetricsText1 => "application/openmetrics-text;version=1.0.0",
+            Self::OpenMetricsText0 => "application/openmetrics-text;version=0.0.1",
+            Self::PrometheusText1 => "text/plain;version=1.0.0",
+            Self::PrometheusText0 => "text/plain;version=0.0.4",
+        }
+    }
+
+    /// Whether a target may be told how to escape names; older versions have no word for it.
+    pub(super) fn negotiates_escaping(self) -> bool {
+        matches!(self, Self::OpenMetricsText1 | Self::PrometheusText1)
+    }
+
+    /// How a body of this protocol is read.
+    pub fn encoding(self) -> Encoding {
+        match self {
+            Self::PrometheusProto => Encoding::Protobuf,
+            Self::OpenMetricsText1 | Self::OpenMetricsText0 => Encoding::Text(Format::OpenMetrics),
+            Self::PrometheusText1 | Self::PrometheusText0 => Encoding::Text(Format::Prometheus),
+        }
+    }
+}
+
+/// How targets are asked to escape names that are not letters, digits and underscores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameEscaping {
+    /// Not at all.
+    AllowUtf8,
+    /// Underscores for everything else.
+    Underscores,
+    /// `_dot_` for dots, `__` for underscores.
+    Dots,
+    /// `U__` and code points.
+    Values,
+}
+
+impl NameEscaping {
+    /// As the configuration and the `escaping` parameter spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AllowUtf8 => "allow-utf-8",
+            Self::Underscores => "underscores",
+            Self::Dots => "dots",
+            Self::Values => "values",
+        }
+    }
+}
+
+/// What becomes of histograms.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HistogramOptions {
+    /// Whether native histograms are kept; if not, their classic buckets are.
+    pub scrape_native: bool,
+    /// Whether classic buckets are kept where a native histogram is there, too.
+    pub always_classic: bool,
+    /// Whether classic histograms become native ones with custom buckets.
+    pub convert_classic: bool,
+    /// Buckets of a native histogram at most; finer ones are merged until they fit. 0 means no limit.
+    pub bucket_limit: u64,
+    /// Factor by which a bucket must be wider than the one before; finer ones are merged. 0 means any.
+    pub min_bucket_factor: f64,
+}
+
+/// How the HTTP side of a scrape, or of a discovery, is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpOptions {
     /// User name and password.
     pub basic_auth: Option<(Secret, Secret)>,
     /// Scheme (`Bearer`) and credentials of the `Authorization` header.
     pub authorization: Option<(String, Secret)>,
+    /// Where to get a token for the `Authorization` header.
+    pub oauth2: Option<Box<OAuth2>>,
     /// Whether to follow up to ten redirects.
     pub follow_redirects: bool,
+    /// Whether HTTP/2 may be negotiated with HTTPS servers.
+    pub enable_http2: bool,
     /// Headers added to each request.
     pub headers: Vec<(String, Secret)>,
-    /// Proxy for all requests of the job.
-    pub proxy_url: Option<String>,
-    /// Verification of HTTPS targets.
+    /// The way there.
+    pub proxy: ProxyOptions,
+    /// Verification of HTTPS servers.
     pub tls: TlsOptions,
 }
 
-/// Verification of HTTPS targets.
+impl HttpOptions {
+    /// Requests as Prometheus makes them unless told otherwise.
+    pub fn plain() -> Self {
+        Self {
+            basic_auth: None,
+            authorization: None,
+            oauth2: None,
+            follow_redirects: true,
+            enable_http2: true,
+            headers: Vec::new(),
+            proxy: ProxyOptions::default(),
+            tls: TlsOptions::default(),
+        }
+    }
+}
+
+/// Proxies; none by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProxyOptions {
+    /// Proxy for all requests: `http`, `https` or `socks5`.
+    pub url: Option<String>,
+    /// Hosts, domains and networks to be reached without it, separated by commas.
+    pub no_proxy: String,
+    /// Whether `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` of the environment count.
+    pub from_environment: bool,
+    /// Headers for the proxy alone.
+    pub connect_headers: Vec<(String, Secret)>,
+}
+
+/// Verification of HTTPS servers. PEM texts may come from files, which are read again when they change.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsOptions {
-    /// PEM text of the only authorities to trust.
-    pub ca: Option<String>,
-    /// File with the same.
-    pub ca_file: Option<PathBuf>,
-    /// Files with the client's certificate chain and key, PEM.
-    pub client_files: Option<(PathBuf, PathBuf)>,
+    /// The only authorities to trust.
+    pub ca: Option<Secret>,
+    /// The client's certificate chain and key.
+    pub client: Option<(Secret, Secret)>,
+    /// Name to ask for and to verify instead of the target's.
+    pub server_name: Option<String>,
     /// Whether any certificate is taken.
     pub insecure_skip_verify: bool,
+    /// Oldest version to accept; never older than 1.2.
+    pub min_version: Option<TlsVersion>,
+    /// Newest version to accept.
+    pub max_version: Option<TlsVersion>,
+}
+
+/// Versions of TLS, in the words of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// `TLS10`
+    Tls10,
+    /// `TLS11`
+    Tls11,
+    /// `TLS12`
+    Tls12,
+    /// `TLS13`
+    Tls13,
+}
+
+/// The client credentials grant of OAuth 2.0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OAuth2 {
+    /// Who asks.
+    pub client_id: String,
+    /// The proof.
+    pub client_secret: Secret,
+    /// What the token is for.
+    pub scopes: Vec<String>,
+    /// Where tokens are.
+    pub token_url: String,
+    /// Further parameters of the request.
+    pub endpoint_params: Vec<(String, String)>,
+    /// Verification of the token's server.
+    pub tls: TlsOptions,
+    /// The way there.
+    pub proxy: ProxyOptions,
+    /// A grant that cannot be asked for; requests fail and say so.
+    pub unsupported_grant: Option<String>,
 }
 
 /// Limits of one job; 0 means none of its own.
@@ -81,6 +263,8 @@ pub struct JobLimits {
     pub label_name_bytes: u64,
     /// Bytes of a label value.
     pub label_value_bytes: u64,
+    /// Dropped targets kept to show in the API.
+    pub dropped_targets: u64,
 }
 
 /// Targets that share labels.
@@ -132,6 +316,45 @@ pub struct DockerSd {
     pub refresh_interval_ms: u64,
 }
 
+/// Discovery from a list of targets that a server answers with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpSd {
+    /// Where the list is.
+    pub url: String,
+    /// How often it is asked for.
+    pub refresh_interval_ms: u64,
+    /// The HTTP side.
+    pub http: HttpOptions,
+}
+
+/// Records of the domain name system that [`DnsSd`] can ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DnsRecord {
+    /// Host and port.
+    Srv,
+    /// IPv4 addresses.
+    A,
+    /// IPv6 addresses.
+    Aaaa,
+    /// Mail servers.
+    Mx,
+    /// Name servers.
+    Ns,
+}
+
+/// Discovery through the domain name system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DnsSd {
+    /// Names to ask for.
+    pub names: Vec<String>,
+    /// What to ask for.
+    pub record: DnsRecord,
+    /// Port of targets, unless their records name one.
+    pub port: u16,
+    /// How often they are asked for.
+    pub refresh_interval_ms: u64,
+}
+
 /// One `scrape_config`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScrapeJob {
@@ -155,10 +378,18 @@ pub struct ScrapeJob {
     pub track_timestamps_staleness: bool,
     /// Whether to write `scrape_timeout_seconds` and its like.
     pub extra_scrape_metrics: bool,
-    /// Format assumed when a target does not name a known one.
-    pub fallback_format: Option<Format>,
-    /// Formats to ask for, in order of preference.
-    pub formats: Vec<Format>,
+    /// Assumed when a target does not name a known format.
+    pub fallback_protocol: Option<ScrapeProtocol>,
+    /// What to ask for, in order of preference.
+    pub protocols: Vec<ScrapeProtocol>,
+    /// Whether bodies may be compressed.
+    pub enable_compression: bool,
+    /// Whether names are letters, digits, underscores and colons; other names fail the scrape.
+    pub legacy_names: bool,
+    /// How targets are asked to escape names.
+    pub name_escaping: NameEscaping,
+    /// What becomes of histograms.
+    pub histograms: HistogramOptions,
     /// Rules for targets.
     pub relabel: Vec<Rule>,
     /// Rules for samples.
@@ -173,6 +404,10 @@ pub struct ScrapeJob {
     pub file_sd: Vec<FileSd>,
     /// `docker_sd_configs`.
     pub docker_sd: Vec<DockerSd>,
+    /// `http_sd_configs`.
+    pub http_sd: Vec<HttpSd>,
+    /// `dns_sd_configs`.
+    pub dns_sd: Vec<DnsSd>,
 }
 
 impl ScrapeJob {
@@ -189,15 +424,27 @@ impl ScrapeJob {
             honor_timestamps: true,
             track_timestamps_staleness: false,
             extra_scrape_metrics: false,
-            fallback_format: None,
-            formats: vec![Format::OpenMetrics, Format::Prometheus],
+            fallback_protocol: None,
+            protocols: ScrapeProtocol::TEXT.to_vec(),
+            enable_compression: true,
+            legacy_names: false,
+            name_escaping: NameEscaping::AllowUtf8,
+            histograms: HistogramOptions {
+                scrape_native: false,
+                always_classic: false,
+                convert_classic: false,
+                bucket_limit: 0,
+                min_bucket_factor: 0.0,
+            },
             relabel: Vec::new(),
             metric_relabel: Vec::new(),
             limits: JobLimits::default(),
-            http: HttpOptions { follow_redirects: true, ..HttpOptions::default() },
+            http: HttpOptions::plain(),
             static_targets: Vec::new(),
             file_sd: Vec::new(),
             docker_sd: Vec::new(),
+            http_sd: Vec::new(),
+            dns_sd: Vec::new(),
         }
     }
 }

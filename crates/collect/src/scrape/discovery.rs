@@ -8,9 +8,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::config::{DockerSd, FileSd, ScrapeJob, TargetGroup};
+use super::config::{DockerSd, FileSd, HttpSd, ScrapeJob, TargetGroup};
 use super::docker_sd::{self, DockerApi};
 use super::file_sd::Files;
+use super::http::Http;
+use super::http_sd;
 
 /// How often files are looked at for changes.
 const FILE_POLL: Duration = Duration::from_secs(5);
@@ -39,6 +41,7 @@ pub(super) struct Start<'a> {
     pub(super) cancel: &'a CancellationToken,
     pub(super) tasks: &'a TaskTracker,
     pub(super) clock: &'a Arc<dyn Clock>,
+    pub(super) http: &'a Arc<Http>,
 }
 
 /// Starts all discoveries of a job. Provider 0 is its static targets; returns how many providers there are.
@@ -59,6 +62,10 @@ pub(super) fn start(start: Start<'_>) -> usize {
     }
     for config in &start.job.docker_sd {
         let task = watch_docker(config.clone(), outlet(), start.docker.cloned());
+        start.tasks.spawn(start.cancel.clone().run_until_cancelled_owned(task));
+    }
+    for config in &start.job.http_sd {
+        let task = watch_http(config.clone(), outlet(), Arc::clone(start.http));
         start.tasks.spawn(start.cancel.clone().run_until_cancelled_owned(task));
     }
     provider + 1
@@ -116,7 +123,7 @@ async fn watch_files(config: FileSd, outlet: Outlet, clock: Arc<dyn Clock>) {
 
 async fn watch_docker(config: DockerSd, outlet: Outlet, api: Option<DockerApi>) {
     let refresh = Duration::from_millis(config.refresh_interval_ms.max(1000));
-    let mut last: Option<Result<Vec<TargetGroup>, String>> = None;
+    let mut last = None;
     loop {
         let found = match &api {
             Some(api) => {
@@ -124,17 +131,34 @@ async fn watch_docker(config: DockerSd, outlet: Outlet, api: Option<DockerApi>) 
             }
             None => Err("docker discovery is not available in this process".to_owned()),
         };
-        let pause = match &found {
-            Ok(_) => refresh,
-            Err(_) => refresh.min(RETRY),
-        };
-        if last.as_ref() != Some(&found) {
-            if let Err(error) = &found {
-                tracing::warn!(job = %outlet.job, host = %config.host, %error, "docker discovery keeps what it had");
-            }
-            outlet.send(found.clone(), None).await;
-            last = Some(found);
-        }
+        let pause = if found.is_ok() { refresh } else { refresh.min(RETRY) };
+        report(&outlet, &config.host, found, &mut last).await;
         tokio::time::sleep(pause).await;
     }
+}
+
+async fn watch_http(config: HttpSd, outlet: Outlet, http: Arc<Http>) {
+    let refresh = Duration::from_millis(config.refresh_interval_ms.max(1000));
+    let mut last = None;
+    loop {
+        let found = http_sd::discover(&config, &http).await.map_err(|e| e.message().to_owned());
+        let pause = if found.is_ok() { refresh } else { refresh.min(RETRY) };
+        report(&outlet, &config.url, found, &mut last).await;
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// What a provider found when it was asked, or why it found nothing.
+type Found = Result<Vec<TargetGroup>, String>;
+
+/// Hands on what differs from the `last` time.
+async fn report(outlet: &Outlet, provider: &str, found: Found, last: &mut Option<Found>) {
+    if last.as_ref() == Some(&found) {
+        return;
+    }
+    if let Err(error) = &found {
+        tracing::warn!(job = %outlet.job, %provider, %error, "discovery keeps what it had");
+    }
+    outlet.send(found.clone(), None).await;
+    *last = Some(found);
 }

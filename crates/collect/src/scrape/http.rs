@@ -1,190 +1,293 @@
-//! The HTTP side: clients by TLS needs, one request per scrape, bounded bodies, readable errors.
+//! The HTTP side: one request per scrape with its redirects, bounded bodies, content negotiation, readable errors.
+
+mod clients;
+mod oauth2;
+#[cfg(test)]
+mod tests;
 
 use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ingest::exposition::{Encoding, Format};
-use model::{Error, ErrorKind, Result};
-use parking_lot::Mutex;
-use reqwest::{Certificate, Client, ClientBuilder, Identity, Proxy, header, redirect};
+use ingest::exposition::Encoding;
+use model::{Clock, Error, ErrorKind, Result};
+use reqwest::{RequestBuilder, Response, StatusCode, Url, header};
 
-use super::config::{HttpOptions, ScrapeJob, Secret};
-use super::target::Target;
+use super::config::{HttpOptions, NameEscaping, ScrapeJob, ScrapeProtocol, Secret};
+use super::target::{Target, format_duration};
+use clients::{Clients, Needs};
+use oauth2::Tokens;
 
 const REDIRECTS_MAX: usize = 10;
 
-/// Hands out clients; jobs with equal needs share one, with its connections.
+/// What requests are made with, shared by all jobs.
 #[derive(Debug)]
-pub(super) struct Clients {
-    user_agent: String,
-    cached: Mutex<Vec<(ClientKey, Client)>>,
+pub(super) struct Http {
+    clients: Clients,
+    tokens: Tokens,
 }
 
-/// What a client is built from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct ClientKey {
-    https: bool,
-    follow_redirects: bool,
-    proxy_url: Option<String>,
-    tls: super::config::TlsOptions,
-}
-
-impl Clients {
-    pub(super) fn new(version: &str) -> Self {
-        Self { user_agent: format!("Taffrail/{version}"), cached: Mutex::new(Vec::new()) }
+impl Http {
+    pub(super) fn new(version: &str, clock: Arc<dyn Clock>) -> Self {
+        Self { clients: Clients::new(version), tokens: Tokens::new(clock) }
     }
 
-    /// The client for a job's targets of one scheme.
-    pub(super) fn get(&self, options: &HttpOptions, https: bool) -> Result<Client> {
-        let key = ClientKey {
-            https,
-            follow_redirects: options.follow_redirects,
-            proxy_url: options.proxy_url.clone(),
-            tls: if https { options.tls.clone() } else { Default::default() },
-        };
-        if let Some((_, client)) = self.cached.lock().iter().find(|(k, _)| *k == key) {
-            return Ok(client.clone());
-        }
-        let client = self.build(&key)?;
-        self.cached.lock().push((key, client.clone()));
-        Ok(client)
-    }
-
-    /// Forgets all clients, so that changed certificate files are read again.
+    /// Forgets clients and tokens: the configuration was read again.
     pub(super) fn clear(&self) {
-        self.cached.lock().clear();
-    }
-
-    fn build(&self, key: &ClientKey) -> Result<Client> {
-        let redirects = if key.follow_redirects {
-            redirect::Policy::limited(REDIRECTS_MAX)
-        } else {
-            redirect::Policy::none()
-        };
-        let mut builder = Client::builder()
-            .user_agent(&self.user_agent)
-            .redirect(redirects)
-            .no_proxy()
-            .pool_max_idle_per_host(1)
-            .tcp_nodelay(true);
-        if let Some(proxy_url) = &key.proxy_url {
-            builder =
-                builder.proxy(Proxy::all(proxy_url).map_err(|e| failed("set up the proxy", &e))?);
-        }
-        builder = tls(builder, key)?;
-        builder.build().map_err(|e| failed("build the HTTP client", &e))
+        self.clients.clear();
+        self.tokens.clear();
     }
 }
 
-fn tls(mut builder: ClientBuilder, key: &ClientKey) -> Result<ClientBuilder> {
-    if !key.https {
-        // Loading the machine's authorities costs time and memory that plain HTTP has no use for. A redirect from HTTP
-        // to HTTPS therefore fails verification; such a target belongs under `scheme: https`.
-        return Ok(builder.tls_certs_only([]));
-    }
-    let read = |path: &std::path::Path| {
-        std::fs::read(path)
-            .map_err(|e| Error::io(format!("cannot read {}: {e}", path.display()), e))
-    };
-    let ca = match (&key.tls.ca, &key.tls.ca_file) {
-        (Some(pem), _) => Some(pem.clone().into_bytes()),
-        (None, Some(path)) => Some(read(path)?),
-        (None, None) => None,
-    };
-    if let Some(pem) = ca {
-        let authorities = Certificate::from_pem_bundle(&pem)
-            .map_err(|e| failed("read the certificate authorities", &e))?;
-        builder = builder.tls_certs_only(authorities);
-    }
-    if let Some((cert, key_file)) = &key.tls.client_files {
-        let mut pem = read(cert)?;
-        pem.push(b'\n');
-        pem.extend(read(key_file)?);
-        let identity =
-            Identity::from_pem(&pem).map_err(|e| failed("read the client certificate", &e))?;
-        builder = builder.identity(identity);
-    }
-    Ok(builder.tls_danger_accept_invalid_certs(key.tls.insecure_skip_verify))
-}
-
-/// A complete answer.
+/// A complete answer to a scrape.
 pub(super) struct Fetched {
     pub(super) body: Vec<u8>,
-    pub(super) format: Format,
+    pub(super) encoding: Encoding,
 }
 
-/// One scrape request, without its time limit.
+/// One scrape request, within the target's time.
 pub(super) async fn fetch(
-    client: &Client,
+    http: &Http,
     job: &ScrapeJob,
     target: &Target,
     body_bytes_max: usize,
 ) -> Result<Fetched> {
-    let mut request = client
-        .get(target.url.clone())
-        .header(header::ACCEPT, accept(&job.formats))
-        .header("X-Prometheus-Scrape-Timeout-Seconds", seconds_text(target.timeout_ms))
-        .timeout(Duration::from_millis(target.timeout_ms));
-    if let Some((user, password)) = &job.http.basic_auth {
+    let scrape = async {
+        let headers = |request: RequestBuilder| {
+            let encoding = if job.enable_compression { "gzip" } else { "identity" };
+            request
+                .header(header::ACCEPT, accept(&job.protocols, job.name_escaping))
+                .header(header::ACCEPT_ENCODING, encoding)
+                .header("X-Prometheus-Scrape-Timeout-Seconds", seconds_text(target.timeout_ms))
+        };
+        let response = get(http, &job.http, &target.url, headers).await?;
+        let status = response.status();
+        if status != StatusCode::OK {
+            return Err(Error::invalid(format!("server returned HTTP status {status}")));
+        }
+        let content_type = response.headers().get(header::CONTENT_TYPE);
+        let content_type = content_type.and_then(|v| v.to_str().ok()).unwrap_or("");
+        let encoding = negotiated(content_type, job.fallback_protocol)?;
+        let body = read_body(response, body_bytes_max, &target.url).await?;
+        Ok(Fetched { body, encoding })
+    };
+    match tokio::time::timeout(Duration::from_millis(target.timeout_ms), scrape).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(Error::new(
+            ErrorKind::Busy,
+            format!("no complete answer within {}", format_duration(target.timeout_ms)),
+        )),
+    }
+}
+
+/// The body of a list of targets.
+pub(super) async fn fetch_list(
+    http: &Http,
+    options: &HttpOptions,
+    url: &Url,
+    refresh_interval_ms: u64,
+    body_bytes_max: usize,
+) -> Result<Vec<u8>> {
+    let headers = |request: RequestBuilder| {
+        let seconds = seconds_text(refresh_interval_ms);
+        request
+            .header(header::ACCEPT, "application/json")
+            .header("X-Prometheus-Refresh-Interval-Seconds", seconds)
+    };
+    let response = get(http, options, url, headers).await?;
+    let status = response.status();
+    if status != StatusCode::OK {
+        return Err(Error::invalid(format!("server returned HTTP status {status}")));
+    }
+    let content_type = response.headers().get(header::CONTENT_TYPE);
+    let content_type = content_type.and_then(|v| v.to_str().ok()).unwrap_or("");
+    if media_type(content_type).as_deref() != Some("application/json") {
+        return Err(Error::invalid(format!(
+            "server sent Content-Type {content_type:.200?}; expected application/json"
+        )));
+    }
+    read_body(response, body_bytes_max, url).await
+}
+
+/// Asks for `url`, following redirects if the options say so. Credentials and headers of the options go to the first
+/// URL's host only, and never from HTTPS to HTTP.
+async fn get(
+    http: &Http,
+    options: &HttpOptions,
+    url: &Url,
+    headers: impl Fn(RequestBuilder) -> RequestBuilder,
+) -> Result<Response> {
+    let mut at = url.clone();
+    let mut is_trusted = true;
+    for _ in 0..=REDIRECTS_MAX {
+        let request = headers(request(http, options, &at)?);
+        let request =
+            if is_trusted { with_credentials(http, options, request).await? } else { request };
+        let response = request.send().await.map_err(|e| request_failed(&e, &at))?;
+        let Some(next) = redirected(&response, &at).filter(|_| options.follow_redirects) else {
+            return Ok(response);
+        };
+        let next = next?;
+        is_trusted &= next.host_str() == url.host_str()
+            && !(at.scheme() == "https" && next.scheme() == "http");
+        at = next;
+    }
+    Err(Error::invalid(format!("cannot request {url}: more than {REDIRECTS_MAX} redirects")))
+}
+
+/// Where a response sends the request to.
+fn redirected(response: &Response, from: &Url) -> Option<Result<Url>> {
+    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return None;
+    }
+    let location = response.headers().get(header::LOCATION)?;
+    let next = location.to_str().ok().and_then(|text| from.join(text).ok());
+    let next = next.filter(|url| matches!(url.scheme(), "http" | "https"));
+    Some(next.ok_or_else(|| {
+        Error::invalid(format!("cannot follow the redirect of {from} to {location:.200?}"))
+    }))
+}
+
+fn request(http: &Http, options: &HttpOptions, url: &Url) -> Result<RequestBuilder> {
+    let https = url.scheme() == "https";
+    let mut needs = Needs {
+        https,
+        http2: options.enable_http2,
+        proxy: options.proxy.clone(),
+        tls: if https { options.tls.clone() } else { Default::default() },
+        host: None,
+    };
+    let Some(server_name) = needs.tls.server_name.clone() else {
+        return Ok(http.clients.get(&needs)?.get(url.clone()));
+    };
+    if needs.proxy != Default::default() {
+        return Err(Error::invalid(
+            "tls_config.server_name together with a proxy is not supported",
+        ));
+    }
+    let host = url.host_str().unwrap_or("").trim_matches(['[', ']']).to_owned();
+    let authority = url.authority().rsplit('@').next().unwrap_or("").to_owned();
+    needs.host = Some(host);
+    let mut named = url.clone();
+    named
+        .set_host(Some(&server_name))
+        .map_err(|e| Error::invalid(format!("server_name {server_name:.200?} is no name: {e}")))?;
+    Ok(http.clients.get(&needs)?.get(named).header(header::HOST, authority))
+}
+
+async fn with_credentials(
+    http: &Http,
+    options: &HttpOptions,
+    mut request: RequestBuilder,
+) -> Result<RequestBuilder> {
+    if let Some((user, password)) = &options.basic_auth {
         request = request.basic_auth(reveal(user).await?, Some(reveal(password).await?));
     }
-    if let Some((scheme, credentials)) = &job.http.authorization {
+    if let Some((scheme, credentials)) = &options.authorization {
         request = request
             .header(header::AUTHORIZATION, format!("{scheme} {}", reveal(credentials).await?));
     }
-    for (name, value) in &job.http.headers {
+    if let Some(oauth) = &options.oauth2 {
+        let value = http.tokens.authorization(&http.clients, oauth).await?;
+        request = request.header(header::AUTHORIZATION, value);
+    }
+    for (name, value) in &options.headers {
         request = request.header(name, reveal(value).await?);
     }
-    let mut response = request.send().await.map_err(|e| request_failed(&e, target))?;
-    let status = response.status();
-    if status != 200 {
-        return Err(Error::invalid(format!("server returned HTTP status {status}")));
-    }
-    let content_type =
-        response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
-    let media_type = content_type.split(';').next().unwrap_or("").trim();
-    let format = match Encoding::of_media_type(media_type) {
-        Some(Encoding::Text(format)) => Some(format),
-        _ => None,
-    };
-    let format = format.or(job.fallback_format).ok_or_else(|| {
-        Error::invalid(format!(
-            "target sent Content-Type {content_type:?}, which is no text exposition format, and the job has no \
-             fallback_scrape_protocol"
-        ))
-    })?;
+    Ok(request)
+}
+
+async fn read_body(mut response: Response, bytes_max: usize, url: &Url) -> Result<Vec<u8>> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|e| request_failed(&e, target))? {
-        if body.len() + chunk.len() > body_bytes_max {
+    while let Some(chunk) = response.chunk().await.map_err(|e| request_failed(&e, url))? {
+        if body.len() + chunk.len() > bytes_max {
             return Err(Error::new(
                 ErrorKind::Limit,
-                format!("body has more bytes than the limit of {body_bytes_max}"),
+                format!("body has more bytes than the limit of {bytes_max}"),
             ));
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Fetched { body, format })
+    Ok(body)
 }
 
-fn accept(formats: &[Format]) -> String {
-    let mut parts = Vec::new();
-    for (i, format) in formats.iter().enumerate() {
-        let weight = 9 - 2 * i.min(3);
-        parts.push(match format {
-            Format::OpenMetrics => format!(
-                "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.{weight},\
-                 application/openmetrics-text;version=0.0.1;q=0.{}",
-                weight - 1
-            ),
-            Format::Prometheus => format!(
-                "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.{weight},text/plain;version=0.0.4;q=0.{}",
-                weight - 1
-            ),
-        });
+/// The `Accept` header: what the job prefers first, and anything if need be.
+fn accept(protocols: &[ScrapeProtocol], escaping: NameEscaping) -> String {
+    let mut weight = ScrapeProtocol::ALL.len() + 1;
+    let mut header = String::new();
+    for protocol in protocols {
+        header.push_str(protocol.media_range());
+        if protocol.negotiates_escaping() {
+            header.push_str(";escaping=");
+            header.push_str(escaping.as_str());
+        }
+        header.push_str(&format!(";q=0.{weight},"));
+        weight -= 1;
     }
-    parts.push("*/*;q=0.1".to_owned());
-    parts.join(",")
+    header + &format!("*/*;q=0.{weight}")
+}
+
+/// What a body is encoded in, by its `Content-Type` or else the job's fallback.
+fn negotiated(content_type: &str, fallback: Option<ScrapeProtocol>) -> Result<Encoding> {
+    let named = media_type(content_type);
+    if let Some(encoding) = named.as_deref().and_then(Encoding::of_media_type) {
+        return Ok(encoding);
+    }
+    fallback.map(ScrapeProtocol::encoding).ok_or_else(|| {
+        let what = match (content_type, named) {
+            ("", _) => "no Content-Type".to_owned(),
+            (_, None) => format!("the malformed Content-Type {content_type:.200?}"),
+            _ => format!("Content-Type {content_type:.200?}, which is no exposition format"),
+        };
+        Error::invalid(format!("target sent {what}, and the job has no fallback_scrape_protocol"))
+    })
+}
+
+/// The media type of a `Content-Type` in lower case; `None` when the header does not follow its grammar.
+///
+/// Source: RFC 9110, 8.3.1.
+fn media_type(content_type: &str) -> Option<String> {
+    let is_token = |text: &str| {
+        !text.is_empty()
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+    };
+    let (media_type, mut rest) = content_type.split_once(';').unwrap_or((content_type, ""));
+    let media_type = media_type.trim().to_ascii_lowercase();
+    let (kind, subtype) = media_type.split_once('/')?;
+    if !is_token(kind) || !is_token(subtype) {
+        return None;
+    }
+    loop {
+        rest = rest.trim();
+        if rest.is_empty() {
+            return Some(media_type);
+        }
+        let (name, value) = rest.split_once('=')?;
+        if !is_token(name.trim()) {
+            return None;
+        }
+        let end = if value.starts_with('"') {
+            let mut escaped = false;
+            let close = value.char_indices().skip(1).find(|(_, c)| {
+                let closes = *c == '"' && !escaped;
+                escaped = *c == '\\' && !escaped;
+                closes
+            });
+            close?.0 + 1
+        } else {
+            let end = value.find(';').unwrap_or(value.len());
+            if !is_token(value.get(..end)?.trim()) {
+                return None;
+            }
+            end
+        };
+        rest = value.get(end..)?.trim_start();
+        rest = match rest.strip_prefix(';') {
+            Some(more) => more,
+            None if rest.is_empty() => rest,
+            None => return None,
+        };
+    }
 }
 
 /// Milliseconds as decimal seconds without needless zeros.
@@ -203,30 +306,21 @@ async fn reveal(secret: &Secret) -> Result<String> {
     }
 }
 
-fn failed(what: &str, error: &reqwest::Error) -> Error {
-    Error::invalid(format!("cannot {what}: {}", innermost(error)))
-}
-
-fn request_failed(error: &reqwest::Error, target: &Target) -> Error {
-    if error.is_timeout() {
-        return Error::new(
-            ErrorKind::Busy,
-            format!(
-                "no complete answer within {}",
-                super::target::format_duration(target.timeout_ms)
-            ),
-        );
-    }
-    let url = target.url.as_str();
+fn request_failed(error: &reqwest::Error, url: &Url) -> Error {
     let what = if error.is_connect() {
         "connect to"
-    } else if error.is_redirect() {
-        "follow redirects"
     } else if error.is_body() || error.is_decode() {
-        "read the body"
+        "read the body of"
     } else {
         "request"
     };
+    let mut url = url.clone();
+    if url.password().is_some() && url.set_password(None).is_err() {
+        return Error::new(
+            ErrorKind::Io,
+            format!("cannot {what} the target: {}", innermost(error)),
+        );
+    }
     Error::new(ErrorKind::Io, format!("cannot {what} {url}: {}", innermost(error)))
 }
 
@@ -238,6 +332,3 @@ fn innermost(error: &dyn StdError) -> String {
     }
     cause.to_string()
 }
-
-/// A client shared by the tasks of one job.
-pub(super) type SharedClients = Arc<Clients>;

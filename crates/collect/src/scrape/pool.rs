@@ -13,9 +13,9 @@ use tokio_util::task::TaskTracker;
 use super::config::{Config, ScrapeJob, TargetGroup};
 use super::discovery::{self, Update};
 use super::docker_sd::DockerApi;
-use super::http::Clients;
+use super::http::Http;
 use super::target::{self, Outcome, Target, format_duration};
-use super::worker::{Stop, Surroundings, Watched, Worker};
+use super::worker::{Forced, Stop, Surroundings, Watched, Worker};
 use super::{ActiveTarget, DroppedTarget, Health, TargetStatus, TargetsSnapshot};
 
 /// Updates waiting for the owner; discoveries wait when it is full.
@@ -98,6 +98,7 @@ struct JobState {
     /// Loops of the job's previous form, until discovery says again which targets exist.
     inherited: BTreeMap<TargetKey, Running>,
     providers: usize,
+    forced: Forced,
 }
 
 /// See the module's page.
@@ -123,8 +124,8 @@ impl Pool {
         board: Arc<Board>,
         tasks: TaskTracker,
     ) -> Self {
-        let clients = Arc::new(Clients::new(&config.version));
-        let around = Surroundings { sink, clock, clients, limits: config.limits };
+        let http = Arc::new(Http::new(&config.version, Arc::clone(&clock)));
+        let around = Surroundings { sink, clock, http, limits: config.limits };
         Self {
             dropped_targets_max: config.dropped_targets_max,
             around,
@@ -147,7 +148,7 @@ impl Pool {
                 () = cancel.cancelled() => break,
                 Ok(()) = wanted.changed() => {
                     let jobs = wanted.borrow_and_update().clone();
-                    self.around.clients.clear();
+                    self.around.http.clear();
                     self.reload(jobs);
                 }
                 Some(update) = self.updates.1.recv() => self.take(update),
@@ -193,6 +194,7 @@ impl Pool {
             cancel: &discovery,
             tasks: &self.tasks,
             clock: &self.around.clock,
+            http: &self.around.http,
         });
         let name = job.job_name.clone();
         let groups = BTreeMap::from([(0, job.static_targets.clone())]);
@@ -205,6 +207,7 @@ impl Pool {
             running: BTreeMap::new(),
             inherited,
             providers,
+            forced: Forced::default(),
         };
         self.jobs.insert(name.clone(), state);
         self.sync(&name);
@@ -236,15 +239,21 @@ impl Pool {
     fn sync(&mut self, name: &str) {
         let Some(state) = self.jobs.get_mut(name) else { return };
         let job = Arc::clone(&state.job);
-        let found = find_targets(&job, state.groups.values().flatten(), self.dropped_targets_max);
+        let dropped_max = match job.limits.dropped_targets {
+            0 => self.dropped_targets_max,
+            own => usize::try_from(own).unwrap_or(usize::MAX),
+        };
+        let found = find_targets(&job, state.groups.values().flatten(), dropped_max);
         let mut problems: Vec<String> = state.complaints.values().cloned().collect();
         problems.extend(found.problems);
-        let mut targets = found.active;
+        let targets = found.active;
         let limit = job.limits.targets;
-        if limit > 0 && targets.len() as u64 > limit {
-            problems.push(format!("job has {} targets; target_limit is {limit}", targets.len()));
-            targets.clear();
-        }
+        let is_over = limit > 0 && targets.len() as u64 > limit;
+        let forced =
+            is_over.then(|| format!("job has {} targets; target_limit is {limit}", targets.len()));
+        problems.extend(forced.clone());
+        // As in Prometheus, all of them are down until there are fewer.
+        *state.forced.lock() = forced.map(Arc::from);
 
         let mut previous = std::mem::take(&mut state.running);
         for (key, target) in targets {
@@ -254,7 +263,7 @@ impl Pool {
                     for old in other.into_iter().chain(state.inherited.remove(&key)) {
                         stop(&old, false);
                     }
-                    start_loop(&self.around, &self.tasks, &self.cancel, &job, target)
+                    start_loop(&self.around, &self.tasks, &self.cancel, &job, &state.forced, target)
                 }
             };
             state.running.insert(key, running);
@@ -312,6 +321,7 @@ fn start_loop(
     tasks: &TaskTracker,
     cancel: &CancellationToken,
     job: &Arc<ScrapeJob>,
+    forced: &Forced,
     target: Target,
 ) -> Running {
     let status = TargetStatus {
@@ -322,8 +332,13 @@ fn start_loop(
     };
     let watched = Arc::new(Watched { target, status: Mutex::new(status) });
     let stop = Arc::new(Stop { token: cancel.child_token(), ..Stop::default() });
-    let worker =
-        Worker::new(around.clone(), Arc::clone(job), Arc::clone(&watched), Arc::clone(&stop));
+    let worker = Worker::new(
+        around.clone(),
+        Arc::clone(job),
+        Arc::clone(forced),
+        Arc::clone(&watched),
+        Arc::clone(&stop),
+    );
     tasks.spawn(worker.run());
     Running { watched, stop }
 }

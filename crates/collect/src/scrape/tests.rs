@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use ingest::exposition::{Format, Limits};
+use ingest::exposition::{Encoding, Format, Limits};
 use ingest::relabel::{Action, Rule, RuleConfig};
 use model::{Labels, ManualClock, is_stale};
 
-use super::cache::{Rows, SeriesCache};
+use super::cache::{Rows, Scrape, SeriesCache};
 use super::config::{DockerSd, FileSd, ScrapeJob, TargetGroup};
 use super::docker_sd;
 use super::file_sd::Files;
@@ -115,13 +115,22 @@ impl Script {
     }
 
     fn rows(&mut self, body: &str) -> (Rows, Result<(), String>) {
-        let mut rows = Rows::default();
         let format =
             if body.ends_with("# EOF\n") { Format::OpenMetrics } else { Format::Prometheus };
-        let outcome = self
-            .cache
-            .read(body.as_bytes(), format, &self.job, &self.target, &Limits::NONE, &mut rows)
-            .map_err(|e| e.message().to_owned());
+        self.rows_of(body.as_bytes(), Encoding::Text(format))
+    }
+
+    fn rows_of(&mut self, body: &[u8], encoding: Encoding) -> (Rows, Result<(), String>) {
+        let mut rows = Rows::default();
+        let scrape = Scrape {
+            body,
+            encoding,
+            t_ms: 1000,
+            job: &self.job,
+            target: &self.target,
+            limits: &Limits::NONE,
+        };
+        let outcome = self.cache.read(&scrape, &mut rows).map_err(|e| e.message().to_owned());
         if outcome.is_err() {
             self.cache.fail(&mut rows);
         }
@@ -144,6 +153,14 @@ impl Script {
                 .iter()
                 .map(|r| format!("{} {} @{}", r.labels.metric_name(), r.value, r.t_ms)),
         );
+        lines.extend(rows.histograms.iter().map(|r| {
+            let (h, labels) = (&r.value, r.labels.without("job").without("instance"));
+            format!("{labels} schema {} {:?} @{}", h.schema, h.positive, r.t_ms)
+        }));
+        lines.extend(rows.exemplars.iter().map(|r| {
+            let e = &r.exemplar;
+            format!("{} # {} {} @{}", r.series.metric_name(), e.labels, e.value, e.t_ms)
+        }));
         lines.extend(rows.metadata.iter().map(|m| format!("{} is a {}", m.name, m.kind.as_str())));
         lines.extend(outcome.err());
         assert_eq!(lines, expect, "{body}");
@@ -197,8 +214,131 @@ fn the_same_labels_spelt_otherwise_do_not_end() {
 fn duplicates_keep_the_first_value() {
     let mut script = Script::new();
     let (rows, _) = script.rows("a 1\na 2\nb 1\n");
-    assert_eq!((rows.rows.len(), rows.counts.duplicates, rows.counts.scraped), (2, 1, 3));
+    let counts = rows.counts;
+    assert_eq!((rows.rows.len(), counts.duplicates, counts.scraped, counts.kept), (2, 1, 3, 3));
     assert_eq!(rows.rows[0].value, 1.0);
+    script.check("a 1 1500\na 2 1600\na 3\n", &["b{} stale", "a 1 @1500", "a 2 @1600"]);
+}
+
+/// `h` with the bounds 1 and 2, in text.
+const CLASSIC: &str =
+    "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 3\nh_count 3\nh_sum 4\n";
+
+/// A family `h` with one observation in each of five native buckets of schema 3 from index 1, and the classic bounds 1
+/// and +Inf.
+const NATIVE: &[u8] = &[
+    48, 0x0a, 1, b'h', 0x18, 4, 0x22, 41, 0x3a, 39, // family, its type, metric, histogram
+    0x08, 5, 0x11, 0, 0, 0, 0, 0, 0, 16, 64, // count 5, sum 4
+    0x1a, 11, 0x08, 3, 0x11, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f, // 3 up to 1
+    0x28, 6, 0x62, 4, 0x08, 2, 0x10, 5, // schema 3, a span of 5 from 1
+    0x6a, 5, 2, 0, 0, 0, 0, // the first count is 1, the others do not differ
+];
+
+#[test]
+fn histograms_come_in_the_form_the_job_asks_for() {
+    let classic =
+        [r#"h_count{} 5"#, r#"h_sum{} 4"#, r#"h_bucket{le="1.0"} 3"#, r#"h_bucket{le="+Inf"} 5"#];
+    let check = |set: fn(&mut ScrapeJob), expect: &[&str]| {
+        let mut script = Script::new();
+        set(&mut script.job);
+        let (rows, outcome) = script.rows_of(NATIVE, Encoding::Protobuf);
+        assert_eq!(outcome, Ok(()));
+        let mut lines: Vec<String> = rows
+            .rows
+            .iter()
+            .map(|r| format!("{} {}", r.labels.without("job").without("instance"), r.value))
+            .collect();
+        lines.extend(rows.histograms.iter().map(|r| {
+            format!("{} schema {} {:?}", r.labels.metric_name(), r.value.schema, r.value.positive)
+        }));
+        assert_eq!(lines, expect);
+        assert_eq!(rows.counts.kept, expect.len() as u64);
+    };
+    let whole = "h schema 3 [1.0, 1.0, 1.0, 1.0, 1.0]";
+    check(|_| {}, &classic);
+    check(|job| job.histograms.scrape_native = true, &[whole]);
+    check(
+        |job| (job.histograms.scrape_native, job.histograms.always_classic) = (true, true),
+        &[&classic[..], &[whole]].concat(),
+    );
+    check(
+        |job| (job.histograms.scrape_native, job.histograms.bucket_limit) = (true, 3),
+        // Indexes 1 to 5 of schema 3 are 1, 1, 2, 2, 3 of schema 2.
+        &["h schema 2 [2.0, 2.0, 1.0]"],
+    );
+    check(
+        |job| (job.histograms.scrape_native, job.histograms.min_bucket_factor) = (true, 1.3),
+        &["h schema 1 [4.0, 1.0]"],
+    );
+    check(|job| job.histograms.convert_classic = true, &["h schema -53 [3.0, 2.0]"]);
+    check(
+        |job| (job.histograms.scrape_native, job.histograms.convert_classic) = (true, true),
+        &[whole],
+    );
+}
+
+#[test]
+fn custom_buckets_end_and_have_limits() {
+    let mut script = Script::new();
+    script.job.histograms.convert_classic = true;
+    let one = "h{} schema -53 [1.0, 2.0] @1000";
+    script.check(CLASSIC, &[one, "h is a histogram"]);
+    script.check(CLASSIC, &[one]);
+    script.check("", &["h{} stale"]);
+    script.check(CLASSIC, &[one]);
+    script.job.histograms.bucket_limit = 1;
+    let over = "series h has 2 buckets; native_histogram_bucket_limit is 1";
+    script.check(CLASSIC, &["h{} stale", over]);
+}
+
+#[test]
+fn bounds_are_spelt_one_way() {
+    let mut script = Script::new();
+    script.check(
+        "# TYPE h histogram\nh_bucket{le=\"10\"} 1\n# TYPE s summary\ns{quantile=\"0.50\"} 2\n\
+         # TYPE g gauge\ng{le=\"10\"} 3\n",
+        &[
+            r#"h_bucket{le="10.0"} 1"#,
+            r#"s{quantile="0.5"} 2"#,
+            r#"g{le="10"} 3"#,
+            "h is a histogram",
+            "s is a summary",
+            "g is a gauge",
+        ],
+    );
+}
+
+#[test]
+fn only_changed_exemplars_are_handed_on() {
+    let mut script = Script::new();
+    let body = |exemplar: &str| format!("# TYPE a counter\na_total 1{exemplar}\n# EOF\n");
+    let total = "a_total{} 1";
+    script.check(
+        &body(" # {id=\"x\"} 0.5 1.5"),
+        &[total, "a_total # {id=\"x\"} 0.5 @1500", "a is a counter"],
+    );
+    script.check(&body(" # {id=\"x\"} 0.5 1.5"), &[total]);
+    script.check(&body(" # {id=\"y\"} 0.7"), &[total, "a_total # {id=\"y\"} 0.7 @1000"]);
+    script.check(&body(""), &[total]);
+    // A failed scrape stores nothing, so what it brought is handed on by the next.
+    assert!(script.rows("a_total 1 # {id=\"z\"} 1\nx\n# EOF\n").1.is_err());
+    script.check(&body(" # {id=\"z\"} 1"), &[total, "a_total # {id=\"z\"} 1 @1000"]);
+}
+
+#[test]
+fn legacy_names_fail_the_scrape_when_asked_for() {
+    let mut script = Script::new();
+    script.check("{\"a.b\"} 1\n", &["a.b{} 1"]);
+    let mut script = Script::new();
+    script.job.legacy_names = true;
+    script.check("a:b{c_1=\"d\"} 1\n", &[r#"a:b{c_1="d"} 1"#]);
+    let refused = |what: &str, name: &str| {
+        format!(
+            "line 1, column 1: {what} name {name:?} is not valid under metric_name_validation_scheme legacy"
+        )
+    };
+    script.check("{\"a.b\"} 1\n", &[r#"a:b{c_1="d"} stale"#, &refused("metric", "a.b")]);
+    script.check("a{\"c.d\"=\"e\"} 1\n", &[&refused("label", "c.d")]);
 }
 
 #[test]

@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use ingest::exposition::Limits;
 use model::{
-    Clock, Done, Labels, METRIC_NAME, MetricBatch, MetricRow, Receipt, Result, Sink, stale_nan,
+    Clock, Done, Error, ErrorKind, Labels, METRIC_NAME, MetricBatch, MetricRow, Receipt, Result,
+    Sink, stale_nan,
 };
 use parking_lot::Mutex;
 use rustc_hash::FxBuildHasher;
 use std::hash::BuildHasher;
 use tokio_util::sync::CancellationToken;
 
-use super::cache::{Counts, Rows, SeriesCache};
+use super::cache::{Counts, Rows, Scrape, SeriesCache};
 use super::config::ScrapeJob;
-use super::http::{self, SharedClients};
+use super::http::{self, Http};
 use super::target::Target;
 use super::{Health, TargetStatus};
 
@@ -27,7 +28,7 @@ const TOLERANCE_MS: i64 = 2;
 pub(super) struct Surroundings {
     pub(super) sink: Arc<dyn Sink>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) clients: SharedClients,
+    pub(super) http: Arc<Http>,
     pub(super) limits: Limits,
 }
 
@@ -46,10 +47,14 @@ pub(super) struct Stop {
     pub(super) with_markers: AtomicBool,
 }
 
+/// Why all scrapes of a job fail, whatever its targets answer.
+pub(super) type Forced = Arc<Mutex<Option<Arc<str>>>>;
+
 /// One target's loop.
 pub(super) struct Worker {
     around: Surroundings,
     job: Arc<ScrapeJob>,
+    forced: Forced,
     watched: Arc<Watched>,
     stop: Arc<Stop>,
     cache: SeriesCache,
@@ -70,6 +75,7 @@ impl Worker {
     pub(super) fn new(
         around: Surroundings,
         job: Arc<ScrapeJob>,
+        forced: Forced,
         watched: Arc<Watched>,
         stop: Arc<Stop>,
     ) -> Self {
@@ -84,6 +90,7 @@ impl Worker {
         Self {
             around,
             job,
+            forced,
             watched,
             stop,
             cache: SeriesCache::default(),
@@ -127,34 +134,37 @@ impl Worker {
     /// One scrape at `t_ms`, from request to report. Dropping it half-way leaves the cache as it was or complete.
     async fn scrape(&mut self, t_ms: i64) {
         let started_ns = self.around.clock.monotonic_ns();
+        let t_ms = self.unique(t_ms);
         let fetched = self.fetch().await;
         let mut rows = Rows::default();
-        let mut body_bytes = 0;
         if self.metadata_lost.swap(false, Ordering::AcqRel) {
             self.cache.forget_metadata();
         }
+        #[expect(clippy::cast_precision_loss, reason = "sizes of bodies are far below 2^53")]
+        let body_size = match &fetched {
+            Ok(fetched) => fetched.body.len() as f64,
+            // Prometheus' sign for a body over its limit.
+            Err(e) if e.kind() == ErrorKind::Limit => -1.0,
+            Err(_) => 0.0,
+        };
         let outcome = fetched.and_then(|fetched| {
-            body_bytes = fetched.body.len();
-            let target = &self.watched.target.labels;
-            self.cache.read(
-                &fetched.body,
-                fetched.format,
-                &self.job,
-                target,
-                &self.limits,
-                &mut rows,
-            )
+            let scrape = Scrape {
+                body: &fetched.body,
+                encoding: fetched.encoding,
+                t_ms,
+                job: &self.job,
+                target: &self.watched.target.labels,
+                limits: &self.limits,
+            };
+            self.cache.read(&scrape, &mut rows)
         });
         if outcome.is_err() {
             self.cache.fail(&mut rows);
         }
         let duration_ns = self.around.clock.monotonic_ns() - started_ns;
         self.warn_of_duplicates(&rows.counts);
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "durations and sizes of scrapes are far below 2^53"
-        )]
-        let (duration_s, body_size) = (duration_ns as f64 / 1e9, body_bytes as f64);
+        #[expect(clippy::cast_precision_loss, reason = "durations of scrapes are far below 2^53")]
+        let duration_s = duration_ns as f64 / 1e9;
         let seen = Seen { up: outcome.is_ok(), duration_s, body_size, counts: rows.counts };
         self.report.append(&seen, &self.job, &self.watched.target, &mut rows.rows);
         self.note(t_ms, duration_s, outcome);
@@ -162,9 +172,17 @@ impl Worker {
     }
 
     async fn fetch(&self) -> Result<http::Fetched> {
-        let https = self.watched.target.url.scheme() == "https";
-        let client = self.around.clients.get(&self.job.http, https)?;
-        http::fetch(&client, &self.job, &self.watched.target, self.limits.body_bytes_max).await
+        let forced = self.forced.lock().clone();
+        if let Some(forced) = forced {
+            return Err(Error::invalid(&*forced));
+        }
+        let target = &self.watched.target;
+        http::fetch(&self.around.http, &self.job, target, self.limits.body_bytes_max).await
+    }
+
+    /// Two batches of a source at one time would contradict each other.
+    fn unique(&self, t_ms: i64) -> i64 {
+        if t_ms == self.last_ms { t_ms + 1 } else { t_ms }
     }
 
     fn warn_of_duplicates(&mut self, counts: &Counts) {
@@ -202,16 +220,15 @@ impl Worker {
 
     /// Hands a batch to the store, off the async threads, as the store may block for a moment.
     async fn hand_over(&mut self, t_ms: i64, rows: Rows) {
-        // Two batches of a source at one time would contradict each other.
-        let t_ms = if t_ms == self.last_ms { t_ms + 1 } else { t_ms };
         self.last_ms = t_ms;
         let batch = MetricBatch {
             source: Arc::clone(&self.source),
             t_ms,
             rows: rows.rows,
             stamped: rows.stamped,
+            histograms: rows.histograms,
+            exemplars: rows.exemplars,
             metadata: rows.metadata,
-            ..MetricBatch::default()
         };
         let sink = Arc::clone(&self.around.sink);
         let done = self.done(!batch.metadata.is_empty());
@@ -249,7 +266,8 @@ impl Worker {
             return;
         }
         self.report.end(&mut rows.rows);
-        self.hand_over(self.around.clock.now_ms(), rows).await;
+        let t_ms = self.unique(self.around.clock.now_ms());
+        self.hand_over(t_ms, rows).await;
     }
 }
 

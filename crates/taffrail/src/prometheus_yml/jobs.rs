@@ -1,27 +1,20 @@
 //! From a checked `scrape_config` to a [`ScrapeJob`], with Prometheus' defaults.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use collect::scrape::{
-    DockerSd, FileSd, HttpOptions, JobLimits, ScrapeJob, Secret, TargetGroup, TlsOptions,
-    parse_duration,
+    DnsRecord, DnsSd, DockerSd, FileSd, HistogramOptions, HttpSd, JobLimits, NameEscaping,
+    ScrapeJob, ScrapeProtocol, TargetGroup, parse_duration,
 };
-use ingest::exposition::Format;
 
+use super::http;
 use super::node::{Node, Placed};
 use super::relabel;
 use super::schema::parse_size;
 
 const INTERVAL_MS: u64 = 60_000;
 const TIMEOUT_MS: u64 = 10_000;
-const PROTOCOLS: [&str; 5] = [
-    "OpenMetricsText0.0.1",
-    "OpenMetricsText1.0.0",
-    "PrometheusProto",
-    "PrometheusText0.0.4",
-    "PrometheusText1.0.0",
-];
 
 /// What jobs inherit.
 pub(super) struct Defaults<'a> {
@@ -45,6 +38,7 @@ impl<'a> Defaults<'a> {
             }
             protocols(global)?;
             naming(global, None)?;
+            histograms(global, None)?;
         }
         Ok(Self { global, interval_ms, timeout_ms, dir })
     }
@@ -55,7 +49,7 @@ impl<'a> Defaults<'a> {
     }
 }
 
-fn line_of(node: &Node, key: &str) -> usize {
+pub(super) fn line_of(node: &Node, key: &str) -> usize {
     node.get_or_null(key).map_or(node.line, |n| n.line)
 }
 
@@ -77,7 +71,7 @@ pub(super) fn job(node: &Node, defaults: &Defaults<'_>) -> Result<ScrapeJob, Pla
     if timeout_ms > interval_ms {
         return Err((line_of(node, "scrape_timeout"), too_long(timeout_ms, interval_ms)));
     }
-    naming(node, defaults.global)?;
+    let (legacy_names, name_escaping) = naming(node, defaults.global)?;
     let scheme = node.text_of("scheme").unwrap_or("http");
     if !matches!(scheme, "http" | "https") {
         return Err((
@@ -100,17 +94,26 @@ pub(super) fn job(node: &Node, defaults: &Defaults<'_>) -> Result<ScrapeJob, Pla
     job.track_timestamps_staleness = node.bool_of("track_timestamps_staleness").unwrap_or(false);
     job.extra_scrape_metrics =
         defaults.pick(node, |n| n.bool_of("extra_scrape_metrics")).unwrap_or(false);
-    job.fallback_format = fallback(node)?;
-    if let Some(formats) = own_protocols.or(global_protocols) {
-        job.formats = formats;
-    }
+    job.enable_compression = node.bool_of("enable_compression").unwrap_or(true);
+    job.fallback_protocol = fallback(node)?;
+    job.legacy_names = legacy_names;
+    job.name_escaping = name_escaping;
+    job.histograms = histograms(node, defaults.global)?;
+    job.protocols = match own_protocols.or(global_protocols) {
+        Some(protocols) => protocols,
+        // Native histograms come in protobuf only, so who wants them prefers it.
+        None if job.histograms.scrape_native => ScrapeProtocol::ALL.to_vec(),
+        None => ScrapeProtocol::TEXT.to_vec(),
+    };
     job.relabel = relabel;
     job.metric_relabel = relabel::rules(node, "metric_relabel_configs")?;
     job.limits = limits(node, defaults);
-    job.http = http(node, defaults.dir)?;
+    job.http = http::options(node, defaults.dir);
     job.static_targets = static_targets;
     job.file_sd = items(node, "file_sd_configs").map(|sd| file_sd(sd, defaults.dir)).collect();
     job.docker_sd = items(node, "docker_sd_configs").map(docker_sd).collect::<Result<_, _>>()?;
+    job.http_sd = items(node, "http_sd_configs").map(|sd| http_sd(sd, defaults.dir)).collect();
+    job.dns_sd = items(node, "dns_sd_configs").map(dns_sd).collect::<Result<_, _>>()?;
     Ok(job)
 }
 
@@ -136,11 +139,35 @@ fn limits(node: &Node, defaults: &Defaults<'_>) -> JobLimits {
         labels: count("label_limit"),
         label_name_bytes: count("label_name_length_limit"),
         label_value_bytes: count("label_value_length_limit"),
+        dropped_targets: count("keep_dropped_targets"),
     }
 }
 
-/// Validation and escaping of names, which must agree with each other.
-fn naming(node: &Node, global: Option<&Node>) -> Result<(), Placed> {
+/// What becomes of histograms, by the job's keys and else the global ones.
+fn histograms(node: &Node, global: Option<&Node>) -> Result<HistogramOptions, Placed> {
+    let flag = |key: &str| {
+        node.bool_of(key).or_else(|| global.and_then(|g| g.bool_of(key))).unwrap_or(false)
+    };
+    let factor = node.number_of("native_histogram_min_bucket_factor").unwrap_or(0.0_f64);
+    if !factor.is_finite() || factor < 0.0 {
+        return Err((
+            line_of(node, "native_histogram_min_bucket_factor"),
+            format!("native_histogram_min_bucket_factor must be a number from 0, not {factor}"),
+        ));
+    }
+    Ok(HistogramOptions {
+        scrape_native: flag("scrape_native_histograms"),
+        // The second is the name it had before.
+        always_classic: flag("always_scrape_classic_histograms")
+            || flag("scrape_classic_histograms"),
+        convert_classic: flag("convert_classic_histograms_to_nhcb"),
+        bucket_limit: node.number_of("native_histogram_bucket_limit").unwrap_or(0),
+        min_bucket_factor: factor,
+    })
+}
+
+/// Whether only names of letters, digits and underscores are valid, and how other names are escaped; the two must agree.
+fn naming(node: &Node, global: Option<&Node>) -> Result<(bool, NameEscaping), Placed> {
     let pick = |key: &str| node.text_of(key).or_else(|| global.and_then(|g| g.text_of(key)));
     let (validation, escaping) = (
         pick("metric_name_validation_scheme").unwrap_or(""),
@@ -153,58 +180,50 @@ fn naming(node: &Node, global: Option<&Node>) -> Result<(), Placed> {
             format!("metric_name_validation_scheme must be legacy or utf8, not {validation:?}"),
         ));
     }
-    if !matches!(escaping, "" | "allow-utf-8" | "underscores" | "dots" | "values") {
-        return Err((line, format!("unknown metric_name_escaping_scheme {escaping:?}")));
-    }
-    if validation == "legacy" && escaping == "allow-utf-8" {
+    let legacy = validation == "legacy";
+    let escaping = match escaping {
+        "" if legacy => NameEscaping::Underscores,
+        "" | "allow-utf-8" => NameEscaping::AllowUtf8,
+        "underscores" => NameEscaping::Underscores,
+        "dots" => NameEscaping::Dots,
+        "values" => NameEscaping::Values,
+        _ => return Err((line, format!("unknown metric_name_escaping_scheme {escaping:?}"))),
+    };
+    if legacy && escaping == NameEscaping::AllowUtf8 {
         return Err((
             line,
             "metric_name_escaping_scheme allow-utf-8 needs validation scheme utf8".to_owned(),
         ));
     }
-    Ok(())
+    Ok((legacy, escaping))
 }
 
-fn known_protocol(line: usize, name: &str) -> Result<Option<Format>, Placed> {
-    if !PROTOCOLS.contains(&name) {
-        return Err((
-            line,
-            format!("unknown scrape protocol {name:?}; known are {}", PROTOCOLS.join(", ")),
-        ));
-    }
-    Ok(match name.as_bytes()[0] {
-        b'O' => Some(Format::OpenMetrics),
-        _ if name.starts_with("PrometheusText") => Some(Format::Prometheus),
-        _ => None,
+fn known_protocol(line: usize, name: &str) -> Result<ScrapeProtocol, Placed> {
+    ScrapeProtocol::ALL.into_iter().find(|protocol| protocol.as_str() == name).ok_or_else(|| {
+        let known = ScrapeProtocol::ALL.map(ScrapeProtocol::as_str).join(", ");
+        (line, format!("unknown scrape protocol {name:?}; known are {known}"))
     })
 }
 
-/// The formats to ask for; protobuf is left out, so a target falls back to text.
-fn protocols(node: &Node) -> Result<Option<Vec<Format>>, Placed> {
+/// What to ask targets for.
+fn protocols(node: &Node) -> Result<Option<Vec<ScrapeProtocol>>, Placed> {
     let Some(list) = node.get("scrape_protocols") else { return Ok(None) };
-    let mut seen = Vec::new();
-    let mut formats = Vec::new();
+    let mut protocols = Vec::new();
     for item in list.items() {
         let name = item.text().unwrap_or("");
-        if seen.contains(&name) {
+        let protocol = known_protocol(item.line, name)?;
+        if protocols.contains(&protocol) {
             return Err((item.line, format!("scrape_protocols has {name:?} twice")));
         }
-        seen.push(name);
-        if let Some(format) = known_protocol(item.line, name)?.filter(|f| !formats.contains(f)) {
-            formats.push(format);
-        }
+        protocols.push(protocol);
     }
-    if formats.is_empty() {
-        formats.push(Format::Prometheus);
-    }
-    Ok(Some(formats))
+    Ok(Some(protocols).filter(|protocols| !protocols.is_empty()))
 }
 
-fn fallback(node: &Node) -> Result<Option<Format>, Placed> {
-    match node.get("fallback_scrape_protocol") {
-        Some(value) => known_protocol(value.line, value.text().unwrap_or("")),
-        None => Ok(None),
-    }
+fn fallback(node: &Node) -> Result<Option<ScrapeProtocol>, Placed> {
+    node.get("fallback_scrape_protocol")
+        .map(|value| known_protocol(value.line, value.text().unwrap_or("")))
+        .transpose()
 }
 
 fn static_targets(
@@ -237,88 +256,59 @@ fn static_targets(
     Ok(groups)
 }
 
-fn join(dir: &Path, path: &str) -> PathBuf {
-    dir.join(path)
-}
-
 fn file_sd(node: &Node, dir: &Path) -> FileSd {
     FileSd {
-        files: node.texts_of("files").into_iter().map(|file| join(dir, file)).collect(),
-        refresh_interval_ms: node
-            .text_of("refresh_interval")
-            .and_then(parse_duration)
-            .unwrap_or(300_000),
+        files: node.texts_of("files").into_iter().map(|file| dir.join(file)).collect(),
+        refresh_interval_ms: refresh_interval_ms(node, 300_000),
     }
 }
 
 fn docker_sd(node: &Node) -> Result<DockerSd, Placed> {
-    let port = match node.text_of("port") {
-        None => 80,
-        Some(text) => text
-            .parse()
-            .map_err(|_| (line_of(node, "port"), format!("port {text} is above 65535")))?,
-    };
     let filter = |filter: &Node| {
         let values = filter.texts_of("values").into_iter().map(str::to_owned).collect();
         (filter.text_of("name").unwrap_or("").to_owned(), values)
     };
     Ok(DockerSd {
         host: node.text_of("host").unwrap_or("").to_owned(),
-        port,
+        port: port(node, 80)?,
         host_networking_host: node
             .text_of("host_networking_host")
             .unwrap_or("localhost")
             .to_owned(),
         match_first_network: node.bool_of("match_first_network").unwrap_or(true),
         filters: items(node, "filters").map(filter).collect(),
-        refresh_interval_ms: node
-            .text_of("refresh_interval")
-            .and_then(parse_duration)
-            .unwrap_or(60_000),
+        refresh_interval_ms: refresh_interval_ms(node, 60_000),
     })
 }
 
-fn secret(node: &Node, text_key: &str, file_key: &str, dir: &Path) -> Option<Secret> {
-    let text = node.text_of(text_key).map(|text| Secret::Text(text.to_owned()));
-    text.or_else(|| node.text_of(file_key).map(|file| Secret::File(join(dir, file))))
+fn refresh_interval_ms(node: &Node, default_ms: u64) -> u64 {
+    node.text_of("refresh_interval").and_then(parse_duration).unwrap_or(default_ms)
 }
 
-fn http(node: &Node, dir: &Path) -> Result<HttpOptions, Placed> {
-    let empty = || Secret::Text(String::new());
-    let basic_auth = node.get("basic_auth").map(|auth| {
-        let user = secret(auth, "username", "username_file", dir).unwrap_or_else(empty);
-        (user, secret(auth, "password", "password_file", dir).unwrap_or_else(empty))
-    });
-    let bearer = secret(node, "bearer_token", "bearer_token_file", dir)
-        .map(|token| ("Bearer".to_owned(), token));
-    let authorization = node.get("authorization").and_then(|auth| {
-        let scheme = auth.text_of("type").unwrap_or("Bearer").trim().to_owned();
-        secret(auth, "credentials", "credentials_file", dir)
-            .map(|credentials| (scheme, credentials))
-    });
-    let mut headers = Vec::new();
-    for (key, header) in node.get("http_headers").map(Node::entries).unwrap_or_default() {
-        let texts = header.texts_of("values").into_iter().chain(header.texts_of("secrets"));
-        headers.extend(texts.map(|text| (key.name.clone(), Secret::Text(text.to_owned()))));
-        let files = header.texts_of("files").into_iter();
-        headers.extend(files.map(|file| (key.name.clone(), Secret::File(join(dir, file)))));
+fn http_sd(node: &Node, dir: &Path) -> HttpSd {
+    HttpSd {
+        url: node.text_of("url").unwrap_or("").to_owned(),
+        refresh_interval_ms: refresh_interval_ms(node, 60_000),
+        http: http::options(node, dir),
     }
-    Ok(HttpOptions {
-        basic_auth,
-        authorization: authorization.or(bearer),
-        follow_redirects: node.bool_of("follow_redirects").unwrap_or(true),
-        headers,
-        proxy_url: node.text_of("proxy_url").filter(|url| !url.is_empty()).map(str::to_owned),
-        tls: node.get("tls_config").map(|tls| tls_options(tls, dir)).unwrap_or_default(),
+}
+
+fn dns_sd(node: &Node) -> Result<DnsSd, Placed> {
+    Ok(DnsSd {
+        names: node.texts_of("names").into_iter().map(str::to_owned).collect(),
+        record: match node.text_of("type").unwrap_or("SRV") {
+            "A" => DnsRecord::A,
+            "AAAA" => DnsRecord::Aaaa,
+            "MX" => DnsRecord::Mx,
+            "NS" => DnsRecord::Ns,
+            _ => DnsRecord::Srv,
+        },
+        port: port(node, 0)?,
+        refresh_interval_ms: refresh_interval_ms(node, 30_000),
     })
 }
 
-fn tls_options(tls: &Node, dir: &Path) -> TlsOptions {
-    let path = |key: &str| tls.text_of(key).filter(|p| !p.is_empty()).map(|p| join(dir, p));
-    TlsOptions {
-        ca: tls.text_of("ca").map(str::to_owned),
-        ca_file: path("ca_file"),
-        client_files: path("cert_file").zip(path("key_file")),
-        insecure_skip_verify: tls.bool_of("insecure_skip_verify").unwrap_or(false),
-    }
+fn port(node: &Node, default: u16) -> Result<u16, Placed> {
+    let Some(text) = node.text_of("port") else { return Ok(default) };
+    text.parse().map_err(|_| (line_of(node, "port"), format!("port {text} is above 65535")))
 }

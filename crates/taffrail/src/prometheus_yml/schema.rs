@@ -27,18 +27,18 @@ const OBJECTS: &[(&str, &str)] = &[
     (
         "limits",
         "scrape_protocols:[str] body_size_limit:size sample_limit:int label_limit:int \
-        label_name_length_limit:int label_value_length_limit:int target_limit:int -keep_dropped_targets:int \
-        -metric_name_validation_scheme:str -metric_name_escaping_scheme:str extra_scrape_metrics:bool \
-        ~scrape_native_histograms:bool ~always_scrape_classic_histograms:bool \
-        ~convert_classic_histograms_to_nhcb:bool -scrape_classic_histograms:bool",
+        label_name_length_limit:int label_value_length_limit:int target_limit:int keep_dropped_targets:int \
+        metric_name_validation_scheme:str metric_name_escaping_scheme:str extra_scrape_metrics:bool \
+        scrape_native_histograms:bool always_scrape_classic_histograms:bool \
+        convert_classic_histograms_to_nhcb:bool scrape_classic_histograms:bool",
     ),
     ("runtime", "gogc:int"),
     (
         "job",
         "job_name:str scrape_interval:dur scrape_timeout:dur metrics_path:str scheme:str params:<[str]> \
-        honor_labels:bool honor_timestamps:bool track_timestamps_staleness:bool -enable_compression:bool \
-        ~scrape_failure_log_file:str fallback_scrape_protocol:str ~native_histogram_bucket_limit:int \
-        ~native_histogram_min_bucket_factor:float relabel_configs:[{relabel}] metric_relabel_configs:[{relabel}] \
+        honor_labels:bool honor_timestamps:bool track_timestamps_staleness:bool enable_compression:bool \
+        ~scrape_failure_log_file:str fallback_scrape_protocol:str native_histogram_bucket_limit:int \
+        native_histogram_min_bucket_factor:float relabel_configs:[{relabel}] metric_relabel_configs:[{relabel}] \
         +limits +http +sd",
     ),
     (
@@ -47,13 +47,13 @@ const OBJECTS: &[(&str, &str)] = &[
     ),
     (
         "http",
-        "basic_auth:{basic_auth} authorization:{authorization} ~oauth2:{oauth2} bearer_token:str \
-        bearer_token_file:str follow_redirects:bool -enable_http2:bool tls_config:{tls} \
+        "basic_auth:{basic_auth} authorization:{authorization} oauth2:{oauth2} bearer_token:str \
+        bearer_token_file:str follow_redirects:bool enable_http2:bool tls_config:{tls} \
         http_headers:<{http_header}> +proxy",
     ),
     (
         "proxy",
-        "proxy_url:str ~no_proxy:str ~proxy_from_environment:bool ~proxy_connect_header:<[str]>",
+        "proxy_url:str no_proxy:str proxy_from_environment:bool proxy_connect_header:<[str]>",
     ),
     (
         "basic_auth",
@@ -62,15 +62,15 @@ const OBJECTS: &[(&str, &str)] = &[
     ("authorization", "type:str credentials:str credentials_file:str ~credentials_ref:str"),
     (
         "oauth2",
-        "client_id:str client_secret:str client_secret_file:str client_secret_ref:str scopes:[str] \
-        token_url:str endpoint_params:<str> tls_config:{tls} client_certificate_key_id:str \
-        client_certificate_key:str client_certificate_key_file:str client_certificate_key_ref:str \
-        signature_algorithm:str grant_type:str iss:str audience:str claims:<any> +proxy",
+        "client_id:str client_secret:str client_secret_file:str ~client_secret_ref:str scopes:[str] \
+        token_url:str endpoint_params:<str> tls_config:{tls} ~client_certificate_key_id:str \
+        ~client_certificate_key:str ~client_certificate_key_file:str ~client_certificate_key_ref:str \
+        ~signature_algorithm:str grant_type:str ~iss:str ~audience:str ~claims:<any> +proxy",
     ),
     (
         "tls",
-        "ca:str ca_file:str ~ca_ref:str ~cert:str cert_file:str ~cert_ref:str ~key:str key_file:str ~key_ref:str \
-        ~server_name:str insecure_skip_verify:bool ~min_version:str ~max_version:str",
+        "ca:str ca_file:str ~ca_ref:str cert:str cert_file:str ~cert_ref:str key:str key_file:str ~key_ref:str \
+        server_name:str insecure_skip_verify:bool min_version:str max_version:str",
     ),
     ("http_header", "values:[str] secrets:[str] files:[str]"),
     (
@@ -79,7 +79,7 @@ const OBJECTS: &[(&str, &str)] = &[
         ~azure_sd_configs:[{azure_sd}] ~consul_sd_configs:[{consul_sd}] \
         ~digitalocean_sd_configs:[{plain_sd}] ~dockerswarm_sd_configs:[{dockerswarm_sd}] \
         ~dns_sd_configs:[{dns_sd}] ~ec2_sd_configs:[{ec2_sd}] ~eureka_sd_configs:[{eureka_sd}] \
-        ~gce_sd_configs:[{gce_sd}] ~hetzner_sd_configs:[{hetzner_sd}] ~http_sd_configs:[{http_sd}] \
+        ~gce_sd_configs:[{gce_sd}] ~hetzner_sd_configs:[{hetzner_sd}] http_sd_configs:[{http_sd}] \
         ~ionos_sd_configs:[{ionos_sd}] ~kubernetes_sd_configs:[{kubernetes_sd}] ~kuma_sd_configs:[{kuma_sd}] \
         ~lightsail_sd_configs:[{lightsail_sd}] ~linode_sd_configs:[{linode_sd}] \
         ~marathon_sd_configs:[{marathon_sd}] ~nerve_sd_configs:[{nerve_sd}] ~nomad_sd_configs:[{nomad_sd}] \

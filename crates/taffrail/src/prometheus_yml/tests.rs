@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use collect::scrape::{ScrapeJob, Secret};
-use ingest::exposition::Format;
+use collect::scrape::{NameEscaping, ScrapeJob, ScrapeProtocol, Secret, TlsVersion};
 
 use super::{PrometheusConfig, load};
 
@@ -60,13 +59,72 @@ fn http_settings_are_taken_over() {
     assert_eq!(user, Secret::Text("u".to_owned()));
     assert_eq!(password, Secret::File("/etc/p/pw".into()));
     assert_eq!(format!("{user:?}"), "<secret>");
-    assert_eq!(job.http.tls.ca_file.as_deref(), Some(Path::new("/ca.pem")));
+    assert_eq!(job.http.tls.ca, Some(Secret::File("/ca.pem".into())));
     assert!(job.http.tls.insecure_skip_verify && !job.http.follow_redirects);
     assert_eq!(job.params["a"], ["b", "1.10"]);
     assert_eq!(
-        (job.formats, job.fallback_format),
-        (vec![Format::Prometheus], Some(Format::Prometheus))
+        (job.protocols, job.fallback_protocol),
+        (
+            vec![ScrapeProtocol::PrometheusProto, ScrapeProtocol::PrometheusText0],
+            Some(ScrapeProtocol::PrometheusText0)
+        )
     );
+}
+
+#[test]
+fn the_whole_way_to_a_target_is_taken_over() {
+    let job = job(
+        "oauth2: {client_id: i, client_secret_file: s, token_url: 'https://t/', scopes: [a, b], \
+        endpoint_params: {c: d}, tls_config: {min_version: TLS13}, proxy_url: 'http://p:1'}\n\
+        tls_config: {cert: C, key_file: k, server_name: n, min_version: TLS12, max_version: TLS13}\n\
+        proxy_url: 'socks5://q:2'\nno_proxy: 'a,b'\nproxy_connect_header: {x: [y]}\n\
+        enable_http2: false\nenable_compression: false\nhttp_headers: {z: {values: [v], files: [f]}}\n\
+        http_sd_configs: [{url: 'http://sd/', refresh_interval: 5s, follow_redirects: false}]\n",
+    );
+    let oauth2 = job.http.oauth2.unwrap();
+    assert_eq!((oauth2.client_id.as_str(), oauth2.token_url.as_str()), ("i", "https://t/"));
+    assert_eq!(oauth2.client_secret, Secret::File("/etc/p/s".into()));
+    assert_eq!((oauth2.scopes.join(" ").as_str(), oauth2.unsupported_grant), ("a b", None));
+    assert_eq!(oauth2.endpoint_params, [("c".to_owned(), "d".to_owned())]);
+    assert_eq!(oauth2.tls.min_version, Some(TlsVersion::Tls13));
+    assert_eq!(oauth2.proxy.url.as_deref(), Some("http://p:1"));
+    let tls = job.http.tls;
+    let client = (Secret::Text("C".to_owned()), Secret::File("/etc/p/k".into()));
+    assert_eq!((tls.client, tls.server_name.as_deref()), (Some(client), Some("n")));
+    assert_eq!(
+        (tls.min_version, tls.max_version),
+        (Some(TlsVersion::Tls12), Some(TlsVersion::Tls13))
+    );
+    let proxy = job.http.proxy;
+    assert_eq!((proxy.url.as_deref(), proxy.no_proxy.as_str()), (Some("socks5://q:2"), "a,b"));
+    assert_eq!(proxy.connect_headers, [("x".to_owned(), Secret::Text("y".to_owned()))]);
+    assert!(!job.http.enable_http2 && !job.enable_compression);
+    assert_eq!(job.http.headers.len(), 2);
+    let sd = &job.http_sd[0];
+    assert_eq!((sd.url.as_str(), sd.refresh_interval_ms), ("http://sd/", 5000));
+    assert!(!sd.http.follow_redirects);
+}
+
+#[test]
+fn histograms_and_names_have_their_keys() {
+    let text = "global: {scrape_native_histograms: true, metric_name_escaping_scheme: dots}\n\
+        scrape_configs:\n\
+        - {job_name: a, native_histogram_bucket_limit: 9, native_histogram_min_bucket_factor: 1.1}\n\
+        - {job_name: b, scrape_native_histograms: false, always_scrape_classic_histograms: true, keep_dropped_targets: 3}\n\
+        - {job_name: c, metric_name_validation_scheme: legacy, metric_name_escaping_scheme: values, \
+           convert_classic_histograms_to_nhcb: true, scrape_protocols: [PrometheusText0.0.4]}\n";
+    let (config, notes) = read(text).unwrap();
+    assert!(notes.is_empty(), "{notes:?}");
+    let [a, b, c] = config.jobs.as_slice() else { panic!("three jobs") };
+    assert_eq!(a.protocols, ScrapeProtocol::ALL);
+    assert_eq!((a.histograms.bucket_limit, a.histograms.min_bucket_factor), (9, 1.1));
+    assert_eq!((a.name_escaping, a.legacy_names), (NameEscaping::Dots, false));
+    assert_eq!(b.protocols, ScrapeProtocol::TEXT);
+    assert!(b.histograms.always_classic && !b.histograms.scrape_native);
+    assert_eq!(b.limits.dropped_targets, 3);
+    assert_eq!((c.name_escaping, c.legacy_names), (NameEscaping::Values, true));
+    assert!(c.histograms.convert_classic);
+    assert_eq!(c.protocols, [ScrapeProtocol::PrometheusText0]);
 }
 
 #[test]
@@ -138,7 +196,7 @@ fn mistakes_name_place_and_nearest_key() {
 #[test]
 fn keys_without_effect_are_noted_once() {
     let text = "rule_files: [a.yml]\nruntime: {gogc: 1}\nremote_write:\n  - url: http://x\n    send_exemplars: true\n\
-        scrape_configs:\n  - job_name: a\n    enable_http2: false\n    static_configs: [{targets: [x]}]\n    dns_sd_configs: [{names: [x]}]\n";
+        scrape_configs:\n  - job_name: a\n    enable_http2: false\n    static_configs: [{targets: [x]}]\n    consul_sd_configs: [{}]\n";
     let (config, notes) = read(text).unwrap();
     assert_eq!(config.rule_files, ["a.yml"]);
     assert_eq!(config.jobs[0].static_targets.len(), 1);
@@ -146,8 +204,7 @@ fn keys_without_effect_are_noted_once() {
         "1: rule_files: not supported yet",
         "2: runtime: read, not needed",
         "3: remote_write: not supported yet",
-        "8: enable_http2: read, not needed",
-        "10: dns_sd_configs: not supported yet",
+        "10: consul_sd_configs: not supported yet",
     ];
     let expect: Vec<String> =
         expect.iter().map(|line| format!("/etc/p/prometheus.yml:{line}")).collect();

@@ -1,0 +1,211 @@
+//! Tokens by the client credentials grant, kept until shortly before they end.
+//!
+//! Source: RFC 6749, 4.4; what the reference client does where the RFC leaves it open: credentials go into the header
+//! first, into the body if that is refused, and the way that worked is kept.
+
+use std::sync::Arc;
+
+use model::{Clock, Error, ErrorKind, Result};
+use parking_lot::Mutex;
+use reqwest::{Url, header};
+use serde::Deserialize;
+
+use super::super::config::{OAuth2, TlsOptions};
+use super::clients::{Clients, Needs};
+use super::{innermost, reveal};
+
+/// Bytes of a token answer at most.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// A token is not used in the last moments of its life.
+const LEEWAY_NS: i64 = 10_000_000_000;
+
+#[derive(Debug, Clone)]
+struct Token {
+    header: String,
+    /// On the monotonic clock; `None` when the server named no end.
+    until_ns: Option<i64>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    token: Option<Token>,
+    credentials_in_body: bool,
+}
+
+/// Tokens of all jobs; one is asked for once, however many targets wait for it.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    clock: Arc<dyn Clock>,
+    slots: Mutex<Vec<(OAuth2, Arc<tokio::sync::Mutex<Slot>>)>>,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    access_token: String,
+    #[serde(default)]
+    token_type: String,
+    #[serde(default)]
+    expires_in: Option<Seconds>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Seconds {
+    Number(f64),
+    Text(String),
+}
+
+impl Seconds {
+    fn get(&self) -> f64 {
+        match self {
+            Self::Number(seconds) => *seconds,
+            Self::Text(text) => text.parse().unwrap_or(0.0),
+        }
+    }
+}
+
+impl Tokens {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, slots: Mutex::new(Vec::new()) }
+    }
+
+    pub(super) fn clear(&self) {
+        self.slots.lock().clear();
+    }
+
+    /// The value of the `Authorization` header.
+    pub(super) async fn authorization(&self, clients: &Clients, oauth: &OAuth2) -> Result<String> {
+        let slot = self.slot(oauth);
+        let mut slot = slot.lock().await;
+        let now_ns = self.clock.monotonic_ns();
+        let is_fresh =
+            |t: &Token| t.until_ns.is_none_or(|until| now_ns.saturating_add(LEEWAY_NS) < until);
+        if let Some(token) = slot.token.as_ref().filter(|t| is_fresh(t)) {
+            return Ok(token.header.clone());
+        }
+        let answer = match request(clients, oauth, slot.credentials_in_body).await {
+            Ok(answer) => answer,
+            Err(e) if e.kind() == ErrorKind::Invalid && !slot.credentials_in_body => {
+                let answer = request(clients, oauth, true).await.map_err(|_| e)?;
+                slot.credentials_in_body = true;
+                answer
+            }
+            Err(e) => return Err(e),
+        };
+        let kind = match answer.token_type.to_ascii_lowercase().as_str() {
+            "" | "bearer" => "Bearer",
+            _ => &answer.token_type,
+        };
+        let header = format!("{kind} {}", answer.access_token);
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "out of range saturates, which is a token without end"
+        )]
+        let until_ns = answer
+            .expires_in
+            .map(|seconds| seconds.get())
+            .filter(|seconds| *seconds > 0.0)
+            .map(|seconds| now_ns.saturating_add((seconds * 1e9) as i64));
+        slot.token = Some(Token { header: header.clone(), until_ns });
+        Ok(header)
+    }
+
+    fn slot(&self, oauth: &OAuth2) -> Arc<tokio::sync::Mutex<Slot>> {
+        let mut slots = self.slots.lock();
+        if let Some((_, slot)) = slots.iter().find(|(known, _)| known == oauth) {
+            return Arc::clone(slot);
+        }
+        let slot = Arc::default();
+        slots.push((oauth.clone(), Arc::clone(&slot)));
+        slot
+    }
+}
+
+async fn request(clients: &Clients, oauth: &OAuth2, credentials_in_body: bool) -> Result<Answer> {
+    if let Some(grant) = &oauth.unsupported_grant {
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            format!("oauth2: the grant {grant:.200} is not supported"),
+        ));
+    }
+    let url = Url::parse(&oauth.token_url)
+        .map_err(|e| Error::invalid(format!("oauth2: token_url is not a URL: {e}")))?;
+    let secret = reveal(&oauth.client_secret).await?;
+    let needs = Needs {
+        https: url.scheme() == "https",
+        http2: true,
+        proxy: oauth.proxy.clone(),
+        tls: TlsOptions { server_name: None, ..oauth.tls.clone() },
+        host: None,
+    };
+    let mut request = clients
+        .get(&needs)?
+        .post(url)
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(form(oauth, credentials_in_body.then_some(secret.as_str())));
+    if !credentials_in_body {
+        // The RFC has both parts encoded like a form before they are joined.
+        let encode =
+            |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+        request = request.basic_auth(encode(&oauth.client_id), Some(encode(&secret)));
+    }
+    let failed = |e: &reqwest::Error| {
+        Error::new(ErrorKind::Io, format!("oauth2: cannot fetch a token: {}", innermost(e)))
+    };
+    let mut response = request.send().await.map_err(|e| failed(&e))?;
+    let status = response.status();
+    let content_type = response.headers().get(header::CONTENT_TYPE);
+    let is_form = content_type
+        .and_then(|v| v.to_str().ok())
+        .is_some_and(|v| v.starts_with("application/x-www-form-urlencoded"));
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|e| failed(&e))? {
+        if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+            return Err(Error::new(
+                ErrorKind::Limit,
+                format!("oauth2: the answer has more bytes than the limit of {ANSWER_BYTES_MAX}"),
+            ));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    if !status.is_success() {
+        return Err(Error::invalid(format!(
+            "oauth2: the token's server returned HTTP status {status}"
+        )));
+    }
+    let answer = if is_form { from_form(&body) } else { serde_json::from_slice(&body).ok() };
+    answer.filter(|a| !a.access_token.is_empty()).ok_or_else(|| {
+        Error::new(
+            ErrorKind::NotFound,
+            "oauth2: the answer of the token's server has no access_token",
+        )
+    })
+}
+
+/// The request's body, with the client's credentials if its `secret` is to be in there.
+fn form(oauth: &OAuth2, secret: Option<&str>) -> String {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.append_pair("grant_type", "client_credentials");
+    if !oauth.scopes.is_empty() {
+        form.append_pair("scope", &oauth.scopes.join(" "));
+    }
+    form.extend_pairs(&oauth.endpoint_params);
+    if let Some(secret) = secret {
+        form.append_pair("client_id", &oauth.client_id);
+        if !secret.is_empty() {
+            form.append_pair("client_secret", secret);
+        }
+    }
+    form.finish()
+}
+
+fn from_form(body: &[u8]) -> Option<Answer> {
+    let find = |wanted: &str| {
+        form_urlencoded::parse(body).find(|(name, _)| name == wanted).map(|(_, v)| v.into_owned())
+    };
+    Some(Answer {
+        access_token: find("access_token")?,
+        token_type: find("token_type").unwrap_or_default(),
+        expires_in: find("expires_in").map(Seconds::Text),
+    })
+}
