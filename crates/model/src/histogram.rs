@@ -1,7 +1,11 @@
 //! Native histograms: buckets with exponential or custom bounds, as one sample.
 //!
-//! Owns: their shape, bounds of buckets, and what a well-formed one is. Does not own: arithmetic (`query`), wire formats
+//! Owns: their shape, bounds of buckets ([`Bucket`]), and what a well-formed one is. Does not own: arithmetic (`query`), wire formats
 //! (`ingest`), bytes on disk (`tsdb`). Source: Prometheus, "Native Histograms" specification.
+
+mod buckets;
+
+pub use buckets::{Bucket, upper_bound};
 
 use crate::{Error, Result};
 
@@ -104,7 +108,9 @@ impl Histogram {
             return Err(Error::invalid("an exponential histogram has no custom bounds"));
         }
         if [self.zero_threshold, self.zero_count, self.count].into_iter().any(is_negative) {
-            return Err(Error::invalid("zero threshold, zero count and count must not be negative"));
+            return Err(Error::invalid(
+                "zero threshold, zero count and count must not be negative",
+            ));
         }
         let last = last_index(&self.positive_spans, &self.positive, "positive")?;
         if custom && last.is_some_and(|last| last > self.custom_bounds.len() as i64) {
@@ -115,9 +121,8 @@ impl Histogram {
             )));
         }
         last_index(&self.negative_spans, &self.negative, "negative")?;
-        let total = self.zero_count
-            + self.positive.iter().sum::<f64>()
-            + self.negative.iter().sum::<f64>();
+        let total =
+            self.zero_count + self.positive.iter().sum::<f64>() + self.negative.iter().sum::<f64>();
         // NaN observations are counted but in no bucket, which their sum shows.
         if self.integer && (total > self.count || (total < self.count && !self.sum.is_nan())) {
             return Err(Error::invalid(format!(

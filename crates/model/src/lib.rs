@@ -29,7 +29,7 @@ pub use matcher::{MatchOp, Matcher, anchored_regex};
 pub use metrics::{
     Exemplar, ExemplarRow, Grouping, HistogramRow, MetricBatch, MetricKind, MetricMetadata,
     MetricPlan, MetricRow, MetricSource, STALE_NAN_BITS, Selected, SeriesData, SeriesExemplars,
-    StampedRow, is_stale, stale_nan,
+    StampedRow, StartTimes, is_stale, stale_nan,
 };
 pub use sink::{Done, Receipt, RejectReason, Sink};
 pub use spans::{AttributeValue, Span, SpanPlan, SpanStatus, Trace, TraceSource, TraceSummary};

@@ -199,6 +199,17 @@ pub struct SeriesData {
     pub values: Vec<f64>,
     /// Native histograms with their times (Unix milliseconds, ascending).
     pub histograms: Vec<(i64, Arc<Histogram>)>,
+    /// Since when the samples count, where the source knows.
+    pub starts: Option<Box<StartTimes>>,
+}
+
+/// The times since which samples count (their start timestamps): Unix milliseconds, 0 where unknown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StartTimes {
+    /// One for each of [`SeriesData::values`].
+    pub values: Vec<i64>,
+    /// One for each of [`SeriesData::histograms`].
+    pub histograms: Vec<i64>,
 }
 
 /// What a source found, and what it must say about it.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::{Budget, Grouping, Labels, MetricPlan, MetricSource, Result};
+use crate::{Budget, Grouping, Labels, MetricPlan, MetricSource, Result, SeriesData};
 
 /// One series on its way past a worker; the slices are the source's scratch memory.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +52,7 @@ pub trait MetricWorker {
 /// How a visit ended.
 #[derive(Debug, Default)]
 pub struct Visited {
-    /// Whether every sample of the plan was shown. Otherwise (native histograms, damage met on the way) what was shown
+    /// Whether every sample of the plan was shown. Otherwise (native histograms, start times, damage met on the way) what was shown
     /// is of no use and [`select`](MetricSource::select) has to be asked.
     pub complete: bool,
     /// Why the answer may be partial, for the reader.
@@ -70,7 +70,8 @@ pub(crate) fn visit_selected(
     budget: &Budget,
 ) -> Result<Visited> {
     let selected = source.select(plan, budget)?;
-    if selected.series.iter().any(|series| !series.histograms.is_empty()) {
+    let has_more = |series: &SeriesData| !series.histograms.is_empty() || series.starts.is_some();
+    if selected.series.iter().any(has_more) {
         return Ok(Visited::default());
     }
     let mut worker = visitor.worker();

@@ -1,11 +1,12 @@
-//! PromQL: Prometheus 3's query language over [`MetricSource`], without native histograms.
+//! PromQL: Prometheus 3's query language over [`MetricSource`], native histograms and start timestamps included.
 //!
 //! Owns: the grammar, type checks, every function, staleness and look-back, annotations, canonical printing, and the
 //! runner of `promqltest` scripts ([`testing`]). Does not own: HTTP, JSON, rules, where samples are. Source:
 //! Prometheus documentation, "Querying"; its test scripts are the oracle.
 //!
 //! Expressions are evaluated over all steps at once: a selector asks its source once and walks each series once, and
-//! operators work on rows of step values.
+//! operators work on rows of step values. Native histograms stand beside the numbers of a row, so that queries over
+//! numbers, which are nearly all, pay nothing for them.
 
 mod ast;
 mod evaluate;
@@ -15,7 +16,9 @@ mod notes;
 mod parse;
 pub mod testing;
 
-use model::{Budget, Labels, MetricSource, Result};
+use std::sync::Arc;
+
+use model::{Budget, Histogram, Labels, MetricSource, Result};
 
 pub use crate::syntax::position;
 pub use ast::Expr;
@@ -38,10 +41,19 @@ pub struct PromQuery {
 }
 
 /// What the language may contain.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// Experimental functions, aggregations and modifiers of Prometheus.
     pub experimental: bool,
+    /// Milliseconds between the steps of subqueries that name none: the global evaluation interval.
+    pub subquery_step_ms: i64,
+}
+
+impl Default for Options {
+    /// As Prometheus without configuration: nothing experimental, subqueries step by a minute.
+    fn default() -> Self {
+        Self { experimental: false, subquery_step_ms: 60_000 }
+    }
 }
 
 /// A query's value and what the reader should know about it.
@@ -75,8 +87,10 @@ pub struct Sample {
     pub labels: Labels,
     /// Time of evaluation, Unix milliseconds.
     pub t_ms: i64,
-    /// Value.
+    /// Value; NaN beside a histogram.
     pub value: f64,
+    /// The value where it is a native histogram.
+    pub histogram: Option<Arc<Histogram>>,
 }
 
 /// One series of a matrix.
@@ -86,6 +100,8 @@ pub struct Series {
     pub labels: Labels,
     /// `(Unix milliseconds, value)`, ascending.
     pub points: Vec<(i64, f64)>,
+    /// Native histograms with their times, ascending; no time is in both.
+    pub histograms: Vec<(i64, Arc<Histogram>)>,
 }
 
 /// Evaluates `query` over `source`.
@@ -94,7 +110,7 @@ pub struct Series {
 ///
 /// # Errors
 /// `Invalid` with a span for what [`parse`] refuses; `Invalid` without one for failures of evaluation (duplicate
-/// matches, bad parameters, what is not supported yet); the errors of `source` and `budget`.
+/// matches, bad parameters); the errors of `source` and `budget`.
 pub fn evaluate(
     source: &dyn MetricSource,
     query: &PromQuery,

@@ -1,16 +1,21 @@
 //! Step vectors: for each series one row of values, one value per evaluation step. Operators work on whole rows.
 //!
 //! Owns: rows, aggregation, vector matching, label and sort functions. Does not own: where rows come from, any language.
-//! A step without a value holds [`ABSENT`], the staleness marker's bits, which no computation produces.
+//! A step without a value holds [`ABSENT`], the staleness marker's bits, which no computation produces. Native histograms
+//! stand beside the numbers, at steps whose number is absent; rows without any, which are nearly all, pay nothing.
 
 pub(crate) mod aggregate;
 pub(crate) mod binary;
 pub(crate) mod labels;
+pub(crate) mod mixed;
 pub(crate) mod numeric;
 pub(crate) mod projection;
+pub(crate) mod remarks;
 pub(crate) mod sort;
 
-use model::{Labels, METRIC_NAME, STALE_NAN_BITS};
+use std::sync::Arc;
+
+use model::{Histogram, Labels, METRIC_NAME, STALE_NAN_BITS};
 
 /// Marks a step without a value; test with [`is_absent`], never with `==`.
 pub(crate) const ABSENT: f64 = f64::from_bits(STALE_NAN_BITS);
@@ -65,19 +70,89 @@ pub(crate) struct Row {
     pub(crate) labels: Labels,
     /// The metric name is to be removed from the result, but may still be read by label functions and grouping.
     pub(crate) drop_name: bool,
-    /// One value per step, [`ABSENT`] where there is none.
+    /// One number per step, [`ABSENT`] where there is none.
     pub(crate) values: Vec<f64>,
+    /// One histogram per step where there is one; `None` when there is none at all.
+    pub(crate) histograms: Option<Column>,
+}
+
+/// The native histograms of a row, by step.
+pub(crate) type Column = Box<[Option<Arc<Histogram>>]>;
+
+/// The value of one step.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Cell<'a> {
+    Number(f64),
+    Histogram(&'a Arc<Histogram>),
 }
 
 impl Row {
-    /// A row that keeps its name.
+    /// A row of numbers that keeps its name.
     pub(crate) fn new(labels: Labels, values: Vec<f64>) -> Self {
-        Self { labels, drop_name: false, values }
+        Self { labels, drop_name: false, values, histograms: None }
+    }
+
+    /// A row of `steps` steps without any value.
+    pub(crate) fn empty(labels: Labels, drop_name: bool, steps: usize) -> Self {
+        Self { labels, drop_name, values: vec![ABSENT; steps], histograms: None }
     }
 
     /// Whether some step has a value.
     pub(crate) fn any(&self) -> bool {
         self.values.iter().copied().any(is_present)
+            || self.histograms.iter().flatten().any(Option::is_some)
+    }
+
+    /// The histogram at `step`.
+    #[inline]
+    pub(crate) fn histogram(&self, step: usize) -> Option<&Arc<Histogram>> {
+        self.histograms.as_ref()?.get(step)?.as_ref()
+    }
+
+    /// The value at `step`.
+    #[inline]
+    pub(crate) fn cell(&self, step: usize) -> Option<Cell<'_>> {
+        let value = self.values[step];
+        if is_present(value) {
+            return Some(Cell::Number(value));
+        }
+        self.histogram(step).map(Cell::Histogram)
+    }
+
+    /// Whether there is a value at `step`.
+    #[inline]
+    pub(crate) fn is_present(&self, step: usize) -> bool {
+        is_present(self.values[step]) || self.histogram(step).is_some()
+    }
+
+    /// Puts a histogram at `step`, which has no number.
+    pub(crate) fn put_histogram(&mut self, step: usize, histogram: Arc<Histogram>) {
+        let steps = self.values.len();
+        let column = self.histograms.get_or_insert_with(|| vec![None; steps].into_boxed_slice());
+        column[step] = Some(histogram);
+    }
+
+    /// Copies the value that `from` has at `step`, if any.
+    pub(crate) fn copy_step(&mut self, from: &Self, step: usize) {
+        match from.cell(step) {
+            Some(Cell::Number(value)) => self.values[step] = value,
+            Some(Cell::Histogram(histogram)) => self.put_histogram(step, histogram.clone()),
+            None => {}
+        }
+    }
+
+    /// Takes the value away at `step`.
+    pub(crate) fn clear_step(&mut self, step: usize) {
+        self.values[step] = ABSENT;
+        if let Some(column) = &mut self.histograms {
+            column[step] = None;
+        }
+    }
+
+    /// Steps and histograms.
+    pub(crate) fn histogram_steps(&self) -> impl Iterator<Item = (usize, &Arc<Histogram>)> {
+        let column = self.histograms.as_deref().unwrap_or_default();
+        column.iter().enumerate().filter_map(|(step, h)| Some((step, h.as_ref()?)))
     }
 
     /// The labels as they will be shown: without the name when it is to be dropped.
@@ -85,7 +160,7 @@ impl Row {
         if self.drop_name { without_metadata(&self.labels) } else { self.labels.clone() }
     }
 
-    /// Applies `f` to every present value.
+    /// Applies `f` to every number.
     pub(crate) fn map(&mut self, f: impl Fn(f64) -> f64) {
         for value in &mut self.values {
             if is_present(*value) {
@@ -129,6 +204,10 @@ pub(crate) fn merge(rows: Vec<Row>) -> model::Result<Vec<Row>> {
             }
             std::collections::hash_map::Entry::Occupied(slot) => {
                 let target = &mut merged[*slot.get()];
+                if target.histograms.is_some() || row.histograms.is_some() {
+                    merge_cells(target, &row)?;
+                    continue;
+                }
                 for (into, value) in target.values.iter_mut().zip(row.values) {
                     if is_absent(value) {
                         continue;
@@ -142,4 +221,14 @@ pub(crate) fn merge(rows: Vec<Row>) -> model::Result<Vec<Row>> {
         }
     }
     Ok(merged)
+}
+
+fn merge_cells(target: &mut Row, row: &Row) -> model::Result<()> {
+    for step in (0..row.values.len()).filter(|step| row.is_present(*step)) {
+        if target.is_present(step) {
+            return Err(duplicate_error());
+        }
+        target.copy_step(row, step);
+    }
+    Ok(())
 }

@@ -97,7 +97,13 @@ pub(crate) fn select(shared: &Shared, plan: &MetricPlan, budget: &Budget) -> Res
             None if histograms.is_empty() => return None,
             None => Piece { times: Arc::from([]), values: Vec::new() },
         };
-        Some(SeriesData { labels, timestamps: piece.times, values: piece.values, histograms })
+        Some(SeriesData {
+            labels,
+            timestamps: piece.times,
+            values: piece.values,
+            histograms,
+            starts: None,
+        })
     };
     selected.series = gathered.series.into_iter().enumerate().filter_map(join).collect();
     // Stable: it makes use of the order that parts already have.

@@ -10,6 +10,7 @@ use super::{Evaluated, LogQuery, Stats, Value};
 use crate::promql::{self, Sample, Series};
 use crate::vector::aggregate::{self, Reduce};
 use crate::vector::binary::{self, Op};
+use crate::vector::remarks::Remarks;
 use crate::vector::{Row, is_present, labels, merge, sort};
 
 /// Steps one query may have; Loki's bound.
@@ -165,15 +166,31 @@ impl Evaluator<'_> {
             }
         };
         let right = without_zero_divisors(op, right);
+        // Only histograms give reasons for remarks, and logs have none.
+        let mut remarks = Remarks::default();
         Ok(match (left, right) {
             (Rows::Number(a), Rows::Number(b)) => Rows::Number(op.apply(a, b)),
             (Rows::Series(left), Rows::Number(b)) => {
                 let b = self.number(b);
-                Rows::Series(binary::with_scalar(op, left, &b, false, expr.returns_bool))
+                Rows::Series(binary::with_scalar(
+                    op,
+                    left,
+                    &b,
+                    false,
+                    expr.returns_bool,
+                    &mut remarks,
+                ))
             }
             (Rows::Number(a), Rows::Series(right)) => {
                 let a = self.number(a);
-                Rows::Series(binary::with_scalar(op, right, &a, true, expr.returns_bool))
+                Rows::Series(binary::with_scalar(
+                    op,
+                    right,
+                    &a,
+                    true,
+                    expr.returns_bool,
+                    &mut remarks,
+                ))
             }
             (Rows::Series(left), Rows::Series(right)) => {
                 let (matching, returns_bool) = (&expr.matching, expr.returns_bool);
@@ -181,10 +198,10 @@ impl Evaluator<'_> {
                     op,
                     &left,
                     &right,
-                    matching,
-                    returns_bool,
+                    (matching, returns_bool),
                     steps,
                     budget,
+                    &mut remarks,
                 )?)
             }
         })
@@ -213,7 +230,7 @@ impl Evaluator<'_> {
         if self.is_instant {
             let points = series.into_iter().filter_map(|s| {
                 let value = s.values.first().copied().filter(|v| is_present(*v))?;
-                Some(Sample { labels: s.labels, t_ms: t_ms(0), value })
+                Some(Sample { labels: s.labels, t_ms: t_ms(0), value, histogram: None })
             });
             return promql::Value::Vector(points.collect());
         }
@@ -223,6 +240,7 @@ impl Evaluator<'_> {
                 let points = s.values.iter().enumerate().map(|(i, v)| (t_ms(i), *v));
                 Series {
                     points: points.filter(|(_, v)| is_present(*v)).collect(),
+                    histograms: Vec::new(),
                     labels: s.labels,
                 }
             })

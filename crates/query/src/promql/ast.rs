@@ -153,10 +153,6 @@ pub(crate) struct Binary {
 pub(crate) enum Operator {
     Number(Op),
     Set(SetOp),
-    /// `</`, `>/`: cut native histograms.
-    Trim {
-        upper: bool,
-    },
 }
 
 const OPERATORS: [(&str, Operator, u8); 18] = [
@@ -169,8 +165,8 @@ const OPERATORS: [(&str, Operator, u8); 18] = [
     (">=", Operator::Number(Op::GreaterEqual), 3),
     ("<", Operator::Number(Op::Less), 3),
     ("<=", Operator::Number(Op::LessEqual), 3),
-    ("</", Operator::Trim { upper: true }, 3),
-    (">/", Operator::Trim { upper: false }, 3),
+    ("</", Operator::Number(Op::TrimUpper), 3),
+    (">/", Operator::Number(Op::TrimLower), 3),
     ("+", Operator::Number(Op::Add), 4),
     ("-", Operator::Number(Op::Sub), 4),
     ("*", Operator::Number(Op::Mul), 5),

@@ -9,18 +9,20 @@ mod fused;
 mod histogram;
 mod info;
 mod invariant;
+mod native;
 mod select;
+mod starts;
 mod windows;
 
-use model::{Budget, Error, Grouping, Labels, MetricSource, Result};
+use std::sync::Arc;
+
+use model::{Budget, Error, Grouping, Histogram, Labels, MetricSource, Result};
 
 use super::ast::{At, Expr, Kind, Type};
-use super::notes::Notes;
+use super::notes::{About, Notes};
 use super::{Evaluated, Options, PromQuery, Sample, Series, Value};
+use crate::vector::remarks::Remarks;
 use crate::vector::{Grid, Row, duplicate_error, is_present, merge};
-
-/// Interval of subqueries that name none: Prometheus' default evaluation interval.
-pub(crate) const SUBQUERY_STEP_MS: i64 = 60_000;
 
 /// What an expression evaluates to, over the steps of a grid.
 pub(crate) enum Evaluation {
@@ -37,10 +39,24 @@ pub(crate) struct Evaluator<'a> {
     notes: Notes,
     /// Grouping of the aggregation whose selector is evaluated next, for the plan.
     grouping_hint: Option<Grouping>,
+    options: Options,
+    /// What is needed of the histograms that are selected next.
+    detail: Detail,
     /// The query's own grid, whatever subquery is being evaluated.
     start_ms: i64,
     end_ms: i64,
     step_ms: i64,
+}
+
+/// How much of selected histograms the functions around their selector read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// Everything.
+    Full,
+    /// Count and sum only. Buckets are dropped at once, but before that they tell where a counter started anew.
+    Statistics,
+    /// Everything, whatever function comes further inside.
+    Always,
 }
 
 /// Evaluates `expr`, which `query.text` was parsed to.
@@ -70,6 +86,8 @@ pub(crate) fn run(
         budget,
         notes: Notes::default(),
         grouping_hint: None,
+        options,
+        detail: Detail::Full,
         start_ms,
         end_ms: query.end_ms,
         step_ms: query.step_ms.max(0),
@@ -102,17 +120,29 @@ impl Evaluator<'_> {
                 Value::Scalar(t_ms, values.first().copied().unwrap_or(f64::NAN))
             }
             Evaluation::Scalar(values) => {
-                Value::Matrix(vec![Series { labels: Labels::default(), points: points(&values) }])
+                let (labels, histograms) = (Labels::default(), Vec::new());
+                Value::Matrix(vec![Series { labels, points: points(&values), histograms }])
             }
             Evaluation::Vector(rows) => {
                 let mut rows = shown(rows)?;
                 if instant {
-                    let sample =
-                        |row: Row| Sample { labels: row.labels, t_ms, value: row.values[0] };
+                    let sample = |row: Row| {
+                        let histogram = row.histogram(0).cloned();
+                        let value = if histogram.is_some() { f64::NAN } else { row.values[0] };
+                        Sample { labels: row.labels, t_ms, value, histogram }
+                    };
                     return Ok(Value::Vector(rows.into_iter().map(sample).collect()));
                 }
                 rows.sort_by(|a, b| a.labels.cmp(&b.labels));
-                let series = |row: Row| Series { points: points(&row.values), labels: row.labels };
+                let series = |row: Row| {
+                    let histograms =
+                        row.histogram_steps().map(|(step, h)| (grid.time_ms(step), h.clone()));
+                    Series {
+                        points: points(&row.values),
+                        histograms: histograms.collect(),
+                        labels: row.labels,
+                    }
+                };
                 Value::Matrix(rows.into_iter().map(series).collect())
             }
         })
@@ -126,9 +156,11 @@ impl Evaluator<'_> {
         for one in ranges.series {
             let inside = one.times.iter().zip(&one.values).filter(|(t, _)| **t > from && **t <= to);
             let points: Vec<_> = inside.map(|(t, v)| (*t, *v)).collect();
-            let row = Row { labels: one.labels, drop_name: one.drop_name, values: Vec::new() };
-            if !points.is_empty() {
-                series.push(Series { labels: row.shown_labels(), points });
+            let histograms: Vec<(i64, Arc<Histogram>)> =
+                one.histograms.into_iter().filter(|(t, _)| *t > from && *t <= to).collect();
+            let row = Row::empty(one.labels, one.drop_name, 0);
+            if !points.is_empty() || !histograms.is_empty() {
+                series.push(Series { labels: row.shown_labels(), points, histograms });
             }
         }
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
@@ -155,13 +187,17 @@ impl Evaluator<'_> {
             Kind::Text { value, .. } => Ok(Evaluation::Text(value.clone())),
             Kind::Paren(inner) => self.eval(inner, grid),
             Kind::Unary { negate, inner } => self.unary(*negate, inner, grid),
-            Kind::Binary(binary) => self.binary(binary, grid),
-            Kind::Selector(selector) => self.selector(selector, grid).map(Evaluation::Vector),
+            Kind::Binary(binary) => self.binary(expr.start, binary, grid),
+            Kind::Selector(selector) => {
+                self.selector(expr.start, selector, grid).map(Evaluation::Vector)
+            }
             Kind::Range { .. } | Kind::Subquery(_) => {
                 Err(Error::invalid("a range vector cannot stand here"))
             }
             Kind::Call { function, args } => self.call(expr, function, args, grid),
-            Kind::Aggregate(aggregate) => self.aggregate(aggregate, grid).map(Evaluation::Vector),
+            Kind::Aggregate(aggregate) => {
+                self.aggregate(expr.start, aggregate, grid).map(Evaluation::Vector)
+            }
         }
     }
 
@@ -174,7 +210,9 @@ impl Evaluator<'_> {
             Evaluation::Vector(mut rows) => {
                 self.charge_rows(rows.len(), count)?;
                 for row in &mut rows {
+                    let histogram = row.histogram(0).cloned();
                     row.values = vec![row.values[0]; count];
+                    row.histograms = histogram.map(|h| vec![Some(h); count].into_boxed_slice());
                 }
                 Evaluation::Vector(rows)
             }
@@ -207,6 +245,22 @@ impl Evaluator<'_> {
 
     pub(crate) fn info(&mut self, at: usize, message: &str) {
         self.notes.info(&self.query.text, at, message);
+    }
+
+    pub(crate) fn tell(&mut self, at: usize, remarks: Remarks, about: About<'_>) {
+        self.notes.tell(&self.query.text, at, remarks, about);
+    }
+
+    /// Evaluates with `f` what is inside something that reads this much of histograms.
+    pub(crate) fn with_detail<T>(
+        &mut self,
+        detail: Detail,
+        f: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        let before = std::mem::replace(&mut self.detail, detail);
+        let result = f(self);
+        self.detail = before;
+        result
     }
 
     /// Where a selector looks instead of the steps: its `@`.

@@ -1,11 +1,11 @@
 //! Running `promqltest` scripts against the evaluator: Prometheus' language for tests of PromQL.
 //!
-//! Owns: the notation of series, a source in memory, the script runner. Does not own: files. What a script needs but
-//! the engine does not have yet (native histograms, start timestamps) is seen by the notation of the data a query
-//! touches; such evaluations are skipped and counted, never passed. Source: `promql/promqltest/README.md` of
-//! Prometheus.
+//! Owns: the notation of series and histograms, a source in memory, the script runner. Does not own: files. Source:
+//! `promql/promqltest/README.md` of Prometheus.
 
+mod classic;
 mod expect;
+mod histogram;
 mod notation;
 mod source;
 
@@ -13,8 +13,9 @@ use model::{Budget, Error, Labels, Result};
 
 use super::{Evaluated, Options, PromQuery, Value, evaluate};
 use crate::syntax::duration_ms;
-use expect::Expectations;
-pub use notation::parse_series;
+use expect::{Expectations, Got};
+pub use histogram::{notation, parse_histogram};
+pub use notation::{Noted, parse_series};
 pub use source::MemorySource;
 
 /// How the evaluations of a script went.
@@ -24,8 +25,6 @@ pub struct Outcome {
     pub passed: usize,
     /// Evaluations with another one.
     pub failures: Vec<Case>,
-    /// Evaluations that need what does not exist yet.
-    pub skipped: Vec<Case>,
 }
 
 /// One evaluation of a script.
@@ -35,7 +34,7 @@ pub struct Case {
     pub line: usize,
     /// The query.
     pub query: String,
-    /// What went wrong, or why it was skipped.
+    /// What went wrong.
     pub reason: String,
 }
 
@@ -102,26 +101,14 @@ fn run_eval(
     let (command, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let (times, query) = header(rest.trim())?;
     let case = |reason: String| Case { line: number, query: query.to_owned(), reason };
-    if body.iter().any(|l| l.contains("{{")) {
-        outcome.skipped.push(case("expects native histograms".into()));
-        return Ok(());
-    }
     let expected = Expectations::parse(command, body)?;
-    source.forget_touched();
     let result = evaluate_at(query, times, source);
-    let unsupported = result.as_ref().err().filter(|e| e.message().ends_with("not supported yet"));
-    if let Some(reason) = source.touched() {
-        outcome.skipped.push(case(reason.to_owned()));
-    } else if let Some(error) = unsupported {
-        outcome.skipped.push(case(error.message().to_owned()));
-    } else {
-        let checked = expected
-            .check(&result, times.start_ms, times.step_ms)
-            .and_then(|()| check_as_range(query, times, source, &expected, &result));
-        match checked {
-            Ok(()) => outcome.passed += 1,
-            Err(reason) => outcome.failures.push(case(reason)),
-        }
+    let checked = expected
+        .check(&result, times.start_ms, times.step_ms)
+        .and_then(|()| check_as_range(query, times, source, &expected, &result));
+    match checked {
+        Ok(()) => outcome.passed += 1,
+        Err(reason) => outcome.failures.push(case(reason)),
     }
     Ok(())
 }
@@ -134,7 +121,8 @@ fn evaluate_at(query: &str, times: Times, source: &MemorySource) -> Result<Evalu
         step_ms: times.step_ms,
         lookback_ms: LOOKBACK_MS,
     };
-    evaluate(source, &query, &Options { experimental: true }, &Budget::unlimited())
+    let options = Options { experimental: true, ..Options::default() };
+    evaluate(source, &query, &options, &Budget::unlimited())
 }
 
 /// An instant query must give the same as the middle of a range query.
@@ -163,18 +151,17 @@ fn check_as_range(
     let Value::Matrix(series) = evaluated.value else {
         return Err("as a range query: not a matrix".into());
     };
-    let mut middle: Vec<(&Labels, f64)> = series
-        .iter()
-        .filter_map(|s| {
-            let point = s.points.iter().find(|(t, _)| *t == times.start_ms)?;
-            Some((&s.labels, point.1))
-        })
-        .collect();
-    let mut instant: Vec<(&Labels, f64)> = samples.iter().map(|s| (&s.labels, s.value)).collect();
+    let mut middle: Vec<(&Labels, Got)> = Vec::new();
+    for one in &series {
+        let at_time = Got::of_series(one).into_iter().find(|(t, _)| *t == times.start_ms);
+        middle.extend(at_time.map(|(_, got)| (&one.labels, got)));
+    }
+    let mut instant: Vec<(&Labels, Got)> =
+        samples.iter().map(|s| (&s.labels, Got::of_sample(s))).collect();
     middle.sort_by(|a, b| a.0.cmp(b.0));
     instant.sort_by(|a, b| a.0.cmp(b.0));
     let same = middle.len() == instant.len()
-        && middle.iter().zip(&instant).all(|(a, b)| a.0 == b.0 && expect::almost_equal(a.1, b.1));
+        && middle.iter().zip(&instant).all(|(a, b)| a.0 == b.0 && a.1.same(&b.1));
     if same { Ok(()) } else { Err(format!("as a range query: {middle:?} instead of {instant:?}")) }
 }
 

@@ -5,7 +5,8 @@ use rustc_hash::FxHashMap;
 
 use super::numeric::{Mean, Sum, Variance, nan_first, quantile};
 use super::projection::{Numbering, Projection};
-use super::{ABSENT, Row, is_absent, is_metadata_label, is_present};
+use super::{ABSENT, Cell, Row, is_absent, is_metadata_label, is_present};
+use crate::histogram;
 use crate::syntax::format_float;
 
 /// An aggregation that makes one value of many.
@@ -53,7 +54,8 @@ pub(crate) fn group(rows: &[Row], grouping: &Grouping) -> Vec<Group> {
     numbering.keys().zip(members).map(with_labels).collect()
 }
 
-/// One row per group of `rows`, each of `steps` values. `param` is the quantile at each step, of [`Reduce::Quantile`].
+/// One row per group of `rows`, which are all numbers (see [`super::mixed`]), each of `steps` values. `param` is the
+/// quantile at each step, of [`Reduce::Quantile`].
 ///
 /// # Errors
 /// Those of `budget`.
@@ -68,26 +70,38 @@ pub(crate) fn reduce(
     let mut result = Vec::new();
     for group in group(rows, grouping) {
         budget.check()?;
-        let members = || group.members.iter().map(|m| rows[*m].values.as_slice());
-        let values = match op {
-            Reduce::Sum => fold(steps, members(), Sum::default(), Sum::add, |s, _| s.value()),
-            Reduce::Avg => fold(steps, members(), Mean::default(), Mean::add, |m, _| m.value()),
-            Reduce::Min => fold(steps, members(), f64::NAN, |m, x| *m = lesser(*m, x), |m, _| m),
-            Reduce::Max => fold(steps, members(), f64::NAN, |m, x| *m = greater(*m, x), |m, _| m),
-            Reduce::Count => fold(steps, members(), (), |(), _| {}, |(), n| f64::from(n)),
-            Reduce::Group => fold(steps, members(), (), |(), _| {}, |(), _| 1.0),
-            Reduce::StdVar => {
-                fold(steps, members(), Variance::default(), Variance::add, |v, _| v.value())
-            }
-            Reduce::StdDev => {
-                fold(steps, members(), Variance::default(), Variance::add, |v, _| v.value().sqrt())
-            }
-            Reduce::Quantile => quantiles(steps, &group, rows, param),
-        };
-        result.push(Row { labels: group.labels, drop_name: group.drop_name, values });
+        let values = reduced(op, &group, rows, param, steps);
+        let Group { labels, drop_name, .. } = group;
+        result.push(Row { labels, drop_name, values, histograms: None });
     }
     result.retain(Row::any);
     Ok(result)
+}
+
+/// The value of `group` at each step, of its numbers.
+pub(super) fn reduced(
+    op: Reduce,
+    group: &Group,
+    rows: &[Row],
+    param: &[f64],
+    steps: usize,
+) -> Vec<f64> {
+    let members = || group.members.iter().map(|m| rows[*m].values.as_slice());
+    match op {
+        Reduce::Sum => fold(steps, members(), Sum::default(), Sum::add, |s, _| s.value()),
+        Reduce::Avg => fold(steps, members(), Mean::default(), Mean::add, |m, _| m.value()),
+        Reduce::Min => fold(steps, members(), f64::NAN, |m, x| *m = lesser(*m, x), |m, _| m),
+        Reduce::Max => fold(steps, members(), f64::NAN, |m, x| *m = greater(*m, x), |m, _| m),
+        Reduce::Count => fold(steps, members(), (), |(), _| {}, |(), n| f64::from(n)),
+        Reduce::Group => fold(steps, members(), (), |(), _| {}, |(), _| 1.0),
+        Reduce::StdVar => {
+            fold(steps, members(), Variance::default(), Variance::add, |v, _| v.value())
+        }
+        Reduce::StdDev => {
+            fold(steps, members(), Variance::default(), Variance::add, |v, _| v.value().sqrt())
+        }
+        Reduce::Quantile => quantiles(steps, group, rows, param),
+    }
 }
 
 /// Runs an accumulator per step over the members' rows, one row after the other.
@@ -123,21 +137,24 @@ fn quantiles(steps: usize, group: &Group, rows: &[Row], param: &[f64]) -> Vec<f6
     (0..steps)
         .map(|step| {
             column.clear();
-            column.extend(present_at(group, rows, step).map(|(_, value)| value));
+            let numbers = group.members.iter().map(|m| rows[*m].values[step]);
+            column.extend(numbers.filter(|value| is_present(*value)));
             let q = param.get(step).copied().unwrap_or(f64::NAN);
             if column.is_empty() { ABSENT } else { quantile(q, &mut column) }
         })
         .collect()
 }
 
-/// Members of `group` that have a value at `step`.
+/// Members of `group` that have a value at `step`, with that value; NaN for a histogram.
 fn present_at<'a>(
     group: &'a Group,
     rows: &'a [Row],
     step: usize,
 ) -> impl Iterator<Item = (usize, f64)> + 'a {
-    let cell = move |m: &usize| (*m, rows[*m].values[step]);
-    group.members.iter().map(cell).filter(|(_, value)| is_present(*value))
+    group.members.iter().filter_map(move |m| match rows[*m].cell(step)? {
+        Cell::Number(value) => Some((*m, value)),
+        Cell::Histogram(_) => Some((*m, f64::NAN)),
+    })
 }
 
 /// Keeps, at each step, the members of each group that `choose` puts in front.
@@ -152,7 +169,7 @@ fn thin_out(
     mut choose: impl FnMut(usize, &mut Vec<(usize, f64)>),
 ) -> Result<Vec<Row>> {
     let groups = group(&rows, grouping);
-    let mut kept: Vec<Vec<f64>> = rows.iter().map(|_| Vec::new()).collect();
+    let mut kept: Vec<Option<Row>> = rows.iter().map(|_| None).collect();
     let mut order = Vec::new();
     let mut candidates = Vec::new();
     for group in &groups {
@@ -161,24 +178,20 @@ fn thin_out(
             candidates.clear();
             candidates.extend(present_at(group, &rows, step));
             choose(step, &mut candidates);
-            for (member, value) in &candidates {
-                let values = &mut kept[*member];
-                if values.is_empty() {
-                    *values = vec![ABSENT; steps];
+            for (member, _) in &candidates {
+                let row = &rows[*member];
+                let into = kept[*member].get_or_insert_with(|| {
                     order.push(*member);
-                }
-                values[step] = *value;
+                    Row::empty(row.labels.clone(), row.drop_name, steps)
+                });
+                into.copy_step(row, step);
             }
         }
     }
     if steps > 1 {
         order.sort_unstable();
     }
-    let of = |member: usize| {
-        let (row, values) = (&rows[member], std::mem::take(&mut kept[member]));
-        Row { labels: row.labels.clone(), drop_name: row.drop_name, values }
-    };
-    Ok(order.into_iter().map(of).collect())
+    Ok(order.into_iter().filter_map(|member| kept[member].take()).collect())
 }
 
 /// `param` at `step` as a count; values under 1 mean none.
@@ -187,7 +200,7 @@ fn count_at(param: &[f64], step: usize) -> usize {
     param.get(step).map_or(0, |k| if *k < 1.0 { 0 } else { *k as usize })
 }
 
-/// The `k` (per step) largest or smallest of each group; NaN comes last.
+/// The `k` (per step) largest or smallest of each group of `rows`, which are all numbers; NaN comes last.
 ///
 /// # Errors
 /// Those of `budget`.
@@ -279,37 +292,60 @@ pub(crate) fn count_values(
     steps: usize,
     budget: &Budget,
 ) -> Result<Vec<Row>> {
-    let mut result: Vec<Row> = Vec::new();
-    let mut places: FxHashMap<Labels, usize> = FxHashMap::default();
+    let mut counts =
+        Counts { label, steps, budget, rows: Vec::new(), places: FxHashMap::default() };
     for group in group(rows, grouping) {
         budget.check()?;
         let mut by_bits: FxHashMap<u64, usize> = FxHashMap::default();
         for member in &group.members {
-            for (step, value) in rows[*member].values.iter().enumerate() {
+            let row = &rows[*member];
+            for (step, value) in row.values.iter().enumerate() {
                 if is_absent(*value) {
                     continue;
                 }
                 let place = match by_bits.get(&value.to_bits()) {
                     Some(place) => *place,
-                    None => {
-                        let mut builder: LabelsBuilder = group.labels.to_builder();
-                        builder.set(label, &format_float(*value));
-                        let labels = builder.build();
-                        let place = *places.entry(labels.clone()).or_insert(result.len());
-                        if place == result.len() {
-                            budget.charge_bytes(steps as u64 * 8 + 64)?;
-                            result.push(Row::new(labels, vec![ABSENT; steps]));
-                        }
-                        by_bits.insert(value.to_bits(), place);
-                        place
-                    }
+                    None => counts.place(&group.labels, &format_float(*value))?,
                 };
-                let cell = &mut result[place].values[step];
-                *cell = if is_absent(*cell) { 1.0 } else { *cell + 1.0 };
+                by_bits.insert(value.to_bits(), place);
+                counts.add(place, step);
+            }
+            for (step, h) in row.histogram_steps() {
+                let place = counts.place(&group.labels, &histogram::describe(h))?;
+                counts.add(place, step);
             }
         }
     }
-    Ok(result)
+    Ok(counts.rows)
+}
+
+/// The rows that `count_values` makes.
+struct Counts<'a> {
+    label: &'a str,
+    steps: usize,
+    budget: &'a Budget,
+    rows: Vec<Row>,
+    places: FxHashMap<Labels, usize>,
+}
+
+impl Counts<'_> {
+    /// The row of a group's value.
+    fn place(&mut self, group: &Labels, value: &str) -> Result<usize> {
+        let mut builder: LabelsBuilder = group.to_builder();
+        builder.set(self.label, value);
+        let labels = builder.build();
+        let place = *self.places.entry(labels.clone()).or_insert(self.rows.len());
+        if place == self.rows.len() {
+            self.budget.charge_bytes(self.steps as u64 * 8 + 64)?;
+            self.rows.push(Row::empty(labels, false, self.steps));
+        }
+        Ok(place)
+    }
+
+    fn add(&mut self, place: usize, step: usize) {
+        let cell = &mut self.rows[place].values[step];
+        *cell = if is_absent(*cell) { 1.0 } else { *cell + 1.0 };
+    }
 }
 
 /// Refuses NaN among the parameters of `topk` and its like.

@@ -2,12 +2,15 @@
 
 use std::collections::hash_map::Entry;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
-use model::{Budget, Error, Labels, Result};
+use model::{Budget, Error, Histogram, Labels, ResetHint, Result};
 use rustc_hash::FxHashMap;
 
 use super::projection::{Numbering, Projection};
-use super::{ABSENT, Row, is_absent, is_metadata_label, is_present};
+use super::remarks::{Remark, Remarks};
+use super::{ABSENT, Cell, Row, is_metadata_label, is_present};
+use crate::histogram::{self, Total};
 use crate::syntax::quote;
 
 /// An operator between numbers.
@@ -26,6 +29,10 @@ pub(crate) enum Op {
     GreaterEqual,
     Less,
     LessEqual,
+    /// `</`: the part of a histogram below a value.
+    TrimUpper,
+    /// `>/`: the part above it.
+    TrimLower,
 }
 
 impl Op {
@@ -42,10 +49,21 @@ impl Op {
         )
     }
 
-    /// The result of an arithmetic operator; 1 or 0 of a comparison.
+    /// Whether it cuts histograms.
+    pub(crate) fn is_trim(self) -> bool {
+        matches!(self, Self::TrimUpper | Self::TrimLower)
+    }
+
+    /// Whether results are still what the metric name says.
+    fn keeps_name(self) -> bool {
+        self.is_comparison() || self.is_trim()
+    }
+
+    /// The result of an arithmetic operator; 1 or 0 of a comparison; nothing of a cut.
     #[inline]
     pub(crate) fn apply(self, a: f64, b: f64) -> f64 {
         match self {
+            Self::TrimUpper | Self::TrimLower => ABSENT,
             Self::Add => a + b,
             Self::Sub => a - b,
             Self::Mul => a * b,
@@ -79,6 +97,92 @@ impl Op {
         } else {
             self.apply(a, b)
         }
+    }
+
+    /// The element of two values of any kind; of filtering comparisons that hold, `keep`.
+    fn of_cells(
+        self,
+        (a, b): (Cell<'_>, Cell<'_>),
+        keep: Cell<'_>,
+        returns_bool: bool,
+        remarks: &mut Remarks,
+    ) -> Option<Element> {
+        let kept = || match keep {
+            Cell::Number(value) => Element::Number(value),
+            Cell::Histogram(histogram) => Element::Histogram(histogram.clone()),
+        };
+        let unknown = match (a, b) {
+            (Cell::Number(_), Cell::Number(_)) if self.is_trim() => Remark::FloatFloat,
+            (Cell::Number(a), Cell::Number(b)) => {
+                let Cell::Number(keep) = keep else { return None };
+                let value = self.element(a, b, keep, returns_bool);
+                return is_present(value).then_some(Element::Number(value));
+            }
+            (Cell::Number(x), Cell::Histogram(h)) | (Cell::Histogram(h), Cell::Number(x))
+                if self == Self::Mul =>
+            {
+                return Some(Element::new(histogram::scaled(h, x)));
+            }
+            (Cell::Histogram(h), Cell::Number(x)) if self == Self::Div => {
+                let mut total = Total::new(h);
+                total.divide(x);
+                return Some(Element::new(total.into_histogram()));
+            }
+            (Cell::Histogram(h), Cell::Number(x)) if self.is_trim() => {
+                return Some(Element::new(histogram::trimmed(h, x, self == Self::TrimUpper)));
+            }
+            (Cell::Histogram(a), Cell::Histogram(b)) => match self {
+                Self::Add | Self::Sub => return self.merged(a, b, remarks),
+                Self::Equal | Self::NotEqual => {
+                    let holds = histogram::equal(a, b) == (self == Self::Equal);
+                    if returns_bool {
+                        return Some(Element::Number(f64::from(u8::from(holds))));
+                    }
+                    return holds.then(kept);
+                }
+                _ => Remark::HistogramHistogram,
+            },
+            (Cell::Number(_), Cell::Histogram(_)) => Remark::FloatHistogram,
+            (Cell::Histogram(_), Cell::Number(_)) => Remark::HistogramFloat,
+        };
+        remarks.add(unknown);
+        None
+    }
+
+    /// `a + b` or `a - b`. A difference is a gauge.
+    fn merged(self, a: &Histogram, b: &Histogram, remarks: &mut Remarks) -> Option<Element> {
+        let adds = self == Self::Add;
+        let mut total = Total::new(a);
+        let merged = if adds { total.add(b) } else { total.subtract(b) };
+        let Ok(merged) = merged else {
+            remarks.add(Remark::MixedSchemas);
+            return None;
+        };
+        if !adds {
+            total.set_hint(ResetHint::Gauge);
+        }
+        if merged.collision {
+            let (add, subtract) = (Remark::CollisionInAddition, Remark::CollisionInSubtraction);
+            remarks.add(if adds { add } else { subtract });
+        }
+        if merged.reconciled {
+            let (add, subtract) = (Remark::ReconciledInAddition, Remark::ReconciledInSubtraction);
+            remarks.add(if adds { add } else { subtract });
+        }
+        Some(Element::new(total.into_histogram()))
+    }
+}
+
+/// A computed value of one step.
+#[derive(Debug)]
+enum Element {
+    Number(f64),
+    Histogram(Arc<Histogram>),
+}
+
+impl Element {
+    fn new(histogram: Histogram) -> Self {
+        Self::Histogram(Arc::new(histogram))
     }
 }
 
@@ -124,7 +228,7 @@ impl Matching {
 
     /// Labels of the result of `many op one`.
     fn result_labels(&self, op: Op, many: &Labels, one: Option<&Labels>) -> Labels {
-        let drop_name = !op.is_comparison();
+        let drop_name = !op.keeps_name();
         let one_to_one = self.many == Many::Neither;
         let named = |name: &str| self.labels.iter().any(|l| l == name);
         let kept = many.iter().filter(|(n, _)| {
@@ -156,18 +260,46 @@ pub(crate) fn with_scalar(
     scalar: &[f64],
     swapped: bool,
     returns_bool: bool,
+    remarks: &mut Remarks,
 ) -> Vec<Row> {
     for row in &mut rows {
+        if op.is_trim() || row.histograms.is_some() {
+            cells_with_scalar(op, row, scalar, swapped, returns_bool, remarks);
+            continue;
+        }
         for (value, s) in row.values.iter_mut().zip(scalar) {
             if is_present(*value) {
                 let (a, b) = if swapped { (*s, *value) } else { (*value, *s) };
                 *value = op.element(a, b, *value, returns_bool);
             }
         }
-        row.drop_name |= !op.is_comparison() || returns_bool;
+        row.drop_name |= !op.keeps_name() || returns_bool;
     }
     rows.retain(Row::any);
     rows
+}
+
+fn cells_with_scalar(
+    op: Op,
+    row: &mut Row,
+    scalar: &[f64],
+    swapped: bool,
+    returns_bool: bool,
+    remarks: &mut Remarks,
+) {
+    let mut out = Row::empty(row.labels.clone(), row.drop_name, row.values.len());
+    for (step, s) in scalar.iter().enumerate() {
+        let Some(cell) = row.cell(step) else { continue };
+        let s = Cell::Number(*s);
+        let pair = if swapped { (s, cell) } else { (cell, s) };
+        match op.of_cells(pair, cell, returns_bool, remarks) {
+            Some(Element::Number(value)) => out.values[step] = value,
+            Some(Element::Histogram(histogram)) => out.put_histogram(step, histogram),
+            None => {}
+        }
+    }
+    out.drop_name |= !op.keeps_name() || returns_bool;
+    *row = out;
 }
 
 /// Rows of both sides with the same signature.
@@ -185,10 +317,10 @@ pub(crate) fn between(
     op: Op,
     left: &[Row],
     right: &[Row],
-    matching: &Matching,
-    returns_bool: bool,
+    (matching, returns_bool): (&Matching, bool),
     steps: usize,
     budget: &Budget,
+    remarks: &mut Remarks,
 ) -> Result<Vec<Row>> {
     let swapped = matching.many == Many::Right;
     let (many, one) = if swapped { (right, left) } else { (left, right) };
@@ -207,6 +339,7 @@ pub(crate) fn between(
         out: Vec::new(),
         places: FxHashMap::default(),
         budget,
+        remarks,
     };
     for (signature, pairing) in pairings(many, one, matching) {
         budget.check()?;
@@ -247,6 +380,7 @@ struct Joiner<'a> {
     out: Vec<Row>,
     places: FxHashMap<(Labels, bool), usize>,
     budget: &'a Budget,
+    remarks: &'a mut Remarks,
 }
 
 impl Joiner<'_> {
@@ -274,18 +408,18 @@ impl Joiner<'_> {
     fn unique_one(&self, signature: &Labels, pairing: &Pairing) -> Result<Vec<usize>> {
         let mut one_at = vec![usize::MAX; self.steps];
         for o in &pairing.one {
-            for (step, value) in self.one[*o].values.iter().enumerate() {
-                if is_absent(*value) {
+            for (step, slot) in one_at.iter_mut().enumerate() {
+                if !self.one[*o].is_present(step) {
                     continue;
                 }
                 let fills = self.fill_many.or(self.fill_one).is_some();
                 // Without anything on the other side Prometheus does not look at this side either.
-                if one_at[step] != usize::MAX
-                    && (fills || self.many.iter().any(|row| is_present(row.values[step])))
+                if *slot != usize::MAX
+                    && (fills || self.many.iter().any(|row| row.is_present(step)))
                 {
-                    return Err(self.many_to_many(signature, one_at[step], *o));
+                    return Err(self.many_to_many(signature, *slot, *o));
                 }
-                one_at[step] = *o;
+                *slot = *o;
             }
         }
         Ok(one_at)
@@ -309,25 +443,17 @@ impl Joiner<'_> {
         let row = &many[m];
         // The row written last and the partner it is for: partners change rarely.
         let mut current: Option<(usize, usize)> = None;
-        for (step, value) in row.values.iter().enumerate() {
-            if is_absent(*value) {
-                continue;
-            }
-            let partner = one_at[step];
-            let other = match (all_one.get(partner), self.fill_one) {
-                (Some(one), _) => one.values[step],
-                (None, Some(fill)) => fill,
-                (None, None) => continue,
-            };
+        for (step, partner) in one_at.iter().copied().enumerate() {
+            let Some(value) = row.cell(step) else { continue };
+            let filling = self.fill_one.map(Cell::Number);
+            let other = all_one.get(partner).map_or(filling, |one| one.cell(step));
+            let Some(other) = other else { continue };
             if self.matching.many == Many::Neither && std::mem::replace(&mut matched[step], true) {
                 return Err(Error::invalid(
                     "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
                 ));
             }
-            let result = self.element(*value, other);
-            if is_absent(result) {
-                continue;
-            }
+            let Some(result) = self.element(value, other) else { continue };
             let place = match current {
                 Some((p, place)) if p == partner => place,
                 _ => self.place(&row.labels, row.drop_name, all_one.get(partner))?,
@@ -348,13 +474,12 @@ impl Joiner<'_> {
     ) -> Result<()> {
         let row = &self.one[o];
         let mut place = None;
-        for (step, value) in row.values.iter().enumerate() {
-            let missing = || pairing.many.iter().all(|m| is_absent(self.many[*m].values[step]));
-            if is_absent(*value) || !missing() {
+        for step in 0..self.steps {
+            let Some(value) = row.cell(step) else { continue };
+            if pairing.many.iter().any(|m| self.many[*m].is_present(step)) {
                 continue;
             }
-            let result = self.element(fill, *value);
-            if is_present(result) {
+            if let Some(result) = self.element(Cell::Number(fill), value) {
                 let at = match place {
                     Some(place) => place,
                     None => self.place(signature, false, Some(row))?,
@@ -366,34 +491,37 @@ impl Joiner<'_> {
         Ok(())
     }
 
-    fn element(&self, many: f64, one: f64) -> f64 {
+    fn element(&mut self, many: Cell<'_>, one: Cell<'_>) -> Option<Element> {
         let (a, b) = if self.swapped { (one, many) } else { (many, one) };
-        self.op.element(a, b, a, self.returns_bool)
+        self.op.of_cells((a, b), a, self.returns_bool, self.remarks)
     }
 
     /// The output row for a pair.
     fn place(&mut self, many: &Labels, drop_name: bool, one: Option<&Row>) -> Result<usize> {
         let labels = self.matching.result_labels(self.op, many, one.map(|row| &row.labels));
-        let drop_name = (drop_name && self.op.is_comparison()) || self.returns_bool;
+        let drop_name = (drop_name && self.op.keeps_name()) || self.returns_bool;
         Ok(match self.places.entry((labels, drop_name)) {
             Entry::Occupied(slot) => *slot.get(),
             Entry::Vacant(slot) => {
                 self.budget.charge_bytes(self.steps as u64 * 8 + 64)?;
                 let labels = slot.key().0.clone();
-                self.out.push(Row { labels, drop_name, values: vec![ABSENT; self.steps] });
+                self.out.push(Row::empty(labels, drop_name, self.steps));
                 *slot.insert(self.out.len() - 1)
             }
         })
     }
 
-    fn put(&mut self, place: usize, step: usize, value: f64) -> Result<()> {
-        let cell = &mut self.out[place].values[step];
-        if is_present(*cell) {
+    fn put(&mut self, place: usize, step: usize, element: Element) -> Result<()> {
+        let row = &mut self.out[place];
+        if row.is_present(step) {
             return Err(Error::invalid(
                 "multiple matches for labels: grouping labels must ensure unique matches",
             ));
         }
-        *cell = value;
+        match element {
+            Element::Number(value) => row.values[step] = value,
+            Element::Histogram(histogram) => row.put_histogram(step, histogram),
+        }
         Ok(())
     }
 }
@@ -418,15 +546,21 @@ pub(crate) fn set(
         for (at, value) in present[number].iter_mut().zip(&row.values) {
             *at |= is_present(*value);
         }
+        for (step, _) in row.histogram_steps() {
+            present[number][step] = true;
+        }
     }
     for row in filtered.iter_mut() {
         match (numbering.find(&row.labels), op) {
-            (None, SetOp::And) => row.values.fill(ABSENT),
+            (None, SetOp::And) => {
+                row.values.fill(ABSENT);
+                row.histograms = None;
+            }
             (None, _) => {}
             (Some(number), _) => {
-                for (value, there) in row.values.iter_mut().zip(&present[number]) {
+                for (step, there) in present[number].iter().enumerate() {
                     if *there != (op == SetOp::And) {
-                        *value = ABSENT;
+                        row.clear_step(step);
                     }
                 }
             }

@@ -5,8 +5,12 @@ use std::cmp::Ordering;
 use super::Row;
 use super::aggregate::nan_last;
 
-/// Sorts by the value of the only step, NaN last.
-pub(crate) fn by_value(rows: &mut [Row], descending: bool) {
+/// Sorts by the number at the only step, NaN last. Histograms have no order: none of them stays.
+pub(crate) fn by_value(rows: &mut Vec<Row>, descending: bool) {
+    for row in rows.iter_mut() {
+        row.histograms = None;
+    }
+    rows.retain(Row::any);
     let value = |row: &Row| row.values.first().copied().unwrap_or(f64::NAN);
     rows.sort_by(|a, b| {
         let (a, b) = (value(a), value(b));

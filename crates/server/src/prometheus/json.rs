@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use collect::scrape::TargetsSnapshot;
-use model::{Labels, MetricMetadata};
+use model::histogram::Bucket;
+use model::{Histogram, Labels, MetricMetadata};
 use query::promql::Value;
 
 /// `{"status":"success","data":{"resultType":…,"result":…},…}`.
@@ -45,8 +46,16 @@ pub(crate) fn typed_result(out: &mut String, value: &Value) {
             list(out, samples, |out, sample| {
                 out.push_str("{\"metric\":");
                 labels(out, &sample.labels);
-                out.push_str(",\"value\":");
-                point(out, sample.t_ms, sample.value);
+                match &sample.histogram {
+                    None => {
+                        out.push_str(",\"value\":");
+                        point(out, sample.t_ms, sample.value);
+                    }
+                    Some(h) => {
+                        out.push_str(",\"histogram\":");
+                        histogram_point(out, sample.t_ms, h);
+                    }
+                }
                 out.push('}');
             });
         }
@@ -55,8 +64,14 @@ pub(crate) fn typed_result(out: &mut String, value: &Value) {
             list(out, series, |out, one| {
                 out.push_str("{\"metric\":");
                 labels(out, &one.labels);
-                out.push_str(",\"values\":");
-                list(out, &one.points, |out, (t_ms, number)| point(out, *t_ms, *number));
+                if !one.points.is_empty() || one.histograms.is_empty() {
+                    out.push_str(",\"values\":");
+                    list(out, &one.points, |out, (t_ms, number)| point(out, *t_ms, *number));
+                }
+                if !one.histograms.is_empty() {
+                    out.push_str(",\"histograms\":");
+                    list(out, &one.histograms, |out, (t_ms, h)| histogram_point(out, *t_ms, h));
+                }
                 out.push('}');
             });
         }
@@ -232,6 +247,31 @@ fn point(out: &mut String, t_ms: i64, value: f64) {
     out.push_str(",\"");
     number(out, value);
     out.push_str("\"]");
+}
+
+/// `[t,{"count":"3","sum":"5","buckets":[[rule,"lower","upper","count"],…]}]`; buckets that hold something.
+fn histogram_point(out: &mut String, t_ms: i64, h: &Histogram) {
+    out.push('[');
+    seconds(out, t_ms);
+    out.push_str(",{\"count\":\"");
+    number(out, h.count);
+    out.push_str("\",\"sum\":\"");
+    number(out, h.sum);
+    out.push('"');
+    let buckets: Vec<Bucket> = h.buckets().into_iter().filter(|b| b.count != 0.0).collect();
+    if !buckets.is_empty() {
+        out.push_str(",\"buckets\":");
+        list(out, &buckets, |out, bucket| {
+            let _infallible = write!(out, "[{}", bucket.boundary_rule());
+            for value in [bucket.lower, bucket.upper, bucket.count] {
+                out.push_str(",\"");
+                number(out, value);
+                out.push('"');
+            }
+            out.push(']');
+        });
+    }
+    out.push_str("}]");
 }
 
 /// Milliseconds as seconds with up to three decimals, never in exponent form.

@@ -54,6 +54,7 @@ impl MetricSource for Metrics {
             values: vec![1.0; timestamps.len()],
             timestamps: timestamps.clone(),
             histograms: Vec::new(),
+            starts: None,
         };
         Ok(Selected { series: series.into_iter().map(data).collect(), warnings: Vec::new() })
     }

@@ -1,13 +1,18 @@
 //! Operators and aggregations: glue between the tree and the operations of `vector`.
 
+use std::sync::Arc;
+
 use model::{Error, Result};
 
-use super::{Evaluation, Evaluator};
+use super::{Detail, Evaluation, Evaluator};
+use crate::histogram;
 use crate::promql::ast::{Aggregate, AggregateOp, Binary, Expr, Kind, Operator, Type};
+use crate::promql::notes::About;
 use crate::syntax::format_float;
 use crate::vector::aggregate::{self, Reduce};
 use crate::vector::binary::{self, SetOp};
-use crate::vector::{Grid, Row, merge};
+use crate::vector::remarks::{Remark, Remarks};
+use crate::vector::{Grid, Row, merge, mixed};
 
 impl Evaluator<'_> {
     pub(super) fn unary(&mut self, negate: bool, inner: &Expr, grid: Grid) -> Result<Evaluation> {
@@ -18,6 +23,9 @@ impl Evaluator<'_> {
                 Evaluation::Vector(rows) => {
                     for row in rows {
                         row.map(|v| -v);
+                        for h in row.histograms.iter_mut().flat_map(|column| column.iter_mut()) {
+                            *h = h.as_deref().map(|h| Arc::new(histogram::negated(h)));
+                        }
                         row.drop_name = true;
                     }
                 }
@@ -27,18 +35,13 @@ impl Evaluator<'_> {
         Ok(value)
     }
 
-    pub(super) fn binary(&mut self, binary: &Binary, grid: Grid) -> Result<Evaluation> {
-        let left = self.eval(&binary.left, grid)?;
-        let right = self.eval(&binary.right, grid)?;
+    pub(super) fn binary(&mut self, at: usize, binary: &Binary, grid: Grid) -> Result<Evaluation> {
+        let (left, right) = self.with_detail(Detail::Full, |this| {
+            Ok((this.eval(&binary.left, grid)?, this.eval(&binary.right, grid)?))
+        })?;
         let returns_bool = binary.returns_bool;
         let op = match binary.op {
             Operator::Number(op) => op,
-            Operator::Trim { .. } => {
-                return Err(Error::invalid(format!(
-                    "operator {} on native histograms is not supported yet",
-                    binary.op.as_str()
-                )));
-            }
             Operator::Set(op) => {
                 let (Evaluation::Vector(left), Evaluation::Vector(right)) = (left, right) else {
                     return Err(Error::invalid("set operators need instant vectors"));
@@ -47,30 +50,39 @@ impl Evaluator<'_> {
                 return Ok(Evaluation::Vector(if op == SetOp::Or { merge(rows)? } else { rows }));
             }
         };
-        Ok(match (left, right) {
+        let mut remarks = Remarks::default();
+        let rows = match (left, right) {
+            (Evaluation::Scalar(_), Evaluation::Scalar(_)) if op.is_trim() => {
+                return Err(Error::invalid(format!(
+                    "operator {:?} not allowed for Scalar operations",
+                    binary.op.as_str()
+                )));
+            }
             (Evaluation::Scalar(a), Evaluation::Scalar(b)) => {
-                Evaluation::Scalar(binary::scalars(op, &a, &b))
+                return Ok(Evaluation::Scalar(binary::scalars(op, &a, &b)));
             }
             (Evaluation::Vector(rows), Evaluation::Scalar(s)) => {
-                Evaluation::Vector(binary::with_scalar(op, rows, &s, false, returns_bool))
+                binary::with_scalar(op, rows, &s, false, returns_bool, &mut remarks)
             }
             (Evaluation::Scalar(s), Evaluation::Vector(rows)) => {
-                Evaluation::Vector(binary::with_scalar(op, rows, &s, true, returns_bool))
+                binary::with_scalar(op, rows, &s, true, returns_bool, &mut remarks)
             }
-            (Evaluation::Vector(a), Evaluation::Vector(b)) => Evaluation::Vector(binary::between(
-                op,
-                &a,
-                &b,
-                &binary.matching,
-                returns_bool,
-                grid.count,
-                self.budget,
-            )?),
+            (Evaluation::Vector(a), Evaluation::Vector(b)) => {
+                let matching = (&binary.matching, returns_bool);
+                binary::between(op, &a, &b, matching, grid.count, self.budget, &mut remarks)?
+            }
             _ => return Err(Error::invalid("strings have no operators")),
-        })
+        };
+        self.tell(at, remarks, About::Operator(binary.op.as_str()));
+        Ok(Evaluation::Vector(rows))
     }
 
-    pub(super) fn aggregate(&mut self, aggregate: &Aggregate, grid: Grid) -> Result<Vec<Row>> {
+    pub(super) fn aggregate(
+        &mut self,
+        at: usize,
+        aggregate: &Aggregate,
+        grid: Grid,
+    ) -> Result<Vec<Row>> {
         let Aggregate { op, grouping, param, inner, .. } = aggregate;
         let steps = grid.count;
         let numbers = match param {
@@ -88,18 +100,32 @@ impl Evaluator<'_> {
         if is_direct(inner) {
             self.grouping_hint = Some(grouping.clone());
         }
-        let rows = self.eval_vector(inner, grid)?;
+        let mut rows = self.eval_vector(inner, grid)?;
         self.grouping_hint = None;
         match op {
-            AggregateOp::Reduce(op) => {
+            AggregateOp::Reduce(op) if !mixed::any_histogram(&rows) => {
                 let mut rows =
                     aggregate::reduce(*op, &rows, grouping, &numbers, steps, self.budget)?;
                 // The order of the groups must not tell how they were found.
                 rows.sort_by(|a, b| a.labels.cmp(&b.labels));
                 Ok(rows)
             }
+            AggregateOp::Reduce(reduce) => {
+                let (mut rows, told) =
+                    mixed::reduce(*reduce, rows, grouping, &numbers, steps, self.budget)?;
+                for (metric, remarks) in told {
+                    self.tell(inner.start, remarks, About::Aggregation(op.as_str(), &metric));
+                }
+                rows.sort_by(|a, b| a.labels.cmp(&b.labels));
+                Ok(rows)
+            }
             AggregateOp::TopK | AggregateOp::BottomK => {
                 let largest = *op == AggregateOp::TopK;
+                let chooses = numbers.iter().any(|k| *k >= 1.0);
+                if mixed::leave_out(&mut rows) && chooses {
+                    let remarks = Remarks::only(Remark::Ignored);
+                    self.tell(at, remarks, About::Aggregation(op.as_str(), ""));
+                }
                 aggregate::top(rows, grouping, &numbers, largest, steps, self.budget)
             }
             AggregateOp::LimitK => {

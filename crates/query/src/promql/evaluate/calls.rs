@@ -2,6 +2,7 @@
 
 use model::{Error, Result, anchored_regex};
 
+use super::select::Pick;
 use super::{Evaluation, Evaluator, dates, elements};
 use crate::promql::ast::{Expr, Kind, Type};
 use crate::promql::functions::Function;
@@ -38,15 +39,8 @@ impl Evaluator<'_> {
             "histogram_quantiles" => self.histogram_quantiles(args, grid)?,
             "histogram_fraction" => self.histogram_fraction(args, grid)?,
             "histogram_avg" | "histogram_count" | "histogram_stddev" | "histogram_stdvar"
-            | "histogram_sum" => {
-                let name = function.name;
-                return Err(Error::invalid(format!(
-                    "function {name}() on native histograms is not supported yet"
-                )));
-            }
-            "start_timestamp" => {
-                return Err(Error::invalid("function start_timestamp() is not supported yet"));
-            }
+            | "histogram_sum" => self.histogram_number(function.name, first(args)?, grid)?,
+            "start_timestamp" => self.start_timestamp(first(args)?, grid)?,
             "info" => self.info_call(args, grid)?,
             _ if args.iter().any(|a| a.type_of() == Type::Matrix) => {
                 self.range_call(function, args, grid)?
@@ -121,11 +115,27 @@ impl Evaluator<'_> {
 
     fn timestamp(&mut self, arg: &Expr, grid: Grid) -> Result<Vec<Row>> {
         if let Kind::Selector(selector) = &arg.unparenthesised().kind {
-            return self.sample_times(selector, grid);
+            return self.sample_times(selector, grid, Pick::Seconds);
         }
         let mut rows = self.eval_vector(arg, grid)?;
-        elements::map_steps(&mut rows, |step, _| grid.time_ms(step) as f64 / 1000.0);
+        for row in &mut rows {
+            for step in 0..grid.count {
+                if row.is_present(step) {
+                    row.values[step] = grid.time_ms(step) as f64 / 1000.0;
+                }
+            }
+            row.histograms = None;
+            row.drop_name = true;
+        }
         Ok(rows)
+    }
+
+    /// Computed values have no start.
+    fn start_timestamp(&mut self, arg: &Expr, grid: Grid) -> Result<Vec<Row>> {
+        match &arg.unparenthesised().kind {
+            Kind::Selector(selector) => self.sample_times(selector, grid, Pick::StartSeconds),
+            _ => self.eval_vector(arg, grid).map(|_| Vec::new()),
+        }
     }
 
     fn label_replace(&mut self, args: &[Expr], grid: Grid) -> Result<Vec<Row>> {

@@ -43,7 +43,7 @@ pub(super) fn find(name: &str) -> Option<fn(f64) -> f64> {
     })
 }
 
-/// Replaces each present value by `f(step, value)` and drops the name.
+/// Replaces each number by `f(step, value)` and drops the name; histograms are left out.
 pub(super) fn map_steps(rows: &mut Vec<Row>, f: impl Fn(usize, f64) -> f64) {
     for row in rows.iter_mut() {
         for (step, value) in row.values.iter_mut().enumerate() {
@@ -52,6 +52,7 @@ pub(super) fn map_steps(rows: &mut Vec<Row>, f: impl Fn(usize, f64) -> f64) {
             }
         }
         row.drop_name = true;
+        row.histograms = None;
     }
     rows.retain(Row::any);
 }
@@ -75,7 +76,7 @@ pub(super) fn round(value: f64, to: f64) -> f64 {
 
 /// 1 at the steps where no row has a value.
 pub(super) fn absent(rows: &[Row], arg: &Expr, grid: Grid) -> Vec<Row> {
-    let any = |step: usize| rows.iter().any(|row| is_present(row.values[step]));
+    let any = |step: usize| rows.iter().any(|row| row.is_present(step));
     let values: Vec<f64> = (0..grid.count).map(|s| if any(s) { ABSENT } else { 1.0 }).collect();
     let row = Row::new(absent_labels(arg), values);
     if row.any() { vec![row] } else { Vec::new() }

@@ -4,7 +4,7 @@
 use model::{Budget, Result};
 
 use super::select::{RangeSeries, Ranges, advance};
-use super::windows::{changes, resets};
+use super::windows::{Difference, changes, resets};
 use crate::promql::ast::Edges;
 use crate::vector::ABSENT;
 
@@ -20,33 +20,57 @@ pub(super) fn values(
     steps: usize,
     budget: &Budget,
 ) -> Result<Vec<f64>> {
-    let counter = matches!(name, "rate" | "increase");
     (0..steps)
         .map(|step| {
             if step % STEPS_PER_CHECK == 0 {
                 budget.check()?;
             }
-            let (from, to) = ranges.window_ms(step);
-            let span = Span::new(series, from, to, lookback_ms);
-            let samples = match ranges.edges {
-                Edges::Smoothed => span.smoothed(counter),
-                Edges::Anchored | Edges::Plain => span.anchored(),
-            };
-            let (Some(first), Some(last)) = (samples.first(), samples.last()) else {
-                return Ok(ABSENT);
-            };
-            let fallen = || -> f64 {
-                samples.windows(2).filter(|pair| pair[1] < pair[0]).map(|pair| pair[0]).sum()
-            };
+            if let Some(difference) = Difference::find(name) {
+                return Ok(value(difference, series, ranges, lookback_ms, step));
+            }
+            let samples = samples(series, ranges, lookback_ms, step, false);
             Ok(match name {
+                _ if samples.is_empty() => ABSENT,
                 "changes" => changes(&samples),
-                "resets" => resets(&samples),
-                "delta" => last - first,
-                "rate" => (last - first + fallen()) / (ranges.range_ms as f64 / 1000.0),
-                _ => last - first + fallen(),
+                _ => resets(&samples),
             })
         })
         .collect()
+}
+
+/// The difference over one window.
+pub(super) fn value(
+    difference: Difference,
+    series: &RangeSeries,
+    ranges: &Ranges,
+    lookback_ms: i64,
+    step: usize,
+) -> f64 {
+    let samples = samples(series, ranges, lookback_ms, step, difference.is_counter());
+    let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return ABSENT };
+    let fallen =
+        || -> f64 { samples.windows(2).filter(|pair| pair[1] < pair[0]).map(|pair| pair[0]).sum() };
+    match difference {
+        Difference::Delta => last - first,
+        Difference::Rate => (last - first + fallen()) / (ranges.range_ms as f64 / 1000.0),
+        Difference::Increase => last - first + fallen(),
+    }
+}
+
+/// The numbers of a window with its edges.
+fn samples(
+    series: &RangeSeries,
+    ranges: &Ranges,
+    lookback_ms: i64,
+    step: usize,
+    counter: bool,
+) -> Vec<f64> {
+    let (from, to) = ranges.window_ms(step);
+    let span = Span::new(series, from, to, lookback_ms);
+    match ranges.edges {
+        Edges::Smoothed => span.smoothed(counter),
+        Edges::Anchored | Edges::Plain => span.anchored(),
+    }
 }
 
 /// The samples of a window `(from, to]` and its neighbours inside the look-back.

@@ -89,7 +89,8 @@ impl Evaluator<'_> {
         let drops_name = !matches!(inner.function, "" | "first_over_time" | "last_over_time");
         let row = |(labels, cells): (Labels, Option<Cells>)| {
             let values = cells?.finish(op);
-            let row = Row { labels, drop_name: keeps_metadata && drops_name, values };
+            let drop_name = keeps_metadata && drops_name;
+            let row = Row { labels, drop_name, values, histograms: None };
             row.any().then_some(row)
         };
         let mut cells = merge.total.cells;

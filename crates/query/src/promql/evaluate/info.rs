@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 use super::Evaluator;
 use crate::promql::ast::{Expr, Kind};
 use crate::vector::binary::braced;
-use crate::vector::{ABSENT, Grid, Row, is_absent, is_present, merge};
+use crate::vector::{Grid, Row, is_present, merge};
 
 /// Labels that series of one target have in common with its info metrics.
 const IDENTIFYING: [&str; 2] = ["instance", "job"];
@@ -107,10 +107,7 @@ fn enrich(row: &Row, candidates: &[&Row], wanted: &Wanted, result: &mut Vec<Row>
     let must_match = wanted.data.iter().any(|m| !m.matches_empty());
     // Output rows of this series by the info series in force.
     let mut places: FxHashMap<Vec<usize>, usize> = FxHashMap::default();
-    for (step, value) in row.values.iter().enumerate() {
-        if is_absent(*value) {
-            continue;
-        }
+    for step in (0..row.values.len()).filter(|step| row.is_present(*step)) {
         let chosen = newest_per_name(candidates, step)?;
         if chosen.is_empty() && must_match {
             continue;
@@ -119,13 +116,12 @@ fn enrich(row: &Row, candidates: &[&Row], wanted: &Wanted, result: &mut Vec<Row>
             Some(place) => *place,
             None => {
                 let labels = enriched(row, candidates, &chosen, wanted)?;
-                let values = vec![ABSENT; row.values.len()];
-                result.push(Row { labels, drop_name: row.drop_name, values });
+                result.push(Row::empty(labels, row.drop_name, row.values.len()));
                 places.insert(chosen, result.len() - 1);
                 result.len() - 1
             }
         };
-        result[place].values[step] = *value;
+        result[place].copy_step(row, step);
     }
     Ok(())
 }

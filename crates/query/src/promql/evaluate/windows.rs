@@ -3,16 +3,20 @@
 use model::{Budget, Labels, Result};
 
 use super::select::{RangeSeries, Ranges, advance};
-use super::{Evaluator, extended};
+use super::{Evaluator, extended, native, starts};
 use crate::promql::ast::{Edges, Expr, Type};
 use crate::promql::functions::Function;
+use crate::promql::notes::About;
 use crate::vector::numeric::{Mean, Sum, Variance, nan_first, quantile, regression};
-use crate::vector::{ABSENT, Grid, Row};
+use crate::vector::remarks::{Remark, Remarks};
+use crate::vector::{ABSENT, Column, Grid, Row};
 
 /// The samples of one series in `(end - range, end]`; never empty.
 pub(super) struct Window<'a> {
     pub(super) times: &'a [i64],
     pub(super) values: &'a [f64],
+    /// Start times; none when they are not known.
+    pub(super) starts: &'a [i64],
     /// Time of the step, which `@` and `offset` do not shift.
     pub(super) eval_ms: i64,
     /// Scalar arguments at this step.
@@ -20,6 +24,15 @@ pub(super) struct Window<'a> {
 }
 
 pub(super) type Apply = fn(&Window<'_>) -> f64;
+
+/// What a function makes of one series.
+#[derive(Default)]
+pub(super) struct Windowed {
+    /// One number per step.
+    pub(super) values: Vec<f64>,
+    pub(super) histograms: Option<Column>,
+    pub(super) remarks: Remarks,
+}
 
 /// Series between two looks at the budget.
 const SERIES_PER_CHECK: usize = 64;
@@ -29,6 +42,9 @@ const SAMPLES_PER_CHECK: usize = 1 << 20;
 
 /// Samples that are worth a thread.
 const SAMPLES_PER_THREAD: usize = 1 << 18;
+
+/// How many numbers a histogram is as much work as.
+const HISTOGRAM_WEIGHT: usize = 64;
 
 /// Most threads one function uses.
 const THREADS_MAX: usize = 8;
@@ -53,7 +69,7 @@ pub(super) fn find(name: &str) -> Option<Apply> {
         "quantile_over_time" => |w| quantile(w.params[0], &mut w.values.to_vec()),
         "mad_over_time" => median_deviation,
         "changes" => |w| changes(w.values),
-        "resets" => |w| resets(w.values),
+        "resets" => |w| (1..w.values.len()).filter(|i| w.is_reset(*i)).count() as f64,
         "irate" => |w| last_two(w, true),
         "idelta" => |w| last_two(w, false),
         "deriv" => |w| line(w, w.times[0]).map_or(ABSENT, |(slope, _)| slope),
@@ -63,6 +79,15 @@ pub(super) fn find(name: &str) -> Option<Apply> {
         "double_exponential_smoothing" => smoothing,
         _ => return None,
     })
+}
+
+impl Window<'_> {
+    /// Whether the counter started anew between sample `i` and the one before it.
+    fn is_reset(&self, i: usize) -> bool {
+        let stamps = |i: usize| Some((*self.starts.get(i)?, self.times[i]));
+        self.values[i] < self.values[i - 1]
+            || stamps(i - 1).zip(stamps(i)).is_some_and(|(a, b)| starts::is_reset(a, b))
+    }
 }
 
 impl Evaluator<'_> {
@@ -105,42 +130,51 @@ impl Evaluator<'_> {
             self.doubt_counters(&ranges.series, matrix.start);
         }
         let keeps_name = matches!(name, "first_over_time" | "last_over_time");
-        let row = |(series, values): (&RangeSeries, Vec<f64>)| Row {
-            labels: series.labels.clone(),
-            drop_name: series.drop_name || !keeps_name,
-            values,
-        };
-        let mut rows: Vec<Row> = ranges.series.iter().zip(all).map(row).collect();
+        let mut rows = Vec::with_capacity(all.len());
+        for (series, windowed) in ranges.series.iter().zip(all) {
+            let Windowed { values, histograms, remarks } = windowed;
+            if !remarks.is_empty() {
+                self.tell(matrix.start, remarks, About::Metric(series.labels.metric_name()));
+            }
+            let (labels, drop_name) = (series.labels.clone(), series.drop_name || !keeps_name);
+            rows.push(Row { labels, drop_name, values, histograms });
+        }
         rows.retain(Row::any);
         self.budget.release_bytes(bytes);
         Ok(rows)
     }
 
-    /// The function's values for every series, by several threads when there is much to read.
+    /// What the function makes of every series, by several threads when there is much to read.
     fn all_values(
         &self,
         name: &str,
         ranges: &Ranges,
         params: &[Vec<f64>],
         grid: Grid,
-    ) -> Result<Vec<Vec<f64>>> {
+    ) -> Result<Vec<Windowed>> {
         let lookback_ms = self.query.lookback_ms;
         let budget = self.budget;
-        let work = |part: &[RangeSeries]| -> Result<Vec<Vec<f64>>> {
+        let work = |part: &[RangeSeries]| -> Result<Vec<Windowed>> {
             let mut all = Vec::with_capacity(part.len());
             for (i, series) in part.iter().enumerate() {
                 if i % SERIES_PER_CHECK == 0 {
                     budget.check()?;
                 }
-                let values = match ranges.edges {
-                    Edges::Plain => window_values(name, series, ranges, params, grid, budget)?,
-                    _ => extended::values(name, series, ranges, lookback_ms, grid.count, budget)?,
-                };
-                all.push(values);
+                all.push(if !series.histograms.is_empty() {
+                    native::windowed(name, series, ranges, params, grid, lookback_ms, budget)?
+                } else if ranges.edges == Edges::Plain {
+                    window_values(name, series, ranges, params, grid, budget)?
+                } else {
+                    let steps = grid.count;
+                    let values =
+                        extended::values(name, series, ranges, lookback_ms, steps, budget)?;
+                    Windowed { values, ..Windowed::default() }
+                });
             }
             Ok(all)
         };
-        let samples: usize = ranges.series.iter().map(|s| s.values.len()).sum();
+        let weight = |s: &RangeSeries| s.values.len() + s.histograms.len() * HISTOGRAM_WEIGHT;
+        let samples: usize = ranges.series.iter().map(weight).sum();
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = threads.min(THREADS_MAX).min(samples / SAMPLES_PER_THREAD + 1);
         if threads == 1 {
@@ -205,33 +239,30 @@ impl Evaluator<'_> {
     }
 }
 
-fn window_values(
+/// The function's values over a series' numbers.
+pub(super) fn window_values(
     name: &str,
     series: &RangeSeries,
     ranges: &Ranges,
     params: &[Vec<f64>],
     grid: Grid,
     budget: &Budget,
-) -> Result<Vec<f64>> {
-    let mut values = vec![ABSENT; grid.count];
-    let kind = match name {
-        "rate" => Some((true, true)),
-        "increase" => Some((true, false)),
-        "delta" => Some((false, false)),
-        _ => None,
-    };
-    match (kind, find(name)) {
-        (Some((counter, per_second)), _) => {
-            extrapolated(series, ranges, counter, per_second, &mut values, budget)?;
+) -> Result<Windowed> {
+    let mut windowed = Windowed { values: vec![ABSENT; grid.count], ..Windowed::default() };
+    match (Difference::find(name), find(name)) {
+        (Some(difference), _) => {
+            extrapolated(series, ranges, difference, &mut windowed, budget)?;
         }
-        (None, Some(apply)) => applied(apply, series, ranges, params, grid, &mut values, budget)?,
+        (None, Some(apply)) => {
+            applied(apply, series, ranges, params, grid, &mut windowed.values, budget)?;
+        }
         (None, None) => {}
     }
-    Ok(values)
+    Ok(windowed)
 }
 
 /// Walks the windows of a series; both ends only move forward. Looks at the budget every million samples.
-fn walk(
+pub(super) fn walk(
     series: &RangeSeries,
     ranges: &Ranges,
     steps: usize,
@@ -268,6 +299,7 @@ fn applied(
             values[step] = apply(&Window {
                 times: &series.times[low..high],
                 values: &series.values[low..high],
+                starts: series.starts().get(low..high).unwrap_or_default(),
                 eval_ms: grid.time_ms(step),
                 params: [param(0), param(1)],
             });
@@ -275,52 +307,128 @@ fn applied(
     })
 }
 
-/// `rate`, `increase` and `delta`: the difference over the samples of each window, extrapolated to its edges.
+/// `rate`, `increase` or `delta`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Difference {
+    Rate,
+    Increase,
+    Delta,
+}
+
+impl Difference {
+    pub(super) fn find(name: &str) -> Option<Self> {
+        Some(match name {
+            "rate" => Self::Rate,
+            "increase" => Self::Increase,
+            "delta" => Self::Delta,
+            _ => return None,
+        })
+    }
+
+    pub(super) fn is_counter(self) -> bool {
+        self != Self::Delta
+    }
+}
+
+/// Where the samples of a window lie in it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Extent {
+    pub(super) from_ms: i64,
+    pub(super) to_ms: i64,
+    pub(super) first_ms: i64,
+    pub(super) last_ms: i64,
+    /// Distances between neighbouring samples.
+    pub(super) gaps: usize,
+}
+
+impl Extent {
+    /// What a difference over the samples is to be multiplied by to cover the window.
+    ///
+    /// `start_ms` is where the difference begins instead of at the first sample. `zero_share` is the share of the
+    /// difference that the first sample already has: a counter cannot have been below zero before it.
+    pub(super) fn factor(
+        &self,
+        difference: Difference,
+        range_ms: i64,
+        start_ms: Option<i64>,
+        zero_share: Option<f64>,
+    ) -> f64 {
+        let sampled = seconds(self.last_ms - self.first_ms);
+        let mean_gap = if self.gaps == 0 { 0.0 } else { sampled / self.gaps as f64 };
+        let threshold = mean_gap * 1.1;
+        let within = |gap: f64| if gap >= threshold { mean_gap / 2.0 } else { gap };
+        let to_end = within(seconds(self.to_ms - self.last_ms));
+        let (sampled, to_start) = match start_ms {
+            Some(start_ms) => (seconds(self.last_ms - start_ms), 0.0),
+            None => {
+                let to_start = within(seconds(self.first_ms - self.from_ms));
+                (sampled, zero_share.map_or(to_start, |share| to_start.min(sampled * share)))
+            }
+        };
+        let factor = (sampled + to_start + to_end) / sampled;
+        if difference == Difference::Rate { factor / seconds(range_ms) } else { factor }
+    }
+}
+
+/// The difference over the samples of each window, extrapolated to its edges.
 fn extrapolated(
     series: &RangeSeries,
     ranges: &Ranges,
-    counter: bool,
-    per_second: bool,
-    values: &mut [f64],
+    difference: Difference,
+    windowed: &mut Windowed,
     budget: &Budget,
 ) -> Result<()> {
-    let (times, samples) = (&series.times, &series.values);
-    // Where a counter fell; windows add up only these few.
-    let falls: Vec<usize> = if counter {
-        (1..samples.len()).filter(|i| samples[*i] < samples[*i - 1]).collect()
-    } else {
-        Vec::new()
-    };
+    let (times, samples, begins) = (&series.times, &series.values, series.starts());
+    let counter = difference.is_counter();
+    let stamps = |i: usize| Some((*begins.get(i)?, times[i]));
+    let neighbours = |i: usize| stamps(i - 1).zip(stamps(i));
+    // Where a counter started anew; windows add up only these few.
+    let (mut falls, mut overlaps): (Vec<usize>, Vec<usize>) = (Vec::new(), Vec::new());
+    if counter {
+        falls = (1..samples.len()).filter(|i| samples[*i] < samples[*i - 1]).collect();
+    }
+    if counter && !begins.is_empty() {
+        let is_reset = |i: &usize| {
+            samples[*i] < samples[*i - 1]
+                || neighbours(*i).is_some_and(|(a, b)| starts::is_reset(a, b))
+        };
+        falls = (1..samples.len()).filter(is_reset).collect();
+        let is_overlap = |i: &usize| neighbours(*i).is_some_and(|(a, b)| starts::overlaps(a, b.0));
+        overlaps = (1..samples.len()).filter(is_overlap).collect();
+    }
+    let Windowed { values, remarks, .. } = windowed;
     walk(series, ranges, values.len(), budget, |step, low, high| {
-        if high - low < 2 {
+        if low == high {
             return;
         }
-        let last = high - 1;
-        let mut difference = samples[last] - samples[low];
+        let (last, (from_ms, to_ms)) = (high - 1, ranges.window_ms(step));
+        let start = begins.get(low).copied().filter(|_| counter);
+        let start_ms = starts::usable(start, from_ms, times[low]);
+        if low == last && start_ms.is_none() {
+            return;
+        }
+        let mut change = samples[last] - samples[low];
         let first_fall = falls.partition_point(|i| *i <= low);
         for fall in falls[first_fall..].iter().take_while(|i| **i <= last) {
-            difference += samples[*fall - 1];
+            change += samples[*fall - 1];
         }
-        let (from, to) = ranges.window_ms(step);
-        let sampled = seconds(times[last] - times[low]);
-        let mean_gap = sampled / (last - low) as f64;
-        let threshold = mean_gap * 1.1;
-        let within = |gap: f64| if gap >= threshold { mean_gap / 2.0 } else { gap };
-        let mut to_start = within(seconds(times[low] - from));
-        if counter && difference > 0.0 && samples[low] >= 0.0 {
-            // A counter cannot have been below zero.
-            to_start = to_start.min(sampled * (samples[low] / difference));
+        let first_overlap = overlaps.partition_point(|i| *i <= low);
+        if overlaps.get(first_overlap).is_some_and(|i| *i <= last) {
+            remarks.add(Remark::StartOverlap);
         }
-        let to_end = within(seconds(to - times[last]));
-        let mut factor = (sampled + to_start + to_end) / sampled;
-        if per_second {
-            factor /= seconds(ranges.range_ms);
+        let zero_share =
+            (counter && change > 0.0 && samples[low] >= 0.0).then(|| samples[low] / change);
+        let (first_ms, last_ms) = (times[low], times[last]);
+        let extent = Extent { from_ms, to_ms, first_ms, last_ms, gaps: last - low };
+        let factor = extent.factor(difference, ranges.range_ms, start_ms, zero_share);
+        if start_ms.is_some() {
+            change += samples[low];
         }
-        values[step] = difference * factor;
+        values[step] = change * factor;
     })
 }
 
-fn seconds(ms: i64) -> f64 {
+pub(super) fn seconds(ms: i64) -> f64 {
     ms as f64 / 1000.0
 }
 
@@ -368,7 +476,7 @@ fn last_two(w: &Window<'_>, rate: bool) -> f64 {
         return to - from;
     }
     // After a reset the counter has come from zero.
-    let difference = if to < from { *to } else { to - from };
+    let difference = if w.is_reset(w.values.len() - 1) { *to } else { to - from };
     difference / seconds(to_ms - from_ms)
 }
 
@@ -415,6 +523,15 @@ fn absent_rows(ranges: &Ranges, matrix: &Expr, grid: Grid, budget: &Budget) -> R
                 values[step] = ABSENT;
             }
         })?;
+        if !series.histograms.is_empty() {
+            for (step, value) in values.iter_mut().enumerate() {
+                let (from, to) = ranges.window_ms(step);
+                let first = series.histograms.partition_point(|(t_ms, _)| *t_ms <= from);
+                if series.histograms.get(first).is_some_and(|(t_ms, _)| *t_ms <= to) {
+                    *value = ABSENT;
+                }
+            }
+        }
     }
     let row = Row::new(super::elements::absent_labels(matrix), values);
     Ok(if row.any() { vec![row] } else { Vec::new() })

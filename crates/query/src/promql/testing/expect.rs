@@ -1,10 +1,15 @@
 //! What a script expects of an evaluation, and whether it got it.
 
-use model::{Error, Labels, Result, is_stale};
+use std::sync::Arc;
+
+use model::histogram::bucket_indexes;
+use model::{Error, Histogram, Labels, Result, is_stale};
 use regex::Regex;
 
+use super::histogram::notation as noted;
+use super::notation::Noted;
 use super::{duration_of, notation};
-use crate::promql::{Evaluated, Value};
+use crate::promql::{Evaluated, Sample, Series, Value};
 use crate::syntax::{parse_float, unquote};
 
 /// Relative difference up to which values are the same.
@@ -28,6 +33,58 @@ impl Pattern {
     }
 }
 
+/// A value that came out.
+#[derive(Debug, Clone)]
+pub(super) enum Got {
+    Number(f64),
+    Histogram(Arc<Histogram>),
+}
+
+impl Got {
+    pub(super) fn of_sample(sample: &Sample) -> Self {
+        sample.histogram.clone().map_or(Self::Number(sample.value), Self::Histogram)
+    }
+
+    /// All values of a series, by time.
+    pub(super) fn of_series(series: &Series) -> Vec<(i64, Self)> {
+        let numbers = series.points.iter().map(|(t_ms, v)| (*t_ms, Self::Number(*v)));
+        let histograms =
+            series.histograms.iter().map(|(t_ms, h)| (*t_ms, Self::Histogram(h.clone())));
+        let mut all: Vec<(i64, Self)> = numbers.chain(histograms).collect();
+        all.sort_by_key(|(t_ms, _)| *t_ms);
+        all
+    }
+
+    /// Whether it is what was noted, up to rounding; of a hint only when one was noted.
+    fn is(&self, expected: &Noted) -> bool {
+        match (self, expected) {
+            (Self::Number(got), Noted::Number(expected)) => almost_equal(*expected, *got),
+            (Self::Histogram(got), Noted::Histogram { histogram, hint_given }) => {
+                (!hint_given || got.hint == histogram.hint) && almost_same(histogram, got)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether two results are the same up to rounding.
+    pub(super) fn same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Number(a), Self::Number(b)) => almost_equal(*a, *b),
+            (Self::Histogram(a), Self::Histogram(b)) => almost_same(a, b),
+            _ => false,
+        }
+    }
+}
+
+impl std::fmt::Display for Got {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(value) => write!(f, "{value}"),
+            Self::Histogram(h) => f.write_str(&noted(h)),
+        }
+    }
+}
+
 /// Expectations of one evaluation.
 #[derive(Debug, Default)]
 pub(super) struct Expectations {
@@ -41,7 +98,7 @@ pub(super) struct Expectations {
     scalar: Option<f64>,
     /// Of a range vector: first time and step.
     range_vector: Option<(i64, i64)>,
-    series: Vec<(Labels, Vec<Option<f64>>)>,
+    series: Vec<(Labels, Vec<Option<Noted>>)>,
 }
 
 impl Expectations {
@@ -128,12 +185,14 @@ impl Expectations {
                 _ => Err(format!("got scalar {value}")),
             },
             Value::Vector(samples) => {
-                let got: Vec<(&Labels, Vec<(i64, f64)>)> =
-                    samples.iter().map(|s| (&s.labels, vec![(s.t_ms, s.value)])).collect();
+                let got = samples
+                    .iter()
+                    .map(|s| (&s.labels, vec![(s.t_ms, Got::of_sample(s))]))
+                    .collect();
                 self.check_series(got, start_ms, 1)
             }
             Value::Matrix(series) => {
-                let got = series.iter().map(|s| (&s.labels, s.points.clone())).collect();
+                let got = series.iter().map(|s| (&s.labels, Got::of_series(s))).collect();
                 let (start_ms, step_ms) = self.range_vector.unwrap_or((start_ms, step_ms));
                 self.check_series(got, start_ms, step_ms)
             }
@@ -142,16 +201,18 @@ impl Expectations {
 
     fn check_series(
         &self,
-        got: Vec<(&Labels, Vec<(i64, f64)>)>,
+        got: Vec<(&Labels, Vec<(i64, Got)>)>,
         start_ms: i64,
         step_ms: i64,
     ) -> Result<(), String> {
         // Several lines may describe one series, each some of its steps.
-        let mut expected: Vec<(&Labels, Vec<(i64, f64)>)> = Vec::new();
+        let mut expected: Vec<(&Labels, Vec<(i64, &Noted)>)> = Vec::new();
         for (labels, values) in &self.series {
-            let points =
-                (0..).zip(values).filter_map(|(i, v)| Some((start_ms + i * step_ms, (*v)?)));
-            let points: Vec<_> = points.filter(|(_, v)| !is_stale(*v)).collect();
+            let points = (0..)
+                .zip(values)
+                .filter_map(|(i, v)| Some((start_ms + i * step_ms, v.as_ref()?)))
+                .filter(|(_, v)| !matches!(v, Noted::Number(v) if is_stale(*v)));
+            let points: Vec<_> = points.collect();
             if !points.is_empty() {
                 expected.push((labels, points));
             }
@@ -163,13 +224,54 @@ impl Expectations {
         }
         let same = expected.len() == got.len()
             && expected.iter().zip(&got).all(|(e, g)| e.0 == g.0 && same_points(&e.1, &g.1));
-        if same { Ok(()) } else { Err(format!("got {got:?}, expected {expected:?}")) }
+        if same {
+            return Ok(());
+        }
+        let shown = |v: &Noted| match v {
+            Noted::Number(v) => v.to_string(),
+            Noted::Histogram { histogram, .. } => noted(histogram),
+        };
+        let mut text = String::from("got");
+        for (labels, points) in &got {
+            text += &format!(" {labels:?}");
+            points.iter().for_each(|(t_ms, v)| text += &format!(" {v}@{t_ms}"));
+        }
+        text += ", expected";
+        for (labels, points) in &expected {
+            text += &format!(" {labels:?}");
+            points.iter().for_each(|(t_ms, v)| text += &format!(" {}@{t_ms}", shown(v)));
+        }
+        Err(text)
     }
 }
 
-fn same_points(expected: &[(i64, f64)], got: &[(i64, f64)]) -> bool {
-    expected.len() == got.len()
-        && expected.iter().zip(got).all(|(e, g)| e.0 == g.0 && almost_equal(e.1, g.1))
+fn same_points(expected: &[(i64, &Noted)], got: &[(i64, Got)]) -> bool {
+    expected.len() == got.len() && expected.iter().zip(got).all(|(e, g)| e.0 == g.0 && g.1.is(e.1))
+}
+
+/// Whether two histograms have the same populated buckets with counts that are equal up to rounding.
+fn almost_same(a: &Histogram, b: &Histogram) -> bool {
+    let side = |h: &Histogram, negative: bool| -> Vec<(i32, f64)> {
+        let (spans, counts) = if negative {
+            (&h.negative_spans, &h.negative)
+        } else {
+            (&h.positive_spans, &h.positive)
+        };
+        let all = bucket_indexes(spans).zip(counts.iter().copied());
+        all.filter(|(_, count)| *count != 0.0).collect()
+    };
+    let same_side = |negative: bool| {
+        let (a, b) = (side(a, negative), side(b, negative));
+        a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| a.0 == b.0 && almost_equal(a.1, b.1))
+    };
+    a.schema == b.schema
+        && a.custom_bounds == b.custom_bounds
+        && a.zero_threshold == b.zero_threshold
+        && almost_equal(a.zero_count, b.zero_count)
+        && almost_equal(a.count, b.count)
+        && almost_equal(a.sum, b.sum)
+        && same_side(false)
+        && same_side(true)
 }
 
 fn compile(pattern: &str) -> Result<Regex> {

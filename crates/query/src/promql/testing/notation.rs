@@ -1,17 +1,36 @@
-//! The notation of series: `metric{label="value"} 1 2+3x4 _ stale`.
+//! The notation of series: `metric{label="value"} 1 2+3x4 _ stale {{schema:1 count:3 buckets:[1 2]}}`.
 
-use model::{Error, Labels, LabelsBuilder, METRIC_NAME, Result, stale_nan};
+use std::sync::Arc;
 
+use model::{Error, Histogram, Labels, LabelsBuilder, METRIC_NAME, Result, stale_nan};
+
+use super::duration_of;
+use super::histogram::take_histogram;
+use crate::histogram::Total;
 use crate::syntax::{parse_number, unquote};
+
+/// A sample as noted.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Noted {
+    /// A number; the staleness marker for `stale`.
+    Number(f64),
+    /// A native histogram.
+    Histogram {
+        /// The histogram.
+        histogram: Arc<Histogram>,
+        /// Whether its hint was written.
+        hint_given: bool,
+    },
+}
 
 /// Most values one series may expand to.
 const VALUES_MAX: usize = 1_000_000;
 
-/// The labels and expanded values of a series; `None` where there is no sample, staleness markers as their NaN.
+/// The labels and expanded values of a series; `None` where there is no sample.
 ///
 /// # Errors
 /// `Invalid` naming the part that is not of the notation; over 1,000,000 values.
-pub fn parse_series(text: &str) -> Result<(Labels, Vec<Option<f64>>)> {
+pub fn parse_series(text: &str) -> Result<(Labels, Vec<Option<Noted>>)> {
     let (metric, values) = split(text);
     Ok((labels(metric)?, expand(values)?))
 }
@@ -90,10 +109,43 @@ fn take_quoted(text: &str) -> Option<(String, &str)> {
 }
 
 /// The values of `1 2+3x4 _x5 stale`.
-pub(super) fn expand(text: &str) -> Result<Vec<Option<f64>>> {
+pub(super) fn expand(text: &str) -> Result<Vec<Option<Noted>>> {
+    expand_items(text, expand_item)
+}
+
+/// The start times of `-1m-30sx3 _ 0`, relative to the times of their samples.
+pub(super) fn expand_starts(text: &str) -> Result<Vec<Option<i64>>> {
+    expand_items(text, |item, starts| {
+        let (first, times) = repeated(item)?;
+        if first == "_" {
+            starts.extend(std::iter::repeat_n(None, times.unwrap_or(1)));
+            return Some(());
+        }
+        let body = first.strip_prefix('+').unwrap_or(first);
+        let sign = body.get(1..)?.find(['+', '-']).map_or(body.len(), |at| at + 1);
+        let (start, step) = body.split_at(sign);
+        let (mut start_ms, step_ms) = (
+            duration_of(start)?,
+            match step {
+                "" => 0,
+                _ => duration_of(step.strip_prefix('+').unwrap_or(step))?,
+            },
+        );
+        for _ in 0..=times.unwrap_or(0) {
+            starts.push(Some(start_ms));
+            start_ms += step_ms;
+        }
+        Some(())
+    })
+}
+
+fn expand_items<T>(
+    text: &str,
+    expand: impl Fn(&str, &mut Vec<Option<T>>) -> Option<()>,
+) -> Result<Vec<Option<T>>> {
     let mut values = Vec::new();
-    for item in text.split_whitespace() {
-        expand_item(item, &mut values)
+    for item in items(text) {
+        expand(item, &mut values)
             .ok_or_else(|| Error::invalid(format!("cannot read values {item:?}")))?;
         if values.len() > VALUES_MAX {
             return Err(Error::invalid(format!(
@@ -104,22 +156,47 @@ pub(super) fn expand(text: &str) -> Result<Vec<Option<f64>>> {
     Ok(values)
 }
 
-fn expand_item(item: &str, values: &mut Vec<Option<f64>>) -> Option<()> {
-    let (item, times) = match item.rsplit_once('x') {
-        Some((first, count)) => (first, Some(count.parse::<usize>().ok()?.min(VALUES_MAX))),
-        None => (item, None),
-    };
+/// Words, where a histogram's inside belongs to its word.
+fn items(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text.trim_start();
+    std::iter::from_fn(move || {
+        let mut inside = false;
+        let end = rest.char_indices().find(|(at, c)| {
+            let here = rest.get(*at..).unwrap_or("");
+            inside = (inside || here.starts_with("{{")) && !here.starts_with("}}");
+            c.is_whitespace() && !inside
+        });
+        let (item, tail) = rest.split_at(end.map_or(rest.len(), |(at, _)| at));
+        rest = tail.trim_start();
+        (!item.is_empty()).then_some(item)
+    })
+}
+
+/// What stands before `x3`, and the 3.
+fn repeated(item: &str) -> Option<(&str, Option<usize>)> {
+    match item.rsplit_once('x') {
+        Some((first, count)) => Some((first, Some(count.parse::<usize>().ok()?.min(VALUES_MAX)))),
+        None => Some((item, None)),
+    }
+}
+
+fn expand_item(item: &str, values: &mut Vec<Option<Noted>>) -> Option<()> {
+    if item.starts_with("{{") {
+        return expand_histogram(item, values);
+    }
+    let (item, times) = repeated(item)?;
     match (item, times) {
         ("_", times) => values.extend(std::iter::repeat_n(None, times.unwrap_or(1))),
         ("stale", times) => {
-            values.extend(std::iter::repeat_n(Some(stale_nan()), times.map_or(1, |n| n + 1)));
+            let count = times.map_or(1, |n| n + 1);
+            values.extend(std::iter::repeat_n(Some(Noted::Number(stale_nan())), count));
         }
         (_, None) => {
             let (value, rest) = take_number(item)?;
             if !rest.is_empty() {
                 return None;
             }
-            values.push(Some(value));
+            values.push(Some(Noted::Number(value)));
         }
         (_, Some(times)) => {
             let (mut value, rest) = take_number(item)?;
@@ -134,7 +211,7 @@ fn expand_item(item: &str, values: &mut Vec<Option<f64>>) -> Option<()> {
             };
             // The first value is not counted.
             for _ in 0..=times {
-                values.push(Some(value));
+                values.push(Some(Noted::Number(value)));
                 value += step;
             }
         }
@@ -142,8 +219,42 @@ fn expand_item(item: &str, values: &mut Vec<Option<f64>>) -> Option<()> {
     Some(())
 }
 
+/// `{{…}}`, `{{…}}x3`, `{{…}}+{{…}}x3`, `{{…}}-{{…}}x3`.
+fn expand_histogram(item: &str, values: &mut Vec<Option<Noted>>) -> Option<()> {
+    let (first, hint_given, rest) = take_histogram(item)?;
+    let noted = |histogram: Histogram| {
+        Some(Noted::Histogram { histogram: Arc::new(histogram), hint_given })
+    };
+    let sign = rest.starts_with(['+', '-']).then(|| if rest.starts_with('-') { -1.0 } else { 1.0 });
+    let (step, rest) = match sign {
+        Some(_) => {
+            let (step, _, rest) = take_histogram(rest.get(1..)?)?;
+            (Some(step), rest)
+        }
+        None => (None, rest),
+    };
+    let times = match rest {
+        "" if step.is_none() => 0,
+        _ => rest.strip_prefix('x')?.parse::<usize>().ok()?.min(VALUES_MAX),
+    };
+    let mut current = first;
+    for i in 0..=times {
+        if let (Some(step), Some(sign), 1..) = (&step, sign, i) {
+            // As in Prometheus, what is added must not be coarser.
+            if step.schema < current.schema {
+                return None;
+            }
+            let mut total = Total::new(&current);
+            total.merge(Total::new(step), sign).ok()?;
+            current = total.into_histogram();
+        }
+        values.push(noted(current.clone()));
+    }
+    Some(())
+}
+
 /// A signed number at the start of `text`, and what follows.
-fn take_number(text: &str) -> Option<(f64, &str)> {
+pub(super) fn take_number(text: &str) -> Option<(f64, &str)> {
     let body = text.strip_prefix(['+', '-']).unwrap_or(text);
     let bytes = body.as_bytes();
     let mut len = 0;

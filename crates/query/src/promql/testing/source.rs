@@ -1,78 +1,93 @@
 //! Series in memory, as `load` makes them.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::Arc;
 
 use model::{
-    Budget, Error, Labels, METRIC_NAME, Matcher, MetricMetadata, MetricPlan, MetricSource, Result,
-    Selected, SeriesData, TimeRange,
+    Budget, Error, Histogram, Labels, Matcher, MetricMetadata, MetricPlan, MetricSource, ResetHint,
+    Result, Selected, SeriesData, StartTimes, TimeRange,
 };
 
-use super::notation;
-use crate::syntax::duration_ms;
+use super::notation::{self, Noted};
+use super::{classic, duration_of};
+use crate::histogram;
 
 /// A table of series.
 #[derive(Debug, Default)]
 pub struct MemorySource {
-    series: BTreeMap<Labels, BTreeMap<i64, f64>>,
-    /// Series that cannot be held, and why.
-    withheld: Vec<(Labels, &'static str)>,
-    /// Why the last answers were incomplete.
-    touched: Mutex<Option<&'static str>>,
+    series: BTreeMap<Labels, BTreeMap<i64, Stored>>,
+}
+
+#[derive(Debug, Clone)]
+struct Stored {
+    value: Value,
+    /// 0 where unknown.
+    start_ms: i64,
+}
+
+#[derive(Debug, Clone)]
+enum Value {
+    Number(f64),
+    Histogram(Arc<Histogram>),
 }
 
 impl MemorySource {
     /// Adds samples `(Unix milliseconds, value)` to a series; a sample replaces an earlier one of the same time.
     pub fn insert(&mut self, labels: &Labels, samples: impl IntoIterator<Item = (i64, f64)>) {
-        self.series.entry(labels.clone()).or_default().extend(samples);
+        let stored = |(t_ms, value)| (t_ms, Stored { value: Value::Number(value), start_ms: 0 });
+        self.series.entry(labels.clone()).or_default().extend(samples.into_iter().map(stored));
+    }
+
+    /// Adds native histograms, with the hints a store would give them: see [`hinted`].
+    pub fn insert_histograms(
+        &mut self,
+        labels: &Labels,
+        samples: impl IntoIterator<Item = (i64, Arc<Histogram>)>,
+    ) {
+        let stored = |(t_ms, h)| (t_ms, Stored { value: Value::Histogram(h), start_ms: 0 });
+        let series = self.series.entry(labels.clone()).or_default();
+        series.extend(samples.into_iter().map(stored));
+        hinted(series);
     }
 
     /// `load 5m` with its lines of series.
     pub(super) fn load(&mut self, command: &str, lines: &[&str]) -> Result<()> {
         let bad = || Error::invalid(format!("cannot read {command:?}"));
         let (name, interval) = command.split_once(char::is_whitespace).ok_or_else(bad)?;
-        let interval_ms = duration_ms(interval.trim()).ok_or_else(bad)?;
+        let interval_ms = duration_of(interval.trim()).ok_or_else(bad)?;
+        let mut starts: BTreeMap<Labels, Vec<Option<i64>>> = BTreeMap::new();
+        let mut classics = classic::Batch::default();
         for line in lines {
             let (metric, values) = notation::split(line);
             if let Some(metric) = metric.strip_suffix("@st") {
-                self.withheld.push((notation::labels(metric)?, "needs start timestamps"));
+                starts.insert(notation::labels(metric)?, notation::expand_starts(values)?);
                 continue;
             }
             let labels = notation::labels(metric)?;
-            if values.contains("{{") {
-                self.withheld.push((labels, "reads native histograms"));
-                continue;
+            let starts = starts.get(&labels);
+            let series = self.series.entry(labels.clone()).or_default();
+            for (i, noted) in notation::expand(values)?.into_iter().enumerate() {
+                let Some(noted) = noted else { continue };
+                let t_ms = i as i64 * interval_ms;
+                let start = starts.and_then(|starts| *starts.get(i)?);
+                let value = match noted {
+                    Noted::Number(value) => {
+                        classics.add(&labels, t_ms, value);
+                        Value::Number(value)
+                    }
+                    Noted::Histogram { histogram, .. } => Value::Histogram(histogram),
+                };
+                let start_ms = start.map_or(0, |start| t_ms + start);
+                series.insert(t_ms, Stored { value, start_ms });
             }
-            if name == "load_with_nhcb" {
-                self.withhold_converted(&labels);
+            hinted(series);
+        }
+        if name == "load_with_nhcb" {
+            for (labels, histograms) in classics.converted() {
+                self.insert_histograms(&labels, histograms);
             }
-            let values = notation::expand(values)?;
-            let samples = (0..).zip(values).filter_map(|(i, v)| Some((i * interval_ms, v?)));
-            self.insert(&labels, samples);
         }
         Ok(())
-    }
-
-    /// Notes the native histogram that Prometheus would make of classic buckets.
-    fn withhold_converted(&mut self, labels: &Labels) {
-        let name = labels.metric_name();
-        let base = ["_bucket", "_sum", "_count"].iter().find_map(|s| name.strip_suffix(s));
-        if let Some(base) = base {
-            let labels = labels.without("le").with(METRIC_NAME, base);
-            self.withheld.push((labels, "reads native histograms"));
-        }
-    }
-
-    /// Starts anew with [`touched`](Self::touched).
-    pub(super) fn forget_touched(&self) {
-        if let Ok(mut touched) = self.touched.lock() {
-            *touched = None;
-        }
-    }
-
-    /// Why some answer since then was incomplete, if any was.
-    pub(super) fn touched(&self) -> Option<&'static str> {
-        self.touched.lock().ok().and_then(|touched| *touched)
     }
 
     fn matching<'a>(
@@ -93,31 +108,68 @@ impl MemorySource {
     }
 }
 
+/// Gives histograms the hints that Prometheus' store gives them: one that goes on from the one before it says so, the
+/// first of a chunk says nothing. A number, another layout or a reset begins a chunk.
+fn hinted(samples: &mut BTreeMap<i64, Stored>) {
+    let mut previous: Option<Arc<Histogram>> = None;
+    for stored in samples.values_mut() {
+        let Value::Histogram(h) = &mut stored.value else {
+            previous = None;
+            continue;
+        };
+        if h.hint != ResetHint::Gauge {
+            let same_chunk = |before: &Arc<Histogram>| {
+                let unhinted = Histogram { hint: ResetHint::Unknown, ..h.as_ref().clone() };
+                before.hint != ResetHint::Gauge
+                    && h.hint != ResetHint::Reset
+                    && before.schema == h.schema
+                    && before.zero_threshold == h.zero_threshold
+                    && before.custom_bounds == h.custom_bounds
+                    && !histogram::is_reset(&unhinted, before)
+            };
+            let goes_on = previous.as_ref().is_some_and(same_chunk);
+            let hint = if goes_on { ResetHint::NotReset } else { ResetHint::Unknown };
+            *h = Arc::new(Histogram { hint, ..h.as_ref().clone() });
+        }
+        previous = Some(h.clone());
+    }
+}
+
 impl MetricSource for MemorySource {
     fn select(&self, plan: &MetricPlan, budget: &Budget) -> Result<Selected> {
         budget.check()?;
         let matches = |labels: &Labels| plan.matchers.iter().all(|m| m.matches_labels(labels));
-        if let Some((_, reason)) = self.withheld.iter().find(|(labels, _)| matches(labels))
-            && let Ok(mut touched) = self.touched.lock()
-        {
-            *touched = Some(reason);
-        }
         let mut selected = Selected::default();
         if plan.start_ms > plan.end_ms {
             return Ok(selected);
         }
         for (labels, samples) in self.series.iter().filter(|(labels, _)| matches(labels)) {
-            let inside = samples.range(plan.start_ms..=plan.end_ms);
-            let (times, values): (Vec<i64>, Vec<f64>) = inside.map(|(t, v)| (*t, *v)).unzip();
-            if !times.is_empty() {
-                let labels = labels.clone();
-                selected.series.push(SeriesData {
-                    labels,
-                    timestamps: times.into(),
-                    values,
-                    histograms: Vec::new(),
-                });
+            let (mut times, mut values, mut histograms) = (Vec::new(), Vec::new(), Vec::new());
+            let mut starts = StartTimes::default();
+            for (t_ms, stored) in samples.range(plan.start_ms..=plan.end_ms) {
+                match &stored.value {
+                    Value::Number(value) => {
+                        times.push(*t_ms);
+                        values.push(*value);
+                        starts.values.push(stored.start_ms);
+                    }
+                    Value::Histogram(h) => {
+                        histograms.push((*t_ms, h.clone()));
+                        starts.histograms.push(stored.start_ms);
+                    }
+                }
             }
+            if times.is_empty() && histograms.is_empty() {
+                continue;
+            }
+            let known = starts.values.iter().chain(&starts.histograms).any(|start| *start != 0);
+            selected.series.push(SeriesData {
+                labels: labels.clone(),
+                timestamps: times.into(),
+                values,
+                histograms,
+                starts: known.then(|| Box::new(starts)),
+            });
         }
         Ok(selected)
     }

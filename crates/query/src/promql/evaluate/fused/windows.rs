@@ -332,6 +332,7 @@ fn applied(
             *cell = apply(&Window {
                 times,
                 values,
+                starts: &[],
                 eval_ms: eval.time_ms(step),
                 params: [f64::NAN; 2],
             });
