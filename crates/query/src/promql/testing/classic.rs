@@ -17,6 +17,9 @@ struct Parts {
     sum: f64,
 }
 
+/// A series of native histograms with their times.
+pub(super) type Converted = (Labels, Vec<(i64, Arc<Histogram>)>);
+
 /// The parts of all classic histograms of a load.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
@@ -47,7 +50,7 @@ impl Batch {
     }
 
     /// The histograms they make.
-    pub(super) fn converted(self) -> Vec<(Labels, Vec<(i64, Arc<Histogram>)>)> {
+    pub(super) fn converted(self) -> Vec<Converted> {
         let whole = |(t_ms, parts): (i64, Parts)| (t_ms, Arc::new(parts.converted()));
         self.parts
             .into_iter()
