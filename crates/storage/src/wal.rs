@@ -297,6 +297,16 @@ impl Wal {
         Ok(())
     }
 
+    /// Ends the current segment if it has records: those before and those after are then in different files, and the
+    /// former can [go](Self::drop_before) as a whole.
+    ///
+    /// # Errors
+    /// As [`drop_before`](Self::drop_before).
+    pub fn start_segment(&mut self) -> Result<()> {
+        self.check()?;
+        if self.current.first_seq < self.next_seq { self.rotate() } else { Ok(()) }
+    }
+
     /// Bytes of all segments.
     pub fn bytes(&self) -> u64 {
         self.closed.iter().map(|s| s.bytes).sum::<u64>() + self.current.bytes

@@ -39,6 +39,13 @@ impl Bitmap {
         self.words[i / 64] |= 1 << (i % 64);
     }
 
+    /// Clears bit `i`, if there is one.
+    pub fn unset(&mut self, i: usize) {
+        if let Some(word) = self.words.get_mut(i / 64) {
+            *word &= !(1 << (i % 64));
+        }
+    }
+
     /// Clears all bits and changes the length.
     pub fn reset(&mut self, len: usize) {
         self.words.clear();

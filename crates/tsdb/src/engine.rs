@@ -17,7 +17,8 @@ use storage::wal::Wal;
 
 use crate::bitmap::Bitmap;
 use crate::buckets;
-use crate::head::{COLUMNS_MAX, Frame, Head, Home, TailRow, TargetSamples};
+use crate::flush::Running;
+use crate::head::{COLUMNS_MAX, Frame, Head, Home, LOOSE_BYTES, TailRow, TargetSamples};
 use crate::histograms::{self, HeadPage};
 use crate::record::{self, HistogramSample, LooseSample, Record, RecordRow};
 use crate::row::RowState;
@@ -31,7 +32,7 @@ const TAIL_ROWS: u32 = 64;
 /// Records after which a target is defined anew in the WAL, so that one lost record does not cost all later ones.
 const RESET_RECORDS: u64 = 256;
 /// No column.
-const NONE: u32 = u32::MAX;
+pub(crate) const NONE: u32 = u32::MAX;
 
 /// A batch on its way through the writer.
 #[derive(Debug)]
@@ -95,8 +96,10 @@ impl Ledger {
 #[derive(Debug)]
 pub(crate) struct Encoder {
     pub(crate) key: Arc<str>,
-    /// Number of the series of each column.
+    /// Number of the series of each column; [`NONE`] for those whose series left the head.
     pub(crate) columns: Vec<u32>,
+    /// Columns without a series.
+    pub(crate) holes: usize,
     /// Column that followed each column in the last batch.
     next: Vec<u32>,
     first: u32,
@@ -124,6 +127,7 @@ impl Encoder {
         Self {
             key,
             columns: Vec::new(),
+            holes: 0,
             next: Vec::new(),
             first: NONE,
             homes: Bitmap::default(),
@@ -197,31 +201,63 @@ impl Encoder {
         self.seen.reset(self.columns.len());
     }
 
-    /// Drops the columns for which `keep` is false; returns their series, and the kept ones with their new column.
-    pub(crate) fn compact(&mut self, keep: &Bitmap) -> (Vec<u32>, Vec<(u32, u32)>) {
+    /// Forgets the columns that had no row since the last call, and those that never have one and whose series is not
+    /// active otherwise; returns the series whose home they were. Numbers of columns stay.
+    pub(crate) fn drop_unseen(&mut self, is_active: &dyn Fn(u32) -> bool) -> Vec<u32> {
+        let mut dropped = Vec::new();
+        for c in 0..self.columns.len() {
+            let series = self.columns[c];
+            let is_home = self.homes.get(c);
+            if series == NONE || (if is_home { self.seen.get(c) } else { is_active(series) }) {
+                continue;
+            }
+            if is_home {
+                dropped.push(series);
+                self.homes.unset(c);
+            } else {
+                self.foreign.remove(&series);
+            }
+            self.columns[c] = NONE;
+            self.holes += 1;
+            self.state.forget(c);
+            self.left.remove(&u32::try_from(c).unwrap_or(NONE));
+        }
+        self.restart();
+        dropped
+    }
+
+    /// Whether most columns are without a series.
+    pub(crate) fn is_sparse(&self) -> bool {
+        self.holes > 64.max(self.columns.len() / 2)
+    }
+
+    /// Numbers the columns that have a series anew; returns the old number and the series of each.
+    pub(crate) fn compact(&mut self) -> Vec<(u32, u32)> {
         let lasts: Vec<Option<(i64, u64)>> = (0..self.columns.len())
             .map(|c| self.last_of(u32::try_from(c).unwrap_or(NONE)))
             .collect();
         let (columns, homes) = (std::mem::take(&mut self.columns), std::mem::take(&mut self.homes));
+        let seen = std::mem::take(&mut self.seen);
         self.next.clear();
         self.foreign.clear();
         self.left.clear();
         self.state.clear();
-        self.first = NONE;
-        let (mut dropped, mut moved) = (Vec::new(), Vec::new());
-        for (c, series) in columns.into_iter().enumerate() {
-            if keep.get(c) && homes.get(c) {
-                let column = self.add_column(series, true);
-                if let Some(last) = lasts[c] {
-                    self.left.insert(column, last);
-                }
-                moved.push((series, column));
-            } else if homes.get(c) {
-                dropped.push(series);
+        (self.first, self.holes) = (NONE, 0);
+        let mut kept = Vec::new();
+        for (c, series) in columns.into_iter().enumerate().filter(|(_, series)| *series != NONE) {
+            let column = self.add_column(series, homes.get(c));
+            if let Some(last) = lasts[c] {
+                self.left.insert(column, last);
             }
+            kept.push((u32::try_from(c).unwrap_or(NONE), series));
         }
         self.restart();
-        (dropped, moved)
+        for (column, (c, _)) in kept.iter().enumerate() {
+            if seen.get(*c as usize) {
+                self.seen.set(column);
+            }
+        }
+        kept
     }
 }
 
@@ -250,6 +286,10 @@ pub(crate) struct Engine {
     by_key: FxHashMap<Arc<str>, u32>,
     /// Latest loose sample of each series that has any since the flush before last.
     pub(crate) loose_last: FxHashMap<u32, (i64, u64)>,
+    /// Whether the last flush failed: the head holds samples from before the last line that was drawn.
+    pub(crate) unwritten: bool,
+    /// The flush that is being written.
+    pub(crate) flushing: Option<Running>,
     /// When the oldest unflushed sample arrived, or the flush before it happened.
     pub(crate) dirty_since_ms: Option<i64>,
     pub(crate) index_swept_ms: i64,
@@ -269,6 +309,8 @@ impl Engine {
             encoders: Vec::new(),
             by_key: FxHashMap::default(),
             loose_last: FxHashMap::default(),
+            unwritten: false,
+            flushing: None,
             dirty_since_ms: None,
             index_swept_ms: 0,
             limited: false,
@@ -471,7 +513,7 @@ impl Engine {
     fn seal_histograms(&self, plan: &Plan) -> Vec<(u32, usize, Vec<HeadPage>)> {
         let full: Vec<(u32, Vec<histograms::One>)> = {
             let head = self.shared.head.read();
-            let of = |series: u32| head.histograms.get(&series).map_or(&[][..], |h| h.tail());
+            let of = |series: u32| head.histograms.get(&series).map_or(&[][..], |h| h.open_tail());
             let series = plan.histograms.iter().map(|(series, ..)| *series);
             let series: BTreeSet<u32> =
                 series.filter(|series| of(*series).len() >= histograms::TAIL_MAX).collect();
@@ -615,29 +657,34 @@ impl Engine {
         }
         if let Some(frame) = sealed {
             let samples = &mut head.targets[target];
-            let tail_bytes: usize = samples.tail.iter().map(|row| row_bytes(&row.bytes)).sum();
+            let tail_bytes: usize = samples.tail.iter().map(TailRow::memory_bytes).sum();
             head.sample_bytes =
                 head.sample_bytes.saturating_sub(tail_bytes as u64) + frame.memory_bytes() as u64;
             samples.tail.clear();
             samples.frames.push(Arc::new(frame));
         }
-        if let Some((t_ms, _, bytes)) = plan.row.take() {
-            head.sample_bytes += row_bytes(&bytes) as u64;
-            head.targets[target].tail.push(TailRow { t_ms, bytes });
+        if let Some((t_ms, keyframe, bytes)) = plan.row.take() {
+            let row = TailRow { t_ms, keyframe, bytes };
+            head.sample_bytes += row.memory_bytes() as u64;
+            head.targets[target].tail.push(row);
         }
         for (series, t_ms, bits) in plan.loose.drain(..) {
-            head.sample_bytes += 16;
+            head.sample_bytes += LOOSE_BYTES as u64;
             head.loose.entry(series).or_default().push((t_ms, bits));
         }
         head.samples += plan.ledger.stored;
     }
 
-    /// Packs a target's tail, without holding the lock meanwhile.
+    /// Packs a target's tail, without holding the lock meanwhile; not while a flush is writing some of its rows.
     fn seal(&self, target: usize) -> Option<Frame> {
-        let tail = self.shared.head.read().targets[target].tail.clone();
-        if tail.is_empty() {
-            return None;
-        }
+        let tail = {
+            let head = self.shared.head.read();
+            let samples = &head.targets[target];
+            if samples.tail.is_empty() || samples.frozen.1 > 0 {
+                return None;
+            }
+            samples.tail.clone()
+        };
         Some(Frame::seal(&tail).expect("BUG: rows in memory are what was encoded"))
     }
 
@@ -725,10 +772,6 @@ impl Engine {
     }
 }
 
-fn row_bytes(bytes: &[u8]) -> usize {
-    bytes.len() + size_of::<TailRow>() + 16
-}
-
 /// The expected column, if it is the one of `labels`.
 #[inline]
 fn predicted(head: &Head, encoder: &Encoder, expected: u32, labels: &Labels) -> Option<u32> {
@@ -753,6 +796,10 @@ fn introduce(
     labels: &Labels,
     (common, limited): (&Common, bool),
 ) -> u32 {
+    if labels.is_empty() {
+        // In the WAL: a column whose series had left the head.
+        return NONE;
+    }
     if let Some(column) = known(head, encoder, target, labels) {
         // Twice in the same batch.
         return column;

@@ -3,19 +3,23 @@
 //! Owns: when to flush, how rows and loose samples become parts, which series leave the head, retention. Does not own:
 //! merging parts afterwards ([`merge`](crate::merge)).
 //!
-//! Order, so that a crash at any point loses nothing: parts are durable under their names, then the manifest names them
-//! together with the WAL position behind their samples, then readers see them instead of the head, then the WAL is cut.
+//! A flush draws a line ([`Engine::freeze`]): what is in the head is frozen, what comes is after it. The parts are written
+//! on another thread while ingest goes on ([`Flush::run`]), and the next flush waits for that. Order, so that a crash at any
+//! point loses nothing: parts are durable under their names, then the manifest names them together with the WAL position
+//! of the line, then readers see them instead of the head, then the WAL is cut.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
-use model::{Labels, Result};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use model::{Error, ErrorKind, Labels, Result};
 use storage::manifest::Edit;
 use storage::wal::Wal;
 
 use crate::column::Column;
-use crate::engine::Engine;
-use crate::head::{TargetSamples, settle, tail_columns};
+use crate::engine::{Encoder, Engine};
+use crate::head::{Frame, LOOSE_BYTES, TargetSamples, settle, tail_columns};
 use crate::histograms::{HeadHistograms, Samples};
 use crate::part::{Part, PartBuilder, days, file_name};
 use crate::shard::{Shared, WAL_SEQ_KEY};
@@ -85,16 +89,188 @@ pub(crate) fn add_loose(
     Ok(())
 }
 
+/// A flush on a thread of its own.
+#[derive(Debug)]
+pub(crate) struct Running {
+    thread: JoinHandle<Result<u64>>,
+    /// Disconnected once the thread is done.
+    done: Receiver<Never>,
+}
+
+/// Nothing is ever sent.
+#[derive(Debug)]
+pub(crate) enum Never {}
+
+/// What the head had at one moment, on its way to parts. Nothing is copied: it is the front of what each target and
+/// series has, which [`TargetSamples::frozen`] and `loose` tell, and which nobody else changes until it is in parts.
+#[derive(Debug)]
+pub(crate) struct Flush {
+    shared: Arc<Shared>,
+    /// WAL records below it are in the flush, none from it on.
+    wal_seq: u64,
+    /// Sequence numbers of the parts of rows and of loose samples.
+    seqs: (u64, u64),
+    targets: Vec<FrozenTarget>,
+    /// Number of series, and how many of its loose samples.
+    loose: Vec<(u32, usize)>,
+    /// Numbers of series with histograms.
+    histograms: Vec<u32>,
+    samples: u64,
+}
+
+#[derive(Debug)]
+struct FrozenTarget {
+    number: usize,
+    key: Arc<str>,
+    /// Number of the series of each column.
+    columns: Vec<u32>,
+}
+
+impl Flush {
+    /// Writes the parts and lets readers see them instead of the head; returns the WAL position behind them.
+    ///
+    /// # Errors
+    /// A failure to write: nothing has changed then.
+    pub(crate) fn run(self) -> Result<u64> {
+        let shared = &*self.shared;
+        let mut names = self.write_rows()?;
+        names.extend(self.write_loose()?);
+        let mut opened = Vec::with_capacity(names.len());
+        for name in &names {
+            opened.push(Arc::new(Part::open(&*shared.fs, &shared.parts_dir, name)?));
+        }
+        let add = |name: &String| Edit::AddPart { name: name.clone(), meta: Vec::new() };
+        let mut edits: Vec<Edit> = names.iter().map(add).collect();
+        let value = self.wal_seq.to_le_bytes().to_vec();
+        edits.push(Edit::Set { key: WAL_SEQ_KEY.to_owned(), value });
+        let mut changes = shared.changes.lock();
+        changes.manifest.commit(&edits)?;
+        let flushed = self.swap(opened);
+        drop(changes);
+        // Freeing takes a while; not under the locks.
+        drop(flushed);
+        Ok(self.wal_seq)
+    }
+
+    /// Puts the parts in the place of what they hold; returns that.
+    fn swap(&self, opened: Vec<Arc<Part>>) -> (Vec<TargetSamples>, Vec<HeadHistograms>) {
+        let mut head = self.shared.head.write();
+        let head = &mut *head;
+        head.parts.extend(opened);
+        head.parts.sort_by_key(|part| part.meta().last_seq);
+        let mut flushed = Vec::with_capacity(self.targets.len());
+        let mut bytes = 0;
+        for target in &self.targets {
+            let samples = &mut head.targets[target.number];
+            let (frames, rows) = std::mem::take(&mut samples.frozen);
+            let gone = TargetSamples {
+                frames: samples.frames.drain(..frames).collect(),
+                tail: samples.tail.drain(..rows).collect(),
+                frozen: (0, 0),
+            };
+            bytes += gone.memory_bytes();
+            flushed.push(gone);
+        }
+        for (series, count) in &self.loose {
+            let Some(samples) = head.loose.get_mut(series) else { continue };
+            samples.drain(..*count);
+            bytes += count * LOOSE_BYTES;
+            if samples.is_empty() {
+                head.loose.remove(series);
+            }
+        }
+        let mut histograms = Vec::with_capacity(self.histograms.len());
+        for series in &self.histograms {
+            let Some(all) = head.histograms.get_mut(series) else { continue };
+            let gone = all.take_frozen();
+            bytes += gone.memory_bytes();
+            histograms.push(gone);
+            if all.is_empty() {
+                head.histograms.remove(series);
+            }
+        }
+        head.samples = head.samples.saturating_sub(self.samples);
+        head.sample_bytes = head.sample_bytes.saturating_sub(bytes as u64);
+        (flushed, histograms)
+    }
+
+    fn write_rows(&self) -> Result<Vec<String>> {
+        let mut parts = DayParts::new(&self.shared, (self.seqs.0, self.seqs.0), 0, false);
+        for target in &self.targets {
+            let (samples, labels) = {
+                let head = self.shared.head.read();
+                let labels = |s: &u32| head.registry.get(*s).map(|s| s.labels.clone());
+                let labels: Vec<Option<Labels>> = target.columns.iter().map(labels).collect();
+                let samples = &head.targets[target.number];
+                let (frames, rows) = samples.frozen;
+                let frozen = TargetSamples {
+                    frames: samples.frames[..frames].to_vec(),
+                    tail: samples.tail[..rows].to_vec(),
+                    frozen: (0, 0),
+                };
+                (frozen, labels)
+            };
+            write_target(&mut parts, &target.key, &samples, &labels)?;
+        }
+        parts.finish()
+    }
+
+    fn write_loose(&self) -> Result<Vec<String>> {
+        let loose: Vec<(Labels, Vec<(i64, u64)>)> = {
+            let head = self.shared.head.read();
+            let series = |(id, count): &(u32, usize)| {
+                let samples = head.loose.get(id)?.get(..*count)?;
+                Some((head.registry.get(*id)?.labels.clone(), samples.to_vec()))
+            };
+            self.loose.iter().filter_map(series).collect()
+        };
+        let mut parts = DayParts::new(&self.shared, (self.seqs.1, self.seqs.1), 0, false);
+        add_loose(
+            &mut parts,
+            loose.into_iter().map(|(labels, samples)| {
+                let (times, values) = settle(&samples);
+                (labels, times, values)
+            }),
+        )?;
+        self.write_histograms(&mut parts)?;
+        parts.finish()
+    }
+
+    fn write_histograms(&self, parts: &mut DayParts<'_>) -> Result<()> {
+        let mut all: Vec<(Labels, HeadHistograms)> = {
+            let head = self.shared.head.read();
+            let series = |id: &u32| {
+                Some((head.registry.get(*id)?.labels.clone(), head.histograms.get(id)?.frozen()))
+            };
+            self.histograms.iter().filter_map(series).collect()
+        };
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        for (labels, histograms) in all {
+            add_histograms(parts, &labels, &histograms.read(i64::MIN, i64::MAX)?)?;
+        }
+        Ok(())
+    }
+}
+
 impl Engine {
     /// Between groups of batches: flush when due, apply retention, forget idle indexes.
     pub(crate) fn maintain_store(&mut self, wal: &mut Wal, now_ms: i64) -> Result<()> {
         self.shared.note_wal(wal.bytes());
-        let common = &self.shared.common;
-        let is_old = self
-            .dirty_since_ms
-            .is_some_and(|since| now_ms.saturating_sub(since) >= common.config.flush_after_ms);
-        if is_old || self.shared.head.read().sample_bytes >= common.head_bytes_max {
-            self.flush(wal)?;
+        if self.flushing.as_ref().is_some_and(|running| running.thread.is_finished()) {
+            self.join_flush(wal)?;
+        }
+        let (after_ms, bytes_max) =
+            (self.shared.common.config.flush_after_ms, self.shared.common.head_bytes_max);
+        let is_old =
+            self.dirty_since_ms.is_some_and(|since| now_ms.saturating_sub(since) >= after_ms);
+        if self.flushing.is_some() && self.shared.head.read().sample_bytes >= bytes_max {
+            // What came while the flush before was written has reached the bound, too: ingest waits.
+            self.join_flush(wal)?;
+        }
+        if self.flushing.is_none()
+            && (is_old || self.shared.head.read().sample_bytes >= bytes_max / 2)
+        {
+            self.start_flush(wal)?;
         }
         self.shared.expire(now_ms)?;
         if now_ms.saturating_sub(self.index_swept_ms) >= INDEX_IDLE_MS {
@@ -105,131 +281,180 @@ impl Engine {
         Ok(())
     }
 
-    /// Writes everything in the head to parts and cuts the WAL.
+    /// Writes everything in the head to parts and cuts the WAL, before it returns.
     pub(crate) fn flush(&mut self, wal: &mut Wal) -> Result<()> {
-        if self.shared.head.read().samples == 0 {
-            self.dirty_since_ms = None;
-            self.drop_idle_series(&BTreeSet::new());
-            return Ok(());
-        }
-        let shared = Arc::clone(&self.shared);
-        let mut changes = shared.changes.lock();
-        let (rows_seq, loose_seq) = (changes.next_seq, changes.next_seq + 1);
-        let mut names = self.write_rows(&shared, rows_seq)?;
-        names.extend(write_loose(&shared, loose_seq)?);
-        let mut opened = Vec::with_capacity(names.len());
-        for name in &names {
-            opened.push(Arc::new(Part::open(&*shared.fs, &shared.parts_dir, name)?));
-        }
-        let add = |name: &String| Edit::AddPart { name: name.clone(), meta: Vec::new() };
-        let mut edits: Vec<Edit> = names.iter().map(add).collect();
-        let value = wal.next_seq().to_le_bytes().to_vec();
-        edits.push(Edit::Set { key: WAL_SEQ_KEY.to_owned(), value });
-        changes.manifest.commit(&edits)?;
-        changes.next_seq += 2;
-        let flushed = {
-            let mut head = shared.head.write();
-            head.parts.extend(opened);
-            head.parts.sort_by_key(|part| part.meta().last_seq);
-            head.targets.iter_mut().for_each(|target| *target = TargetSamples::default());
-            (head.samples, head.sample_bytes) = (0, 0);
-            let (loose, histograms) =
-                (std::mem::take(&mut head.loose), std::mem::take(&mut head.histograms));
-            loose.into_keys().chain(histograms.into_keys()).collect()
+        self.join_flush(wal)?;
+        let Some(flush) = self.freeze(wal)? else { return Ok(()) };
+        let outcome = flush.run();
+        self.end_flush(wal, outcome)
+    }
+
+    /// Starts to write everything in the head to parts; the receiver disconnects when that is done.
+    pub(crate) fn flush_anew(&mut self, wal: &mut Wal) -> Result<Option<Receiver<Never>>> {
+        self.join_flush(wal)?;
+        self.start_flush(wal)?;
+        Ok(self.flushing.as_ref().map(|running| running.done.clone()))
+    }
+
+    /// Like [`flush`](Self::flush), on a thread of its own.
+    fn start_flush(&mut self, wal: &mut Wal) -> Result<()> {
+        let Some(flush) = self.freeze(wal)? else { return Ok(()) };
+        let (sender, done) = bounded(0);
+        let run = move || {
+            let _sender: Sender<Never> = sender;
+            flush.run()
         };
-        drop(changes);
+        let thread = std::thread::Builder::new()
+            .name("tsdb-flush".to_owned())
+            .spawn(run)
+            .map_err(|e| Error::new(ErrorKind::Busy, format!("cannot start flush thread: {e}")));
+        match thread {
+            Ok(thread) => {
+                self.flushing = Some(Running { thread, done });
+                Ok(())
+            }
+            Err(e) => self.end_flush(wal, Err(e)),
+        }
+    }
+
+    /// Waits for the flush that is being written, if any.
+    pub(crate) fn join_flush(&mut self, wal: &mut Wal) -> Result<()> {
+        let Some(Running { thread, .. }) = self.flushing.take() else { return Ok(()) };
+        let panicked = |_| Err(Error::new(ErrorKind::Bug, "flush thread panicked"));
+        self.end_flush(wal, thread.join().unwrap_or_else(panicked))
+    }
+
+    /// Draws the line between what the next flush writes and what comes after; `None` when there is nothing to write.
+    pub(crate) fn freeze(&mut self, wal: &mut Wal) -> Result<Option<Flush>> {
+        let shared = Arc::clone(&self.shared);
+        let now_ms = shared.clock.now_ms();
+        if shared.head.read().samples == 0 {
+            self.dirty_since_ms = None;
+            self.drop_idle_series();
+            return Ok(None);
+        }
+        // Segments before this one go as a whole once the flush is done.
+        wal.start_segment()?;
+        let seqs = {
+            let mut changes = shared.changes.lock();
+            changes.next_seq += 2;
+            (changes.next_seq - 2, changes.next_seq - 1)
+        };
+        let mut targets = Vec::new();
+        let (loose, histograms, samples) = {
+            let mut head = shared.head.write();
+            let head = &mut *head;
+            for (number, encoder) in self.encoders.iter().enumerate() {
+                let Some(encoder) = encoder else { continue };
+                let samples = &mut head.targets[number];
+                samples.frozen = (samples.frames.len(), samples.tail.len());
+                if samples.frozen != (0, 0) {
+                    let (key, columns) = (Arc::clone(&encoder.key), encoder.columns.clone());
+                    targets.push(FrozenTarget { number, key, columns });
+                }
+            }
+            let loose = head.loose.iter().map(|(series, samples)| (*series, samples.len()));
+            head.histograms.values_mut().for_each(HeadHistograms::freeze);
+            (loose.collect(), head.histograms.keys().copied().collect(), head.samples)
+        };
         // Even if nothing more comes: series of sources that are gone leave the head at the next flush.
-        self.dirty_since_ms = Some(shared.clock.now_ms());
-        self.drop_idle_series(&flushed);
-        wal.drop_before(wal.next_seq())?;
-        shared.note_wal(wal.bytes());
-        shared.common.wake_merger();
+        self.dirty_since_ms = Some(now_ms);
+        if std::mem::take(&mut self.unwritten) {
+            // Series without new samples still have some that no part has.
+            self.encoders.iter_mut().flatten().for_each(Encoder::restart);
+        } else {
+            self.drop_idle_series();
+        }
+        let wal_seq = wal.next_seq();
+        Ok(Some(Flush { shared, wal_seq, seqs, targets, loose, histograms, samples }))
+    }
+
+    /// After a flush: cuts the WAL, or lets the next flush write what this one could not.
+    pub(crate) fn end_flush(&mut self, wal: &mut Wal, outcome: Result<u64>) -> Result<()> {
+        let wal_seq = match outcome {
+            Ok(wal_seq) => wal_seq,
+            Err(e) => {
+                let mut head = self.shared.head.write();
+                head.targets.iter_mut().for_each(|samples| samples.frozen = (0, 0));
+                head.histograms.values_mut().for_each(HeadHistograms::thaw);
+                self.unwritten = true;
+                return Err(e);
+            }
+        };
+        self.compact_targets();
+        wal.drop_before(wal_seq)?;
+        self.shared.note_wal(wal.bytes());
+        self.shared.common.wake_merger();
         Ok(())
     }
 
-    fn write_rows(&self, shared: &Shared, seq: u64) -> Result<Vec<String>> {
-        let mut parts = DayParts::new(shared, (seq, seq), 0, false);
-        for (target, encoder) in self.encoders.iter().enumerate() {
-            let Some(encoder) = encoder else { continue };
-            let (samples, labels) = {
-                let head = shared.head.read();
-                let labels = |s: &u32| head.registry.get(*s).map(|s| s.labels.clone());
-                let labels: Vec<Option<Labels>> = encoder.columns.iter().map(labels).collect();
-                (head.targets[target].clone(), labels)
-            };
-            write_target(&mut parts, &encoder.key, &samples, &labels)?;
-        }
-        parts.finish()
-    }
-
-    /// Series without a sample in the flush that just happened leave the head.
-    fn drop_idle_series(&mut self, flushed_loose: &BTreeSet<u32>) {
+    /// Series without a sample in what was just frozen leave the head.
+    fn drop_idle_series(&mut self) {
         let shared = Arc::clone(&self.shared);
-        self.loose_last.retain(|series, _| flushed_loose.contains(series));
         let mut head = shared.head.write();
+        let head = &mut *head;
+        let (loose, histograms) = (&head.loose, &head.histograms);
+        let is_active =
+            |series: u32| loose.contains_key(&series) || histograms.contains_key(&series);
+        self.loose_last.retain(|series, _| is_active(*series));
         for target in 0..self.encoders.len() {
             let Some(encoder) = &mut self.encoders[target] else { continue };
             if encoder.seen.count() == encoder.columns.len() {
                 encoder.restart();
                 continue;
             }
-            let seen = std::mem::take(&mut encoder.seen);
-            let (dropped, moved) = encoder.compact(&seen);
-            let home_of = |column| Some((u32::try_from(target).ok()?, column));
-            for (series, column) in moved {
-                head.registry.set_home(series, home_of(column));
-            }
-            for series in dropped {
+            for series in encoder.drop_unseen(&is_active) {
                 head.registry.set_home(series, None);
             }
-            if encoder.columns.is_empty() {
+            let samples = &head.targets[target];
+            let is_empty = samples.frames.is_empty() && samples.tail.is_empty();
+            if is_empty && encoder.holes == encoder.columns.len() {
                 self.forget_target(target);
             }
         }
-        let registry = &head.registry;
-        let idle: Vec<u32> = registry
-            .iter()
-            .filter(|(id, series)| series.home.is_none() && !flushed_loose.contains(id))
-            .map(|(id, _)| id)
-            .collect();
+        let idle =
+            head.registry.iter().filter(|(id, s)| s.home.is_none() && !head.loose.contains_key(id));
+        let idle: Vec<u32> = idle.map(|(id, _)| id).collect();
         shared.common.give_series(idle.len());
         idle.into_iter().for_each(|id| head.registry.remove(id));
     }
-}
 
-fn write_loose(shared: &Shared, seq: u64) -> Result<Vec<String>> {
-    let loose: Vec<(Labels, Vec<(i64, u64)>)> = {
-        let head = shared.head.read();
-        let series = |(id, samples): (&u32, &Vec<(i64, u64)>)| {
-            Some((head.registry.get(*id)?.labels.clone(), samples.clone()))
-        };
-        head.loose.iter().filter_map(series).collect()
-    };
-    let mut parts = DayParts::new(shared, (seq, seq), 0, false);
-    add_loose(
-        &mut parts,
-        loose.into_iter().map(|(labels, samples)| {
-            let (times, values) = settle(&samples);
-            (labels, times, values)
-        }),
-    )?;
-    write_histograms(shared, &mut parts)?;
-    parts.finish()
-}
-
-fn write_histograms(shared: &Shared, parts: &mut DayParts<'_>) -> Result<()> {
-    let mut all: Vec<(Labels, HeadHistograms)> = {
-        let head = shared.head.read();
-        let series = |(id, histograms): (&u32, &HeadHistograms)| {
-            Some((head.registry.get(*id)?.labels.clone(), histograms.clone()))
-        };
-        head.histograms.iter().filter_map(series).collect()
-    };
-    all.sort_by(|a, b| a.0.cmp(&b.0));
-    for (labels, histograms) in all {
-        add_histograms(parts, &labels, &histograms.read(i64::MIN, i64::MAX)?)?;
+    /// Numbers the columns of targets anew that lost most of their series. Right after a flush, as then there are few
+    /// rows to write again.
+    fn compact_targets(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        for (target, encoder) in self.encoders.iter_mut().enumerate() {
+            let Some(encoder) = encoder.as_mut().filter(|encoder| encoder.is_sparse()) else {
+                continue;
+            };
+            let kept = encoder.compact();
+            let columns: Vec<u32> = kept.iter().map(|(column, _)| *column).collect();
+            let mut head = shared.head.write();
+            let head = &mut *head;
+            let samples = &mut head.targets[target];
+            let before = samples.memory_bytes();
+            if !samples.tail.is_empty() {
+                let tail = std::mem::take(&mut samples.tail);
+                let frame = Frame::seal(&tail).expect("BUG: rows in memory are what was encoded");
+                samples.frames.push(Arc::new(frame));
+            }
+            for frame in &mut samples.frames {
+                *frame = Arc::new(frame.pick(&columns));
+            }
+            let after = samples.memory_bytes();
+            head.sample_bytes = (head.sample_bytes + after as u64).saturating_sub(before as u64);
+            let number = u32::try_from(target).unwrap_or(u32::MAX);
+            for ((_, series), column) in kept.iter().zip(0u32..) {
+                let is_home = head
+                    .registry
+                    .get(*series)
+                    .is_some_and(|s| s.home.is_some_and(|h| h.0 == number));
+                if is_home {
+                    head.registry.set_home(*series, Some((number, column)));
+                }
+            }
+        }
     }
-    Ok(())
 }
 
 /// Adds a series of histograms to the parts of its days; after all targets.

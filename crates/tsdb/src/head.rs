@@ -181,13 +181,33 @@ impl Lookup for Registry {
     }
 }
 
+/// What a loose sample takes in memory.
+pub(crate) const LOOSE_BYTES: usize = 16;
+
 /// One scrape that is not sealed yet.
 #[derive(Debug, Clone)]
 pub(crate) struct TailRow {
     /// Unix milliseconds.
     pub(crate) t_ms: i64,
-    /// The encoded row; the first of a tail starts a chain.
+    /// Whether it starts a row chain, as the first of a tail always does.
+    pub(crate) keyframe: bool,
+    /// The encoded row.
     pub(crate) bytes: Arc<[u8]>,
+}
+
+impl TailRow {
+    /// Makes `state`, the one after the row before, the one after this row.
+    fn decode(&self, state: &mut RowState) -> Result<()> {
+        if self.keyframe {
+            state.clear();
+        }
+        state.decode(&mut Reader::new(&self.bytes), COLUMNS_MAX)
+    }
+
+    /// Bytes it takes in memory.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.bytes.len() + size_of::<Self>() + 16
+    }
 }
 
 /// Some consecutive scrapes of a target as packed columns.
@@ -208,8 +228,8 @@ impl Frame {
         let mut columns: Vec<Column> = Vec::new();
         let mut state = RowState::default();
         for (row, scrape) in tail.iter().enumerate() {
-            state.decode(&mut Reader::new(&scrape.bytes), COLUMNS_MAX)?;
-            columns.resize_with(state.values().len(), Column::default);
+            scrape.decode(&mut state)?;
+            columns.resize_with(columns.len().max(state.values().len()), Column::default);
             for c in state.present().ones() {
                 columns[c].push(row, f64::from_bits(state.values()[c]));
             }
@@ -240,6 +260,22 @@ impl Frame {
         column::decode(&mut Reader::new(bytes), rows)
     }
 
+    /// The columns `kept`, numbered anew in their order.
+    pub(crate) fn pick(&self, kept: &[u32]) -> Self {
+        let (mut data, mut ends) = (Vec::new(), Vec::with_capacity(kept.len()));
+        for c in kept.iter().map(|c| *c as usize) {
+            let end = self.ends.get(c).map_or(0, |end| *end as usize);
+            let start = if c == 0 { 0 } else { self.ends.get(c - 1).map_or(end, |s| *s as usize) };
+            match self.data.get(start..end) {
+                Some(column) if !column.is_empty() => data.extend_from_slice(column),
+                // The column came after this frame.
+                _ => column::encode(&Column::default(), &mut data),
+            }
+            ends.push(u32::try_from(data.len()).unwrap_or(u32::MAX));
+        }
+        Self { times: Arc::clone(&self.times), ends, data }
+    }
+
     /// Bytes it takes in memory.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.data.capacity() + self.ends.capacity() * 4 + self.times.len() * 8
@@ -254,7 +290,7 @@ pub(crate) fn tail_columns(tail: &[TailRow], wanted: &[u32]) -> Result<Vec<Colum
     let mut columns = vec![Column::default(); wanted.len()];
     let mut state = RowState::default();
     for (row, scrape) in tail.iter().enumerate() {
-        state.decode(&mut Reader::new(&scrape.bytes), COLUMNS_MAX)?;
+        scrape.decode(&mut state)?;
         for (column, c) in columns.iter_mut().zip(wanted) {
             if state.present().get(*c as usize) {
                 column.push(row, f64::from_bits(state.values()[*c as usize]));
@@ -294,6 +330,16 @@ pub(crate) struct TargetSamples {
     pub(crate) frames: Vec<Arc<Frame>>,
     /// The scrapes after them.
     pub(crate) tail: Vec<TailRow>,
+    /// How many of each, from the front, a flush is writing.
+    pub(crate) frozen: (usize, usize),
+}
+
+impl TargetSamples {
+    /// Bytes they take in memory.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let frames: usize = self.frames.iter().map(|frame| frame.memory_bytes()).sum();
+        frames + self.tail.iter().map(TailRow::memory_bytes).sum::<usize>()
+    }
 }
 
 /// Everything readers see.

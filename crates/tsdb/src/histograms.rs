@@ -71,6 +71,8 @@ impl HeadPage {
 pub(crate) struct HeadHistograms {
     pages: Vec<Arc<HeadPage>>,
     tail: Vec<One>,
+    /// How many of each, from the front, a flush is writing.
+    frozen: (usize, usize),
 }
 
 /// Bytes a tail takes in memory.
@@ -79,9 +81,50 @@ pub(crate) fn tail_bytes(tail: &[One]) -> usize {
 }
 
 impl HeadHistograms {
-    /// Those that are not in a page.
-    pub(crate) fn tail(&self) -> &[One] {
-        &self.tail
+    /// Those that are not in a page and can be sealed: none while a flush is writing some of them.
+    pub(crate) fn open_tail(&self) -> &[One] {
+        if self.frozen.1 > 0 { &[] } else { &self.tail }
+    }
+
+    /// Marks all there are as those that a flush is writing.
+    pub(crate) fn freeze(&mut self) {
+        self.frozen = (self.pages.len(), self.tail.len());
+    }
+
+    /// The flush failed.
+    pub(crate) fn thaw(&mut self) {
+        self.frozen = (0, 0);
+    }
+
+    /// The frozen ones.
+    pub(crate) fn frozen(&self) -> Self {
+        let (pages, rows) = self.frozen;
+        Self {
+            pages: self.pages[..pages].to_vec(),
+            tail: self.tail[..rows].to_vec(),
+            frozen: (0, 0),
+        }
+    }
+
+    /// Removes the frozen ones.
+    pub(crate) fn take_frozen(&mut self) -> Self {
+        let (pages, rows) = std::mem::take(&mut self.frozen);
+        Self {
+            pages: self.pages.drain(..pages).collect(),
+            tail: self.tail.drain(..rows).collect(),
+            frozen: (0, 0),
+        }
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pages.is_empty() && self.tail.is_empty()
+    }
+
+    /// Bytes they take in memory, counted as they were when they came.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let pages: usize = self.pages.iter().map(|page| page.memory_bytes()).sum();
+        pages + tail_bytes(&self.tail)
     }
 
     /// Adds one.

@@ -56,6 +56,15 @@ impl RowState {
         self.present.reset(0);
     }
 
+    /// Column `column` as if it had never had a value. Only right before [`clear`](Self::clear): the other end of the chain
+    /// does not learn of it.
+    pub(crate) fn forget(&mut self, column: usize) {
+        self.present.unset(column);
+        if let Some(value) = self.values.get_mut(column) {
+            *value = 0;
+        }
+    }
+
     fn resize(&mut self, columns: usize) {
         self.values.resize(columns, 0);
         self.exponents.resize(columns, 0);

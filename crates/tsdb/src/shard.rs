@@ -247,7 +247,7 @@ fn set_aside(fs: &dyn Fs, dir: &Path, manifest: &mut Manifest, name: &str) -> Re
 #[derive(Debug)]
 pub(crate) struct Shard {
     pub(crate) shared: Arc<Shared>,
-    writer: Writer<Engine>,
+    pub(crate) writer: Writer<Engine>,
 }
 
 impl Shard {
@@ -323,7 +323,13 @@ impl Shard {
     /// As [`Store::flush`](crate::Store::flush).
     pub(crate) fn flush(&self) -> Result<()> {
         self.writer.flush()?;
-        self.writer.run(|engine, wal| engine.flush(wal))?
+        if let Some(done) = self.writer.run(|engine, wal| engine.flush_anew(wal))?? {
+            // Ingest goes on meanwhile; nothing is ever sent.
+            done.recv().ok();
+            self.writer.run(|engine, wal| engine.join_flush(wal))??;
+        }
+        // The writer may have met the outcome first.
+        self.writer.flush()
     }
 
     /// Flushes and stops; appends are refused from then on.

@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{DirEntry, Fs, ReadFile, WriteFile};
 
@@ -41,6 +41,8 @@ pub enum FsCall {
 #[derive(Clone)]
 pub struct FaultyFs {
     state: Arc<Mutex<State>>,
+    /// The life whose end ends all calls through this clone, too.
+    life: Option<u64>,
 }
 
 impl fmt::Debug for FaultyFs {
@@ -115,7 +117,23 @@ impl FaultyFs {
     /// An empty disk without limit that works, until told otherwise.
     pub fn new() -> Self {
         let state = State { next_file: 1, random: 1, ..State::default() };
-        Self { state: Arc::new(Mutex::new(state)) }
+        Self { state: Arc::new(Mutex::new(state)), life: None }
+    }
+
+    /// The same files as one process sees them: its threads can change nothing any more after [`crash`](Self::crash) or
+    /// [`kill`](Self::kill).
+    #[must_use]
+    pub fn process(&self) -> Self {
+        let life = Some(self.state.lock().life);
+        Self { state: Arc::clone(&self.state), life }
+    }
+
+    fn enter(&self) -> io::Result<MutexGuard<'_, State>> {
+        let state = self.state.lock();
+        if self.life.is_some_and(|life| life != state.life) {
+            return Err(io::Error::other("the process is gone"));
+        }
+        Ok(state)
     }
 
     /// Sets the size of the disk in bytes; `None` for no limit.
@@ -430,7 +448,7 @@ impl ByteChangeKind {
 
 impl Fs for FaultyFs {
     fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
-        let mut state = self.state.lock();
+        let mut state = self.enter()?;
         state.call(FsCall::Create)?;
         let parent = state.check_parent(path)?;
         let id = match state.live.get(path) {
@@ -450,14 +468,14 @@ impl Fs for FaultyFs {
     }
 
     fn open_append(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
-        let mut state = self.state.lock();
+        let mut state = self.enter()?;
         let (id, life) = (state.file_id(path)?, state.life);
         let len = state.file_of_life(id, life)?.bytes.len() as u64;
         Ok(Box::new(FaultyWriteFile { fs: self.clone(), id, life, len }))
     }
 
     fn open_read(&self, path: &Path) -> io::Result<Box<dyn ReadFile>> {
-        let mut state = self.state.lock();
+        let mut state = self.enter()?;
         state.call(FsCall::Read)?;
         let (id, life) = (state.file_id(path)?, state.life);
         let len = state.file_of_life(id, life)?.bytes.len() as u64;
@@ -465,13 +483,13 @@ impl Fs for FaultyFs {
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let mut state = self.state.lock();
+        let mut state = self.enter()?;
         state.call(FsCall::Read)?;
         Ok(state.file_mut(path)?.bytes.clone())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut state = self.state.lock();
+        let mut state = self.enter()?;
         state.call(FsCall::Rename)?;
         let id = state.file_id(from)?;
         let dir = state.check_parent(to)?;
@@ -484,7 +502,7 @@ impl Fs for FaultyFs {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.state.lock();
+        let mut state = self.enter()?;
         state.call(FsCall::Remove)?;
         state.file_id(path)?;
         let dir = state.check_parent(path)?;
@@ -493,7 +511,7 @@ impl Fs for FaultyFs {
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.state.lock();
+        let mut state = self.enter()?;
         let mut ancestors: Vec<&Path> = path.ancestors().collect();
         ancestors.reverse();
         for dir in ancestors {
@@ -515,7 +533,7 @@ impl Fs for FaultyFs {
     }
 
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.state.lock();
+        let mut state = self.enter()?;
         state.call(FsCall::Remove)?;
         let inside: Vec<PathBuf> =
             state.live.keys().filter(|p| p.starts_with(path)).cloned().collect();
@@ -530,7 +548,7 @@ impl Fs for FaultyFs {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.state.lock();
+        let mut state = self.enter()?;
         state.call(FsCall::SyncDir)?;
         let (here, elsewhere): (Vec<_>, Vec<_>) =
             std::mem::take(&mut state.pending).into_iter().partition(|c| c.dir == path);
@@ -542,7 +560,7 @@ impl Fs for FaultyFs {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
-        let mut state = self.state.lock();
+        let mut state = self.enter()?;
         state.call(FsCall::Read)?;
         if state.live.get(dir) != Some(&Node::Dir) {
             return Err(io::ErrorKind::NotFound.into());
@@ -565,7 +583,7 @@ impl Fs for FaultyFs {
     }
 
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
-        let mut state = self.state.lock();
+        let mut state = self.enter()?;
         let (id, life) = (state.file_id(path)?, state.life);
         state.set_len(id, life, len)?;
         state.sync(id, life)
