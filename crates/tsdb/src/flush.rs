@@ -413,7 +413,7 @@ impl Engine {
             }
         }
         let idle =
-            head.registry.iter().filter(|(id, s)| s.home.is_none() && !head.loose.contains_key(id));
+            head.registry.iter().filter(|(id, series)| series.home.is_none() && !is_active(*id));
         let idle: Vec<u32> = idle.map(|(id, _)| id).collect();
         shared.common.give_series(idle.len());
         idle.into_iter().for_each(|id| head.registry.remove(id));
