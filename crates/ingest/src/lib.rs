@@ -2,11 +2,14 @@
 //!
 //! Bytes in, model types out. Does no I/O, knows no sockets, no stores, no tokio.
 
+pub mod compression;
 pub mod docker;
 pub mod exposition;
 pub mod logline;
 pub mod native_histogram;
+pub mod otlp;
 pub mod prometheus_tsdb;
 pub mod protobuf;
 pub mod relabel;
+pub mod remote_write;
 pub mod write_request;

@@ -1,0 +1,171 @@
+//! Compressed bodies of requests, unpacked within a bound: snappy blocks, gzip, zstd.
+//!
+//! Owns: what `Content-Encoding` names mean, and the guarantee that no body costs more memory than its bound, whatever
+//! its headers claim. Does not own: the formats inside.
+
+use std::borrow::Cow;
+use std::io::Read;
+
+use model::{Error, ErrorKind, Result};
+
+/// Largest zstd window accepted, as a power of two: 8 MiB, what every level up to 19 stays within.
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
+/// How a body is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// Not at all.
+    Identity,
+    /// Snappy's block format; not the framed one.
+    Snappy,
+    /// Gzip, one or more members.
+    Gzip,
+    /// Zstandard frames.
+    Zstd,
+}
+
+impl Encoding {
+    /// The one a `Content-Encoding` header names; an absent or empty one is [`Identity`](Self::Identity). `None` for
+    /// unknown names and for several codings at once.
+    pub fn from_header(value: &str) -> Option<Self> {
+        let name = value.trim();
+        Some(if name.is_empty() || name.eq_ignore_ascii_case("identity") {
+            Self::Identity
+        } else if name.eq_ignore_ascii_case("snappy") {
+            Self::Snappy
+        } else if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") {
+            Self::Gzip
+        } else if name.eq_ignore_ascii_case("zstd") {
+            Self::Zstd
+        } else {
+            return None;
+        })
+    }
+}
+
+/// The unpacked body. Never allocates more than `bytes_max` and a window of 8 MiB.
+///
+/// # Errors
+/// [`Limit`](ErrorKind::Limit) naming the bound when the body unpacks to more, [`Invalid`](ErrorKind::Invalid) when it is
+/// not in the encoding.
+pub fn unpack(encoding: Encoding, body: &[u8], bytes_max: usize) -> Result<Cow<'_, [u8]>> {
+    match encoding {
+        Encoding::Identity if body.len() > bytes_max => {
+            Err(too_large(format_args!("{} bytes", body.len()), bytes_max))
+        }
+        Encoding::Identity => Ok(Cow::Borrowed(body)),
+        Encoding::Snappy => snappy(body, bytes_max).map(Cow::Owned),
+        Encoding::Gzip => {
+            drain(flate2::read::MultiGzDecoder::new(body), "gzip", bytes_max).map(Cow::Owned)
+        }
+        Encoding::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(body)
+                .map_err(|e| Error::io("start zstd decoder", e))?;
+            decoder
+                .window_log_max(ZSTD_WINDOW_LOG_MAX)
+                .map_err(|e| Error::io("bound zstd window", e))?;
+            drain(decoder, "zstd", bytes_max).map(Cow::Owned)
+        }
+    }
+}
+
+fn snappy(body: &[u8], bytes_max: usize) -> Result<Vec<u8>> {
+    let invalid = |e: snap::Error| Error::invalid(format!("body is not a snappy block: {e}"));
+    // The header claims the length; it is foreign, so it is checked before anything is allocated.
+    let claimed = snap::raw::decompress_len(body).map_err(invalid)?;
+    if claimed > bytes_max {
+        return Err(too_large(format_args!("{claimed} bytes"), bytes_max));
+    }
+    // An element of three bytes yields at most 64: a longer claim is a lie, and must not cost memory either.
+    if claimed / 32 > body.len() {
+        return Err(Error::invalid(format!(
+            "body is not a snappy block: {} bytes cannot hold the {claimed} its header claims",
+            body.len()
+        )));
+    }
+    snap::raw::Decoder::new().decompress_vec(body).map_err(invalid)
+}
+
+fn drain(decoder: impl Read, name: &str, bytes_max: usize) -> Result<Vec<u8>> {
+    let mut unpacked = Vec::new();
+    let bound = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
+    decoder
+        .take(bound)
+        .read_to_end(&mut unpacked)
+        .map_err(|e| Error::invalid(format!("body is not {name}: {e}")))?;
+    if unpacked.len() > bytes_max {
+        return Err(too_large(format_args!("more than {bytes_max} bytes"), bytes_max));
+    }
+    Ok(unpacked)
+}
+
+fn too_large(cost: std::fmt::Arguments<'_>, bytes_max: usize) -> Error {
+    Error::new(
+        ErrorKind::Limit,
+        format!("body unpacks to {cost}; the limit is {bytes_max} bytes"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pack(encoding: Encoding, plain: &[u8]) -> Vec<u8> {
+        match encoding {
+            Encoding::Identity => plain.to_vec(),
+            Encoding::Snappy => snap::raw::Encoder::new().compress_vec(plain).unwrap(),
+            Encoding::Gzip => {
+                let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                packer.write_all(plain).unwrap();
+                packer.finish().unwrap()
+            }
+            Encoding::Zstd => zstd::bulk::compress(plain, 1).unwrap(),
+        }
+    }
+
+    const ALL: [Encoding; 4] =
+        [Encoding::Identity, Encoding::Snappy, Encoding::Gzip, Encoding::Zstd];
+
+    #[test]
+    fn bodies_come_back_and_bombs_do_not() {
+        let plain = vec![7; 1 << 20];
+        for encoding in ALL {
+            let packed = pack(encoding, &plain);
+            assert_eq!(unpack(encoding, &packed, plain.len()).unwrap(), plain, "{encoding:?}");
+            let error = unpack(encoding, &packed, plain.len() - 1).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Limit, "{encoding:?}: {error}");
+            assert!(error.message().contains("the limit is 1048575 bytes"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_lying_snappy_header_costs_nothing() {
+        // Claims 4 GiB - 1, holds nothing.
+        let error = unpack(Encoding::Snappy, &[0xff, 0xff, 0xff, 0xff, 0x0f], usize::MAX).unwrap_err();
+        assert!(error.message().contains("cannot hold"), "{error}");
+        assert!(unpack(Encoding::Snappy, b"", 10).is_err());
+    }
+
+    #[test]
+    fn names_of_encodings() {
+        assert_eq!(Encoding::from_header(""), Some(Encoding::Identity));
+        assert_eq!(Encoding::from_header("GZip"), Some(Encoding::Gzip));
+        assert_eq!(Encoding::from_header("snappy, gzip"), None);
+        assert_eq!(Encoding::from_header("br"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn noise_is_refused_or_bounded(noise in proptest::collection::vec(any::<u8>(), 0..300)) {
+            for encoding in ALL {
+                if let Ok(plain) = unpack(encoding, &noise, 1000) {
+                    prop_assert!(plain.len() <= 1000);
+                }
+            }
+        }
+    }
+}

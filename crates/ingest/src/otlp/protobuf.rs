@@ -1,0 +1,335 @@
+//! OTLP metrics in binary protobuf.
+
+use model::Result;
+
+use super::value::VALUE_DEPTH_MAX;
+use super::{
+    Data, ExemplarPoint, ExponentialBuckets, ExponentialPoint, HistogramPoint, Metric, NumberPoint,
+    Request, ResourceMetrics, ScopeMetrics, SummaryPoint, Temporality, Value, too_many,
+};
+use crate::protobuf::{Field, Reader};
+
+pub(super) fn decode(body: &[u8], elements_max: usize) -> Result<Request> {
+    let mut decoder = Decoder { left: elements_max, elements_max };
+    let mut request = Request::default();
+    each(Reader::new(body), |field| {
+        if field.number == 1 {
+            request.resources.push(decoder.resource(&field)?);
+        }
+        Ok(())
+    })?;
+    Ok(request)
+}
+
+fn each<'a>(mut reader: Reader<'a>, mut visit: impl FnMut(Field<'a>) -> Result<()>) -> Result<()> {
+    while let Some(field) = reader.next_field()? {
+        visit(field)?;
+    }
+    Ok(())
+}
+
+struct Decoder {
+    left: usize,
+    elements_max: usize,
+}
+
+impl Decoder {
+    fn charge(&mut self, elements: usize) -> Result<()> {
+        self.left = self.left.checked_sub(elements).ok_or_else(|| too_many(self.elements_max))?;
+        Ok(())
+    }
+
+    fn resource(&mut self, field: &Field<'_>) -> Result<ResourceMetrics> {
+        self.charge(1)?;
+        let mut resource = ResourceMetrics::default();
+        each(field.message()?, |field| {
+            match field.number {
+                1 => each(field.message()?, |field| {
+                    if field.number == 1 {
+                        resource.attributes.push(self.attribute(&field, 0)?);
+                    }
+                    Ok(())
+                })?,
+                2 => resource.scopes.push(self.scope(&field)?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(resource)
+    }
+
+    fn scope(&mut self, field: &Field<'_>) -> Result<ScopeMetrics> {
+        self.charge(1)?;
+        let mut scope = ScopeMetrics::default();
+        each(field.message()?, |field| {
+            match field.number {
+                1 => each(field.message()?, |field| {
+                    match field.number {
+                        1 => scope.name = field.text()?.to_owned(),
+                        2 => scope.version = field.text()?.to_owned(),
+                        3 => scope.attributes.push(self.attribute(&field, 0)?),
+                        _ => {}
+                    }
+                    Ok(())
+                })?,
+                2 => scope.metrics.push(self.metric(&field)?),
+                3 => scope.schema_url = field.text()?.to_owned(),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(scope)
+    }
+
+    fn metric(&mut self, field: &Field<'_>) -> Result<Metric> {
+        self.charge(1)?;
+        let mut metric = Metric::default();
+        each(field.message()?, |field| {
+            match field.number {
+                1 => metric.name = field.text()?.to_owned(),
+                2 => metric.description = field.text()?.to_owned(),
+                3 => metric.unit = field.text()?.to_owned(),
+                5 => {
+                    let mut points = Vec::new();
+                    self.points(&field, Self::number, &mut points)?;
+                    metric.data = Data::Gauge(points);
+                }
+                7 => {
+                    let mut points = Vec::new();
+                    let (temporality, monotonic) = self.points(&field, Self::number, &mut points)?;
+                    metric.data = Data::Sum { points, temporality, monotonic };
+                }
+                9 => {
+                    let mut points = Vec::new();
+                    let (temporality, _) = self.points(&field, Self::histogram, &mut points)?;
+                    metric.data = Data::Histogram { points, temporality };
+                }
+                10 => {
+                    let mut points = Vec::new();
+                    let (temporality, _) = self.points(&field, Self::exponential, &mut points)?;
+                    metric.data = Data::Exponential { points, temporality };
+                }
+                11 => {
+                    let mut points = Vec::new();
+                    self.points(&field, Self::summary, &mut points)?;
+                    metric.data = Data::Summary(points);
+                }
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(metric)
+    }
+
+    /// The message around points, the same for all kinds.
+    fn points<T>(
+        &mut self,
+        field: &Field<'_>,
+        read: fn(&mut Self, Reader<'_>) -> Result<T>,
+        points: &mut Vec<T>,
+    ) -> Result<(Temporality, bool)> {
+        let (mut temporality, mut monotonic) = (Temporality::Unspecified, false);
+        each(field.message()?, |field| {
+            match field.number {
+                1 => {
+                    self.charge(1)?;
+                    points.push(read(self, field.message()?)?);
+                }
+                2 => temporality = Temporality::from_number(field.int32()?),
+                3 => monotonic = field.boolean()?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok((temporality, monotonic))
+    }
+
+    fn number(&mut self, reader: Reader<'_>) -> Result<NumberPoint> {
+        let mut number = NumberPoint::default();
+        each(reader, |field| {
+            match field.number {
+                3 => number.point.time_ns = field.fixed64()?,
+                4 => number.value = field.double()?,
+                5 => number.point.exemplars.push(self.exemplar(&field)?),
+                6 => number.value = field.sfixed64()? as f64,
+                7 => number.point.attributes.push(self.attribute(&field, 0)?),
+                8 => number.point.no_value = no_value(&field)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(number)
+    }
+
+    fn histogram(&mut self, reader: Reader<'_>) -> Result<HistogramPoint> {
+        let mut histogram = HistogramPoint::default();
+        each(reader, |field| {
+            match field.number {
+                3 => histogram.point.time_ns = field.fixed64()?,
+                4 => histogram.count = field.fixed64()?,
+                5 => histogram.sum = Some(field.double()?),
+                6 => {
+                    let counts = field.fixed64s()?;
+                    self.charge(counts.len() / 16)?;
+                    histogram.bucket_counts.extend(counts);
+                }
+                7 => {
+                    let bounds = field.doubles()?;
+                    self.charge(bounds.len() / 16)?;
+                    histogram.bounds.extend(bounds);
+                }
+                8 => histogram.point.exemplars.push(self.exemplar(&field)?),
+                9 => histogram.point.attributes.push(self.attribute(&field, 0)?),
+                10 => histogram.point.no_value = no_value(&field)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(histogram)
+    }
+
+    fn exponential(&mut self, reader: Reader<'_>) -> Result<ExponentialPoint> {
+        let mut histogram = ExponentialPoint::default();
+        each(reader, |field| {
+            match field.number {
+                1 => histogram.point.attributes.push(self.attribute(&field, 0)?),
+                3 => histogram.point.time_ns = field.fixed64()?,
+                4 => histogram.count = field.fixed64()?,
+                5 => histogram.sum = Some(field.double()?),
+                6 => histogram.scale = field.sint32()?,
+                7 => histogram.zero_count = field.fixed64()?,
+                8 => self.buckets(&field, &mut histogram.positive)?,
+                9 => self.buckets(&field, &mut histogram.negative)?,
+                10 => histogram.point.no_value = no_value(&field)?,
+                11 => histogram.point.exemplars.push(self.exemplar(&field)?),
+                14 => histogram.zero_threshold = field.double()?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(histogram)
+    }
+
+    fn buckets(&mut self, field: &Field<'_>, buckets: &mut ExponentialBuckets) -> Result<()> {
+        each(field.message()?, |field| {
+            match field.number {
+                1 => buckets.offset = field.sint32()?,
+                2 => field.varints(|count| {
+                    if buckets.counts.len() % 16 == 0 {
+                        self.charge(1)?;
+                    }
+                    buckets.counts.push(count);
+                    Ok(())
+                })?,
+                _ => {}
+            }
+            Ok(())
+        })
+    }
+
+    fn summary(&mut self, reader: Reader<'_>) -> Result<SummaryPoint> {
+        let mut summary = SummaryPoint::default();
+        each(reader, |field| {
+            match field.number {
+                3 => summary.point.time_ns = field.fixed64()?,
+                4 => summary.count = field.fixed64()?,
+                5 => summary.sum = field.double()?,
+                6 => {
+                    self.charge(1)?;
+                    let (mut quantile, mut value) = (0.0, 0.0);
+                    each(field.message()?, |field| {
+                        match field.number {
+                            1 => quantile = field.double()?,
+                            2 => value = field.double()?,
+                            _ => {}
+                        }
+                        Ok(())
+                    })?;
+                    summary.quantiles.push((quantile, value));
+                }
+                7 => summary.point.attributes.push(self.attribute(&field, 0)?),
+                8 => summary.point.no_value = no_value(&field)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(summary)
+    }
+
+    fn exemplar(&mut self, field: &Field<'_>) -> Result<ExemplarPoint> {
+        self.charge(1)?;
+        let mut exemplar = ExemplarPoint::default();
+        each(field.message()?, |field| {
+            match field.number {
+                2 => exemplar.time_ns = field.fixed64()?,
+                3 => exemplar.value = field.double()?,
+                4 => exemplar.span_id = field.bytes()?.to_vec(),
+                5 => exemplar.trace_id = field.bytes()?.to_vec(),
+                6 => exemplar.value = field.sfixed64()? as f64,
+                7 => exemplar.attributes.push(self.attribute(&field, 0)?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(exemplar)
+    }
+
+    fn attribute(&mut self, field: &Field<'_>, depth: usize) -> Result<(String, Value)> {
+        self.charge(1)?;
+        let (mut key, mut value) = (String::new(), Value::Empty);
+        each(field.message()?, |field| {
+            match field.number {
+                1 => key = field.text()?.to_owned(),
+                2 => value = self.value(&field, depth)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok((key, value))
+    }
+
+    fn value(&mut self, field: &Field<'_>, depth: usize) -> Result<Value> {
+        if depth > VALUE_DEPTH_MAX {
+            return Err(field.error(format_args!("values go deeper than {VALUE_DEPTH_MAX}")));
+        }
+        let mut value = Value::Empty;
+        each(field.message()?, |field| {
+            value = match field.number {
+                1 => Value::Text(field.text()?.to_owned()),
+                2 => Value::Bool(field.boolean()?),
+                3 => Value::Int(field.int64()?),
+                4 => Value::Double(field.double()?),
+                5 => {
+                    let mut values = Vec::new();
+                    each(field.message()?, |field| {
+                        if field.number == 1 {
+                            self.charge(1)?;
+                            values.push(self.value(&field, depth + 1)?);
+                        }
+                        Ok(())
+                    })?;
+                    Value::List(values)
+                }
+                6 => {
+                    let mut pairs = Vec::new();
+                    each(field.message()?, |field| {
+                        if field.number == 1 {
+                            pairs.push(self.attribute(&field, depth + 1)?);
+                        }
+                        Ok(())
+                    })?;
+                    Value::Map(pairs)
+                }
+                7 => Value::Bytes(field.bytes()?.to_vec()),
+                _ => return Ok(()),
+            };
+            Ok(())
+        })?;
+        Ok(value)
+    }
+}
+
+/// `DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK`
+fn no_value(field: &Field<'_>) -> Result<bool> {
+    Ok(field.uint32()? & 1 != 0)
+}

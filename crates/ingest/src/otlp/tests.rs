@@ -1,0 +1,1 @@
+//! Requests in both encodings, and what they become.
