@@ -6,7 +6,7 @@ use http::{HeaderValue, StatusCode, header};
 use model::{Error, ErrorKind};
 
 /// Status of an error that happened while executing a request.
-fn status(kind: ErrorKind) -> StatusCode {
+pub(crate) fn status(kind: ErrorKind) -> StatusCode {
     match kind {
         ErrorKind::Invalid => StatusCode::BAD_REQUEST,
         ErrorKind::NotFound => StatusCode::NOT_FOUND,
@@ -17,7 +17,7 @@ fn status(kind: ErrorKind) -> StatusCode {
 }
 
 /// Text for the client: internal failures are logged here, where they are handled, and only named outside.
-fn public_message(error: &Error) -> String {
+pub(crate) fn public_message(error: &Error) -> String {
     if status(error.kind()) == StatusCode::INTERNAL_SERVER_ERROR {
         let id = format!(
             "{:08x}",

@@ -17,6 +17,7 @@ mod loki;
 mod own_api;
 mod params;
 mod prometheus;
+pub mod receive;
 mod routes;
 mod run;
 mod tail;
@@ -71,6 +72,9 @@ pub trait Host: Send + Sync {
     /// Figures about this process, for `/metrics`.
     fn figures(&self) -> Vec<Figure>;
 
+    /// Books `rows` that a receiver refused before they reached a store.
+    fn refused(&self, source: &'static str, rows: u64);
+
     /// Reads the configuration files again and applies them.
     fn reload(&self) -> BoxFuture<'static, Result<(), model::Error>>;
 }
@@ -85,6 +89,7 @@ pub struct App {
     tail: Arc<TailHub>,
     queries: run::QueryPool,
     requests: figures::RequestCounters,
+    receivers: Arc<receive::Receivers>,
 }
 
 impl App {
@@ -96,6 +101,7 @@ impl App {
         clock: Arc<dyn Clock>,
         host: Arc<dyn Host>,
         tail: Arc<TailHub>,
+        receivers: Arc<receive::Receivers>,
     ) -> Arc<Self> {
         let queries =
             run::QueryPool::new(clock.clone(), config.query_concurrency, config.query_limits);
@@ -108,6 +114,7 @@ impl App {
             tail,
             queries,
             requests: figures::RequestCounters::default(),
+            receivers,
         })
     }
 }

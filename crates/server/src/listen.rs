@@ -8,7 +8,7 @@ use axum::Router;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use model::{Error, Result};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -53,11 +53,41 @@ pub async fn serve(
     connections_max: usize,
     stop: CancellationToken,
 ) {
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX).max_buf_size(HEAD_BYTES_MAX);
+    accept(listener, connections_max, stop, |stream, stop, cut| {
+        let connection = http
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()))
+            .with_upgrades();
+        async move {
+            tokio::pin!(connection);
+            tokio::select! {
+                // A client that goes away mid-request is its own affair.
+                _ended = connection.as_mut() => return,
+                () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+            }
+            tokio::select! {
+                _ended = connection => {}
+                () = cut.cancelled() => {}
+            }
+        }
+    })
+    .await;
+}
+
+/// Accepts connections until `stop`, at most `connections_max` at a time. `connection` serves one: it ends soon after
+/// its first token is cancelled and at once after the second.
+pub(crate) async fn accept<F>(
+    listener: Listener,
+    connections_max: usize,
+    stop: CancellationToken,
+    connection: impl Fn(TcpStream, CancellationToken, CancellationToken) -> F,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
     let slots = Arc::new(Semaphore::new(connections_max));
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
-    let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX).max_buf_size(HEAD_BYTES_MAX);
     loop {
         let slot = tokio::select! {
             () = stop.cancelled() => break,
@@ -77,22 +107,10 @@ pub async fn serve(
             }
         };
         let _best_effort = stream.set_nodelay(true);
-        let connection = http
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()))
-            .with_upgrades();
-        let (stop, cut) = (stop.clone(), cut.clone());
+        let served = connection(stream, stop.clone(), cut.clone());
         connections.spawn(async move {
             let _slot = slot;
-            tokio::pin!(connection);
-            tokio::select! {
-                // A client that goes away mid-request is its own affair.
-                _ended = connection.as_mut() => return,
-                () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
-            }
-            tokio::select! {
-                _ended = connection => {}
-                () = cut.cancelled() => {}
-            }
+            served.await;
         });
     }
     drop(listener);

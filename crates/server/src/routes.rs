@@ -10,15 +10,15 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use http::Method;
 
 use crate::access::Role;
-use crate::{App, assets, health, loki, own_api, prometheus, tail};
+use crate::{App, assets, health, loki, own_api, prometheus, receive, tail};
 
 /// Bound of the table, for counters per route.
-pub const ROUTE_COUNT_MAX: usize = 64;
+pub const ROUTE_COUNT_MAX: usize = 128;
 
 /// One row of the table.
 #[derive(Debug, Clone, Copy)]
 pub struct RouteInfo {
-    /// `GET` or `POST`.
+    /// `GET`, `POST`, `PUT` or `DELETE`.
     pub method: &'static str,
     /// Path pattern in axum's notation.
     pub path: &'static str,
@@ -64,6 +64,18 @@ routes! {
     GET "/api/v1/metadata" Viewer => prometheus::metadata;
     GET "/api/v1/targets" Viewer => prometheus::targets;
     GET "/api/v1/status/buildinfo" Viewer => prometheus::build_info;
+
+    POST "/api/v1/write" Ingest => receive::remote_write::write;
+    POST "/v1/metrics" Ingest => receive::otlp::metrics;
+    POST "/api/v1/otlp/v1/metrics" Ingest => receive::otlp::metrics;
+    PUT "/metrics/job/{*group}" Ingest => receive::pushgateway::put;
+    POST "/metrics/job/{*group}" Ingest => receive::pushgateway::post;
+    DELETE "/metrics/job/{*group}" Ingest => receive::pushgateway::delete;
+    PUT "/metrics/job@base64/{*group}" Ingest => receive::pushgateway::put;
+    POST "/metrics/job@base64/{*group}" Ingest => receive::pushgateway::post;
+    DELETE "/metrics/job@base64/{*group}" Ingest => receive::pushgateway::delete;
+    GET "/api/v1/metrics" Viewer => receive::pushgateway::list;
+    PUT "/api/v1/admin/wipe" Admin => receive::pushgateway::wipe;
 
     GET "/loki/api/v1/query" Viewer => loki::query;
     POST "/loki/api/v1/query" Viewer => loki::query;

@@ -1,0 +1,191 @@
+//! Receivers: data that is pushed to us, by remote write, OTLP and the Pushgateway's API.
+//!
+//! Owns: what all of them share: bounds of bodies and requests, the lanes requests are decoded in, and handing rows to the
+//! [`Sink`] so that an answer means they are durable. Does not own: wire formats (`ingest`), what the store accepts, and
+//! the ledger, which the binary keeps; rows refused before the store are reported to it through
+//! [`Host::refused`](crate::Host::refused).
+//!
+//! Memory: all bodies being read share one budget; what they unpack to is bounded per request and by the number of
+//! lanes. A request beyond a bound is refused with the bound and its cost, before that cost is paid.
+
+pub(crate) mod body;
+pub mod grpc;
+pub(crate) mod otlp;
+pub mod pushgateway;
+pub(crate) mod remote_write;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::response::Response;
+use http::{HeaderValue, StatusCode, header};
+use ingest::otlp::delta::Totals;
+use model::{Done, Error, ErrorKind, MetricBatch, Receipt, Result, Sink};
+use parking_lot::RwLock;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::{App, assets, error};
+use pushgateway::Gateway;
+
+/// A request waits this long for a lane, then it is told to come again.
+const LANE_WAIT_MAX: Duration = Duration::from_secs(10);
+/// When a sender that was refused for lack of room should try again, in seconds.
+const RETRY_AFTER_S: &str = "5";
+
+/// Bounds of receivers; plain values, defaults live in the binary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one body as it is sent.
+    pub body_bytes_max: usize,
+    /// Bytes of one body unpacked.
+    pub unpacked_bytes_max: usize,
+    /// Bytes of all bodies being read at the same time.
+    pub bodies_bytes_max: usize,
+    /// Requests decoded at the same time.
+    pub lanes: usize,
+    /// Rows (samples, histograms, exemplars) one request may become.
+    pub rows_max: usize,
+    /// Labels of one series, its name included.
+    pub labels_max: usize,
+    /// Bytes of a metric or label name.
+    pub name_bytes_max: usize,
+    /// Bytes of a label value.
+    pub value_bytes_max: usize,
+}
+
+impl Limits {
+    /// What the labels of one request's rows may take together: a request names labels once and rows share them.
+    fn label_bytes_max(&self) -> usize {
+        self.unpacked_bytes_max.saturating_mul(4)
+    }
+}
+
+/// Everything the receivers need.
+pub struct Receivers {
+    limits: Limits,
+    sink: Arc<dyn Sink>,
+    bodies: Arc<body::Budget>,
+    lanes: Arc<Semaphore>,
+    otlp: RwLock<Arc<ingest::otlp::translate::Config>>,
+    /// Held from translation to the store's answer by requests with deltas: what could not be stored is taken back.
+    totals: Arc<tokio::sync::Mutex<Totals>>,
+    gateway: Arc<Gateway>,
+}
+
+impl Receivers {
+    /// Puts the parts together.
+    pub fn new(
+        limits: Limits,
+        sink: Arc<dyn Sink>,
+        otlp: ingest::otlp::translate::Config,
+        totals: ingest::otlp::delta::Config,
+        gateway: Arc<Gateway>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            limits,
+            bodies: Arc::new(body::Budget::new(limits.bodies_bytes_max)),
+            lanes: Arc::new(Semaphore::new(limits.lanes)),
+            otlp: RwLock::new(Arc::new(otlp)),
+            totals: Arc::new(tokio::sync::Mutex::new(Totals::new(totals))),
+            sink,
+            gateway,
+        })
+    }
+
+    /// Translates OTLP from now on by other settings.
+    pub fn set_otlp(&self, config: ingest::otlp::translate::Config) {
+        *self.otlp.write() = Arc::new(config);
+    }
+
+    /// The pushed groups.
+    pub fn gateway(&self) -> &Arc<Gateway> {
+        &self.gateway
+    }
+
+    /// A lane for decoding one request.
+    async fn lane(&self) -> Result<OwnedSemaphorePermit> {
+        match tokio::time::timeout(LANE_WAIT_MAX, self.lanes.clone().acquire_owned()).await {
+            Ok(Ok(lane)) => Ok(lane),
+            _ => Err(Error::new(
+                ErrorKind::Busy,
+                format!(
+                    "no lane for another request became free within {} s",
+                    LANE_WAIT_MAX.as_secs()
+                ),
+            )),
+        }
+    }
+}
+
+/// Runs `work` off the runtime's workers.
+async fn off_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| {
+        Err(Error::new(ErrorKind::Bug, "request ended unexpectedly").with_source(panic))
+    })
+}
+
+/// Hands a batch to the store and waits until it is durable; an empty one is nothing to wait for.
+async fn store(sink: &Arc<dyn Sink>, batch: MetricBatch) -> Result<Receipt> {
+    let rows = batch.rows.len()
+        + batch.stamped.len()
+        + batch.histograms.len()
+        + batch.exemplars.len()
+        + batch.metadata.len();
+    if rows == 0 {
+        return Ok(Receipt::default());
+    }
+    let (sender, receiver) = oneshot::channel();
+    let done = Done::new(move |outcome| {
+        // The client went away; the rows are stored all the same.
+        drop(sender.send(outcome));
+    });
+    let sink = sink.clone();
+    off_runtime(move || {
+        sink.append_metrics(batch, done);
+        Ok(())
+    })
+    .await?;
+    receiver.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Busy, "store is shutting down")))
+}
+
+fn rejected(receipt: &Receipt) -> u64 {
+    receipt.rejected.iter().map(|(_, count)| count).sum()
+}
+
+/// What the store refused, in words.
+fn reasons(receipt: &Receipt) -> impl Iterator<Item = String> + '_ {
+    receipt
+        .rejected
+        .iter()
+        .map(|(reason, count)| format!("{count} rows refused: {}", reason.as_str().replace('_', " ")))
+}
+
+/// Status of an error while receiving: other than for queries, a limit is about the size of the request.
+fn status(kind: ErrorKind) -> StatusCode {
+    match kind {
+        ErrorKind::Limit => StatusCode::PAYLOAD_TOO_LARGE,
+        kind => error::status(kind),
+    }
+}
+
+/// An error as plain text.
+fn refuse(error: &Error) -> Response {
+    let mut response = assets::plain(status(error.kind()), &error::public_message(error));
+    if error.kind() == ErrorKind::Busy {
+        retry_later(&mut response);
+    }
+    response
+}
+
+fn retry_later(response: &mut Response) {
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+}
+
+/// Reports rows that never reached the store.
+fn book_refused(app: &App, source: &'static str, rows: u64) {
+    if rows > 0 {
+        app.host.refused(source, rows);
+    }
+}

@@ -1,0 +1,115 @@
+//! Bodies of requests: read whole, within the bound of one and within the budget of all.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use http::StatusCode;
+use http_body_util::BodyExt as _;
+
+/// Time a client has to send its body.
+const BODY_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Bytes that all bodies may take together.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    used: AtomicUsize,
+    max: usize,
+}
+
+/// A body, and its part of the budget until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) bytes: Vec<u8>,
+    taken: usize,
+    budget: Arc<Budget>,
+}
+
+impl Budget {
+    pub(crate) fn new(max: usize) -> Self {
+        Self { used: AtomicUsize::new(0), max }
+    }
+
+    /// Reads `body`. The budget is charged chunk by chunk: what a client only announces costs nothing.
+    ///
+    /// # Errors
+    /// Status and message: 413 beyond `bytes_max`, 429 when all bodies together are too large, 408 when it takes too
+    /// long, 400 when the client breaks off.
+    pub(crate) async fn read(
+        self: &Arc<Self>,
+        body: Body,
+        bytes_max: usize,
+    ) -> Result<Held, (StatusCode, String)> {
+        let mut held = Held { bytes: Vec::new(), taken: 0, budget: self.clone() };
+        let reading = async {
+            let mut body = body;
+            while let Some(frame) = body.frame().await {
+                let frame = frame
+                    .map_err(|e| (StatusCode::BAD_REQUEST, format!("body breaks off: {e}")))?;
+                let Ok(chunk) = frame.into_data() else { continue };
+                if held.bytes.len() + chunk.len() > bytes_max {
+                    return Err((
+                        StatusCode::PAYLOAD_TOO_LARGE,
+                        format!("body has more bytes than the limit of {bytes_max}"),
+                    ));
+                }
+                self.take(chunk.len())?;
+                held.taken += chunk.len();
+                held.bytes.extend_from_slice(&chunk);
+            }
+            Ok(())
+        };
+        match tokio::time::timeout(BODY_TIME_MAX, reading).await {
+            Ok(Ok(())) => Ok(held),
+            Ok(Err(refusal)) => Err(refusal),
+            Err(_) => Err((
+                StatusCode::REQUEST_TIMEOUT,
+                format!("body took more than {} s", BODY_TIME_MAX.as_secs()),
+            )),
+        }
+    }
+
+    fn take(&self, bytes: usize) -> Result<(), (StatusCode, String)> {
+        let used = self.used.fetch_add(bytes, Ordering::Relaxed);
+        if used.saturating_add(bytes) <= self.max {
+            return Ok(());
+        }
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        Err((
+            StatusCode::TOO_MANY_REQUESTS,
+            format!(
+                "bodies being received take {used} bytes, the limit is {}; try again later",
+                self.max
+            ),
+        ))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.taken, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn bodies_share_one_budget_and_give_it_back() {
+        let budget = Arc::new(Budget::new(10));
+        let read = |len: usize, max: usize| {
+            let budget = budget.clone();
+            async move { budget.read(Body::from(vec![1; len]), max).await.map_err(|e| e.0.as_u16()) }
+        };
+        let first = read(6, 8).await.unwrap();
+        assert_eq!(first.bytes.len(), 6);
+        assert_eq!(read(6, 8).await.unwrap_err(), 429);
+        assert_eq!(read(9, 8).await.unwrap_err(), 413);
+        assert!(read(4, 8).await.is_ok());
+        drop(first);
+        assert!(read(8, 8).await.is_ok());
+        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+    }
+}

@@ -1,0 +1,209 @@
+//! OTLP over gRPC: the one unary method of the metrics service, on a port of its own.
+//!
+//! Owns: HTTP/2 connections, gRPC's framing and status trailers. The method itself is the HTTP receiver's. A gRPC library
+//! would bring code generation, another router and forty crates for what is one message in and one out.
+//!
+//! The `Host` check of the HTTP side is left out: a browser cannot be made to speak HTTP/2 without TLS, and exporters
+//! reach this port under whatever name their network has for it. Tokens are checked as everywhere.
+//!
+//! Source: gRPC, "gRPC over HTTP2"; OTLP specification, "OTLP/gRPC".
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Empty, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use ingest::compression::Encoding;
+use ingest::otlp;
+use tokio_util::sync::CancellationToken;
+
+use super::otlp::{grpc_code, receive, response_message};
+use crate::access::Role;
+use crate::listen::{self, Listener};
+use crate::{App, error};
+
+const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
+/// Requests of one connection at the same time.
+const STREAMS_MAX: u32 = 64;
+/// Largest request head in bytes.
+const HEAD_BYTES_MAX: u32 = 32 << 10;
+/// A silent connection is asked for a sign of life this often.
+const PING_EVERY: Duration = Duration::from_secs(60);
+/// Bytes before a message: whether it is packed, and its length.
+const PREFIX_BYTES: usize = 5;
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// Serves OTLP over gRPC on `listener` until `stop`; then as [`serve`](crate::serve).
+pub async fn serve(
+    listener: Listener,
+    app: Arc<App>,
+    connections_max: usize,
+    stop: CancellationToken,
+) {
+    let mut http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    http.timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEAD_BYTES_MAX)
+        .keep_alive_interval(PING_EVERY);
+    listen::accept(listener, connections_max, stop, |stream, stop, cut| {
+        let app = app.clone();
+        let service = service_fn(move |request| {
+            let app = app.clone();
+            async move { Ok::<_, Infallible>(answer(&app, request).await) }
+        });
+        let connection = http.serve_connection(TokioIo::new(stream), service);
+        async move {
+            tokio::pin!(connection);
+            tokio::select! {
+                // A client that goes away mid-request is its own affair.
+                _ended = connection.as_mut() => return,
+                () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+            }
+            tokio::select! {
+                _ended = connection => {}
+                () = cut.cancelled() => {}
+            }
+        }
+    })
+    .await;
+}
+
+/// A gRPC status other than OK.
+struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    fn new(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Response<Body> {
+    match export(app, request).await {
+        Ok(message) => {
+            let mut frame = Vec::with_capacity(PREFIX_BYTES + message.len());
+            let len = u32::try_from(message.len()).unwrap_or(0);
+            frame.push(0);
+            frame.extend_from_slice(&len.to_be_bytes());
+            frame.extend_from_slice(&message);
+            let mut trailers = HeaderMap::new();
+            trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
+            let body = Full::new(Bytes::from(frame))
+                .with_trailers(std::future::ready(Some(Ok(trailers))))
+                .boxed_unsync();
+            respond(body)
+        }
+        Err(failure) => {
+            let mut response = respond(Empty::new().boxed_unsync());
+            let headers = response.headers_mut();
+            headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(failure.code)));
+            if let Ok(message) = HeaderValue::from_str(&escape(&failure.message)) {
+                headers.insert(GRPC_MESSAGE, message);
+            }
+            response
+        }
+    }
+}
+
+fn respond(body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::OK;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc+proto"));
+    response
+}
+
+async fn export(app: &Arc<App>, request: Request<Incoming>) -> Result<Vec<u8>, Failure> {
+    let (mut parts, body) = request.into_parts();
+    let path = parts.uri.path();
+    if path != METRICS {
+        return Err(Failure::new(12, format!("method {path:.128} is not served here; only {METRICS} is")));
+    }
+    parts.headers.remove(header::HOST);
+    app.config.access.check(&parts.headers, Role::Ingest, true).map_err(|(status, message)| {
+        Failure::new(if status == StatusCode::UNAUTHORIZED { 16 } else { 7 }, message)
+    })?;
+    let packing = parts.headers.get("grpc-encoding").and_then(|v| v.to_str().ok()).unwrap_or("");
+    let packing = Encoding::from_header(packing)
+        .ok_or_else(|| Failure::new(12, format!("grpc-encoding {packing:.64?} is not supported")))?;
+    let limits = app.receivers.limits;
+    let mut held = app
+        .receivers
+        .bodies
+        .read(axum::body::Body::new(body), limits.body_bytes_max + PREFIX_BYTES)
+        .await
+        .map_err(|(status, message)| {
+            let code = if status == StatusCode::TOO_MANY_REQUESTS { 14 } else { 8 };
+            Failure::new(code, message)
+        })?;
+    let packed = unframe(&mut held.bytes)?;
+    let packing = if packed { packing } else { Encoding::Identity };
+    match receive(app, otlp::Encoding::Protobuf, packing, held).await {
+        Ok(partial) => Ok(response_message(&partial)),
+        Err(failed) => {
+            Err(Failure::new(grpc_code(failed.kind()), error::public_message(&failed)))
+        }
+    }
+}
+
+/// Removes the prefix of the one message in `body` and says whether it is packed.
+fn unframe(body: &mut Vec<u8>) -> Result<bool, Failure> {
+    let Some((&[flag, a, b, c, d], message)) = body.split_first_chunk::<PREFIX_BYTES>() else {
+        return Err(Failure::new(3, format!("body of {} bytes has no message", body.len())));
+    };
+    let len = u32::from_be_bytes([a, b, c, d]) as usize;
+    if flag > 1 || message.len() != len {
+        return Err(Failure::new(
+            3,
+            format!("frame with flag {flag} names {len} bytes; {} follow", message.len()),
+        ));
+    }
+    body.drain(..PREFIX_BYTES);
+    Ok(flag == 1)
+}
+
+/// Percent-encoding of everything but plain characters, as `grpc-message` has it.
+fn escape(message: &str) -> String {
+    let mut escaped = String::with_capacity(message.len());
+    for byte in message.bytes() {
+        match byte {
+            b' '..=b'~' if byte != b'%' => escaped.push(char::from(byte)),
+            _ => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_hold_exactly_one_message() {
+        let check = |body: &[u8]| unframe(&mut body.to_vec()).map_err(|f| f.message);
+        assert_eq!(check(&[0, 0, 0, 0, 2, 7, 7]), Ok(false));
+        assert_eq!(check(&[1, 0, 0, 0, 0]), Ok(true));
+        assert_eq!(check(&[0, 0, 0, 0]), Err("body of 4 bytes has no message".to_owned()));
+        assert!(check(&[0, 255, 255, 255, 255, 1]).is_err());
+        assert!(check(&[0, 0, 0, 0, 1, 7, 7]).is_err());
+        assert!(check(&[2, 0, 0, 0, 1, 7]).is_err());
+    }
+
+    #[test]
+    fn messages_are_header_values() {
+        assert_eq!(escape("100 % of\nü"), "100 %25 of%0A%C3%BC");
+    }
+}
