@@ -10,6 +10,7 @@ pub mod native_histogram;
 pub mod otlp;
 pub mod prometheus_tsdb;
 pub mod protobuf;
+pub mod pushgateway;
 pub mod relabel;
 pub mod remote_write;
 pub mod write_request;

@@ -19,6 +19,7 @@ mod value;
 use model::{Error, ErrorKind, Result};
 
 pub use value::{Attributes, Value};
+pub(crate) use value::unbase64;
 
 /// How a request is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,9 @@
 //! The native histogram message, the same in both versions of remote write.
 
+use model::histogram::SCHEMA_MAX;
 use model::{BucketSpan, Error, ErrorKind, Histogram, ResetHint, Result, is_stale};
 
+use crate::native_histogram::reduce_resolution;
 use crate::protobuf::{Field, Reader, zigzag};
 
 /// Spans of one side at most; each has at least one bucket or is noise.
@@ -53,8 +55,24 @@ pub(super) fn read(
         let marker = Histogram { sum: histogram.sum, integer: true, ..Histogram::default() };
         return Ok((t_ms, used, Ok(marker)));
     }
-    let checked = histogram.validate().map(|()| histogram);
-    Ok((t_ms, used, checked))
+    Ok((t_ms, used, checked(histogram)))
+}
+
+/// Schemas the specification reserves beyond the finest one; their buckets are merged.
+const SCHEMA_RESERVED_MAX: i32 = 52;
+
+fn checked(mut histogram: Histogram) -> Result<Histogram> {
+    let schema = histogram.schema;
+    let is_finer = (SCHEMA_MAX + 1..=SCHEMA_RESERVED_MAX).contains(&schema);
+    if is_finer {
+        histogram.schema = SCHEMA_MAX;
+    }
+    histogram.validate()?;
+    if is_finer {
+        histogram.schema = schema;
+        reduce_resolution(&mut histogram, SCHEMA_MAX);
+    }
+    Ok(histogram)
 }
 
 #[derive(Default)]

@@ -65,7 +65,7 @@ pub(crate) async fn write(State(app): State<Arc<App>>, request: Request) -> Resp
 /// What the headers say the body is. A body without `Content-Encoding` is taken for snappy, one without
 /// `Content-Type` for 1.0: early senders said neither.
 fn negotiate(headers: &HeaderMap) -> Result<Message, String> {
-    let text = |name| match headers.get(name) {
+    let text = |name: header::HeaderName| match headers.get(&name) {
         None => Ok(""),
         Some(value) => {
             value.to_str().map_err(|_| format!("header {name} is not plain text"))

@@ -1,17 +1,20 @@
 //! An application over tables in memory: what the server needs, without stores or collectors.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use collect::container::ContainerState;
 use collect::scrape::{ActiveTarget, DroppedTarget, Health, TargetsSnapshot};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use model::{
-    Budget, Labels, LogAggregation, LogPlan, LogRow, LogSource, ManualClock, Matcher, MetricKind,
-    MetricMetadata, MetricPlan, MetricSource, Order, Result, Selected, SeriesData, StepCounts,
-    TimeRange,
+    Budget, Clock, Done, Labels, LogAggregation, LogBatch, LogPlan, LogRow, LogSource, ManualClock,
+    Matcher, MetricBatch, MetricKind, MetricMetadata, MetricPlan, MetricSource, Order, Receipt,
+    RejectReason, Result, Selected, SeriesData, Sink, StepCounts, TimeRange,
 };
+use server::receive::pushgateway::{Gateway, GroupFiles};
+use server::receive::{self, Receivers};
 use server::{Access, App, Config, Figure, Host, Role, TailHub, Token};
 
 /// The moment all tests take place: the one of Prometheus' documentation.
@@ -218,6 +221,8 @@ impl Host for Process {
         }]
     }
 
+    fn refused(&self, _source: &'static str, _rows: u64) {}
+
     fn reload(&self) -> BoxFuture<'static, Result<()>> {
         async { Ok(()) }.boxed()
     }
@@ -236,6 +241,85 @@ pub(crate) fn token_access() -> Access {
     Access { anonymous: None, tokens, host_names: Vec::new() }
 }
 
+/// A sink that remembers everything, except for series named `refused`, and knows no logs.
+#[derive(Default)]
+pub(crate) struct Kept(pub(crate) Mutex<Vec<MetricBatch>>);
+
+impl Sink for Kept {
+    fn append_metrics(&self, mut batch: MetricBatch, done: Done) {
+        let before = batch.stamped.len();
+        batch.stamped.retain(|row| row.labels.metric_name() != "refused");
+        let refused = (before - batch.stamped.len()) as u64;
+        let rows = batch.rows.len()
+            + batch.stamped.len()
+            + batch.histograms.len()
+            + batch.exemplars.len();
+        self.0.lock().unwrap().push(batch);
+        let rejected = (refused > 0).then_some((RejectReason::TooOld, refused));
+        done.call(Ok(Receipt { stored: rows as u64, rejected: rejected.into_iter().collect() }));
+    }
+
+    fn append_logs(&self, _batch: LogBatch, done: Done) {
+        done.call(Ok(Receipt::default()));
+    }
+
+    fn cursor(&self, _source: &str) -> Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+}
+
+/// Files in memory.
+#[derive(Default)]
+pub(crate) struct Files(pub(crate) Mutex<BTreeMap<u64, Vec<u8>>>);
+
+impl GroupFiles for Files {
+    fn load(&self) -> Result<BTreeMap<u64, Vec<u8>>> {
+        Ok(self.0.lock().unwrap().clone())
+    }
+
+    fn put(&self, number: u64, content: &[u8]) -> Result<()> {
+        self.0.lock().unwrap().insert(number, content.to_vec());
+        Ok(())
+    }
+
+    fn remove(&self, number: u64) -> Result<()> {
+        self.0.lock().unwrap().remove(&number);
+        Ok(())
+    }
+}
+
+/// Bounds small enough to be reached.
+pub(crate) const LIMITS: receive::Limits = receive::Limits {
+    body_bytes_max: 1 << 20,
+    unpacked_bytes_max: 4 << 20,
+    bodies_bytes_max: 8 << 20,
+    lanes: 2,
+    rows_max: 10_000,
+    labels_max: 64,
+    name_bytes_max: 512,
+    value_bytes_max: 8 << 10,
+};
+
+/// Receivers over `sink` and `files`.
+pub(crate) fn receivers(
+    sink: Arc<dyn Sink>,
+    files: Arc<dyn GroupFiles>,
+    clock: Arc<dyn Clock>,
+) -> Arc<Receivers> {
+    let push = ingest::exposition::Limits {
+        body_bytes_max: 1 << 20,
+        samples_max: 10_000,
+        labels_max: 64,
+        name_bytes_max: 512,
+        value_bytes_max: 8 << 10,
+    };
+    let limits = ingest::pushgateway::Limits { push, groups_max: 3, series_max: 100 };
+    let (gateway, damage) = Gateway::open(limits, sink.clone(), clock, files).unwrap();
+    assert!(damage.is_empty(), "{damage:?}");
+    let totals = ingest::otlp::delta::Config { series_max: 100, stale_after_ms: 3_600_000 };
+    Receivers::new(LIMITS, sink, ingest::otlp::translate::Config::default(), totals, gateway)
+}
+
 /// The application.
 pub(crate) fn app(access: Access) -> Arc<App> {
     app_with_tail(access).0
@@ -243,6 +327,15 @@ pub(crate) fn app(access: Access) -> Arc<App> {
 
 /// The application and the hub its tails listen to.
 pub(crate) fn app_with_tail(access: Access) -> (Arc<App>, Arc<TailHub>) {
+    app_over(access, Arc::new(Kept::default()), Arc::new(Files::default()))
+}
+
+/// The application over a sink and files of the test's own.
+pub(crate) fn app_over(
+    access: Access,
+    sink: Arc<dyn Sink>,
+    files: Arc<dyn GroupFiles>,
+) -> (Arc<App>, Arc<TailHub>) {
     let limits = model::Limits { samples_max: 1_000_000, bytes_max: 1 << 30, time_ms_max: 10_000 };
     let config = Config {
         query_concurrency: 4,
@@ -254,8 +347,8 @@ pub(crate) fn app_with_tail(access: Access) -> (Arc<App>, Arc<TailHub>) {
     };
     let clock = Arc::new(ManualClock::at_ms(NOW_MS));
     let hub = Arc::new(TailHub::default());
-    (
-        App::new(config, Arc::new(Metrics), Arc::new(Logs), clock, Arc::new(Process), hub.clone()),
-        hub,
-    )
+    let (metrics, logs) = (Arc::new(Metrics), Arc::new(Logs));
+    let receivers = receivers(sink, files, clock.clone());
+    let process = Arc::new(Process);
+    (App::new(config, metrics, logs, clock, process, hub.clone(), receivers), hub)
 }

@@ -1,0 +1,1 @@
+//! Pushes, groups and their files.
