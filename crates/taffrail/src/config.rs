@@ -40,6 +40,8 @@ pub struct RawConfig {
     pub server: Option<RawServer>,
     /// Limits of queries.
     pub query: Option<RawQuery>,
+    /// Data that is pushed: remote write, OTLP, the Pushgateway's API.
+    pub receive: Option<RawReceive>,
 }
 
 /// `containers:`
@@ -113,6 +115,18 @@ pub struct RawQuery {
     pub experimental_functions: Option<bool>,
 }
 
+/// `receive:`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawReceive {
+    /// Address of OTLP over gRPC, or `off`. Default: port 4317 beside `listen`, if that is free.
+    pub otlp_grpc: Option<String>,
+    /// Largest request, unpacked. Default: a 32nd of `memory_limit`, at most 64MiB.
+    pub max_request: Option<String>,
+    /// Distance of the samples of pushed groups. Default: 15s.
+    pub push_interval: Option<String>,
+}
+
 /// What the command line says; it wins over the file.
 #[derive(Debug, Default, Clone)]
 pub struct Overrides {
@@ -163,6 +177,21 @@ pub struct Config {
     pub access: Access,
     /// Limits of queries.
     pub query: Query,
+    /// Data that is pushed.
+    pub receive: Receive,
+}
+
+/// Data that is pushed.
+#[derive(Debug, Clone)]
+pub struct Receive {
+    /// Address of OTLP over gRPC; `None` when it is off.
+    pub otlp_grpc: Option<SocketAddr>,
+    /// Whether that address was asked for; one that was not may be taken already.
+    pub otlp_grpc_asked: bool,
+    /// Largest request, unpacked.
+    pub request_bytes_max: usize,
+    /// Distance of the samples of pushed groups.
+    pub push_interval_ms: u64,
 }
 
 /// Container collection.
@@ -284,6 +313,8 @@ fn check(
             .map_err(|message| ConfigError::whole_file(Path::new("environment"), message))?,
     };
     let query = query(raw.query.unwrap_or_default(), memory_limit_bytes, &mistakes)?;
+    let receive =
+        receive(raw.receive.unwrap_or_default(), listen, &access, memory_limit_bytes, &mistakes)?;
     Ok(Config {
         path: path.map(Path::to_owned),
         data_dir,
@@ -309,6 +340,50 @@ fn check(
         }),
         access,
         query,
+        receive,
+    })
+}
+
+/// OTLP's port for gRPC.
+const OTLP_GRPC_PORT: u16 = 4317;
+
+fn receive(
+    raw: RawReceive,
+    listen: SocketAddr,
+    access: &Access,
+    memory_limit_bytes: u64,
+    mistakes: &Mistakes<'_>,
+) -> Result<Receive, ConfigError> {
+    let asked = raw.otlp_grpc.is_some();
+    let otlp_grpc = match raw.otlp_grpc.as_deref() {
+        None => Some(SocketAddr::new(listen.ip(), OTLP_GRPC_PORT)),
+        Some("off") => None,
+        Some(text) => Some(mistakes.address_of("receive.otlp_grpc", text)?),
+    };
+    if let Some(address) = otlp_grpc.filter(|a| !a.ip().is_loopback() && access.tokens.is_empty()) {
+        let message = format!(
+            "receive.otlp_grpc: {address} is reachable from other machines, and without server.tokens everybody there could \
+             write; add server.tokens, or use 127.0.0.1"
+        );
+        return Err(mistakes.error("receive.otlp_grpc", message));
+    }
+    let request_bytes_max = match raw.max_request {
+        Some(text) => mistakes.bytes("receive.max_request", &text, MIB)?,
+        None => (memory_limit_bytes / 32).clamp(4 * MIB, 64 * MIB),
+    };
+    let push_interval_ms = mistakes
+        .duration(
+            "receive.push_interval",
+            raw.push_interval.as_deref().unwrap_or("15s"),
+            1_000,
+            DAY_MS,
+        )?
+        .unsigned_abs();
+    Ok(Receive {
+        otlp_grpc,
+        otlp_grpc_asked: asked,
+        request_bytes_max: usize::try_from(request_bytes_max).unwrap_or(usize::MAX),
+        push_interval_ms,
     })
 }
 
@@ -424,14 +499,18 @@ impl Mistakes<'_> {
     }
 
     fn address(&self, text: &str) -> Result<SocketAddr, ConfigError> {
+        self.address_of("listen", text)
+    }
+
+    fn address_of(&self, key: &str, text: &str) -> Result<SocketAddr, ConfigError> {
         let with_host = if text.starts_with(':') {
             format!("0.0.0.0{text}")
         } else {
             text.replacen("localhost:", "127.0.0.1:", 1)
         };
         with_host.parse().map_err(|_| {
-            let message = format!("listen: {text:?} is not an address such as 127.0.0.1:7245");
-            self.error("listen", message)
+            let message = format!("{key}: {text:?} is not an address such as 127.0.0.1:7245");
+            self.error(key, message)
         })
     }
 

@@ -10,6 +10,7 @@ pub mod ledger;
 pub mod memory;
 pub mod process;
 pub mod prometheus_yml;
+pub mod pushed;
 pub mod run;
 pub mod stores;
 pub mod yaml;

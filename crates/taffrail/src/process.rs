@@ -8,13 +8,16 @@ use collect::container::{ContainerState, Registry};
 use collect::scrape::TargetsSnapshot;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use model::{Clock, Error};
+use model::{Clock, Error, Receipt, RejectReason};
 use parking_lot::Mutex;
+use server::receive::Receivers;
 use server::{Figure, Host};
 use storage::writer::WriterState;
 
 use crate::config::{Config, Overrides};
+use crate::ledger::Signal;
 use crate::stores::Stores;
+use crate::prometheus_yml::PrometheusConfig;
 use crate::yaml::ConfigError;
 use crate::{config, memory, prometheus_yml};
 
@@ -26,6 +29,7 @@ pub struct Process {
     /// Counters of the collectors.
     pub(crate) collected: Vec<(&'static str, Arc<collect::Counters>)>,
     pub(crate) scrape: collect::scrape::Handle,
+    pub(crate) receivers: Arc<Receivers>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) started_ms: i64,
     pub(crate) env: fn(&str) -> Option<String>,
@@ -53,10 +57,10 @@ impl Process {
     fn read_again(&self) -> Result<(), ConfigError> {
         let overrides = Overrides { config: self.config.path.clone(), ..Overrides::default() };
         let fresh = config::load(&overrides, &self.env)?;
-        let jobs = fresh
+        let prometheus = fresh
             .prometheus
             .as_deref()
-            .map(|path| load_jobs(path, &self.env))
+            .map(|path| load_prometheus(path, &self.env))
             .transpose()?
             .unwrap_or_default();
         if self.config.path.is_some() {
@@ -64,7 +68,8 @@ impl Process {
                 tracing::warn!(key, "changed in the file; takes effect at the next start");
             }
         }
-        self.scrape.reload(jobs);
+        self.scrape.reload(prometheus.jobs);
+        self.receivers.set_otlp(prometheus.otlp);
         Ok(())
     }
 
@@ -78,6 +83,7 @@ impl Process {
             ("containers", text(&old.containers), text(&fresh.containers)),
             ("host", text(&old.host), text(&fresh.host)),
             ("query", text(&old.query), text(&fresh.query)),
+            ("receive", text(&old.receive), text(&fresh.receive)),
         ]
         .into_iter()
         .filter_map(|(key, old, fresh)| (old != fresh).then_some(key))
@@ -86,17 +92,17 @@ impl Process {
 }
 
 /// Reads a `prometheus.yml` and logs what it says that has no effect here.
-pub(crate) fn load_jobs(
+pub(crate) fn load_prometheus(
     path: &Path,
     env: &dyn Fn(&str) -> Option<String>,
-) -> Result<Vec<collect::scrape::ScrapeJob>, ConfigError> {
+) -> Result<PrometheusConfig, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|e| ConfigError::whole_file(path, format!("cannot read: {e}")))?;
     let (config, notes) = prometheus_yml::load(path, &text, env)?;
     for note in notes {
         tracing::info!(file = note.file, line = note.line, key = note.key, "{}", note.text());
     }
-    Ok(config.jobs)
+    Ok(config)
 }
 
 impl Host for Process {
@@ -264,6 +270,11 @@ impl Host for Process {
             }
         }
         figures.0
+    }
+
+    fn refused(&self, source: &'static str, rows: u64) {
+        let receipt = Receipt { stored: 0, rejected: vec![(RejectReason::Invalid, rows)] };
+        self.stores.ledger.stored(Signal::Metrics, &Arc::from(source), &receipt);
     }
 
     fn reload(&self) -> BoxFuture<'static, Result<(), Error>> {

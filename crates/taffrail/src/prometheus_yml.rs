@@ -8,6 +8,7 @@ mod expand;
 mod http;
 mod jobs;
 mod node;
+mod otlp;
 mod relabel;
 mod rules;
 mod schema;
@@ -35,6 +36,8 @@ pub struct PrometheusConfig {
     pub external_labels: BTreeMap<String, String>,
     /// Patterns of rule files, as written.
     pub rule_files: Vec<String>,
+    /// How OTLP metrics become series.
+    pub otlp: ingest::otlp::translate::Config,
     /// Milliseconds between evaluations of rules; Prometheus' default is a minute.
     pub evaluation_interval_ms: u64,
 }
@@ -107,6 +110,7 @@ pub fn load(
         }
     }
     config.rule_files = root.texts_of("rule_files").into_iter().map(str::to_owned).collect();
+    config.otlp = otlp::settings(root.get("otlp"));
     add_jobs(&root, &defaults, &mut config.jobs).map_err(place)?;
     for pattern in root.get("scrape_config_files").map(Node::items).unwrap_or_default() {
         for other in matching_files(&dir.join(pattern.text().unwrap_or(""))) {

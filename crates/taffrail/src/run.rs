@@ -10,6 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
 use model::{Clock, Done, Labels, MetricBatch, MetricRow, Sink, SystemClock};
+use server::receive::pushgateway::Gateway;
+use server::receive::{self, Receivers};
 use server::{App, Host as _, Listener, TailHub};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -17,7 +19,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
 use crate::memory;
-use crate::process::{Process, load_jobs};
+use crate::process::{Process, load_prometheus};
+use crate::pushed::PushedFiles;
 use crate::stores::Stores;
 
 /// Open connections at the same time.
@@ -30,6 +33,16 @@ const COLLECTORS_STOP_MAX: Duration = Duration::from_secs(2);
 const DROPPED_TARGETS_MAX: usize = 1_000;
 /// Of a collector that is switched off and asks for one.
 const DEFAULT_INTERVAL_MS: u64 = 15_000;
+/// Pushed requests decoded at the same time.
+const RECEIVE_LANES: usize = 4;
+/// Groups of the Pushgateway's API.
+const PUSHED_GROUPS_MAX: usize = 10_000;
+/// Series of all groups together; they are appended every interval.
+const PUSHED_SERIES_MAX: usize = 200_000;
+/// Series whose deltas are added up.
+const DELTA_SERIES_MAX: usize = 200_000;
+/// Sums of deltas nobody adds to are forgotten.
+const DELTA_STALE_AFTER_MS: i64 = 3_600_000;
 /// How often limits are looked at and our own figures are stored.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(15);
 /// How often configuration files are checked for changes.
@@ -89,10 +102,10 @@ async fn live(config: Config) -> Result<()> {
         collectors.clone(),
     )?;
     let env = |name: &str| environment(name);
-    let jobs = config
+    let prometheus = config
         .prometheus
         .as_deref()
-        .map(|path| load_jobs(path, &env))
+        .map(|path| load_prometheus(path, &env))
         .transpose()?
         .unwrap_or_default();
     let scrape_config = collect::scrape::Config {
@@ -103,18 +116,29 @@ async fn live(config: Config) -> Result<()> {
     let engine = Some(collect::docker::engine_api());
     let scrape = collect::scrape::spawn(
         scrape_config,
-        jobs,
+        prometheus.jobs,
         sink.clone(),
         clock.clone(),
         engine,
         collectors.clone(),
     );
 
+    let (receivers, damaged_groups) =
+        open_receivers(&config, &stores, sink.clone(), clock.clone(), prometheus.otlp)?;
+    for damage in &damaged_groups {
+        tracing::warn!("{damage}");
+    }
+    let pushing = tokio::spawn(receivers.gateway().clone().run(
+        Duration::from_millis(config.receive.push_interval_ms),
+        collectors.clone(),
+    ));
+
     let process = Arc::new(Process {
         stores: stores.clone(),
         containers: containers.registry.clone(),
         collected: collected(&containers, host.as_ref()),
         scrape,
+        receivers: receivers.clone(),
         clock: clock.clone(),
         started_ms,
         env: environment,
@@ -136,10 +160,20 @@ async fn live(config: Config) -> Result<()> {
         clock.clone(),
         process.clone(),
         tail.clone(),
+        receivers,
     );
     let stop = CancellationToken::new();
     let http =
         tokio::spawn(server::serve(listener, server::router(&app), CONNECTIONS_MAX, stop.clone()));
+    let grpc = match grpc_listener(&config).await? {
+        Some(listener) => tokio::spawn(server::receive::grpc::serve(
+            listener,
+            app.clone(),
+            CONNECTIONS_MAX,
+            stop.clone(),
+        )),
+        None => tokio::spawn(std::future::ready(())),
+    };
     let housekeeping = tokio::spawn(keep_house(process.clone(), sink.clone(), collectors.clone()));
     let files = tokio::spawn(watch_files(process.clone(), collectors.clone()));
     tracing::info!(
@@ -172,8 +206,12 @@ async fn live(config: Config) -> Result<()> {
             "collectors did not stop in time; what they held is read again at the next start"
         );
     }
-    let (http, housekeeping, files) = tokio::join!(http, housekeeping, files);
-    http.and(housekeeping).and(files).context("a background task ended unexpectedly")?;
+    let ended = tokio::join!(http, grpc, housekeeping, files, pushing);
+    let ended = [ended.0, ended.1, ended.2, ended.3, ended.4];
+    ended
+        .into_iter()
+        .collect::<Result<(), _>>()
+        .context("a background task ended unexpectedly")?;
     let closed = tokio::task::spawn_blocking(move || stores.close());
     match tokio::time::timeout_at(deadline, closed).await {
         Ok(closed) => {
@@ -214,6 +252,59 @@ fn scrape_limits(memory_limit_bytes: u64) -> ingest::exposition::Limits {
         labels_max: 64,
         name_bytes_max: 512,
         value_bytes_max: 8 << 10,
+    }
+}
+
+/// The receivers over `sink`, and what of the pushed groups did not read.
+fn open_receivers(
+    config: &Config,
+    stores: &Stores,
+    sink: Arc<dyn Sink>,
+    clock: Arc<dyn Clock>,
+    otlp: ingest::otlp::translate::Config,
+) -> Result<(Arc<Receivers>, Vec<String>)> {
+    let scrape = scrape_limits(config.memory_limit_bytes);
+    let request_bytes = config.receive.request_bytes_max;
+    let limits = receive::Limits {
+        body_bytes_max: request_bytes,
+        unpacked_bytes_max: request_bytes,
+        bodies_bytes_max: request_bytes.saturating_mul(4),
+        lanes: RECEIVE_LANES,
+        // What a request becomes in memory stays within a few times its largest size.
+        rows_max: (request_bytes / 64).max(10_000),
+        // The name is one of them here and none there.
+        labels_max: scrape.labels_max + 1,
+        name_bytes_max: scrape.name_bytes_max,
+        value_bytes_max: scrape.value_bytes_max,
+    };
+    let groups = ingest::pushgateway::Limits {
+        push: scrape,
+        groups_max: PUSHED_GROUPS_MAX,
+        series_max: PUSHED_SERIES_MAX,
+    };
+    let files = Arc::new(PushedFiles::new(stores.fs(), &config.data_dir));
+    let (gateway, damage) = Gateway::open(groups, sink.clone(), clock, files)?;
+    let totals = ingest::otlp::delta::Config {
+        series_max: DELTA_SERIES_MAX,
+        stale_after_ms: DELTA_STALE_AFTER_MS,
+    };
+    Ok((Receivers::new(limits, sink, otlp, totals, gateway), damage))
+}
+
+/// The socket of OTLP over gRPC. The standard port may be taken by a collector that forwards to us: then that is how data
+/// comes.
+async fn grpc_listener(config: &Config) -> Result<Option<Listener>> {
+    let Some(address) = config.receive.otlp_grpc else { return Ok(None) };
+    match Listener::bind(address).await {
+        Ok(listener) => {
+            tracing::info!("OTLP over gRPC on {}", listener.address());
+            Ok(Some(listener))
+        }
+        Err(error) if config.receive.otlp_grpc_asked => Err(error.into()),
+        Err(error) => {
+            tracing::info!(%error, "OTLP over gRPC is off; receive.otlp_grpc sets another address");
+            Ok(None)
+        }
     }
 }
 

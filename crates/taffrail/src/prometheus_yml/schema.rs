@@ -16,7 +16,7 @@ const OBJECTS: &[(&str, &str)] = &[
         "the file",
         "global:{global} -runtime:{runtime} ~rule_files:[str] scrape_config_files:[str] scrape_configs:[{job}] \
         ~alerting:{alerting} ~remote_write:[{remote_write}] ~remote_read:[{remote_read}] -storage:{storage} \
-        ~tracing:{tracing} ~otlp:{otlp}",
+        ~tracing:{tracing} otlp:{otlp}",
     ),
     ("the scrape config file", "scrape_configs:[{job}]"),
     (
