@@ -100,10 +100,7 @@ fn drain(decoder: impl Read, name: &str, bytes_max: usize) -> Result<Vec<u8>> {
 }
 
 fn too_large(cost: std::fmt::Arguments<'_>, bytes_max: usize) -> Error {
-    Error::new(
-        ErrorKind::Limit,
-        format!("body unpacks to {cost}; the limit is {bytes_max} bytes"),
-    )
+    Error::new(ErrorKind::Limit, format!("body unpacks to {cost}; the limit is {bytes_max} bytes"))
 }
 
 #[cfg(test)]
@@ -119,7 +116,8 @@ mod tests {
             Encoding::Identity => plain.to_vec(),
             Encoding::Snappy => snap::raw::Encoder::new().compress_vec(plain).unwrap(),
             Encoding::Gzip => {
-                let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                let mut packer =
+                    flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
                 packer.write_all(plain).unwrap();
                 packer.finish().unwrap()
             }
@@ -145,7 +143,8 @@ mod tests {
     #[test]
     fn a_lying_snappy_header_costs_nothing() {
         // Claims 4 GiB - 1, holds nothing.
-        let error = unpack(Encoding::Snappy, &[0xff, 0xff, 0xff, 0xff, 0x0f], usize::MAX).unwrap_err();
+        let error =
+            unpack(Encoding::Snappy, &[0xff, 0xff, 0xff, 0xff, 0x0f], usize::MAX).unwrap_err();
         assert!(error.message().contains("cannot hold"), "{error}");
         assert!(unpack(Encoding::Snappy, b"", 10).is_err());
     }

@@ -18,8 +18,8 @@ mod value;
 
 use model::{Error, ErrorKind, Result};
 
-pub use value::{Attributes, Value};
 pub(crate) use value::unbase64;
+pub use value::{Attributes, Value};
 
 /// How a request is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

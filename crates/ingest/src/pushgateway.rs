@@ -191,7 +191,10 @@ impl Groups {
     fn check_limits(&self, old: Option<&Group>, new: &Group, limits: &Limits) -> Result<()> {
         let limit = |message| Err(Error::new(ErrorKind::Limit, message));
         if old.is_none() && self.groups.len() >= limits.groups_max {
-            return limit(format!("there are {} groups already; that is the limit", limits.groups_max));
+            return limit(format!(
+                "there are {} groups already; that is the limit",
+                limits.groups_max
+            ));
         }
         let series = self.series - old.map_or(0, Group::series_count) + new.series_count();
         if series > limits.series_max {

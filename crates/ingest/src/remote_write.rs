@@ -217,11 +217,7 @@ impl Decoder<'_> {
         Ok(series)
     }
 
-    fn label_v1<'a>(
-        &self,
-        field: &Field<'a>,
-        pairs: &mut Vec<(&'a [u8], &'a [u8])>,
-    ) -> Result<()> {
+    fn label_v1<'a>(&self, field: &Field<'a>, pairs: &mut Vec<(&'a [u8], &'a [u8])>) -> Result<()> {
         // Past the limit the series is refused anyway; what it says is not kept.
         let (mut name, mut value): (&[u8], &[u8]) = (&[], &[]);
         let mut reader = field.message()?;
@@ -337,9 +333,9 @@ impl Decoder<'_> {
             Ok(())
         })?;
         if count % 2 != 0 {
-            return Err(field.error(format_args!(
-                "{count} label references; they must come in pairs"
-            )));
+            return Err(
+                field.error(format_args!("{count} label references; they must come in pairs"))
+            );
         }
         Ok(())
     }
@@ -362,7 +358,11 @@ impl Decoder<'_> {
         self.row()?;
         let left = self.limits.buckets_max - self.buckets;
         let (t_ms, buckets, histogram) = histogram::read(field.message()?, left).map_err(|e| {
-            if e.kind() == ErrorKind::Limit { self.limit("buckets", self.limits.buckets_max) } else { e }
+            if e.kind() == ErrorKind::Limit {
+                self.limit("buckets", self.limits.buckets_max)
+            } else {
+                e
+            }
         })?;
         self.buckets += buckets;
         Ok((t_ms, histogram))
@@ -413,9 +413,8 @@ impl Decoder<'_> {
                     None if reference == 0 => &&[][..],
                     None => return Err(unknown_symbol(u64::from(reference), symbols.len())),
                 };
-                std::str::from_utf8(symbol).map_err(|_| {
-                    Error::invalid(format!("symbol {reference} is not UTF-8"))
-                })
+                std::str::from_utf8(symbol)
+                    .map_err(|_| Error::invalid(format!("symbol {reference} is not UTF-8")))
             };
             let (help, unit) = (text(help)?, text(unit)?);
             if kind != MetricKind::Unknown || !help.is_empty() || !unit.is_empty() {
@@ -459,7 +458,8 @@ impl Decoder<'_> {
     }
 
     fn metadata_is(&mut self, name: &str, kind: MetricKind, help: &str, unit: &str) {
-        let row = |name: Arc<str>| MetricMetadata { name, kind, help: help.into(), unit: unit.into() };
+        let row =
+            |name: Arc<str>| MetricMetadata { name, kind, help: help.into(), unit: unit.into() };
         if let Some(&at) = self.metadata.get(name)
             && let Some(known) = self.request.metadata.get_mut(at)
         {

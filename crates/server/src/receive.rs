@@ -156,10 +156,9 @@ fn rejected(receipt: &Receipt) -> u64 {
 
 /// What the store refused, in words.
 fn reasons(receipt: &Receipt) -> impl Iterator<Item = String> + '_ {
-    receipt
-        .rejected
-        .iter()
-        .map(|(reason, count)| format!("{count} rows refused: {}", reason.as_str().replace('_', " ")))
+    receipt.rejected.iter().map(|(reason, count)| {
+        format!("{count} rows refused: {}", reason.as_str().replace('_', " "))
+    })
 }
 
 /// Status of an error while receiving: other than for queries, a limit is about the size of the request.

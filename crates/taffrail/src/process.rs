@@ -16,8 +16,8 @@ use storage::writer::WriterState;
 
 use crate::config::{Config, Overrides};
 use crate::ledger::Signal;
-use crate::stores::Stores;
 use crate::prometheus_yml::PrometheusConfig;
+use crate::stores::Stores;
 use crate::yaml::ConfigError;
 use crate::{config, memory, prometheus_yml};
 

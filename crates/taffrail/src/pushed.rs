@@ -28,7 +28,8 @@ impl PushedFiles {
 impl GroupFiles for PushedFiles {
     fn load(&self) -> Result<BTreeMap<u64, Vec<u8>>> {
         let mut files = BTreeMap::new();
-        if !self.fs.exists(&self.dir) {
+        let failed = |e| Error::io(format!("open {}", self.dir.display()), e);
+        if !self.fs.exists(&self.dir).map_err(failed)? {
             return Ok(files);
         }
         let listed = self
@@ -57,7 +58,7 @@ impl GroupFiles for PushedFiles {
     fn put(&self, number: u64, content: &[u8]) -> Result<()> {
         let (path, fresh) = (self.path(number, "group"), self.path(number, "tmp"));
         let written = (|| {
-            if !self.fs.exists(&self.dir) {
+            if !self.fs.exists(&self.dir)? {
                 self.fs.create_dir_all(&self.dir)?;
                 self.fs.sync_dir(self.dir.parent().unwrap_or(&self.dir))?;
             }

@@ -128,10 +128,12 @@ async fn live(config: Config) -> Result<()> {
     for damage in &damaged_groups {
         tracing::warn!("{damage}");
     }
-    let pushing = tokio::spawn(receivers.gateway().clone().run(
-        Duration::from_millis(config.receive.push_interval_ms),
-        collectors.clone(),
-    ));
+    let pushing = tokio::spawn(
+        receivers
+            .gateway()
+            .clone()
+            .run(Duration::from_millis(config.receive.push_interval_ms), collectors.clone()),
+    );
 
     let process = Arc::new(Process {
         stores: stores.clone(),
@@ -208,10 +210,7 @@ async fn live(config: Config) -> Result<()> {
     }
     let ended = tokio::join!(http, grpc, housekeeping, files, pushing);
     let ended = [ended.0, ended.1, ended.2, ended.3, ended.4];
-    ended
-        .into_iter()
-        .collect::<Result<(), _>>()
-        .context("a background task ended unexpectedly")?;
+    ended.into_iter().collect::<Result<(), _>>().context("a background task ended unexpectedly")?;
     let closed = tokio::task::spawn_blocking(move || stores.close());
     match tokio::time::timeout_at(deadline, closed).await {
         Ok(closed) => {

@@ -368,7 +368,10 @@ mod tests {
         // Far apart: still bounded.
         let mut far = point(0, 2_000_000_000, &[1], 3);
         totals.add_exponential(&series("h"), 0, &mut far).unwrap();
-        assert!(far.positive.counts.len() <= BUCKETS_MAX && far.positive.counts.iter().sum::<u64>() == 16);
+        assert!(
+            far.positive.counts.len() <= BUCKETS_MAX
+                && far.positive.counts.iter().sum::<u64>() == 16
+        );
     }
 
     #[test]

@@ -9,8 +9,8 @@ use std::marker::PhantomData;
 
 use memchr::memchr_iter;
 use model::{Error, Result};
-use serde::de::{self, DeserializeOwned, Deserializer, Visitor};
 use serde::Deserialize;
+use serde::de::{self, DeserializeOwned, Deserializer, Visitor};
 
 use super::value::{unbase64, unhex};
 use super::{
@@ -312,7 +312,10 @@ impl<T: TryFrom<i128>> Visitor<'_> for NumberVisitor<T> {
         whole(i128::from(value))
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "the value is whole and far below i128's bounds")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the value is whole and far below i128's bounds"
+    )]
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Self::Value, E> {
         if value.fract() != 0.0 || value.abs() > 1.9e19 {
             return Err(E::custom(format!("{value} is not a whole number in range")));
@@ -363,9 +366,7 @@ impl Visitor<'_> for DoubleVisitor {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Double, E> {
-        text.parse()
-            .map(Double)
-            .map_err(|_| E::custom(format!("{text:.64?} is not a number")))
+        text.parse().map(Double).map_err(|_| E::custom(format!("{text:.64?} is not a number")))
     }
 }
 

@@ -295,25 +295,25 @@ pub fn label_name(name: &str, rules: LabelRules) -> Result<Cow<'_, str>, String>
         };
     }
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let mut label = if name.chars().all(is_plain) && (rules.keep_underscores || !name.contains("__"))
-    {
-        Cow::Borrowed(name)
-    } else {
-        let escaped = name.chars().map(|c| if is_plain(c) { c } else { '_' });
-        if rules.keep_underscores {
-            Cow::Owned(escaped.collect())
+    let mut label =
+        if name.chars().all(is_plain) && (rules.keep_underscores || !name.contains("__")) {
+            Cow::Borrowed(name)
         } else {
-            // Reserved names keep their pairs of underscores at both ends.
-            let inner = name.strip_prefix("__").and_then(|n| n.strip_suffix("__"));
-            match inner.filter(|inner| !inner.is_empty()) {
-                Some(_) => {
-                    let single = single_underscores(escaped);
-                    Cow::Owned(format!("_{single}_"))
+            let escaped = name.chars().map(|c| if is_plain(c) { c } else { '_' });
+            if rules.keep_underscores {
+                Cow::Owned(escaped.collect())
+            } else {
+                // Reserved names keep their pairs of underscores at both ends.
+                let inner = name.strip_prefix("__").and_then(|n| n.strip_suffix("__"));
+                match inner.filter(|inner| !inner.is_empty()) {
+                    Some(_) => {
+                        let single = single_underscores(escaped);
+                        Cow::Owned(format!("_{single}_"))
+                    }
+                    None => Cow::Owned(single_underscores(escaped)),
                 }
-                None => Cow::Owned(single_underscores(escaped)),
             }
-        }
-    };
+        };
     if label.starts_with(|c: char| c.is_ascii_digit()) {
         label = Cow::Owned(format!("key_{label}"));
     } else if rules.key_before_underscore && label.starts_with('_') && !label.starts_with("__") {
@@ -373,7 +373,11 @@ mod tests {
 
     #[test]
     fn labels() {
-        let rules = |keep, key| LabelRules { utf8: false, key_before_underscore: key, keep_underscores: keep };
+        let rules = |keep, key| LabelRules {
+            utf8: false,
+            key_before_underscore: key,
+            keep_underscores: keep,
+        };
         let check = |name: &str, rules, expected: &str| {
             assert_eq!(label_name(name, rules).as_deref(), Ok(expected));
         };

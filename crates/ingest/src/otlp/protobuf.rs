@@ -96,7 +96,8 @@ impl Decoder {
                 }
                 7 => {
                     let mut points = Vec::new();
-                    let (temporality, monotonic) = self.points(&field, Self::number, &mut points)?;
+                    let (temporality, monotonic) =
+                        self.points(&field, Self::number, &mut points)?;
                     metric.data = Data::Sum { points, temporality, monotonic };
                 }
                 9 => {

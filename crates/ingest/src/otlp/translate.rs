@@ -191,18 +191,18 @@ type Refusable<T = ()> = std::result::Result<T, Refusal>;
 impl Translator<'_> {
     fn resource(&mut self, resource: &super::ResourceMetrics) -> Result<()> {
         let config = self.config;
-        let (mut first_ms, mut last_ms) = (i64::MAX, i64::MIN);
+        let (samples, histograms) = (self.out.samples.len(), self.out.histograms.len());
         for scope in &resource.scopes {
             let maker = LabelMaker::new(config, &resource.attributes, scope);
             for metric in &scope.metrics {
-                each_point(&metric.data, |point| {
-                    first_ms = first_ms.min(time_ms(point));
-                    last_ms = last_ms.max(time_ms(point));
-                });
                 self.metric(metric, &maker)?;
             }
         }
-        if first_ms <= last_ms {
+        let times = || {
+            let samples = self.out.samples.iter().skip(samples).map(|row| row.t_ms);
+            samples.chain(self.out.histograms.iter().skip(histograms).map(|row| row.t_ms))
+        };
+        if let Some((first_ms, last_ms)) = times().min().zip(times().max()) {
             self.target_info(resource, first_ms, last_ms)?;
         }
         Ok(())
@@ -266,7 +266,9 @@ impl Translator<'_> {
     /// Name and declared type, or why the metric cannot be taken.
     fn named(&self, metric: &Metric) -> std::result::Result<(String, MetricKind), String> {
         let (suffix, kind, temporality) = match &metric.data {
-            Data::Absent => return Err(format!("metric {:?} has no points known here", metric.name)),
+            Data::Absent => {
+                return Err(format!("metric {:?} has no points known here", metric.name));
+            }
             Data::Gauge(_) => (Kind::Gauge, MetricKind::Gauge, Temporality::Cumulative),
             Data::Sum { monotonic: true, temporality, .. } => {
                 (Kind::Counter, MetricKind::Counter, *temporality)
@@ -386,7 +388,9 @@ impl Translator<'_> {
         let limit = |what: &str, max: usize| {
             Err(Error::new(
                 ErrorKind::Limit,
-                format!("request becomes more {what} than the limit of {max}; send it in smaller requests"),
+                format!(
+                    "request becomes more {what} than the limit of {max}; send it in smaller requests"
+                ),
             ))
         };
         self.label_bytes += labels.packed_len();

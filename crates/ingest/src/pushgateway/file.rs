@@ -97,8 +97,8 @@ impl Group {
         if u64::from_str_radix(sum, 16) != Ok(XxHash64::oneshot(0, json.as_bytes())) {
             return Err(corrupt("does not have the checksum it names"));
         }
-        let stored: StoredGroup = serde_json::from_str(json)
-            .map_err(|e| corrupt(&format!("does not parse: {e}")))?;
+        let stored: StoredGroup =
+            serde_json::from_str(json).map_err(|e| corrupt(&format!("does not parse: {e}")))?;
         let labels = |pairs: &[(String, String)]| {
             Labels::from_pairs(pairs.iter().map(|(n, v)| (n.as_str(), v.as_str())))
         };
@@ -166,7 +166,10 @@ fn stored(histogram: &Histogram) -> StoredHistogram {
 
 fn restored(stored: &StoredHistogram) -> Histogram {
     let spans = |spans: &[(i32, u32)]| {
-        spans.iter().map(|(offset, length)| BucketSpan { offset: *offset, length: *length }).collect()
+        spans
+            .iter()
+            .map(|(offset, length)| BucketSpan { offset: *offset, length: *length })
+            .collect()
     };
     let values = |values: &[StoredValue]| values.iter().map(StoredValue::float).collect();
     Histogram {

@@ -24,7 +24,11 @@ fn group(group: &Group) -> Value {
         object.insert(name.clone(), family(at, name));
     }
     for (name, at_ms, help) in [
-        (PUSH_TIME, group.pushed_ms, "Last Unix time when changing this group in the Pushgateway succeeded."),
+        (
+            PUSH_TIME,
+            group.pushed_ms,
+            "Last Unix time when changing this group in the Pushgateway succeeded.",
+        ),
         (
             PUSH_FAILURE_TIME,
             group.failed_ms,

@@ -130,15 +130,19 @@ async fn export(app: &Arc<App>, request: Request<Incoming>) -> Result<Vec<u8>, F
     let (mut parts, body) = request.into_parts();
     let path = parts.uri.path();
     if path != METRICS {
-        return Err(Failure::new(12, format!("method {path:.128} is not served here; only {METRICS} is")));
+        return Err(Failure::new(
+            12,
+            format!("method {path:.128} is not served here; only {METRICS} is"),
+        ));
     }
     parts.headers.remove(header::HOST);
     app.config.access.check(&parts.headers, Role::Ingest, true).map_err(|(status, message)| {
         Failure::new(if status == StatusCode::UNAUTHORIZED { 16 } else { 7 }, message)
     })?;
     let packing = parts.headers.get("grpc-encoding").and_then(|v| v.to_str().ok()).unwrap_or("");
-    let packing = Encoding::from_header(packing)
-        .ok_or_else(|| Failure::new(12, format!("grpc-encoding {packing:.64?} is not supported")))?;
+    let packing = Encoding::from_header(packing).ok_or_else(|| {
+        Failure::new(12, format!("grpc-encoding {packing:.64?} is not supported"))
+    })?;
     let limits = app.receivers.limits;
     let mut held = app
         .receivers
@@ -153,9 +157,7 @@ async fn export(app: &Arc<App>, request: Request<Incoming>) -> Result<Vec<u8>, F
     let packing = if packed { packing } else { Encoding::Identity };
     match receive(app, otlp::Encoding::Protobuf, packing, held).await {
         Ok(partial) => Ok(response_message(&partial)),
-        Err(failed) => {
-            Err(Failure::new(grpc_code(failed.kind()), error::public_message(&failed)))
-        }
+        Err(failed) => Err(Failure::new(grpc_code(failed.kind()), error::public_message(&failed))),
     }
 }
 

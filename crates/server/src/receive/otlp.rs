@@ -34,9 +34,8 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>, request: Request) -> Re
     let Some(encoding) =
         otlp::Encoding::from_content_type(header_text(&parts.headers, header::CONTENT_TYPE))
     else {
-        let error = Error::invalid(
-            "content type must be application/x-protobuf or application/json",
-        );
+        let error =
+            Error::invalid("content type must be application/x-protobuf or application/json");
         return failure(StatusCode::UNSUPPORTED_MEDIA_TYPE, otlp::Encoding::Json, &error);
     };
     let packing = header_text(&parts.headers, header::CONTENT_ENCODING);
@@ -96,8 +95,7 @@ pub(super) async fn receive(
         let translated = match &mut totals {
             Some(totals) => {
                 totals.sweep(now_ms);
-                let translated =
-                    translate::translate(&request, &config, &limits, totals, now_ms);
+                let translated = translate::translate(&request, &config, &limits, totals, now_ms);
                 if translated.is_err() {
                     totals.take_back();
                 }

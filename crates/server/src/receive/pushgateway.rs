@@ -18,8 +18,8 @@ use ingest::compression::{self, Encoding as Packing};
 use ingest::exposition::{Encoding, Format};
 use ingest::pushgateway::{self, Group, Groups, Limits, group_labels};
 use model::{
-    Clock, ErrorKind, HistogramRow, Labels, MetricBatch, MetricMetadata, MetricRow, Result,
-    Sink, stale_nan,
+    Clock, ErrorKind, HistogramRow, Labels, MetricBatch, MetricMetadata, MetricRow, Result, Sink,
+    stale_nan,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -235,9 +235,7 @@ fn describe(batch: &mut MetricBatch, group: &Group) {
 }
 
 fn end(batch: &mut MetricBatch, gone: Vec<Labels>) {
-    batch
-        .rows
-        .extend(gone.into_iter().map(|labels| MetricRow { labels, value: stale_nan() }));
+    batch.rows.extend(gone.into_iter().map(|labels| MetricRow { labels, value: stale_nan() }));
 }
 
 pub(crate) async fn put(State(app): State<Arc<App>>, request: Request) -> Response {
@@ -334,7 +332,8 @@ fn negotiate(headers: &HeaderMap) -> Result<(Encoding, Packing), String> {
         .ok_or_else(|| format!("content encoding {packing:.64?} is not supported"))?;
     let content_type = text(header::CONTENT_TYPE);
     let media_type = content_type.split(';').next().unwrap_or("").trim();
-    let encoding = Encoding::of_media_type(media_type).unwrap_or(Encoding::Text(Format::Prometheus));
+    let encoding =
+        Encoding::of_media_type(media_type).unwrap_or(Encoding::Text(Format::Prometheus));
     if encoding == Encoding::Protobuf && !content_type.contains("delimited") {
         return Err("protobuf must be pushed with encoding=delimited".to_owned());
     }

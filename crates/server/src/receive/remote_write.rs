@@ -67,13 +67,13 @@ pub(crate) async fn write(State(app): State<Arc<App>>, request: Request) -> Resp
 fn negotiate(headers: &HeaderMap) -> Result<Message, String> {
     let text = |name: header::HeaderName| match headers.get(&name) {
         None => Ok(""),
-        Some(value) => {
-            value.to_str().map_err(|_| format!("header {name} is not plain text"))
-        }
+        Some(value) => value.to_str().map_err(|_| format!("header {name} is not plain text")),
     };
     let encoding = text(header::CONTENT_ENCODING)?;
     if !encoding.is_empty() && Encoding::from_header(encoding) != Some(Encoding::Snappy) {
-        return Err(format!("content encoding {encoding:.64?} is not supported; it must be snappy"));
+        return Err(format!(
+            "content encoding {encoding:.64?} is not supported; it must be snappy"
+        ));
     }
     match text(header::CONTENT_TYPE)? {
         "" => Ok(Message::V1),
@@ -94,8 +94,7 @@ async fn receive(
     let lane = receivers.lane().await?;
     let request = off_runtime(move || {
         let _lane = lane;
-        let body =
-            compression::unpack(Encoding::Snappy, &held.bytes, limits.unpacked_bytes_max)?;
+        let body = compression::unpack(Encoding::Snappy, &held.bytes, limits.unpacked_bytes_max)?;
         let limits = remote_write::Limits {
             rows_max: limits.rows_max,
             labels_max: limits.labels_max,

@@ -23,8 +23,13 @@ async fn every_route_holds_its_role() {
     assert!(routes.len() > 30 && routes.len() <= ROUTE_COUNT_MAX, "{}", routes.len());
     let mut cells = 0;
     for route in &routes {
-        let path = route.path.replace("{name}", "job");
+        let path = route.path.replace("{name}", "job").replace("{*group}", "some_job");
+        // What follows such a path is part of it.
+        let is_open_ended = route.path.ends_with("{*group}");
         for spelled in [path.clone(), format!("{path}/"), path.replacen('/', "//", 1)] {
+            if is_open_ended && spelled.ends_with('/') {
+                continue;
+            }
             for (authorization, role) in CALLERS {
                 let mut request = Request::builder()
                     .method(route.method)
@@ -49,7 +54,8 @@ async fn every_route_holds_its_role() {
             }
         }
     }
-    assert_eq!(cells, routes.len() * 3 * CALLERS.len());
+    let open_ended = routes.iter().filter(|r| r.path.ends_with("{*group}")).count();
+    assert_eq!(cells, (routes.len() * 3 - open_ended) * CALLERS.len());
 }
 
 #[tokio::test]

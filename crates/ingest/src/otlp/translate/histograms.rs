@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{
-    BucketSpan, Histogram, HistogramRow, Labels, ResetHint, histogram, stale_nan,
-};
+use model::{BucketSpan, Histogram, HistogramRow, Labels, ResetHint, histogram, stale_nan};
 
 use super::super::{ExponentialBuckets, ExponentialPoint, HistogramPoint, Point, Temporality};
 use super::labels::LabelMaker;
@@ -122,7 +120,11 @@ impl Translator<'_> {
             schema: point.scale.min(histogram::SCHEMA_MAX),
             integer: true,
             hint: ResetHint::Unknown,
-            zero_threshold: if point.zero_threshold > 0.0 { point.zero_threshold } else { ZERO_THRESHOLD },
+            zero_threshold: if point.zero_threshold > 0.0 {
+                point.zero_threshold
+            } else {
+                ZERO_THRESHOLD
+            },
             zero_count: point.zero_count as f64,
             count: point.count as f64,
             sum: point.sum.unwrap_or(0.0),
@@ -143,7 +145,9 @@ impl Translator<'_> {
     ) -> Refusable {
         let (bounds, buckets) = (point.bounds.len(), point.bucket_counts.len());
         if !(buckets == bounds + 1 || (buckets == 0 && bounds == 0)) {
-            return Err(format!("histogram {series} has {bounds} bounds and {buckets} buckets").into());
+            return Err(
+                format!("histogram {series} has {bounds} bounds and {buckets} buckets").into()
+            );
         }
         if point.point.no_value {
             self.totals.end(series);

@@ -94,13 +94,11 @@ impl LabelMaker {
             let set = id.iter().any(|b| *b != 0);
             set.then(|| id.iter().map(|b| format!("{b:02x}")).collect::<String>())
         };
-        let ids: Vec<(&str, String)> = [
-            ("trace_id", hex(&exemplar.trace_id)),
-            ("span_id", hex(&exemplar.span_id)),
-        ]
-        .into_iter()
-        .filter_map(|(name, id)| id.map(|id| (name, id)))
-        .collect();
+        let ids: Vec<(&str, String)> =
+            [("trace_id", hex(&exemplar.trace_id)), ("span_id", hex(&exemplar.span_id))]
+                .into_iter()
+                .filter_map(|(name, id)| id.map(|id| (name, id)))
+                .collect();
         let own: Vec<(Cow<'_, str>, String)> = exemplar
             .attributes
             .iter()
@@ -143,8 +141,7 @@ pub(super) fn target_info(
         return None;
     }
     let rules = config.label_rules();
-    let wanted =
-        resource.iter().filter(|(key, _)| config.keep_identifying || !is_identifying(key));
+    let wanted = resource.iter().filter(|(key, _)| config.keep_identifying || !is_identifying(key));
     // One attribute that cannot be named must not hide the others.
     let wanted = wanted.filter(|(key, _)| label_name(key, rules).is_ok());
     let mut labels = joined(wanted, rules).ok()?;
