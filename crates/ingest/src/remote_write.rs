@@ -332,7 +332,7 @@ impl Decoder<'_> {
             }
             Ok(())
         })?;
-        if count % 2 != 0 {
+        if !count.is_multiple_of(2) {
             return Err(
                 field.error(format_args!("{count} label references; they must come in pairs"))
             );

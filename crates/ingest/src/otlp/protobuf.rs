@@ -216,7 +216,7 @@ impl Decoder {
             match field.number {
                 1 => buckets.offset = field.sint32()?,
                 2 => field.varints(|count| {
-                    if buckets.counts.len() % 16 == 0 {
+                    if buckets.counts.len().is_multiple_of(16) {
                         self.charge(1)?;
                     }
                     buckets.counts.push(count);

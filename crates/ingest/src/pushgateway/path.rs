@@ -18,7 +18,7 @@ const LABELS_MAX: usize = 64;
 /// values that are not what they should be.
 pub fn group_labels(path: &str) -> Result<Labels> {
     let parts: Vec<&str> = path.split('/').collect();
-    if parts.len() % 2 != 0 {
+    if !parts.len().is_multiple_of(2) {
         return Err(Error::invalid(format!(
             "group {path:?} has {} parts; labels and values must come in pairs",
             parts.len()

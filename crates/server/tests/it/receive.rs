@@ -62,7 +62,7 @@ impl Receiver {
 
     /// Everything stored so far, and forgets it.
     fn stored(&self) -> Vec<MetricBatch> {
-        std::mem::take(&mut *self.kept.0.lock().unwrap())
+        std::mem::take(&mut *self.kept.0.lock())
     }
 
     /// Samples stored so far as `series value`, in order of arrival.
@@ -301,7 +301,7 @@ async fn groups_are_pushed_listed_and_deleted() {
     assert_eq!(serde_json::from_str::<serde_json::Value>(&kept).unwrap(), listing);
 
     assert_eq!(receiver.send("DELETE", group, &[], "").await.0, 202);
-    assert!(receiver.files.0.lock().unwrap().is_empty());
+    assert!(receiver.files.0.lock().is_empty());
     let ended = receiver.samples();
     assert_eq!(ended.len(), 3);
     assert!(ended.iter().all(|s| s.ends_with(" stale")), "{ended:?}");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use collect::container::ContainerState;
 use collect::scrape::{ActiveTarget, DroppedTarget, Health, TargetsSnapshot};
@@ -13,6 +13,7 @@ use model::{
     Matcher, MetricBatch, MetricKind, MetricMetadata, MetricPlan, MetricSource, Order, Receipt,
     RejectReason, Result, Selected, SeriesData, Sink, StepCounts, TimeRange,
 };
+use parking_lot::Mutex;
 use server::receive::pushgateway::{Gateway, GroupFiles};
 use server::receive::{self, Receivers};
 use server::{Access, App, Config, Figure, Host, Role, TailHub, Token};
@@ -252,7 +253,7 @@ impl Sink for Kept {
         let refused = (before - batch.stamped.len()) as u64;
         let rows =
             batch.rows.len() + batch.stamped.len() + batch.histograms.len() + batch.exemplars.len();
-        self.0.lock().unwrap().push(batch);
+        self.0.lock().push(batch);
         let rejected = (refused > 0).then_some((RejectReason::TooOld, refused));
         done.call(Ok(Receipt { stored: rows as u64, rejected: rejected.into_iter().collect() }));
     }
@@ -272,16 +273,16 @@ pub(crate) struct Files(pub(crate) Mutex<BTreeMap<u64, Vec<u8>>>);
 
 impl GroupFiles for Files {
     fn load(&self) -> Result<BTreeMap<u64, Vec<u8>>> {
-        Ok(self.0.lock().unwrap().clone())
+        Ok(self.0.lock().clone())
     }
 
     fn put(&self, number: u64, content: &[u8]) -> Result<()> {
-        self.0.lock().unwrap().insert(number, content.to_vec());
+        self.0.lock().insert(number, content.to_vec());
         Ok(())
     }
 
     fn remove(&self, number: u64) -> Result<()> {
-        self.0.lock().unwrap().remove(&number);
+        self.0.lock().remove(&number);
         Ok(())
     }
 }
@@ -312,7 +313,8 @@ pub(crate) fn receivers(
         value_bytes_max: 8 << 10,
     };
     let limits = ingest::pushgateway::Limits { push, groups_max: 3, series_max: 100 };
-    let (gateway, damage) = Gateway::open(limits, sink.clone(), clock, files).unwrap();
+    let (gateway, damage) = Gateway::open(limits, sink.clone(), clock, files)
+        .expect("BUG: files in memory are readable");
     assert!(damage.is_empty(), "{damage:?}");
     let totals = ingest::otlp::delta::Config { series_max: 100, stale_after_ms: 3_600_000 };
     Receivers::new(LIMITS, sink, ingest::otlp::translate::Config::default(), totals, gateway)

@@ -186,10 +186,9 @@ fn spans(first: i64, counts: &[u64]) -> Option<(Vec<BucketSpan>, Vec<f64>)> {
         let gap = index - next;
         match spans.last_mut().filter(|_| gap.unsigned_abs() <= GAP_MAX) {
             Some(span) => {
-                for _ in 0..gap {
-                    values.push(0.0);
-                    span.length += 1;
-                }
+                let empty = gap.unsigned_abs();
+                values.extend(std::iter::repeat_n(0.0, usize::try_from(empty).ok()?));
+                span.length += u32::try_from(empty).ok()?;
                 span.length += 1;
             }
             None => spans.push(BucketSpan { offset: i32::try_from(gap).ok()?, length: 1 }),
