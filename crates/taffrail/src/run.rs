@@ -124,7 +124,7 @@ async fn live(config: Config) -> Result<()> {
     );
 
     let (receivers, damaged_groups) =
-        open_receivers(&config, &stores, sink.clone(), clock.clone(), prometheus.otlp)?;
+        open_receivers(&config, sink.clone(), clock.clone(), prometheus.otlp)?;
     for damage in &damaged_groups {
         tracing::warn!("{damage}");
     }
@@ -257,7 +257,6 @@ fn scrape_limits(memory_limit_bytes: u64) -> ingest::exposition::Limits {
 /// The receivers over `sink`, and what of the pushed groups did not read.
 fn open_receivers(
     config: &Config,
-    stores: &Stores,
     sink: Arc<dyn Sink>,
     clock: Arc<dyn Clock>,
     otlp: ingest::otlp::translate::Config,
@@ -281,7 +280,7 @@ fn open_receivers(
         groups_max: PUSHED_GROUPS_MAX,
         series_max: PUSHED_SERIES_MAX,
     };
-    let files = Arc::new(PushedFiles::new(stores.fs(), &config.data_dir));
+    let files = Arc::new(PushedFiles::new(Arc::new(storage::fs::RealFs), &config.data_dir));
     let (gateway, damage) = Gateway::open(groups, sink.clone(), clock, files)?;
     let totals = ingest::otlp::delta::Config {
         series_max: DELTA_SERIES_MAX,

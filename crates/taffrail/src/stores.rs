@@ -98,11 +98,6 @@ impl Stores {
         })
     }
 
-    /// The file system the stores are on.
-    pub fn fs(&self) -> Arc<dyn Fs> {
-        self.fs.clone()
-    }
-
     /// Bytes on disk of everything stored.
     pub fn disk_bytes(&self) -> u64 {
         let (metrics, logs) = (self.metrics.stats(), self.logs.stats());
