@@ -58,6 +58,18 @@ pub enum Command {
         after_help = "Examples:\n  taffrail health\n  taffrail health --server http://10.0.0.5:7245 --output json"
     )]
     Health(HealthArgs),
+    /// Bring in samples of Prometheus or of OpenMetrics files; a second run goes on where the first one stopped.
+    #[command(
+        after_help = "Examples:\n  taffrail import tsdb /var/lib/prometheus                      into the running Taffrail\n  \
+                            taffrail import tsdb /var/lib/prometheus --dry-run            say what would come in\n  \
+                            taffrail import tsdb /var/lib/prometheus --data-dir ./data    into a stopped one\n  \
+                            taffrail import openmetrics history.om"
+    )]
+    Import {
+        /// Where samples come from.
+        #[command(subcommand)]
+        source: ImportSource,
+    },
     /// Read configuration files and report each file's first mistake; exits 2 when there is one.
     #[command(
         after_help = "Examples:\n  taffrail check taffrail.yml\n  taffrail check prometheus.yml --output json"
@@ -170,6 +182,78 @@ pub struct HealthArgs {
     /// Where and how.
     #[command(flatten)]
     pub client: ClientArgs,
+}
+
+/// What `import` reads.
+#[derive(Debug, Clone, Subcommand)]
+pub enum ImportSource {
+    /// A Prometheus data directory: its blocks, and the head from its write-ahead log.
+    Tsdb {
+        /// Prometheus' `--storage.tsdb.path`, or any directory with blocks in it; nothing in it is changed.
+        dir: PathBuf,
+        /// Leave out what is not in blocks yet.
+        #[arg(long)]
+        no_head: bool,
+        /// Where samples go.
+        #[command(flatten)]
+        target: ImportTarget,
+    },
+    /// OpenMetrics text with a time on every sample, as `promtool tsdb create-blocks-from openmetrics` reads it.
+    Openmetrics {
+        /// Files, read in this order.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Where samples go.
+        #[command(flatten)]
+        target: ImportTarget,
+    },
+}
+
+impl ImportSource {
+    /// Where samples go.
+    pub fn target(&self) -> &ImportTarget {
+        match self {
+            Self::Tsdb { target, .. } | Self::Openmetrics { target, .. } => target,
+        }
+    }
+}
+
+/// Where `import` writes: into a running Taffrail, unless a data directory or its configuration is named.
+#[derive(Debug, Clone, Args)]
+pub struct ImportTarget {
+    /// Address of the running Taffrail.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "TAFFRAIL_SERVER",
+        default_value = "http://127.0.0.1:7245"
+    )]
+    pub server: String,
+    /// File whose first line is the bearer token to send.
+    #[arg(long, value_name = "FILE", env = "TAFFRAIL_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Write into this data directory instead; no process may be using it.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Write into the data directory of this configuration file, under its settings.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// With --data-dir or --config: keep samples this long [default: 15d]. Give the running Taffrail the same, or it
+    /// deletes them again.
+    #[arg(long, value_name = "DURATION")]
+    pub retention: Option<String>,
+    /// Say what would be imported, and what is too old, and stop.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Start over instead of going on where an earlier run stopped.
+    #[arg(long)]
+    pub again: bool,
+    /// File that remembers how far it came [default: in the data directory, or ~/.local/state/taffrail/import].
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
+    /// Show no progress.
+    #[arg(short, long)]
+    pub quiet: bool,
 }
 
 /// Options of `check`.

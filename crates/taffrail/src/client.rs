@@ -19,7 +19,7 @@ use crate::config::duration_ms;
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 
 /// A connection to a running Taffrail.
-struct Client {
+pub(crate) struct Client {
     http: reqwest::Client,
     server: String,
     token: Option<String>,
@@ -27,15 +27,34 @@ struct Client {
 
 impl Client {
     fn new(args: &ClientArgs) -> Result<Self> {
-        let server = args.server.trim_end_matches('/').to_owned();
-        let token = args.token_file.as_deref().map(read_token).transpose()?;
+        Self::open(&args.server, args.token_file.as_deref())
+    }
+
+    /// To the server at a URL, with the token in a file.
+    pub(crate) fn open(server: &str, token_file: Option<&Path>) -> Result<Self> {
+        let server = server.trim_end_matches('/').to_owned();
+        let token = token_file.map(read_token).transpose()?;
         let builder =
             reqwest::Client::builder().user_agent(concat!("taffrail/", env!("CARGO_PKG_VERSION")));
         Ok(Self { http: builder.no_proxy().build()?, server, token })
     }
 
+    /// The server's address.
+    pub(crate) fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// A request to be completed and sent by the caller.
+    pub(crate) fn post(&self, path: &str) -> reqwest::RequestBuilder {
+        let request = self.http.post(format!("{}{path}", self.server));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
     /// `GET path?params`; the body of a good answer, otherwise the server's own words as the error.
-    async fn get(&self, path: &str, params: &[(&str, &str)]) -> Result<String> {
+    pub(crate) async fn get(&self, path: &str, params: &[(&str, &str)]) -> Result<String> {
         let (status, body) = self.get_any(path, params).await?;
         if (200..300).contains(&status) {
             return Ok(body);

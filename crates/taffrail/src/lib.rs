@@ -6,6 +6,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod expand;
+pub mod import;
 pub mod ledger;
 pub mod memory;
 pub mod process;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use taffrail::cli::{Cli, Command};
-use taffrail::{check, client, config, run};
+use taffrail::{check, client, config, import, run};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -38,6 +38,7 @@ fn main() -> ExitCode {
         }
         Command::Query(args) => block_on(client::query(&args, &mut out)).map(|()| true),
         Command::Logs(args) => block_on(client::logs(&args, &mut out)).map(|()| true),
+        Command::Import { source } => block_on(import::import(&source, &environment, &mut out)),
         Command::Health(args) => block_on(client::health(&args, &mut out)),
     };
     match outcome {
