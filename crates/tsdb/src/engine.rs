@@ -31,6 +31,8 @@ pub(crate) const RECORD: u8 = 1;
 const TAIL_ROWS: u32 = 64;
 /// Records after which a target is defined anew in the WAL, so that one lost record does not cost all later ones.
 const RESET_RECORDS: u64 = 256;
+/// Batches into which a sender may split a target's scrape; samples of more are loose.
+const GROUPS_MAX: usize = 64;
 /// No column.
 pub(crate) const NONE: u32 = u32::MAX;
 
@@ -38,12 +40,14 @@ pub(crate) const NONE: u32 = u32::MAX;
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) batch: MetricBatch,
+    /// Whether its rows are of one target, of which other batches may have more at the same time.
+    is_group: bool,
     plan: Plan,
 }
 
 impl Batch {
-    pub(crate) fn new(batch: MetricBatch) -> Self {
-        Self { batch, plan: Plan::default() }
+    pub(crate) fn new(batch: MetricBatch, is_group: bool) -> Self {
+        Self { batch, is_group, plan: Plan::default() }
     }
 }
 
@@ -340,6 +344,30 @@ impl Engine {
         };
         let target = u32::try_from(slot).expect("BUG: fewer sources than series");
         self.by_key.insert(Arc::clone(key), target);
+        target
+    }
+
+    /// The target of a group of `source` at `t_ms`. A sender may split a scrape over several batches, which cannot share a
+    /// row: a group goes where its first series is at home, else to the first target of its source that has no such
+    /// time yet.
+    fn group_target(&mut self, source: &Arc<str>, first: &Labels, t_ms: i64) -> u32 {
+        let home = {
+            let head = self.shared.head.read();
+            let registry = &head.registry;
+            registry.find(first).and_then(|id| registry.get(id)).and_then(|series| series.home)
+        };
+        if let Some((target, _)) = home
+            && self.encoder(target).key.starts_with(&**source)
+        {
+            return target;
+        }
+        let mut target = self.target(source);
+        for number in 2..=GROUPS_MAX {
+            if self.encoder(target).last_ms < t_ms {
+                break;
+            }
+            target = self.target(&format!("{source}#{number}").into());
+        }
         target
     }
 
@@ -817,8 +845,11 @@ impl storage::writer::Engine for Engine {
 
     fn encode(&mut self, batch: &mut Batch, record: &mut Vec<u8>) -> Result<u8> {
         let (oldest_ms, newest_ms) = self.window();
-        let Batch { batch, plan } = batch;
-        plan.target = self.target(&batch.source);
+        let Batch { batch, is_group, plan } = batch;
+        plan.target = match batch.rows.first() {
+            Some(first) if *is_group => self.group_target(&batch.source, &first.labels, batch.t_ms),
+            _ => self.target(&batch.source),
+        };
         plan.last_ms_before = self.encoder(plan.target).last_ms;
         let valid_before = batch.rows.len() + batch.stamped.len();
         batch.rows.retain(|row| !row.labels.is_empty());

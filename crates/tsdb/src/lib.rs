@@ -22,6 +22,7 @@ pub mod page;
 pub mod part;
 mod postings;
 pub mod record;
+mod regroup;
 pub mod row;
 mod scan;
 mod select;

@@ -313,8 +313,8 @@ impl Shard {
     }
 
     /// Hands a batch over; see [`Store::append`](crate::Store::append).
-    pub(crate) fn append(&self, batch: MetricBatch, done: Done) {
-        self.writer.send(Batch::new(batch), done);
+    pub(crate) fn append(&self, batch: MetricBatch, is_group: bool, done: Done) {
+        self.writer.send(Batch::new(batch, is_group), done);
     }
 
     /// Writes everything appended before to parts, now.

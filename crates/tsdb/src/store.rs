@@ -28,6 +28,7 @@ use storage::writer::WriterState;
 
 use crate::histograms;
 use crate::merge;
+use crate::regroup;
 use crate::scan::Piece;
 use crate::select;
 use crate::shard::{Common, Shard, Shared};
@@ -199,9 +200,25 @@ impl Store {
     /// it at once.
     ///
     /// Cost: blocks while the queue of its shard (1,024 batches) is full.
-    pub fn append(&self, batch: MetricBatch, done: Done) {
+    pub fn append(&self, mut batch: MetricBatch, done: Done) {
+        let groups = regroup::take_groups(&mut batch);
+        if groups.is_empty() {
+            return self.send(batch, false, done);
+        }
+        let rest = (!regroup::is_empty(&batch)).then_some(batch);
+        let mut answers =
+            regroup::fan_in(done, groups.len() + usize::from(rest.is_some())).into_iter();
+        for (group, done) in groups.into_iter().zip(&mut answers) {
+            self.send(group, true, done);
+        }
+        for (batch, done) in rest.into_iter().zip(answers) {
+            self.send(batch, false, done);
+        }
+    }
+
+    fn send(&self, batch: MetricBatch, is_group: bool, done: Done) {
         let shard = shard_of(&batch.source, self.writing);
-        self.shards[shard].append(batch, done);
+        self.shards[shard].append(batch, is_group, done);
     }
 
     /// Writes everything appended before to parts, now.

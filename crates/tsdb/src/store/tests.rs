@@ -649,6 +649,44 @@ fn retention_and_disk_limit_remove_the_oldest_parts() {
 }
 
 #[test]
+fn pushed_scrapes_become_rows() {
+    let (fs, clock) = (FaultyFs::new(), Arc::new(ManualClock::at_ms(START_MS)));
+    let (store, _) = open(&fs, &clock, Config { shards: 3, ..config() });
+    let series = |target: u64, n: u64| {
+        let (target, n) = (target.to_string(), n.to_string());
+        Labels::from_pairs([("__name__", "m"), ("instance", &*target), ("n", &*n)])
+    };
+    let mut truth = Table::new();
+    for round in 0..100i64 {
+        clock.advance_ms(15_000);
+        // Each scrape of two targets comes in two requests, with a stray sample, a refused one and something old.
+        for half in 0..2 {
+            let mut rows = Vec::new();
+            for n in half * 20..half * 20 + 20 {
+                rows.push((series(0, n), clock.now_ms(), round.unsigned_abs()));
+                rows.push((series(1, n), clock.now_ms() - 3, n));
+            }
+            rows.push((series(2 + half, 0), clock.now_ms() - 5000, 7));
+            for (labels, t_ms, bits) in &rows {
+                truth.entry(labels.clone()).or_default().insert(*t_ms, *bits);
+            }
+            rows.push((series(0, 0), START_MS - RETENTION_MS - 1, 1));
+            let receipt = append(&store, stamped("push", &rows)).unwrap();
+            assert_eq!(receipt, Receipt { stored: 41, rejected: vec![(RejectReason::TooOld, 1)] });
+        }
+    }
+    let whole = plan(vec![], i64::MIN, i64::MAX);
+    assert_eq!(read(&store, &whole).0, truth);
+    let loose: usize = store.shards.iter().map(|s| s.shared.head.read().loose.len()).sum();
+    assert_eq!(loose, 2, "all but the stray ones are in rows");
+    fs.kill();
+    let (store, _) = open(&fs, &clock, config());
+    assert_eq!(read(&store, &whole).0, truth);
+    store.flush().unwrap();
+    assert_eq!(read(&store, &whole).0, truth);
+}
+
+#[test]
 fn the_series_limit_counts_all_shards() {
     let (fs, clock) = (FaultyFs::new(), Arc::new(ManualClock::at_ms(START_MS)));
     let config = Config { shards: 8, series_max: 10, ..config() };

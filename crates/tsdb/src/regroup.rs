@@ -1,0 +1,112 @@
+//! Samples with times of their own, as the scrapes they once were.
+//!
+//! Owns: taking a pushed batch (remote write) apart by target and time, so that its samples become rows that share their
+//! timestamp and compress like scrapes, and one answer out of those to the pieces. Does not own: which shard a piece
+//! goes to ([`store`](crate::store)), nor what becomes of what fits no group.
+
+use std::hash::{BuildHasher, BuildHasherDefault};
+use std::sync::Arc;
+
+use model::{Done, Error, MetricBatch, MetricRow, Receipt, StampedRow};
+use parking_lot::Mutex;
+use rustc_hash::{FxHashMap, FxHasher};
+
+/// Fewer samples of one target and time are not worth a row.
+const GROUP_MIN: usize = 8;
+
+/// One target's samples at one time.
+struct Group {
+    source: Arc<str>,
+    t_ms: i64,
+    rows: Vec<MetricRow>,
+}
+
+/// Takes the groups out of `batch`, in order of time; each is a batch of rows. What stays has none.
+pub(crate) fn take_groups(batch: &mut MetricBatch) -> Vec<MetricBatch> {
+    if batch.stamped.len() < GROUP_MIN {
+        return Vec::new();
+    }
+    let mut groups: Vec<Group> = Vec::new();
+    let mut by_key: FxHashMap<(u64, i64), usize> = FxHashMap::default();
+    for row in std::mem::take(&mut batch.stamped) {
+        let target = |name: &str| row.labels.get(name).unwrap_or("");
+        let (job, instance) = (target("job"), target("instance"));
+        let hash = BuildHasherDefault::<FxHasher>::default().hash_one((job, instance));
+        let number = *by_key.entry((hash, row.t_ms)).or_insert_with(|| {
+            let source = format!("{}/{job}/{instance}", batch.source).into();
+            groups.push(Group { source, t_ms: row.t_ms, rows: Vec::new() });
+            groups.len() - 1
+        });
+        groups[number].rows.push(MetricRow { labels: row.labels, value: row.value });
+    }
+    let mut taken = Vec::new();
+    for Group { source, t_ms, rows } in groups {
+        if rows.len() < GROUP_MIN {
+            let stamped =
+                |row: MetricRow| StampedRow { labels: row.labels, t_ms, value: row.value };
+            batch.stamped.extend(rows.into_iter().map(stamped));
+        } else {
+            taken.push(MetricBatch { source, t_ms, rows, ..MetricBatch::default() });
+        }
+    }
+    taken.sort_by_key(|group| group.t_ms);
+    taken
+}
+
+/// Whether nothing is left of a batch.
+pub(crate) fn is_empty(batch: &MetricBatch) -> bool {
+    batch.rows.is_empty()
+        && batch.stamped.is_empty()
+        && batch.histograms.is_empty()
+        && batch.exemplars.is_empty()
+        && batch.metadata.is_empty()
+}
+
+/// What the pieces' answers make so far.
+struct Answers {
+    open: usize,
+    receipt: Receipt,
+    failed: Option<Error>,
+    done: Option<Done>,
+}
+
+/// `count` answers whose sum goes to `done`: an error when any piece failed, as then the batch must be sent again.
+pub(crate) fn fan_in(done: Done, count: usize) -> Vec<Done> {
+    let answers =
+        Answers { open: count, receipt: Receipt::default(), failed: None, done: Some(done) };
+    let answers = Arc::new(Mutex::new(answers));
+    let one = |_| {
+        let answers = Arc::clone(&answers);
+        Done::new(move |outcome| {
+            let mut all = answers.lock();
+            all.open -= 1;
+            match outcome {
+                Ok(receipt) => add(&mut all.receipt, receipt),
+                Err(e) => all.failed = Some(e),
+            }
+            if all.open > 0 {
+                return;
+            }
+            let outcome = match all.failed.take() {
+                Some(e) => Err(e),
+                None => Ok(std::mem::take(&mut all.receipt)),
+            };
+            let done = all.done.take();
+            drop(all);
+            if let Some(done) = done {
+                done.call(outcome);
+            }
+        })
+    };
+    (0..count).map(one).collect()
+}
+
+fn add(sum: &mut Receipt, more: Receipt) {
+    sum.stored += more.stored;
+    for (reason, count) in more.rejected {
+        match sum.rejected.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, sum)) => *sum += count,
+            None => sum.rejected.push((reason, count)),
+        }
+    }
+}
