@@ -12,6 +12,7 @@ mod labels;
 mod logs;
 mod matcher;
 mod metrics;
+pub mod re2;
 mod sink;
 mod spans;
 mod time;

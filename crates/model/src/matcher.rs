@@ -4,7 +4,7 @@ use std::fmt;
 
 use regex::{Regex, RegexBuilder};
 
-use crate::{Error, Labels, Result};
+use crate::{Error, Labels, Result, re2};
 
 /// Compiled size a single pattern may reach.
 const REGEX_BYTES_MAX: usize = 4 << 20;
@@ -134,7 +134,8 @@ impl fmt::Display for Matcher {
     }
 }
 
-/// Compiles `pattern` as Prometheus 3 does: anchored on both sides, `.` also matches a newline.
+/// Compiles `pattern`, which is RE2's (see [`re2`]), as Prometheus 3 does: anchored on both sides, `.` also matches a
+/// newline.
 ///
 /// # Errors
 /// [`Invalid`](crate::ErrorKind::Invalid) when it does not compile, is longer than 16 KiB, or compiles to over 4 MiB.
@@ -145,14 +146,13 @@ pub fn anchored_regex(pattern: &str) -> Result<Regex> {
             pattern.len()
         )));
     }
-    RegexBuilder::new(&format!("^(?s:{pattern})$")).size_limit(REGEX_BYTES_MAX).build().map_err(
-        |e| {
-            Error::invalid(format!(
-                "invalid regular expression {pattern:?}: {}",
-                last_line(&e.to_string())
-            ))
-        },
-    )
+    let anchored = format!("^(?s:{})$", re2::translate(pattern));
+    RegexBuilder::new(&anchored).size_limit(REGEX_BYTES_MAX).build().map_err(|e| {
+        Error::invalid(format!(
+            "invalid regular expression {pattern:?}: {}",
+            last_line(&e.to_string())
+        ))
+    })
 }
 
 fn last_line(text: &str) -> String {
@@ -175,6 +175,7 @@ mod tests {
         let m = Matcher::new(MatchOp::NotRegex, "a", "x|y").unwrap();
         assert!(m.matches_empty() && !m.matches("y"));
         assert!(Matcher::new(MatchOp::Regex, "a", "(").is_err());
+        assert!(Matcher::new(MatchOp::Regex, "a", "a{b}").unwrap().matches("a{b}"));
         assert_eq!(
             Matcher::new(MatchOp::Regex, "a", "b|").unwrap().alternatives(),
             Some(&["b".to_owned(), String::new()][..])

@@ -5,6 +5,7 @@
 
 mod lexer;
 mod literal;
+mod nearest;
 mod pratt;
 
 pub(crate) use lexer::{Kind, Token, tokenize};
@@ -12,6 +13,7 @@ pub(crate) use literal::{
     Quoted, duration_ms, format_duration_ms, format_float, parse_float, parse_number, quote,
     unquote,
 };
+pub(crate) use nearest::nearest;
 pub(crate) use pratt::{Grammar, Power, climb};
 
 /// Longest query text in bytes.

@@ -79,14 +79,12 @@ impl Histogram {
     /// The buckets of positive observations (of all with custom bounds), ascending, empty ones included.
     pub fn positive_buckets(&self) -> impl DoubleEndedIterator<Item = Bucket> {
         let custom = self.has_custom_bounds();
-        let indexes: Vec<i32> = bucket_indexes(&self.positive_spans).collect();
-        let buckets: Vec<Bucket> = indexes
-            .iter()
+        let buckets: Vec<Bucket> = bucket_indexes(&self.positive_spans)
             .zip(&self.positive)
             .map(|(index, count)| {
                 let bound = |index| upper_bound(index, self.schema, &self.custom_bounds);
-                let (lower, upper) = (bound(index.saturating_sub(1)), bound(*index));
-                let lower_inclusive = if custom { *index == 0 } else { lower < 0.0 };
+                let (lower, upper) = (bound(index.saturating_sub(1)), bound(index));
+                let lower_inclusive = if custom { index == 0 } else { lower < 0.0 };
                 Bucket { lower, upper, lower_inclusive, upper_inclusive: true, count: *count }
             })
             .collect();
@@ -95,12 +93,10 @@ impl Histogram {
 
     /// The buckets of negative observations, from zero downwards, empty ones included.
     pub fn negative_buckets(&self) -> impl DoubleEndedIterator<Item = Bucket> {
-        let indexes: Vec<i32> = bucket_indexes(&self.negative_spans).collect();
-        let buckets: Vec<Bucket> = indexes
-            .iter()
+        let buckets: Vec<Bucket> = bucket_indexes(&self.negative_spans)
             .zip(&self.negative)
             .map(|(index, count)| Bucket {
-                lower: -upper_bound(*index, self.schema, &[]),
+                lower: -upper_bound(index, self.schema, &[]),
                 upper: -upper_bound(index.saturating_sub(1), self.schema, &[]),
                 lower_inclusive: true,
                 upper_inclusive: false,

@@ -245,8 +245,10 @@ impl Total {
     pub(super) fn widen_zero_bucket(&mut self, threshold: f64) {
         let mut threshold = threshold;
         let schema = self.schema;
-        let bounds =
-            |index: i32| (upper_bound(index - 1, schema, &[]), upper_bound(index, schema, &[]));
+        let bounds = |index: i32| {
+            let lower = upper_bound(index.saturating_sub(1), schema, &[]);
+            (lower, upper_bound(index, schema, &[]))
+        };
         loop {
             let cut = self
                 .positive
@@ -274,7 +276,7 @@ impl Total {
 
     /// Merges buckets until there is one per bucket of the coarser `schema`.
     pub(crate) fn reduce(&mut self, schema: i32) {
-        let shift = (self.schema - schema).clamp(0, 31);
+        let shift = self.schema.saturating_sub(schema).clamp(0, 31);
         if shift == 0 || self.has_custom_bounds() {
             return;
         }

@@ -251,6 +251,11 @@ impl AggregateOp {
         AGGREGATES.iter().find(|(s, _)| s.eq_ignore_ascii_case(name)).map(|(_, op)| *op)
     }
 
+    /// All names.
+    pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+        AGGREGATES.iter().map(|(name, _)| *name)
+    }
+
     /// Its name.
     pub(crate) fn as_str(self) -> &'static str {
         AGGREGATES.iter().find(|(_, op)| *op == self).map_or("", |(s, _)| s)

@@ -30,6 +30,11 @@ pub(crate) fn find(name: &str) -> Option<&'static Function> {
     FUNCTIONS.iter().find(|f| f.name == name)
 }
 
+/// All names.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    FUNCTIONS.iter().map(|f| f.name)
+}
+
 const M: Type = Type::Matrix;
 const V: Type = Type::Vector;
 const S: Type = Type::Scalar;

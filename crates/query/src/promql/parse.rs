@@ -138,6 +138,8 @@ impl<'t> Parser<'t> {
         }
         if !expected.is_empty() {
             message += &format!(", expected {expected}");
+        } else if context.is_empty() && token.kind == syntax::Kind::Word && !is_keyword(text) {
+            message += &hint(syntax::nearest(text, FOLLOWERS.into_iter()));
         }
         Error::invalid(message).with_span(token.start, token.end)
     }
@@ -805,8 +807,30 @@ fn is_unit(text: &str) -> bool {
 }
 
 fn unknown_function(name: &str) -> Error {
-    Error::invalid(format!("unknown function with name {name:?}"))
+    let names = functions::names().chain(AggregateOp::names());
+    let hint = hint(syntax::nearest(name, names));
+    Error::invalid(format!("unknown function with name {name:?}{hint}"))
 }
+
+fn hint(nearest: Option<&str>) -> String {
+    nearest.map_or(String::new(), |name| format!("; did you mean {name:?}?"))
+}
+
+/// Words that may follow an expression.
+const FOLLOWERS: [&str; 12] = [
+    "and",
+    "anchored",
+    "atan2",
+    "bool",
+    "by",
+    "group_left",
+    "group_right",
+    "ignoring",
+    "offset",
+    "or",
+    "unless",
+    "without",
+];
 
 /// A selector with nothing but matchers.
 pub(super) fn plain_selector(name: Option<String>, matchers: Vec<model::Matcher>) -> Selector {

@@ -11,6 +11,8 @@ use model::{
 use super::*;
 use crate::promql::testing::{MemorySource, run_script};
 
+mod hostile;
+
 fn scripts(dir: &Path) -> Vec<(PathBuf, String)> {
     let entries = std::fs::read_dir(dir).unwrap();
     let mut paths: Vec<PathBuf> = entries.map(|e| e.unwrap().path()).collect();
@@ -78,6 +80,12 @@ fn errors_name_the_place() {
         ("foo{a=b}", "unexpected identifier \"b\" in label matching, expected string", (1, 7)),
         ("1 == 1", "comparisons between scalars must use BOOL modifier", (1, 1)),
         ("nope(1)", "unknown function with name \"nope\"", (1, 1)),
+        (
+            "sum(incraese(x[5m]))",
+            "unknown function with name \"incraese\"; did you mean \"increase\"?",
+            (1, 5),
+        ),
+        ("x ofset 5m", "unexpected identifier \"ofset\"; did you mean \"offset\"?", (1, 3)),
         ("{\"a\", __name__=\"b\"}", "metric name must not be set twice: \"a\" or \"b\"", (1, 1)),
         ("up[0s]", "duration must be greater than 0", (1, 4)),
         ("up{a=~\"(\"}", "invalid regular expression \"(\": unclosed group", (1, 4)),

@@ -130,6 +130,9 @@ fn enrich(row: &Row, candidates: &[&Row], wanted: &Wanted, result: &mut Vec<Row>
 fn newest_per_name(candidates: &[&Row], step: usize) -> Result<Vec<usize>> {
     let mut chosen: Vec<usize> = Vec::new();
     for (index, info) in candidates.iter().enumerate() {
+        if info.histogram(step).is_some() {
+            return Err(Error::invalid("info sample should be float"));
+        }
         let time = info.values[step];
         if !is_present(time) {
             continue;

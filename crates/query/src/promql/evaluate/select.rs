@@ -54,7 +54,7 @@ pub(crate) enum Pick {
     Value,
     /// Its time, in seconds.
     Seconds,
-    /// Its time, in milliseconds.
+    /// Its time, in milliseconds; of a histogram the histogram itself.
     Milliseconds,
     /// Since when it counts, in seconds; 0 when that is not known.
     StartSeconds,
@@ -151,7 +151,7 @@ impl Evaluator<'_> {
         Ok(rows)
     }
 
-    /// For the series that `matchers` pick, the times (Unix milliseconds) of the samples seen at the steps of `times`.
+    /// For the series that `matchers` pick, the times (Unix milliseconds) of the numbers seen at the steps of `times`.
     pub(super) fn picked_times(&mut self, matchers: Vec<Matcher>, times: Grid) -> Result<Vec<Row>> {
         let edges = Edges::Plain;
         let selector = Selector { name: None, matchers, offset: None, at: None, edges };
@@ -366,7 +366,7 @@ fn instant_cells(series: SeriesData, times: Grid, lookback_ms: i64, pick: Pick) 
                 continue;
             }
             match pick {
-                Pick::Value => row.put_histogram(step, histogram.clone()),
+                Pick::Value | Pick::Milliseconds => row.put_histogram(step, histogram.clone()),
                 _ => {
                     let start = starts.map(|starts| starts.histograms[native - 1]);
                     row.values[step] = pick.number(*at_ms, start, f64::NAN);

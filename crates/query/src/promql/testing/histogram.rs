@@ -101,7 +101,7 @@ pub fn notation(h: &Histogram) -> String {
     for (prefix, spans, counts) in
         [("", &h.positive_spans, &h.positive), ("n_", &h.negative_spans, &h.negative)]
     {
-        let indexes: Vec<i32> = bucket_indexes(spans).collect();
+        let indexes: Vec<i32> = bucket_indexes(spans).take(counts.len()).collect();
         let (Some(first), Some(last)) = (indexes.first(), indexes.last()) else { continue };
         if *first != 0 {
             parts.push(format!("{prefix}offset:{first}"));

@@ -21,6 +21,9 @@ fn between(
     counter: bool,
     remarks: &mut Remarks,
 ) -> Result<Total, MixedSchemas> {
+    if before.1.has_custom_bounds() != after.1.has_custom_bounds() {
+        return Err(MixedSchemas);
+    }
     let share = (at_ms - before.0) as f64 / (after.0 - before.0) as f64;
     let mut total = Total::new(&after.1);
     if counter && histogram::is_reset(&after.1, &before.1) {
