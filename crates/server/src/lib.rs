@@ -46,6 +46,8 @@ pub struct Config {
     pub lookback_ms: i64,
     /// Whether experimental PromQL functions are accepted.
     pub promql_experimental: bool,
+    /// Milliseconds between the steps of PromQL subqueries that name none.
+    pub evaluation_interval_ms: i64,
     /// Rows a log query may ask for.
     pub log_rows_max: usize,
     /// Who may do what.

@@ -91,7 +91,10 @@ async fn evaluate(app: &Arc<App>, params: &Params, query: PromQuery) -> Result<O
         None => None,
     };
     let source = app.metrics.clone();
-    let options = Options { experimental: app.config.promql_experimental, ..Options::default() };
+    let options = Options {
+        experimental: app.config.promql_experimental,
+        subquery_step_ms: app.config.evaluation_interval_ms,
+    };
     app.queries
         .run(timeout_ms, move |budget| {
             // The range query's form for a point in time is a step of 0; the JSON differs, the evaluation does not.

@@ -152,6 +152,7 @@ async fn live(config: Config) -> Result<()> {
         query_limits: config.query.limits,
         lookback_ms: config.query.lookback_ms,
         promql_experimental: config.query.experimental,
+        evaluation_interval_ms: evaluation_interval_ms(prometheus.evaluation_interval_ms),
         log_rows_max: config.query.log_rows_max,
         access: config.access.clone(),
     };
@@ -243,6 +244,11 @@ fn container_config(config: &Config) -> collect::container::Config {
 
 /// Bounds of a scrape for jobs that set none of their own. A body is read into memory whole, so several hostile targets at
 /// once must fit below the limit.
+/// The interval that `prometheus.yml` sets; a minute without such a file.
+fn evaluation_interval_ms(set_ms: u64) -> i64 {
+    i64::try_from(set_ms).ok().filter(|ms| *ms > 0).unwrap_or(60_000)
+}
+
 fn scrape_limits(memory_limit_bytes: u64) -> ingest::exposition::Limits {
     let body_bytes = (memory_limit_bytes / 32).clamp(4 << 20, 64 << 20);
     ingest::exposition::Limits {

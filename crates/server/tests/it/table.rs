@@ -342,6 +342,7 @@ pub(crate) fn app_over(
         query_limits: limits,
         lookback_ms: 300_000,
         promql_experimental: false,
+        evaluation_interval_ms: 60_000,
         log_rows_max: 5_000,
         access,
     };
