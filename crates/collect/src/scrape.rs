@@ -1,6 +1,6 @@
 //! Scraping: discovers targets, scrapes each on its own steady grid, and hands batches to a [`model::Sink`].
 //!
-//! Owns: discovery (static, files, Docker), target labels and relabelling, the scrape loops with their series caches,
+//! Owns: discovery (static, files, Docker, HTTP lists), target labels and relabelling, the scrape loops with their series caches,
 //! staleness markers, the `up` and `scrape_*` series, and the view behind `/api/v1/targets`. Does not own: the formats
 //! (`ingest::exposition`), relabelling rules (`ingest::relabel`), reading `prometheus.yml` (the binary), storage.
 //!
@@ -30,9 +30,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use config::{
-    Config, DnsRecord, DnsSd, DockerSd, FileSd, HistogramOptions, HttpOptions, HttpSd, JobLimits,
-    NameEscaping, OAuth2, ProxyOptions, ScrapeJob, ScrapeProtocol, Secret, TargetGroup, TlsOptions,
-    TlsVersion,
+    Config, DockerSd, FileSd, HistogramOptions, HttpOptions, HttpSd, JobLimits, NameEscaping,
+    OAuth2, ProxyOptions, ScrapeJob, ScrapeProtocol, Secret, TargetGroup, TlsOptions, TlsVersion,
 };
 pub use docker_sd::DockerApi;
 pub use file_sd::{matching_files, read_target_groups};

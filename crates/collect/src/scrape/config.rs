@@ -327,34 +327,6 @@ pub struct HttpSd {
     pub http: HttpOptions,
 }
 
-/// Records of the domain name system that [`DnsSd`] can ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DnsRecord {
-    /// Host and port.
-    Srv,
-    /// IPv4 addresses.
-    A,
-    /// IPv6 addresses.
-    Aaaa,
-    /// Mail servers.
-    Mx,
-    /// Name servers.
-    Ns,
-}
-
-/// Discovery through the domain name system.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DnsSd {
-    /// Names to ask for.
-    pub names: Vec<String>,
-    /// What to ask for.
-    pub record: DnsRecord,
-    /// Port of targets, unless their records name one.
-    pub port: u16,
-    /// How often they are asked for.
-    pub refresh_interval_ms: u64,
-}
-
 /// One `scrape_config`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScrapeJob {
@@ -406,8 +378,6 @@ pub struct ScrapeJob {
     pub docker_sd: Vec<DockerSd>,
     /// `http_sd_configs`.
     pub http_sd: Vec<HttpSd>,
-    /// `dns_sd_configs`.
-    pub dns_sd: Vec<DnsSd>,
 }
 
 impl ScrapeJob {
@@ -444,7 +414,6 @@ impl ScrapeJob {
             file_sd: Vec::new(),
             docker_sd: Vec::new(),
             http_sd: Vec::new(),
-            dns_sd: Vec::new(),
         }
     }
 }

@@ -3,13 +3,15 @@
 //! Source: Prometheus, "HTTP service discovery".
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use model::{Error, Result};
+use model::{Error, ErrorKind, Result};
 use reqwest::Url;
 use serde::Deserialize;
 
 use super::config::{HttpSd, TargetGroup};
 use super::http::{self, Http};
+use super::target::format_duration;
 
 /// Bytes of a list at most.
 const LIST_BYTES_MAX: usize = 64 << 20;
@@ -23,12 +25,22 @@ struct RawGroup {
     labels: Option<BTreeMap<String, String>>,
 }
 
-/// Asks once.
+/// Asks once; the answer must be there before it is time to ask again.
 pub(super) async fn discover(config: &HttpSd, http: &Http) -> Result<Vec<TargetGroup>> {
     let url = Url::parse(&config.url)
         .map_err(|e| Error::invalid(format!("{:?} is not a URL: {e}", config.url)))?;
     let interval_ms = config.refresh_interval_ms;
-    let body = http::fetch_list(http, &config.http, &url, interval_ms, LIST_BYTES_MAX).await?;
+    let fetch = http::fetch_list(http, &config.http, &url, interval_ms, LIST_BYTES_MAX);
+    let body = match tokio::time::timeout(Duration::from_millis(interval_ms), fetch).await {
+        Ok(body) => body?,
+        Err(_) => {
+            let within = format_duration(interval_ms);
+            return Err(Error::new(
+                ErrorKind::Busy,
+                format!("no complete answer of {url} within {within}"),
+            ));
+        }
+    };
     groups(&config.url, &body)
 }
 

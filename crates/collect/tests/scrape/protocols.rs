@@ -99,7 +99,7 @@ async fn lists_of_targets_are_asked_for() {
     let app = Router::new().route(
         "/list",
         get(move |headers: HeaderMap| async move {
-            assert_eq!(headers["x-prometheus-refresh-interval-seconds"], "1");
+            assert_eq!(headers["x-prometheus-refresh-interval-seconds"], "2");
             assert_eq!(headers["authorization"], "Basic dTpw");
             ([(header::CONTENT_TYPE, "application/json; charset=utf-8")], answers.lock().clone())
         }),
@@ -110,7 +110,7 @@ async fn lists_of_targets_are_asked_for() {
     let secret = |text: &str| collect::scrape::Secret::Text(text.to_owned());
     let http = HttpOptions { basic_auth: Some((secret("u"), secret("p"))), ..HttpOptions::plain() };
     found.http_sd =
-        vec![HttpSd { url: format!("http://{address}/list"), refresh_interval_ms: 1000, http }];
+        vec![HttpSd { url: format!("http://{address}/list"), refresh_interval_ms: 2000, http }];
     let scene = Scene::start(vec![found]);
     scene.up("found").await;
     let active = &scene.handle.targets().active[0];

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use collect::scrape::{
-    DnsRecord, DnsSd, DockerSd, FileSd, HistogramOptions, HttpSd, JobLimits, NameEscaping,
-    ScrapeJob, ScrapeProtocol, TargetGroup, parse_duration,
+    DockerSd, FileSd, HistogramOptions, HttpSd, JobLimits, NameEscaping, ScrapeJob, ScrapeProtocol,
+    TargetGroup, parse_duration,
 };
 
 use super::http;
@@ -113,7 +113,6 @@ pub(super) fn job(node: &Node, defaults: &Defaults<'_>) -> Result<ScrapeJob, Pla
     job.file_sd = items(node, "file_sd_configs").map(|sd| file_sd(sd, defaults.dir)).collect();
     job.docker_sd = items(node, "docker_sd_configs").map(docker_sd).collect::<Result<_, _>>()?;
     job.http_sd = items(node, "http_sd_configs").map(|sd| http_sd(sd, defaults.dir)).collect();
-    job.dns_sd = items(node, "dns_sd_configs").map(dns_sd).collect::<Result<_, _>>()?;
     Ok(job)
 }
 
@@ -291,21 +290,6 @@ fn http_sd(node: &Node, dir: &Path) -> HttpSd {
         refresh_interval_ms: refresh_interval_ms(node, 60_000),
         http: http::options(node, dir),
     }
-}
-
-fn dns_sd(node: &Node) -> Result<DnsSd, Placed> {
-    Ok(DnsSd {
-        names: node.texts_of("names").into_iter().map(str::to_owned).collect(),
-        record: match node.text_of("type").unwrap_or("SRV") {
-            "A" => DnsRecord::A,
-            "AAAA" => DnsRecord::Aaaa,
-            "MX" => DnsRecord::Mx,
-            "NS" => DnsRecord::Ns,
-            _ => DnsRecord::Srv,
-        },
-        port: port(node, 0)?,
-        refresh_interval_ms: refresh_interval_ms(node, 30_000),
-    })
 }
 
 fn port(node: &Node, default: u16) -> Result<u16, Placed> {

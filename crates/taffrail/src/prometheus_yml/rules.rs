@@ -36,7 +36,8 @@ pub(super) fn check(name: &str, node: &Node) -> Result<(), Placed> {
         "otlp" => otlp(node),
         "chunk_encoding" => one_of(node, "floats", &["xor", "xor2"]),
         "retention" => percentage(node),
-        "the file" => names_once(node),
+        "alertmanager" => one_of(node, "api_version", &["v2"]),
+        "the file" => names_once(node).and_then(|()| otlp_names(node)),
         _ => discovery(name, node),
     }?;
     if node.entries().iter().any(|(key, _)| HTTP_KEYS.contains(&key.name.as_str())) {
@@ -251,6 +252,24 @@ fn otlp(node: &Node) -> Result<(), Placed> {
         "NoTranslation",
     ];
     one_of(node, "translation_strategy", &strategies)
+}
+
+/// Names that OTLP leaves as they are need the validation of names to allow them.
+fn otlp_names(node: &Node) -> Result<(), Placed> {
+    let global = node.get("global");
+    let validation = global.and_then(|g| g.text_of("metric_name_validation_scheme"));
+    let strategy = node.get("otlp").and_then(|otlp| otlp.get("translation_strategy"));
+    match strategy.map(|s| (s.line, s.text().unwrap_or(""))) {
+        Some((line, text @ ("NoUTF8EscapingWithSuffixes" | "NoTranslation")))
+            if validation == Some("legacy") =>
+        {
+            Err((
+                line,
+                format!("translation_strategy {text} needs metric_name_validation_scheme utf8"),
+            ))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn percentage(node: &Node) -> Result<(), Placed> {
