@@ -30,9 +30,14 @@ pub(crate) fn statistics(h: &Histogram, hint: model::ResetHint) -> Histogram {
     Histogram { count: h.count, sum: h.sum, hint, ..Histogram::default() }
 }
 
-/// What `h` costs of a query's samples: one for every 16 bytes, as Prometheus counts.
-pub(crate) fn samples(h: &Histogram) -> u64 {
+/// Memory that `h` takes.
+pub(crate) fn bytes(h: &Histogram) -> u64 {
     let buckets = h.positive.len() + h.negative.len() + h.custom_bounds.len();
     let spans = h.positive_spans.len() + h.negative_spans.len();
-    ((buckets + spans) * 8 + size_of::<Histogram>()).div_ceil(16) as u64
+    ((buckets + spans) * 8 + size_of::<Histogram>()) as u64
+}
+
+/// What `h` costs of a query's samples: one for every 16 bytes, as Prometheus counts.
+pub(crate) fn samples(h: &Histogram) -> u64 {
+    bytes(h).div_ceil(16)
 }

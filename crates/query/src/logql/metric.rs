@@ -178,8 +178,9 @@ impl Evaluator<'_> {
                     &b,
                     false,
                     expr.returns_bool,
+                    budget,
                     &mut remarks,
-                ))
+                )?)
             }
             (Rows::Number(a), Rows::Series(right)) => {
                 let a = self.number(a);
@@ -189,8 +190,9 @@ impl Evaluator<'_> {
                     &a,
                     true,
                     expr.returns_bool,
+                    budget,
                     &mut remarks,
-                ))
+                )?)
             }
             (Rows::Series(left), Rows::Series(right)) => {
                 let (matching, returns_bool) = (&expr.matching, expr.returns_bool);

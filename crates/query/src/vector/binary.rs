@@ -254,16 +254,21 @@ pub(crate) fn scalars(op: Op, left: &[f64], right: &[f64]) -> Vec<f64> {
 }
 
 /// `rows op scalar`, or `scalar op rows` when `swapped`.
+///
+/// # Errors
+/// Those of `budget`.
 pub(crate) fn with_scalar(
     op: Op,
     mut rows: Vec<Row>,
     scalar: &[f64],
     swapped: bool,
     returns_bool: bool,
+    budget: &Budget,
     remarks: &mut Remarks,
-) -> Vec<Row> {
+) -> Result<Vec<Row>> {
     for row in &mut rows {
         if op.is_trim() || row.histograms.is_some() {
+            budget.check()?;
             cells_with_scalar(op, row, scalar, swapped, returns_bool, remarks);
             continue;
         }
@@ -276,7 +281,7 @@ pub(crate) fn with_scalar(
         row.drop_name |= !op.keeps_name() || returns_bool;
     }
     rows.retain(Row::any);
-    rows
+    Ok(rows)
 }
 
 fn cells_with_scalar(
@@ -520,7 +525,10 @@ impl Joiner<'_> {
         }
         match element {
             Element::Number(value) => row.values[step] = value,
-            Element::Histogram(histogram) => row.put_histogram(step, histogram),
+            Element::Histogram(histogram) => {
+                self.budget.charge_bytes(histogram::bytes(&histogram))?;
+                row.put_histogram(step, histogram);
+            }
         }
         Ok(())
     }

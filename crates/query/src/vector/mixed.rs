@@ -78,6 +78,7 @@ pub(crate) fn reduce(
                 row.values[step] = ABSENT;
                 remarks = Remarks::only(Remark::MixedKinds);
             } else if let Some(value) = value {
+                budget.charge_bytes(histogram::bytes(&value))?;
                 row.put_histogram(step, Arc::new(value));
             }
             if !remarks.is_empty() {

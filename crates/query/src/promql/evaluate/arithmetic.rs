@@ -62,10 +62,10 @@ impl Evaluator<'_> {
                 return Ok(Evaluation::Scalar(binary::scalars(op, &a, &b)));
             }
             (Evaluation::Vector(rows), Evaluation::Scalar(s)) => {
-                binary::with_scalar(op, rows, &s, false, returns_bool, &mut remarks)
+                binary::with_scalar(op, rows, &s, false, returns_bool, self.budget, &mut remarks)?
             }
             (Evaluation::Scalar(s), Evaluation::Vector(rows)) => {
-                binary::with_scalar(op, rows, &s, true, returns_bool, &mut remarks)
+                binary::with_scalar(op, rows, &s, true, returns_bool, self.budget, &mut remarks)?
             }
             (Evaluation::Vector(a), Evaluation::Vector(b)) => {
                 let matching = (&binary.matching, returns_bool);

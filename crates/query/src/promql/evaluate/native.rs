@@ -181,7 +181,7 @@ pub(super) fn windowed(
             Given::Nothing => {}
             Given::Number(value) => row.values[step] = value,
             Given::Histogram(h) => {
-                bytes += histogram::samples(&h) * 16;
+                bytes += histogram::bytes(&h);
                 row.put_histogram(step, Arc::new(h));
             }
             Given::Same(h) => row.put_histogram(step, h),
