@@ -60,16 +60,21 @@ const SUITES: &[Suite] = &[
         package: "collect",
         example: "conformance_cadvisor",
     },
+    Suite {
+        name: "remote-write",
+        topic: "compliance",
+        package: "server",
+        example: "conformance_remote_write",
+    },
+    Suite { name: "otlp", topic: "otlp", package: "ingest", example: "conformance_otlp" },
 ];
 
 /// Suites whose part of the program does not exist yet.
 const NOT_YET: &[(&str, &str)] = &[
-    ("remote-write", "remote write is not received yet"),
     ("promtail-config", "promtail.yml is not read yet"),
     ("dashboards", "Grafana dashboards are not read yet"),
     ("jaeger", "spans are not stored yet"),
     ("tempo", "TraceQL is not parsed yet"),
-    ("otlp", "OTLP is not received yet"),
     ("alertmanager", "alertmanager.yml is not read yet"),
     ("alert-rules", "rules are not evaluated yet"),
     ("promtool-rules", "rules are not evaluated yet"),
