@@ -174,7 +174,8 @@ fn damage_of_metrics(report: &tsdb::OpenReport) -> Vec<String> {
         .map(|file| format!("damaged metric file set aside: {file}"))
         .collect();
     damage.extend(report.missing_parts.iter().map(|part| format!("metric part {part} is missing")));
-    let lost = report.damaged_records + report.wal.iter().map(|wal| wal.missing_records).sum::<u64>();
+    let lost =
+        report.damaged_records + report.wal.iter().map(|wal| wal.missing_records).sum::<u64>();
     if lost > 0 {
         damage.push(format!("{lost} metric wal records are lost"));
     }
