@@ -66,6 +66,12 @@ pub trait Fs: Send + Sync + Debug {
     /// What the operating system says.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// Gives a file a second name, which must not exist yet, on the same file system.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()>;
+
     /// Removes a file.
     ///
     /// # Errors

@@ -291,6 +291,11 @@ impl Manifest {
         &self.parts
     }
 
+    /// Values: key → value.
+    pub fn values(&self) -> &BTreeMap<String, Vec<u8>> {
+        &self.values
+    }
+
     /// Value of `key`.
     pub fn value(&self, key: &str) -> Option<&[u8]> {
         self.values.get(key).map(Vec::as_slice)

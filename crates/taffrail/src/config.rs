@@ -21,6 +21,9 @@ pub struct RawConfig {
     pub listen: Option<String>,
     /// How long metrics and logs are kept: `15d`, `12h`. Default: 15d.
     pub retention: Option<String>,
+    /// Metrics that are kept longer or shorter: a list of selectors with their retention; the first that matches a series
+    /// counts. At most 8.
+    pub retention_rules: Option<Vec<RawRetentionRule>>,
     /// Memory for stores, caches and queries: `512MiB`. Default: the cgroup's limit, or the machine's memory.
     pub memory_limit: Option<String>,
     /// Disk for stored data: `50GiB`; the oldest data is deleted first. Default: no limit but the disk's.
@@ -42,6 +45,16 @@ pub struct RawConfig {
     pub query: Option<RawQuery>,
     /// Data that is pushed: remote write, OTLP, the Pushgateway's API.
     pub receive: Option<RawReceive>,
+}
+
+/// An entry of `retention_rules:`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawRetentionRule {
+    /// Which series: `{job="debug"}`.
+    pub selector: String,
+    /// How long they are kept: `1d`.
+    pub keep: String,
 }
 
 /// `containers:`
@@ -155,6 +168,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// How long data is kept.
     pub retention_ms: i64,
+    /// Retentions of their own for some metrics.
+    pub retention_rules: Vec<tsdb::RetentionRule>,
     /// Memory the process should stay below.
     pub memory_limit_bytes: u64,
     /// Where that number came from, for the log.
@@ -277,6 +292,7 @@ fn check(
     let retention =
         overrides.retention.clone().or(raw.retention).unwrap_or_else(|| "15d".to_owned());
     let retention_ms = mistakes.duration("retention", &retention, 60_000, 100 * 365 * DAY_MS)?;
+    let retention_rules = retention_rules(raw.retention_rules.unwrap_or_default(), &mistakes)?;
     let (memory_limit_bytes, memory_limit_source) =
         match overrides.memory_limit.clone().or(raw.memory_limit) {
             Some(text) => (mistakes.bytes("memory_limit", &text, 64 * MIB)?, "configured"),
@@ -320,6 +336,7 @@ fn check(
         data_dir,
         listen,
         retention_ms,
+        retention_rules,
         memory_limit_bytes,
         memory_limit_source,
         disk_limit_bytes,
@@ -424,6 +441,28 @@ fn query(
         log_rows_max: positive("query.max_log_lines", raw.max_log_lines.unwrap_or(5_000))?,
         experimental: raw.experimental_functions.unwrap_or(false),
     })
+}
+
+fn retention_rules(
+    raw: Vec<RawRetentionRule>,
+    mistakes: &Mistakes<'_>,
+) -> Result<Vec<tsdb::RetentionRule>, ConfigError> {
+    let max = tsdb::cuts::RULES_MAX;
+    if raw.len() > max {
+        let message = format!("retention_rules: {} rules; at most {max}", raw.len());
+        return Err(mistakes.error("retention_rules", message));
+    }
+    let mut rules = Vec::new();
+    for (index, rule) in raw.into_iter().enumerate() {
+        let key = format!("retention_rules.{index}.selector");
+        let matchers = query::promql::parse_selector(&rule.selector).map_err(|e| {
+            mistakes.error(&key, format!("retention_rules: {:?}: {}", rule.selector, e.message()))
+        })?;
+        let key = format!("retention_rules.{index}.keep");
+        let retention_ms = mistakes.duration(&key, &rule.keep, 60_000, 100 * 365 * DAY_MS)?;
+        rules.push(tsdb::RetentionRule { matchers, retention_ms });
+    }
+    Ok(rules)
 }
 
 fn access(
@@ -640,6 +679,13 @@ mod tests {
             "retenton: 3d\n",
             "taffrail.yml:1:1: unknown key \"retenton\"; did you mean \"retention\"?",
         );
+        let error = load_text("retention_rules:\n- selector: '{job='\n  keep: 1d\n").unwrap_err();
+        assert!(error.starts_with("taffrail.yml:2:"), "{error}");
+        assert!(error.contains("retention_rules: \"{job=\": "), "{error}");
+        let rules = "retention_rules:\n- selector: '{job=\"a\"}'\n  keep: 1d\n";
+        let rules = load_text(rules).unwrap().retention_rules;
+        assert_eq!(rules[0].retention_ms, DAY_MS);
+        assert_eq!(rules[0].matchers, [model::Matcher::equal("job", "a")]);
         check(
             "retention: 3 parsecs\n",
             "taffrail.yml:1:12: retention: \"3 parsecs\" is not a duration such as 15s, 12h or 30d",

@@ -79,6 +79,7 @@ impl Process {
         let old = &self.config;
         let text = |value: &dyn std::fmt::Debug| format!("{value:?}");
         [
+            ("retention_rules", text(&old.retention_rules), text(&fresh.retention_rules)),
             ("durability", text(&old.durability), text(&fresh.durability)),
             ("containers", text(&old.containers), text(&fresh.containers)),
             ("host", text(&old.host), text(&fresh.host)),
@@ -256,6 +257,34 @@ impl Host for Process {
             vec![],
             logs.streams as f64,
         );
+        figures.gauge(
+            "taffrail_store_exemplars",
+            "Exemplars kept.",
+            vec![],
+            metrics.exemplars as f64,
+        );
+        for (name, help, value) in [
+            (
+                "taffrail_store_exemplars_dropped_total",
+                "Exemplars left out: out of order, or with labels of over 128 characters.",
+                metrics.exemplars_dropped,
+            ),
+            (
+                "taffrail_store_metadata_dropped_total",
+                "Metadata left out because there is too much of it.",
+                metrics.metadata_dropped,
+            ),
+        ] {
+            figures.counter(name, help, vec![], value as f64);
+        }
+        for (metric, rows) in self.stores.metrics.over_limit() {
+            figures.counter(
+                "taffrail_store_series_limit_rows_total",
+                "Rows refused because of the limit of active series, by metric; the empty one stands for all after 1,000.",
+                vec![("metric", metric)],
+                rows as f64,
+            );
+        }
         self.ledger_figures(&mut figures);
         for (collector, counters) in &self.collected {
             for (what, count) in counters.snapshot() {

@@ -53,6 +53,7 @@ impl Stores {
             durability: config.durability,
             shards: 0,
             retention_ms: config.retention_ms,
+            retention_rules: config.retention_rules.clone(),
             head_bytes_max: (heads / 2).clamp(4 * MIB, 256 * MIB),
             flush_after_ms: FLUSH_AFTER_MS,
             // 500 B per active series is the store's own aim.

@@ -298,6 +298,7 @@ fn main() -> Result<()> {
         series_max: 10_000_000,
         future_ms_max: 600_000,
         free_bytes_floor: 0,
+        retention_rules: Vec::new(),
     };
     let clock = Arc::new(ManualClock::at_ms(START_MS));
     let mut random = Random(1);

@@ -7,16 +7,17 @@
 //! bits: stored already; other bits: refused); an earlier one is out of order and kept as loose, where the last one to
 //! arrive counts. Ordered samples of a scrape go into the target's row, all others are loose.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use model::{HistogramRow, Labels, MetricBatch, Receipt, RejectReason, Result};
+use model::{HistogramRow, Labels, MetricBatch, MetricMetadata, Receipt, RejectReason, Result};
 use rustc_hash::FxHashMap;
 use storage::codec::Reader;
 use storage::wal::Wal;
 
 use crate::bitmap::Bitmap;
 use crate::buckets;
+use crate::exemplars::{Stored, Verdict};
 use crate::flush::Running;
 use crate::head::{COLUMNS_MAX, Frame, Head, Home, LOOSE_BYTES, TailRow, TargetSamples};
 use crate::histograms::{self, HeadPage};
@@ -60,6 +61,10 @@ struct Plan {
     loose: Vec<(u32, i64, u64)>,
     /// Number of series, time, bytes.
     histograms: Vec<(u32, i64, Arc<[u8]>)>,
+    exemplars: Vec<Stored>,
+    metadata: Vec<MetricMetadata>,
+    /// Rows over the series limit, by metric.
+    over_limit: BTreeMap<String, u64>,
     ledger: Ledger,
     last_ms_before: i64,
     loose_last_before: Vec<(u32, Option<(i64, u64)>)>,
@@ -68,7 +73,8 @@ struct Plan {
 impl Plan {
     /// Whether there is anything to write down.
     fn has_changes(&self) -> bool {
-        self.row.is_some() || !self.loose.is_empty() || !self.histograms.is_empty()
+        let samples = self.row.is_some() || !self.loose.is_empty() || !self.histograms.is_empty();
+        samples || !self.exemplars.is_empty() || !self.metadata.is_empty()
     }
 }
 
@@ -297,6 +303,8 @@ pub(crate) struct Engine {
     /// When the oldest unflushed sample arrived, or the flush before it happened.
     pub(crate) dirty_since_ms: Option<i64>,
     pub(crate) index_swept_ms: i64,
+    /// Whether there is metadata that only the WAL has.
+    pub(crate) metadata_dirty: bool,
     /// Whether the series limit holds; not during replay, as these were accepted once.
     limited: bool,
     replay_targets: FxHashMap<u32, ReplayTarget>,
@@ -317,6 +325,7 @@ impl Engine {
             flushing: None,
             dirty_since_ms: None,
             index_swept_ms: 0,
+            metadata_dirty: false,
             limited: false,
             replay_targets: FxHashMap::default(),
             replayed: Replayed::default(),
@@ -421,6 +430,20 @@ impl Engine {
         self.resolved = resolved;
     }
 
+    /// Counts rows just resolved that are over the series limit by their metric.
+    fn fold<'a>(&self, plan: &mut Plan, rows: impl Iterator<Item = &'a Labels>) {
+        if !self.resolved.contains(&NONE) {
+            return;
+        }
+        for (labels, _) in rows.zip(&self.resolved).filter(|(_, column)| **column == NONE) {
+            let name = labels.metric_name();
+            match plan.over_limit.get_mut(name) {
+                Some(count) => *count += 1,
+                None => drop(plan.over_limit.insert(name.to_owned(), 1)),
+            }
+        }
+    }
+
     /// Last sample of a series anywhere in the head.
     fn last_of(&self, series: u32, home: Option<Home>) -> Option<(i64, u64)> {
         let rows = home.and_then(|(target, column)| {
@@ -507,6 +530,7 @@ impl Engine {
         keep(&mut ledger.too_old, &|row| row.t_ms >= oldest_ms);
         keep(&mut ledger.too_new, &|row| row.t_ms <= newest_ms);
         self.resolve(plan.target, rows.iter().map(|row| &row.labels));
+        self.fold(plan, rows.iter().map(|row| &row.labels));
         let resolved = std::mem::take(&mut self.resolved);
         for (row, column) in rows.iter().zip(&resolved) {
             if *column == NONE {
@@ -518,6 +542,52 @@ impl Engine {
             self.place_histogram(plan, *column, (row.t_ms, bytes.into()));
         }
         self.resolved = resolved;
+    }
+
+    /// Decides about a batch's exemplars and metadata.
+    fn plan_notes(
+        &self,
+        plan: &mut Plan,
+        batch: &mut MetricBatch,
+        (oldest_ms, newest_ms): (i64, i64),
+    ) {
+        if !batch.exemplars.is_empty() {
+            let all = std::mem::take(&mut batch.exemplars);
+            let (mut refused, kept) = (0, self.shared.exemplars.read());
+            for new in all.into_iter().map(Stored::from) {
+                match kept.judge(&new) {
+                    _ if !(oldest_ms..=newest_ms).contains(&new.t_ms) => refused += 1,
+                    Verdict::Take => plan.exemplars.push(new),
+                    Verdict::Known => {}
+                    Verdict::Refuse => refused += 1,
+                }
+            }
+            drop(kept);
+            self.shared.exemplars.write().count_dropped(refused);
+        }
+        if !batch.metadata.is_empty() {
+            let known = self.shared.common.metadata.read();
+            let all = std::mem::take(&mut batch.metadata).into_iter();
+            plan.metadata.extend(all.filter(|metadata| known.is_news(metadata)));
+        }
+    }
+
+    /// Takes in what a plan says about exemplars and metadata.
+    fn take_notes(&mut self, plan: &mut Plan) {
+        if !plan.exemplars.is_empty() {
+            let mut kept = self.shared.exemplars.write();
+            plan.exemplars.drain(..).for_each(|exemplar| kept.add(exemplar));
+        }
+        if !plan.metadata.is_empty() {
+            self.metadata_dirty = true;
+            let mut known = self.shared.common.metadata.write();
+            plan.metadata.drain(..).for_each(|metadata| known.add(metadata));
+        }
+    }
+
+    /// Whether there are exemplars or metadata that only the WAL has.
+    pub(crate) fn has_notes(&self) -> bool {
+        self.metadata_dirty || self.shared.exemplars.read().is_dirty
     }
 
     /// As [`place`](Self::place), for a histogram: it is never part of a row.
@@ -611,7 +681,7 @@ impl Engine {
     fn window(&self) -> (i64, i64) {
         let now_ms = self.shared.clock.now_ms();
         let config = &self.shared.common.config;
-        (now_ms.saturating_sub(config.retention_ms), now_ms.saturating_add(config.future_ms_max))
+        (self.shared.oldest_ms(), now_ms.saturating_add(config.future_ms_max))
     }
 
     fn write_record(&mut self, plan: &Plan, record: &mut Vec<u8>) {
@@ -659,6 +729,8 @@ impl Engine {
             }),
             loose: loose.collect(),
             histograms: histograms.collect(),
+            exemplars: plan.exemplars.clone(),
+            metadata: plan.metadata.clone(),
         }
         .encode(record);
         encoder.defined = encoder.columns.len();
@@ -671,6 +743,7 @@ impl Engine {
         let target = plan.target as usize;
         let starts_chain = plan.row.as_ref().is_some_and(|(_, keyframe, _)| *keyframe);
         let sealed = if starts_chain { self.seal(target) } else { None };
+        self.take_notes(plan);
         let sealed_histograms = self.seal_histograms(plan);
         let mut head = self.shared.head.write();
         let head = &mut *head;
@@ -782,6 +855,8 @@ impl Engine {
                 self.place_histogram(&mut plan, column, (sample.t_ms, Arc::clone(&sample.bytes)));
             }
         }
+        plan.exemplars.clone_from(&record.exemplars);
+        plan.metadata.clone_from(&record.metadata);
         self.replayed.samples += plan.ledger.stored;
         // Rows just encoded are not in the WAL under this numbering, but nothing appends before `end_replay`.
         self.encoder(target.live).redefine = false;
@@ -794,7 +869,7 @@ impl Engine {
         self.replay_targets = FxHashMap::default();
         self.limited = true;
         self.encoders.iter_mut().flatten().for_each(|encoder| encoder.redefine = true);
-        if self.replayed.samples > 0 {
+        if self.replayed.samples > 0 || self.has_notes() {
             self.dirty_since_ms = Some(self.shared.clock.now_ms());
         }
     }
@@ -861,6 +936,7 @@ impl storage::writer::Engine for Engine {
             plan.ledger.too_new += batch.rows.len() as u64;
         } else if !batch.rows.is_empty() {
             self.resolve(plan.target, batch.rows.iter().map(|row| &row.labels));
+            self.fold(plan, batch.rows.iter().map(|row| &row.labels));
             self.plan_row(plan, batch.t_ms, batch.rows.iter().map(|row| row.value.to_bits()));
             self.encode_row(plan, batch.t_ms);
         }
@@ -872,6 +948,7 @@ impl storage::writer::Engine for Engine {
         plan.ledger.too_new += (before - batch.stamped.len()) as u64;
         if !batch.stamped.is_empty() {
             self.resolve(plan.target, batch.stamped.iter().map(|row| &row.labels));
+            self.fold(plan, batch.stamped.iter().map(|row| &row.labels));
             let resolved = std::mem::take(&mut self.resolved);
             for (row, column) in batch.stamped.iter().zip(&resolved) {
                 if *column == NONE {
@@ -883,6 +960,7 @@ impl storage::writer::Engine for Engine {
             self.resolved = resolved;
         }
         self.plan_histograms(plan, std::mem::take(&mut batch.histograms), (oldest_ms, newest_ms));
+        self.plan_notes(plan, batch, (oldest_ms, newest_ms));
         if plan.has_changes() {
             self.write_record(plan, record);
         }
@@ -894,8 +972,8 @@ impl storage::writer::Engine for Engine {
             self.dirty_since_ms.get_or_insert_with(|| self.shared.clock.now_ms());
             self.take_in(&mut batch.plan);
         }
-        if !batch.batch.metadata.is_empty() {
-            self.shared.common.remember_metadata(batch.batch.metadata);
+        if !batch.plan.over_limit.is_empty() {
+            self.shared.common.fold(std::mem::take(&mut batch.plan.over_limit));
         }
         batch.plan.ledger.receipt()
     }

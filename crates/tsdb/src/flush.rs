@@ -13,16 +13,19 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use model::{Error, ErrorKind, Labels, Result};
+use model::{Error, ErrorKind, Labels, Matcher, MetricMetadata, Result};
 use storage::manifest::Edit;
 use storage::wal::Wal;
 
 use crate::column::Column;
+use crate::cuts::{TOMBSTONES_MAX, Tombstone};
 use crate::engine::{Encoder, Engine};
+use crate::exemplars::Stored;
 use crate::head::{Frame, LOOSE_BYTES, TargetSamples, settle, tail_columns};
 use crate::histograms::{HeadHistograms, Samples};
-use crate::part::{Part, PartBuilder, days, file_name};
+use crate::part::{Part, PartBuilder, days, file_name, rewritten_name};
 use crate::shard::{Shared, WAL_SEQ_KEY};
+use crate::side;
 
 /// How often indexes nobody used are dropped from memory.
 const INDEX_IDLE_MS: i64 = 10 * 60_000;
@@ -35,19 +38,42 @@ pub(crate) struct DayParts<'a> {
     seqs: (u64, u64),
     level: u8,
     cold: bool,
+    /// Newest tombstone under which they are written.
+    clean: u64,
+    /// Name of the part whose place the only one takes.
+    instead_of: Option<String>,
 }
 
 impl<'a> DayParts<'a> {
     pub(crate) fn new(shared: &'a Shared, seqs: (u64, u64), level: u8, cold: bool) -> Self {
-        Self { shared, builders: BTreeMap::new(), seqs, level, cold }
+        let (builders, clean, instead_of) = (BTreeMap::new(), 0, None);
+        Self { shared, builders, seqs, level, cold, clean, instead_of }
+    }
+
+    /// The same, under tombstone number `clean`.
+    pub(crate) fn under(self, clean: u64) -> Self {
+        Self { clean, ..self }
+    }
+
+    /// The same, for the one part that takes the place of `part`.
+    pub(crate) fn instead_of(self, part: &Part) -> Self {
+        Self { instead_of: Some(part.name().to_owned()), ..self }
+    }
+
+    fn name(&self, day: i64) -> String {
+        match &self.instead_of {
+            Some(before) => rewritten_name(before),
+            None => file_name(day, self.seqs.1, self.level),
+        }
     }
 
     /// The builder of `day`, started when first asked for.
     pub(crate) fn day(&mut self, day: i64) -> Result<&mut PartBuilder> {
+        let name = self.name(day);
         match self.builders.entry(day) {
             std::collections::btree_map::Entry::Occupied(entry) => Ok(entry.into_mut()),
             std::collections::btree_map::Entry::Vacant(entry) => {
-                let path = self.shared.parts_dir.join(file_name(day, self.seqs.1, self.level));
+                let path = self.shared.parts_dir.join(name);
                 let fs = Arc::clone(&self.shared.fs);
                 Ok(entry.insert(PartBuilder::create(fs, &path, self.cold)?))
             }
@@ -55,11 +81,11 @@ impl<'a> DayParts<'a> {
     }
 
     /// Makes all parts durable; returns their names.
-    pub(crate) fn finish(self) -> Result<Vec<String>> {
+    pub(crate) fn finish(mut self) -> Result<Vec<String>> {
         let mut names = Vec::new();
-        for (day, builder) in self.builders {
-            names.push(file_name(day, self.seqs.1, self.level));
-            builder.finish(self.level, self.seqs.0, self.seqs.1)?;
+        for (day, builder) in std::mem::take(&mut self.builders) {
+            names.push(self.name(day));
+            builder.finish(self.level, self.seqs, self.clean)?;
         }
         Ok(names)
     }
@@ -116,6 +142,14 @@ pub(crate) struct Flush {
     /// Numbers of series with histograms.
     histograms: Vec<u32>,
     samples: u64,
+    notes: Option<Notes>,
+}
+
+/// What the side file will say.
+#[derive(Debug)]
+struct Notes {
+    exemplars: Vec<Stored>,
+    metadata: Vec<MetricMetadata>,
 }
 
 #[derive(Debug)]
@@ -143,10 +177,20 @@ impl Flush {
         let mut edits: Vec<Edit> = names.iter().map(add).collect();
         let value = self.wal_seq.to_le_bytes().to_vec();
         edits.push(Edit::Set { key: WAL_SEQ_KEY.to_owned(), value });
+        let side = self.write_side()?;
         let mut changes = shared.changes.lock();
+        if let Some(name) = &side {
+            edits.extend(changes.side.iter().map(|name| Edit::RemovePart { name: name.clone() }));
+            edits.push(add(name));
+        }
         changes.manifest.commit(&edits)?;
         let flushed = self.swap(opened);
+        let before = side.and_then(|name| changes.side.replace(name));
         drop(changes);
+        if let Some(Err(e)) = before.map(|name| shared.fs.remove(&shared.parts_dir.join(name))) {
+            // No longer in the manifest: the next start removes it.
+            tracing::warn!(error = %e, "cannot remove side file");
+        }
         // Freeing takes a while; not under the locks.
         drop(flushed);
         Ok(self.wal_seq)
@@ -215,6 +259,15 @@ impl Flush {
         parts.finish()
     }
 
+    /// Writes the side file if there is something new to say; returns its name.
+    fn write_side(&self) -> Result<Option<String>> {
+        let Some(Notes { exemplars, metadata }) = &self.notes else { return Ok(None) };
+        let name = side::file_name(self.seqs.0);
+        let path = self.shared.parts_dir.join(&name);
+        side::write(Arc::clone(&self.shared.fs), &path, exemplars, metadata)?;
+        Ok(Some(name))
+    }
+
     fn write_loose(&self) -> Result<Vec<String>> {
         let loose: Vec<(Labels, Vec<(i64, u64)>)> = {
             let head = self.shared.head.read();
@@ -272,7 +325,7 @@ impl Engine {
         {
             self.start_flush(wal)?;
         }
-        self.shared.expire(now_ms)?;
+        self.shared.expire()?;
         if now_ms.saturating_sub(self.index_swept_ms) >= INDEX_IDLE_MS {
             self.index_swept_ms = now_ms;
             let parts = self.shared.head.read().parts.clone();
@@ -328,7 +381,7 @@ impl Engine {
     pub(crate) fn freeze(&mut self, wal: &mut Wal) -> Result<Option<Flush>> {
         let shared = Arc::clone(&self.shared);
         let now_ms = shared.clock.now_ms();
-        if shared.head.read().samples == 0 {
+        if shared.head.read().samples == 0 && !self.has_notes() {
             self.dirty_since_ms = None;
             self.drop_idle_series();
             return Ok(None);
@@ -365,8 +418,8 @@ impl Engine {
         } else {
             self.drop_idle_series();
         }
-        let wal_seq = wal.next_seq();
-        Ok(Some(Flush { shared, wal_seq, seqs, targets, loose, histograms, samples }))
+        let (wal_seq, notes) = (wal.next_seq(), self.freeze_notes());
+        Ok(Some(Flush { shared, wal_seq, seqs, targets, loose, histograms, samples, notes }))
     }
 
     /// After a flush: cuts the WAL, or lets the next flush write what this one could not.
@@ -378,6 +431,9 @@ impl Engine {
                 head.targets.iter_mut().for_each(|samples| samples.frozen = (0, 0));
                 head.histograms.values_mut().for_each(HeadHistograms::thaw);
                 self.unwritten = true;
+                // Perhaps there were none; saving them once too often does no harm.
+                self.metadata_dirty = true;
+                self.shared.exemplars.write().is_dirty = true;
                 return Err(e);
             }
         };
@@ -386,6 +442,56 @@ impl Engine {
         self.shared.note_wal(wal.bytes());
         self.shared.common.wake_merger();
         Ok(())
+    }
+
+    /// Hides what matches any of `selectors` in `[start_ms, end_ms]`; what comes later is not meant.
+    pub(crate) fn delete(
+        &mut self,
+        wal: &mut Wal,
+        selectors: Vec<Vec<Matcher>>,
+        (start_ms, end_ms): (i64, i64),
+    ) -> Result<()> {
+        let shared = Arc::clone(&self.shared);
+        shared.exemplars.write().delete(
+            |series| selectors.iter().any(|all| all.iter().all(|m| m.matches_labels(series))),
+            (start_ms, end_ms),
+        );
+        // Then everything meant is in parts, and nothing else is in the parts of before.
+        self.flush(wal)?;
+        let mut changes = shared.changes.lock();
+        let known = shared.head.read().tombstones.len();
+        if known + selectors.len() > TOMBSTONES_MAX {
+            return Err(Error::new(
+                ErrorKind::Limit,
+                format!("{known} deletions wait to be cleaned; the limit is {TOMBSTONES_MAX}"),
+            ));
+        }
+        let seq = changes.next_seq - 1;
+        let (mut new, mut edits) = (Vec::new(), Vec::new());
+        for (number, matchers) in (changes.next_tombstone..).zip(selectors) {
+            let tombstone = Tombstone { number, seq, start_ms, end_ms, matchers };
+            let mut value = Vec::new();
+            tombstone.encode(&mut value);
+            edits.push(Edit::Set { key: tombstone.key(), value });
+            new.push(Arc::new(tombstone));
+        }
+        changes.manifest.commit(&edits)?;
+        changes.next_tombstone += new.len() as u64;
+        shared.head.write().tombstones.extend(new);
+        Ok(())
+    }
+
+    /// Exemplars and metadata for the side file, when it would say something else.
+    fn freeze_notes(&mut self) -> Option<Notes> {
+        if !self.has_notes() {
+            return None;
+        }
+        self.metadata_dirty = false;
+        let mut kept = self.shared.exemplars.write();
+        kept.expire(self.shared.oldest_ms());
+        kept.is_dirty = false;
+        let metadata = self.shared.common.metadata.read().find(None);
+        Some(Notes { exemplars: kept.all(), metadata })
     }
 
     /// Series without a sample in what was just frozen leave the head.

@@ -18,6 +18,7 @@ use rustc_hash::FxHasher;
 use storage::codec::Reader;
 
 use crate::column::{self, Column};
+use crate::cuts::Tombstone;
 use crate::histograms::HeadHistograms;
 use crate::part::Part;
 use crate::postings::Lookup;
@@ -353,6 +354,8 @@ pub(crate) struct Head {
     pub(crate) loose: BTreeMap<u32, Vec<(i64, u64)>>,
     /// Native histograms by number of series.
     pub(crate) histograms: BTreeMap<u32, HeadHistograms>,
+    /// Deletions that some part may still need, ascending by number.
+    pub(crate) tombstones: Vec<Arc<Tombstone>>,
     /// Live parts, by ascending last sequence number.
     pub(crate) parts: Vec<Arc<Part>>,
     /// Samples not flushed.

@@ -12,12 +12,15 @@
 mod bitmap;
 pub mod buckets;
 mod column;
+pub mod cuts;
 mod engine;
+pub mod exemplars;
 mod flush;
 mod head;
 pub mod histograms;
 pub mod index;
 mod merge;
+pub mod metadata;
 pub mod page;
 pub mod part;
 mod postings;
@@ -27,8 +30,11 @@ pub mod row;
 mod scan;
 mod select;
 mod shard;
+mod side;
+mod snapshot;
 mod store;
 
 pub use bitmap::Bitmap;
 pub use column::Column;
-pub use store::{Config, OpenReport, Stats, Store};
+pub use cuts::RetentionRule;
+pub use store::{Config, OpenReport, Removal, Stats, Store};

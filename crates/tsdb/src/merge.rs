@@ -15,9 +15,11 @@ use model::{ErrorKind, Labels, Result};
 use rustc_hash::FxHasher;
 
 use crate::column::Column;
+use crate::cuts::{Cuts, Tombstone};
 use crate::flush::{DayParts, add_histograms, add_loose};
 use crate::histograms::{self, Samples, settle};
 use crate::part::{DAY_MS, Part, day_of};
+use crate::postings::matching;
 use crate::scan::{Joiner, PartScan, Piece, Pieces};
 use crate::shard::Shared;
 
@@ -70,16 +72,105 @@ fn due(parts: &[Arc<Part>], now_ms: i64) -> Option<Due> {
 pub(crate) fn merge_once(shared: &Shared) -> Result<bool> {
     let _merging = shared.merging.lock();
     let parts = shared.head.read().parts.clone();
-    let Some(due) = due(&parts, shared.clock.now_ms()) else { return Ok(false) };
+    let Some(due) = due(&parts, shared.clock.now_ms()) else {
+        return enforce_rules(shared, &parts);
+    };
     let seqs = due.inputs.iter().map(|part| part.meta());
     let first_seq = seqs.clone().map(|meta| meta.first_seq).min().unwrap_or(0);
     let last_seq = seqs.map(|meta| meta.last_seq).max().unwrap_or(0);
     // A closed day written anew must not get the name of one of its inputs.
     let taken = due.inputs.iter().map(|part| part.meta().level).max().unwrap_or(0);
-    let level = if taken >= due.level { taken.saturating_add(1) } else { due.level };
-    let mut output = DayParts::new(shared, (first_seq, last_seq), level, due.cold);
-    let merged = write(shared, &due.inputs, &mut output).and_then(|()| output.finish());
-    merged.and_then(|names| shared.replace_parts(&due.inputs, &names))
+    let level =
+        if taken >= due.level { taken.checked_add(1).unwrap_or(COLD_LEVEL) } else { due.level };
+    let output = DayParts::new(shared, (first_seq, last_seq), level, due.cold);
+    replace(shared, &due.inputs, output)?;
+    drop_done(shared)?;
+    Ok(true)
+}
+
+/// Writes `inputs` as `output`, without what is hidden, and makes that live instead; false when one of them is gone.
+fn replace(shared: &Shared, inputs: &[Arc<Part>], output: DayParts<'_>) -> Result<bool> {
+    let tombstones = shared.head.read().tombstones.clone();
+    let mut output = output.under(tombstones.last().map_or(0, |tombstone| tombstone.number));
+    let merged = write(shared, inputs, &tombstones, &mut output).and_then(|()| output.finish());
+    merged.and_then(|names| shared.replace_parts(inputs, &names))
+}
+
+/// Writes a part anew without what is hidden.
+fn rewrite(shared: &Shared, part: &Arc<Part>) -> Result<bool> {
+    let meta = part.meta();
+    let seqs = (meta.first_seq, meta.last_seq);
+    let output = DayParts::new(shared, seqs, meta.level, meta.cold).instead_of(part);
+    replace(shared, std::slice::from_ref(part), output)
+}
+
+/// Writes one part of a closed day anew that has series of which nothing in it is inside retention; whether it did.
+fn enforce_rules(shared: &Shared, parts: &[Arc<Part>]) -> Result<bool> {
+    let retention = shared.retention();
+    if retention.rules.is_empty() {
+        return Ok(false);
+    }
+    for part in parts.iter().filter(|part| part.meta().cold) {
+        let over = retention.expired(part.meta().last_ms);
+        if over & !part.settled() == 0 {
+            continue;
+        }
+        let index = part.index().inspect_err(|e| shared.note_damage(part, e))?;
+        if retention.has_expired(&index, part.meta().last_ms) {
+            return rewrite(shared, part);
+        }
+        part.settle(over);
+    }
+    Ok(false)
+}
+
+/// Writes all parts anew that have something under a tombstone, and forgets the tombstones; returns how many parts.
+pub(crate) fn clean_tombstones(shared: &Shared) -> Result<usize> {
+    let _merging = shared.merging.lock();
+    let parts = shared.head.read().parts.clone();
+    let mut rewritten = 0;
+    for part in parts {
+        if needs_tombstone(shared, &part)? {
+            rewritten += usize::from(rewrite(shared, &part)?);
+        }
+    }
+    drop_done(shared)?;
+    Ok(rewritten)
+}
+
+fn needs_tombstone(shared: &Shared, part: &Arc<Part>) -> Result<bool> {
+    let tombstones = shared.head.read().tombstones.clone();
+    for tombstone in tombstones.iter().filter(|tombstone| tombstone.concerns(part)) {
+        if has_series(shared, part, tombstone)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn has_series(shared: &Shared, part: &Arc<Part>, tombstone: &Tombstone) -> Result<bool> {
+    let index = part.index().inspect_err(|e| shared.note_damage(part, e))?;
+    Ok(!matching(&*index, &tombstone.matchers).is_empty())
+}
+
+/// Forgets tombstones that no part needs any more. The caller holds `merging`, so parts only come by flushes, which no
+/// tombstone made before concerns.
+fn drop_done(shared: &Shared) -> Result<()> {
+    let (parts, tombstones) = {
+        let head = shared.head.read();
+        (head.parts.clone(), head.tombstones.clone())
+    };
+    let mut done = Vec::new();
+    for tombstone in tombstones {
+        let mut is_needed = false;
+        for part in parts.iter().filter(|part| tombstone.concerns(part)) {
+            is_needed = is_needed || has_series(shared, part, &tombstone)?;
+        }
+        if !is_needed {
+            done.push(tombstone);
+        }
+    }
+    if done.is_empty() { Ok(()) } else { shared.drop_tombstones(&done) }
 }
 
 /// One series in one of the inputs.
@@ -94,11 +185,20 @@ struct Member {
 /// Key of series without a target of their own.
 const LOOSE: u32 = u32::MAX;
 
-fn write(shared: &Shared, inputs: &[Arc<Part>], output: &mut DayParts<'_>) -> Result<()> {
+fn write(
+    shared: &Shared,
+    inputs: &[Arc<Part>],
+    tombstones: &[Arc<Tombstone>],
+    output: &mut DayParts<'_>,
+) -> Result<()> {
     let mut scans = Vec::with_capacity(inputs.len());
+    let mut cuts = Vec::with_capacity(inputs.len());
+    let retention = shared.retention();
     for part in inputs {
         let scan = PartScan::new(part, i64::MIN, i64::MAX);
-        scans.push(scan.inspect_err(|e| shared.note_damage(part, e))?);
+        let scan = scan.inspect_err(|e| shared.note_damage(part, e))?;
+        cuts.push(Cuts::of(part, &scan.index, tombstones, &retention, (i64::MIN, i64::MAX)));
+        scans.push(scan);
     }
     let keys: BTreeSet<String> = scans
         .iter()
@@ -118,7 +218,7 @@ fn write(shared: &Shared, inputs: &[Arc<Part>], output: &mut DayParts<'_>) -> Re
         for (labels, places) in identities(&scans, group) {
             let mut pieces = Pieces::new();
             for (input, id) in places {
-                read(&mut scans[input], id, &mut pieces)
+                read(&mut scans[input], &cuts[input], id, &mut pieces)
                     .inspect_err(|e| shared.note_damage(&inputs[input], e))?;
             }
             let Some(piece) = Joiner::default().join(pieces) else { continue };
@@ -139,14 +239,14 @@ fn write(shared: &Shared, inputs: &[Arc<Part>], output: &mut DayParts<'_>) -> Re
     let loose =
         loose.into_iter().map(|(labels, piece)| (labels, piece.times.to_vec(), piece.values));
     add_loose(output, loose)?;
-    write_histograms(shared, inputs, &scans, output)
+    write_histograms(shared, inputs, (&scans, &cuts), output)
 }
 
 /// Histograms of all inputs, series by series.
 fn write_histograms(
     shared: &Shared,
     inputs: &[Arc<Part>],
-    scans: &[PartScan<'_>],
+    (scans, cuts): (&[PartScan<'_>], &[Cuts]),
     output: &mut DayParts<'_>,
 ) -> Result<()> {
     let mut found: BTreeMap<Labels, Vec<(usize, u32)>> = BTreeMap::new();
@@ -162,12 +262,14 @@ fn write_histograms(
             let ids = std::iter::once(id).collect();
             let part = &inputs[input];
             histograms::scan(part, &ids, (i64::MIN, i64::MAX), &mut |_, more| {
-                samples.extend(more);
+                samples.extend(cuts[input].samples(id as usize, more));
                 Ok(())
             })
             .inspect_err(|e| shared.note_damage(part, e))?;
         }
-        add_histograms(output, &labels, &settle(samples))?;
+        if !samples.is_empty() {
+            add_histograms(output, &labels, &settle(samples))?;
+        }
     }
     Ok(())
 }
@@ -227,11 +329,11 @@ fn grid(
     Ok(all)
 }
 
-fn read(scan: &mut PartScan<'_>, id: usize, pieces: &mut Pieces) -> Result<()> {
+fn read(scan: &mut PartScan<'_>, cuts: &Cuts, id: usize, pieces: &mut Pieces) -> Result<()> {
     let index = Arc::clone(&scan.index);
     let Some(target) = index.target_of(id) else { return Ok(()) };
     scan.stripe(target, &[id - target.first_series], &mut |_, piece| {
-        pieces.push(piece);
+        pieces.extend(cuts.piece(id, piece));
         Ok(())
     })
 }

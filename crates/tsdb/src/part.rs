@@ -7,12 +7,13 @@
 //! part  = blocks of times (kind 1) and of pages (kind 2 plain, 3 zstd), of histogram pages (5 plain, 6 zstd),
 //!         index (kind 4, zstd), directory of histogram pages (7, zstd), meta
 //! meta  = version u8, flags u8 (bit 0: pages are zstd, bit 1: histograms), level u8, first seq, last seq,
-//!         first ms, last ms zigzag, samples, series varints, index block reference [ directory block reference ]
+//!         first ms, last ms zigzag, samples, series, clean varints, index block reference
+//!         [ directory block reference ]
 //! ```
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use model::{Error, Labels, Result};
 use parking_lot::Mutex;
@@ -63,6 +64,8 @@ pub struct Meta {
     pub samples: u64,
     /// Number of series.
     pub series: u64,
+    /// Number of the newest tombstone under which it was written: it and those before are done with.
+    pub clean: u64,
     index: BlockRef,
     histograms: Option<BlockRef>,
 }
@@ -78,6 +81,7 @@ impl Meta {
         put_zigzag(&mut out, self.last_ms);
         put_varint(&mut out, self.samples);
         put_varint(&mut out, self.series);
+        put_varint(&mut out, self.clean);
         self.index.encode(&mut out);
         self.histograms.iter().for_each(|block| block.encode(&mut out));
         out
@@ -100,6 +104,7 @@ impl Meta {
         let (first_seq, last_seq) = (r.varint()?, r.varint()?);
         let (first_ms, last_ms) = (r.zigzag()?, r.zigzag()?);
         let (samples, series) = (r.varint()?, r.varint()?);
+        let clean = if version == 1 { 0 } else { r.varint()? };
         let mut rest = r.take(r.remaining())?;
         let index = BlockRef::decode(&mut rest)
             .ok_or_else(|| Error::corrupt("metric part has no index reference"))?;
@@ -119,6 +124,7 @@ impl Meta {
             last_ms,
             samples,
             series,
+            clean,
             index,
             histograms,
         })
@@ -272,7 +278,12 @@ impl PartBuilder {
     ///
     /// # Errors
     /// As [`PartWriter::finish`].
-    pub fn finish(mut self, level: u8, first_seq: u64, last_seq: u64) -> Result<()> {
+    pub fn finish(
+        mut self,
+        level: u8,
+        (first_seq, last_seq): (u64, u64),
+        clean: u64,
+    ) -> Result<()> {
         self.end_stripe()?;
         self.write_times()?;
         self.write_pages()?;
@@ -297,6 +308,7 @@ impl PartBuilder {
             last_ms: self.last_ms,
             samples: self.samples,
             series: self.index.series_count() as u64,
+            clean,
             index: self.writer.block(INDEX, &packed)?,
             histograms,
         };
@@ -355,6 +367,7 @@ pub struct Part {
     index: Mutex<Option<Arc<Index>>>,
     histogram_pages: Mutex<Option<Arc<HistogramPages>>>,
     used: AtomicBool,
+    settled: AtomicU16,
 }
 
 impl Part {
@@ -366,8 +379,19 @@ impl Part {
         let reader = PartReader::open(fs, &dir.join(name))?;
         let meta = Meta::decode(reader.meta()).map_err(|e| e.context(format!("part {name}")))?;
         let (index, histogram_pages) = (Mutex::new(None), Mutex::new(None));
-        let used = AtomicBool::new(false);
-        Ok(Self { name: name.to_owned(), reader, meta, index, histogram_pages, used })
+        let (used, settled) = (AtomicBool::new(false), AtomicU16::new(0));
+        let name = name.to_owned();
+        Ok(Self { name, reader, meta, index, histogram_pages, used, settled })
+    }
+
+    /// Classes of retention (a bit for each) of which it is known to have no series.
+    pub(crate) fn settled(&self) -> u16 {
+        self.settled.load(Ordering::Relaxed)
+    }
+
+    /// Notes that it has no series of the classes `classes`.
+    pub(crate) fn settle(&self, classes: u16) {
+        self.settled.fetch_or(classes, Ordering::Relaxed);
     }
 
     /// File name.
@@ -535,6 +559,16 @@ pub fn days(all: &[i64]) -> Vec<(i64, usize, usize)> {
         start = end;
     }
     found
+}
+
+/// Name of the file of a part that takes the place of the part `name`, with the same day, flush and level.
+pub fn rewritten_name(name: &str) -> String {
+    let stem = name.strip_suffix(".part").unwrap_or(name);
+    let (stem, number) = match stem.rsplit_once('.') {
+        Some((stem, number)) => (stem, number.parse().unwrap_or(0u64)),
+        None => (stem, 0),
+    };
+    format!("{stem}.{}.part", number + 1)
 }
 
 /// Name of the file of a part: its day, its newest flush, its level.

@@ -5,9 +5,10 @@
 //! ```text
 //! record = target varint, flags u8, chain varint,
 //!          [ reset: key bytes ] [ columns: lz4 blob, with length ] [ row: t zigzag, row bytes with length ]
-//!          [ loose: count, count × ( column varint, t delta zigzag, bits u64 ) ] [ histograms: lz4 blob, with length ]
+//!          [ loose: count, count × ( column varint, t delta zigzag, bits u64 ) ]
+//!          [ histograms ] [ exemplars ] [ metadata ]: lz4 blobs, each with length
 //! flags  = bit 0 reset (the target starts anew: no columns, chain 0), bit 1 new columns, bit 2 row,
-//!          bit 3 the row starts a row chain, bit 4 loose, bit 5 histograms
+//!          bit 3 the row starts a row chain, bit 4 loose, bit 5 histograms, bit 6 exemplars, bit 7 metadata
 //! columns = count, strings (symbols), count × ( labels, labels × ( name symbol, value symbol ) )
 //! histograms = count, count × ( column varint, t delta zigzag, bytes of one histogram with length )
 //! ```
@@ -17,10 +18,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use model::{Error, Labels, Result};
+use model::{Error, Labels, MetricMetadata, Result};
 use storage::codec::{Reader, blob, put_bytes, put_count, put_varint, put_zigzag, strings};
 
 use crate::buckets;
+use crate::exemplars::{self, Stored};
+use crate::metadata;
 
 const RESET: u8 = 1;
 const COLUMNS: u8 = 2;
@@ -28,11 +31,13 @@ const ROW: u8 = 4;
 const KEYFRAME: u8 = 8;
 const LOOSE: u8 = 16;
 const HISTOGRAMS: u8 = 32;
+const EXEMPLARS: u8 = 64;
+const METADATA: u8 = 128;
 
 /// Plain bytes of column definitions one record may have.
 const COLUMNS_BYTES_MAX: usize = 1 << 28;
-/// Plain bytes of histograms one record may have.
-const HISTOGRAMS_BYTES_MAX: usize = 1 << 28;
+/// Plain bytes of histograms, exemplars or metadata one record may have.
+const BLOB_BYTES_MAX: usize = 1 << 28;
 /// Bytes of labels per byte of definitions beyond which they cannot be honest.
 const EXPANSION_MAX: usize = 256;
 
@@ -86,6 +91,10 @@ pub struct Record<'a> {
     pub loose: Vec<LooseSample>,
     /// Native histograms, each decodable.
     pub histograms: Vec<HistogramSample>,
+    /// Exemplars of any series.
+    pub exemplars: Vec<Stored>,
+    /// Metadata of metrics.
+    pub metadata: Vec<MetricMetadata>,
 }
 
 impl Record<'_> {
@@ -98,6 +107,8 @@ impl Record<'_> {
         flags |= if self.row.is_some_and(|row| row.keyframe) { KEYFRAME } else { 0 };
         flags |= if self.loose.is_empty() { 0 } else { LOOSE };
         flags |= if self.histograms.is_empty() { 0 } else { HISTOGRAMS };
+        flags |= if self.exemplars.is_empty() { 0 } else { EXEMPLARS };
+        flags |= if self.metadata.is_empty() { 0 } else { METADATA };
         put_varint(out, u64::from(self.target));
         out.push(flags);
         put_varint(out, self.chain);
@@ -105,9 +116,7 @@ impl Record<'_> {
             put_bytes(out, key.as_bytes());
         }
         if !self.columns.is_empty() {
-            let mut packed = Vec::new();
-            blob::compress_lz4(&encode_columns(&self.columns), &mut packed);
-            put_bytes(out, &packed);
+            put_blob(out, |plain| encode_columns(&self.columns, plain));
         }
         if let Some(row) = &self.row {
             put_zigzag(out, row.t_ms);
@@ -124,24 +133,33 @@ impl Record<'_> {
             }
         }
         if !self.histograms.is_empty() {
-            let mut packed = Vec::new();
-            blob::compress_lz4(&encode_histograms(&self.histograms), &mut packed);
-            put_bytes(out, &packed);
+            put_blob(out, |plain| encode_histograms(&self.histograms, plain));
+        }
+        if !self.exemplars.is_empty() {
+            put_blob(out, |plain| exemplars::encode(&self.exemplars, plain));
+        }
+        if !self.metadata.is_empty() {
+            put_blob(out, |plain| metadata::encode(self.metadata.iter(), plain));
         }
     }
 }
 
-fn encode_histograms(histograms: &[HistogramSample]) -> Vec<u8> {
-    let mut out = Vec::new();
-    put_count(&mut out, histograms.len());
+fn put_blob(out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) {
+    let (mut plain, mut packed) = (Vec::new(), Vec::new());
+    encode(&mut plain);
+    blob::compress_lz4(&plain, &mut packed);
+    put_bytes(out, &packed);
+}
+
+fn encode_histograms(histograms: &[HistogramSample], out: &mut Vec<u8>) {
+    put_count(out, histograms.len());
     let mut before = 0i64;
     for sample in histograms {
-        put_varint(&mut out, u64::from(sample.column));
-        put_zigzag(&mut out, sample.t_ms.wrapping_sub(before));
-        put_bytes(&mut out, &sample.bytes);
+        put_varint(out, u64::from(sample.column));
+        put_zigzag(out, sample.t_ms.wrapping_sub(before));
+        put_bytes(out, &sample.bytes);
         before = sample.t_ms;
     }
-    out
 }
 
 fn decode_histograms(bytes: &[u8]) -> Result<Vec<HistogramSample>> {
@@ -159,28 +177,26 @@ fn decode_histograms(bytes: &[u8]) -> Result<Vec<HistogramSample>> {
     Ok(histograms)
 }
 
-fn encode_columns(columns: &[Labels]) -> Vec<u8> {
+pub(crate) fn encode_columns(columns: &[Labels], out: &mut Vec<u8>) {
     let symbols: BTreeSet<&str> =
         columns.iter().flat_map(|labels| labels.iter().flat_map(|(n, v)| [n, v])).collect();
     let symbols: Vec<&str> = symbols.into_iter().collect();
     let number = |text: &str| symbols.binary_search(&text).unwrap_or(0);
-    let mut out = Vec::new();
-    put_count(&mut out, columns.len());
-    strings::encode(symbols.iter().copied(), &mut out);
+    put_count(out, columns.len());
+    strings::encode(symbols.iter().copied(), out);
     for labels in columns {
-        put_count(&mut out, labels.len());
+        put_count(out, labels.len());
         for (name, value) in labels.iter() {
-            put_count(&mut out, number(name));
-            put_count(&mut out, number(value));
+            put_count(out, number(name));
+            put_count(out, number(value));
         }
     }
-    out
 }
 
-fn decode_columns(bytes: &[u8]) -> Result<Vec<Labels>> {
-    let mut r = Reader::new(bytes);
-    let count = r.count(bytes.len())?;
-    let symbols = strings::Table::decode(&mut r)?;
+pub(crate) fn decode_columns(r: &mut Reader<'_>) -> Result<Vec<Labels>> {
+    let bytes_max = r.remaining().saturating_mul(EXPANSION_MAX);
+    let count = r.count(r.remaining())?;
+    let symbols = strings::Table::decode(r)?;
     let (mut columns, mut total) = (Vec::new(), 0usize);
     for _ in 0..count {
         let labels = r.count(r.remaining() / 2)?;
@@ -193,7 +209,7 @@ fn decode_columns(bytes: &[u8]) -> Result<Vec<Labels>> {
             }
             total += pairs.last().map_or(0, |(n, v)| n.len() + v.len());
         }
-        if total > bytes.len().saturating_mul(EXPANSION_MAX) {
+        if total > bytes_max {
             return Err(Error::corrupt(format!("labels of {count} columns are too long")));
         }
         columns.push(pairs.into_iter().collect());
@@ -217,7 +233,7 @@ pub fn decode(payload: &[u8]) -> Result<Option<Record<'_>>> {
     let columns = if flags & COLUMNS == 0 {
         Vec::new()
     } else {
-        decode_columns(&blob::decompress_lz4(r.bytes()?, COLUMNS_BYTES_MAX)?)?
+        decode_columns(&mut Reader::new(&blob::decompress_lz4(r.bytes()?, COLUMNS_BYTES_MAX)?))?
     };
     let row = if flags & ROW == 0 {
         None
@@ -239,9 +255,19 @@ pub fn decode(payload: &[u8]) -> Result<Option<Record<'_>>> {
     let histograms = if flags & HISTOGRAMS == 0 {
         Vec::new()
     } else {
-        decode_histograms(&blob::decompress_lz4(r.bytes()?, HISTOGRAMS_BYTES_MAX)?)?
+        decode_histograms(&blob::decompress_lz4(r.bytes()?, BLOB_BYTES_MAX)?)?
     };
-    Ok(Some(Record { target, chain, key, columns, row, loose, histograms }))
+    let exemplars = if flags & EXEMPLARS == 0 {
+        Vec::new()
+    } else {
+        exemplars::decode(&blob::decompress_lz4(r.bytes()?, BLOB_BYTES_MAX)?)?
+    };
+    let metadata = if flags & METADATA == 0 {
+        Vec::new()
+    } else {
+        metadata::decode(&blob::decompress_lz4(r.bytes()?, BLOB_BYTES_MAX)?)?
+    };
+    Ok(Some(Record { target, chain, key, columns, row, loose, histograms, exemplars, metadata }))
 }
 
 fn number(value: u64) -> Result<u32> {
@@ -264,8 +290,29 @@ mod tests {
         let mut bytes = Vec::new();
         buckets::encode_one(&model::Histogram::default(), &mut bytes);
         let histograms = vec![HistogramSample { column: 7, t_ms: 5, bytes: bytes.into() }; 2];
-        let (key, row) = (Some("k"), Some(row));
-        let record = Record { target: 7, chain: 0, key, columns, row, loose, histograms };
+        let exemplar = Stored {
+            series: Labels::from_pairs([("__name__", "m")]),
+            labels: Labels::from_pairs([("trace_id", "7")]),
+            t_ms: -1,
+            bits: u64::MAX,
+        };
+        let metadata = MetricMetadata {
+            name: "m".into(),
+            kind: model::MetricKind::Gauge,
+            help: "é".into(),
+            unit: "".into(),
+        };
+        let record = Record {
+            target: 7,
+            chain: 0,
+            key: Some("k"),
+            columns,
+            row: Some(row),
+            loose,
+            histograms,
+            exemplars: vec![exemplar; 2],
+            metadata: vec![metadata],
+        };
         let mut bytes = Vec::new();
         record.encode(&mut bytes);
         assert_eq!(decode(&bytes).unwrap(), Some(record));
@@ -274,7 +321,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn noise_is_refused_or_bounded(mut bytes in proptest::collection::vec(any::<u8>(), 3..200), flags in 0u8..64) {
+        fn noise_is_refused_or_bounded(mut bytes in proptest::collection::vec(any::<u8>(), 3..200), flags in any::<u8>()) {
             bytes[1] = flags;
             if let Ok(Some(record)) = decode(&bytes) {
                 prop_assert!(record.loose.len() <= bytes.len());

@@ -11,12 +11,17 @@ use model::{
 use roaring::RoaringBitmap;
 
 use crate::column::Column;
+use crate::cuts::{Cuts, Retention, RetentionRule, Tombstone, without};
 use crate::head::{TargetSamples, settle, tail_columns, tail_presence};
 use crate::histograms::{self, Found, HeadHistograms};
 use crate::part::Part;
 use crate::postings::matching;
 use crate::scan::{Gathered, Joiner, PartScan, Piece, Window, by_stripe};
 use crate::shard::Shared;
+use crate::store::Removal;
+
+/// Milliseconds `[start, end]`, both inside.
+type Range = (i64, i64);
 
 /// Series of one index that match all matchers.
 type MatchFn<'a> = dyn Fn(&[Matcher]) -> RoaringBitmap + 'a;
@@ -31,6 +36,7 @@ struct View {
     targets: Vec<(TargetSamples, Vec<(u32, Labels)>)>,
     loose: Vec<(Labels, Vec<(i64, u64)>)>,
     histograms: Vec<(Labels, HeadHistograms)>,
+    tombstones: Vec<Arc<Tombstone>>,
 }
 
 impl View {
@@ -67,7 +73,8 @@ impl View {
             targets.push((samples.clone(), columns));
         }
         let parts = head.parts.iter().filter(|p| p.overlaps(start_ms, end_ms)).cloned().collect();
-        Self { parts, targets, loose, histograms }
+        let tombstones = head.tombstones.clone();
+        Self { parts, targets, loose, histograms, tombstones }
     }
 }
 
@@ -80,15 +87,17 @@ pub(crate) fn select(shared: &Shared, plan: &MetricPlan, budget: &Budget) -> Res
         return Ok(selected);
     }
     budget.check()?;
+    let retention = shared.retention();
     let view = View::take(shared, &|matching| matching(&plan.matchers), range);
     shared.quarantine_warnings(range, &mut selected.warnings);
     let (mut gathered, mut found) = (Gathered::default(), Found::default());
     for part in &view.parts {
         // What a damaged part gave before its damage was met is true, and stays.
-        let outcome = select_part(part, plan, range, budget, &mut gathered, &mut found);
+        let hiding = (&view.tombstones[..], &retention);
+        let outcome = select_part(part, plan, (range, hiding), budget, &mut gathered, &mut found);
         tolerate(shared, part, outcome, &mut selected.warnings)?;
     }
-    select_head(&view, range, budget, &mut gathered, &mut found)?;
+    select_head(&view, (range, &retention), budget, &mut gathered, &mut found)?;
     let mut joiner = Joiner::default();
     let join = |(number, (labels, pieces))| {
         let histograms = found.take(number);
@@ -135,7 +144,7 @@ fn charge(budget: &Budget, samples: usize) -> Result<()> {
 fn select_part(
     part: &Part,
     plan: &MetricPlan,
-    (start_ms, end_ms): (i64, i64),
+    ((start_ms, end_ms), (tombstones, retention)): (Range, (&[Arc<Tombstone>], &Retention<'_>)),
     budget: &Budget,
     gathered: &mut Gathered,
     found: &mut Found,
@@ -143,9 +152,13 @@ fn select_part(
     let mut scan = PartScan::new(part, start_ms, end_ms)?;
     let index = Arc::clone(&scan.index);
     let ids = matching(&*index, &plan.matchers);
+    let cuts = Cuts::of(part, &index, tombstones, retention, (start_ms, end_ms));
     by_stripe(&index, ids.iter(), |target, offsets| {
         let mut numbers: Vec<Option<usize>> = vec![None; offsets.len()];
         scan.stripe(target, offsets, &mut |k, piece| {
+            let Some(piece) = cuts.piece(target.first_series + offsets[k], piece) else {
+                return Ok(());
+            };
             charge(budget, piece.values.len())?;
             let number = match numbers[k] {
                 Some(number) => number,
@@ -160,6 +173,10 @@ fn select_part(
         })
     })?;
     histograms::scan(part, &ids, (start_ms, end_ms), &mut |id, samples| {
+        let samples = cuts.samples(id as usize, samples);
+        if samples.is_empty() {
+            return Ok(());
+        }
         budget.charge_bytes(SERIES_BYTES)?;
         found.add(gathered.series(&index.labels(id as usize)), samples, budget)
     })
@@ -167,7 +184,7 @@ fn select_part(
 
 fn select_head(
     view: &View,
-    (start_ms, end_ms): (i64, i64),
+    ((start_ms, end_ms), retention): (Range, &Retention<'_>),
     budget: &Budget,
     gathered: &mut Gathered,
     found: &mut Found,
@@ -201,7 +218,7 @@ fn select_head(
             } else {
                 column.append(rows, &tail, samples.tail.len());
             }
-            if let Some(piece) = window.cut(column) {
+            if let Some(piece) = window.cut(column).and_then(|p| young(retention, labels, p)) {
                 charge(budget, piece.values.len())?;
                 budget.charge_bytes(SERIES_BYTES)?;
                 let number = gathered.series(labels);
@@ -211,11 +228,14 @@ fn select_head(
     }
     for (labels, samples) in &view.loose {
         let (times, values) = settle(samples);
-        charge(budget, values.len())?;
+        let piece = Piece { times: times.into(), values };
+        let Some(piece) = young(retention, labels, piece) else { continue };
+        charge(budget, piece.values.len())?;
         let number = gathered.series(labels);
-        gathered.series[number].1.push(Piece { times: times.into(), values });
+        gathered.series[number].1.push(piece);
     }
     for (labels, samples) in &view.histograms {
+        let start_ms = start_ms.max(retention.oldest_of(labels));
         let samples = samples.read(start_ms, end_ms)?;
         if !samples.is_empty() {
             budget.charge_bytes(SERIES_BYTES)?;
@@ -225,8 +245,16 @@ fn select_head(
     Ok(())
 }
 
+/// What is left of a piece of the head inside the retention of its series.
+fn young(retention: &Retention<'_>, labels: &Labels, piece: Piece) -> Option<Piece> {
+    if retention.rules.is_empty() {
+        return Some(piece);
+    }
+    without(piece, &[(i64::MIN, retention.oldest_of(labels).saturating_sub(1))])
+}
+
 /// Milliseconds `[start, end]`, both inside, of a range in nanoseconds.
-fn ms_range(shared: &Shared, range: TimeRange) -> (i64, i64) {
+pub(crate) fn ms_range(shared: &Shared, range: TimeRange) -> (i64, i64) {
     let ceil = |ns: i64| ns.div_euclid(1_000_000) + i64::from(ns.rem_euclid(1_000_000) > 0);
     (ceil(range.start_ns).max(shared.oldest_ms()), ceil(range.end_ns).saturating_sub(1))
 }
@@ -266,18 +294,25 @@ fn for_each_series(
     if start_ms > end_ms {
         return Ok(left_out);
     }
+    let retention = shared.retention();
     let view = View::take(shared, &|matching| any_of(selectors, matching), (start_ms, end_ms));
     let mut warnings = Vec::new();
     for part in &view.parts {
         budget.check()?;
         let is_inside = part.meta().first_ms >= start_ms && part.meta().last_ms <= end_ms;
-        if is_inside && whole == Whole::Skip {
+        let is_whole =
+            retention.rules.is_empty() && !view.tombstones.iter().any(|t| t.concerns(part));
+        if is_inside && is_whole && whole == Whole::Skip {
             left_out.push(Arc::clone(part));
             continue;
         }
         let outcome = PartScan::new(part, start_ms, end_ms).and_then(|mut scan| {
             let index = Arc::clone(&scan.index);
             let ids = any_of(selectors, &|matchers| matching(&*index, matchers));
+            let cuts = Cuts::of(part, &index, &view.tombstones, &retention, (start_ms, end_ms));
+            let cut = cuts.series() & &ids;
+            list_cut(part, &mut scan, (&cut, &cuts), (start_ms, end_ms), f)?;
+            let ids = ids - cut;
             if is_inside {
                 return ids.into_iter().try_for_each(|id| f(&index.labels(id as usize)));
             }
@@ -289,6 +324,13 @@ fn for_each_series(
             histograms::presence(part, &index, &ids, (start_ms, end_ms), f)
         });
         tolerate(shared, part, outcome, &mut warnings)?;
+    }
+    if !retention.rules.is_empty() {
+        let (mut gathered, mut found) = (Gathered::default(), Found::default());
+        let range = ((start_ms, end_ms), &retention);
+        select_head(&view, range, budget, &mut gathered, &mut found)?;
+        gathered.series.iter().try_for_each(|(labels, _)| f(labels))?;
+        return Ok(left_out);
     }
     for (samples, columns) in &view.targets {
         budget.check()?;
@@ -313,6 +355,81 @@ fn for_each_series(
         }
     }
     Ok(left_out)
+}
+
+/// Samples in parts that `rule` would remove, and their series.
+pub(crate) fn preview(
+    shared: &Shared,
+    rule: &RetentionRule,
+    budget: &Budget,
+    series: &mut BTreeSet<Labels>,
+) -> Result<Removal> {
+    let end_ms = shared.clock.now_ms().saturating_sub(rule.retention_ms).saturating_sub(1);
+    let range = (shared.oldest_ms(), end_ms);
+    let mut removal = Removal::default();
+    if range.0 > range.1 {
+        return Ok(removal);
+    }
+    let retention = shared.retention();
+    let view = View::take(shared, &|_| RoaringBitmap::new(), range);
+    for part in &view.parts {
+        let mut samples = 0u64;
+        let outcome = PartScan::new(part, range.0, range.1).and_then(|mut scan| {
+            let index = Arc::clone(&scan.index);
+            let ids = matching(&*index, &rule.matchers);
+            let cuts = Cuts::of(part, &index, &view.tombstones, &retention, range);
+            let mut count = |id: usize, found: usize| {
+                if found > 0 && series.insert(index.labels(id)) {
+                    budget.charge_bytes(SERIES_BYTES)?;
+                }
+                samples += found as u64;
+                budget.check()
+            };
+            by_stripe(&index, ids.iter(), |target, offsets| {
+                scan.stripe(target, offsets, &mut |k, piece| {
+                    let id = target.first_series + offsets[k];
+                    count(id, cuts.piece(id, piece).map_or(0, |piece| piece.values.len()))
+                })
+            })?;
+            histograms::scan(part, &ids, range, &mut |id, found| {
+                count(id as usize, cuts.samples(id as usize, found).len())
+            })
+        });
+        tolerate(shared, part, outcome, &mut Vec::new())?;
+        let share = u128::from(part.file_bytes()) * u128::from(samples);
+        let bytes = share / u128::from(part.meta().samples.max(1));
+        removal.samples += samples;
+        removal.bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
+    }
+    Ok(removal)
+}
+
+/// Calls `f` for those of the series `cut` of which something is left.
+fn list_cut(
+    part: &Part,
+    scan: &mut PartScan<'_>,
+    (cut, cuts): (&RoaringBitmap, &Cuts),
+    range: Range,
+    f: &mut dyn FnMut(&Labels) -> Result<()>,
+) -> Result<()> {
+    let index = Arc::clone(&scan.index);
+    by_stripe(&index, cut.iter(), |target, offsets| {
+        let mut left = BTreeSet::new();
+        scan.stripe(target, offsets, &mut |k, piece| {
+            let id = target.first_series + offsets[k];
+            if cuts.piece(id, piece).is_some() {
+                left.insert(id);
+            }
+            Ok(())
+        })?;
+        left.into_iter().try_for_each(|id| f(&index.labels(id)))
+    })?;
+    histograms::scan(part, cut, range, &mut |id, samples| {
+        if cuts.samples(id as usize, samples).is_empty() {
+            return Ok(());
+        }
+        f(&index.labels(id as usize))
+    })
 }
 
 pub(crate) fn series(

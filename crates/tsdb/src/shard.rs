@@ -10,16 +10,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_channel::Sender;
-use model::{Clock, Done, Error, ErrorKind, MetricBatch, MetricMetadata, Result};
+use model::{Clock, Done, Error, ErrorKind, Matcher, MetricBatch, Result};
 use parking_lot::{Mutex, RwLock};
 use storage::fs::Fs;
 use storage::manifest::{Edit, Manifest};
 use storage::wal::{Wal, WalConfig};
 use storage::writer::{Writer, WriterConfig, WriterState};
 
+use crate::cuts::{KEY_PREFIX, Retention, Tombstone};
 use crate::engine::{Batch, Engine};
+use crate::exemplars::{self, Exemplars};
 use crate::head::Head;
+use crate::metadata::Metadata;
 use crate::part::Part;
+use crate::side;
+use crate::snapshot;
 use crate::store::{Config, OpenReport, Stats};
 
 /// Manifest key: WAL sequence number behind the samples that are in parts.
@@ -28,6 +33,8 @@ pub(crate) const WAL_SEQ_KEY: &str = "wal_seq";
 const SEGMENT_BYTES: u64 = 64 << 20;
 const QUEUE: usize = 1024;
 const GROUP_WINDOW_MS: u64 = 20;
+/// Metrics over the series limit that are counted each by itself.
+const OVER_LIMIT_NAMES_MAX: usize = 1000;
 
 /// What the shards of a store have in common.
 #[derive(Debug)]
@@ -37,15 +44,21 @@ pub(crate) struct Common {
     pub(crate) head_bytes_max: u64,
     /// Active series of all shards.
     series: AtomicUsize,
-    metadata: RwLock<BTreeMap<Arc<str>, MetricMetadata>>,
+    pub(crate) metadata: RwLock<Metadata>,
+    exemplars_max: usize,
+    /// Rows refused because of the series limit since the start, by metric.
+    over_limit: Mutex<BTreeMap<String, u64>>,
     wake: Mutex<Option<Sender<()>>>,
 }
 
 impl Common {
     pub(crate) fn new(config: Config, shards: usize) -> Self {
         let head_bytes_max = config.head_bytes_max / shards.max(1) as u64;
-        let (metadata, wake) = (RwLock::default(), Mutex::new(None));
-        Self { config, head_bytes_max, series: AtomicUsize::new(0), metadata, wake }
+        let metadata = RwLock::new(Metadata::new(config.series_max));
+        let exemplars_max = exemplars::STORE_MAX / shards.max(1);
+        let (series, wake) = (AtomicUsize::new(0), Mutex::new(None));
+        let over_limit = Mutex::default();
+        Self { config, head_bytes_max, series, metadata, exemplars_max, over_limit, wake }
     }
 
     /// Takes one of the series the limit allows; false when there is none left.
@@ -60,6 +73,20 @@ impl Common {
         self.series.fetch_sub(count, Ordering::Relaxed);
     }
 
+    /// Adds rows refused because of the series limit to those of their metrics.
+    pub(crate) fn fold(&self, counts: BTreeMap<String, u64>) {
+        let mut all = self.over_limit.lock();
+        for (name, count) in counts {
+            let is_known = all.len() < OVER_LIMIT_NAMES_MAX || all.contains_key(&name);
+            *all.entry(if is_known { name } else { String::new() }).or_default() += count;
+        }
+    }
+
+    /// Rows refused because of the series limit, by metric.
+    pub(crate) fn over_limit(&self) -> BTreeMap<String, u64> {
+        self.over_limit.lock().clone()
+    }
+
     /// From now on, merging is asked for through `wake`; `None` ends that.
     pub(crate) fn set_wake(&self, wake: Option<Sender<()>>) {
         *self.wake.lock() = wake;
@@ -69,26 +96,6 @@ impl Common {
         if let Some(wake) = &*self.wake.lock() {
             // Full means it is about to look anyway.
             wake.try_send(()).ok();
-        }
-    }
-
-    pub(crate) fn remember_metadata(&self, new: Vec<MetricMetadata>) {
-        let mut known = self.metadata.write();
-        for metadata in new {
-            if known.len() >= self.config.series_max && !known.contains_key(&metadata.name) {
-                let max = self.config.series_max;
-                tracing::warn!(max, "metadata of further metrics is not kept: as many as series");
-                break;
-            }
-            known.insert(Arc::clone(&metadata.name), metadata);
-        }
-    }
-
-    pub(crate) fn metadata(&self, metric: Option<&str>) -> Vec<MetricMetadata> {
-        let known = self.metadata.read();
-        match metric {
-            Some(metric) => known.get(metric).cloned().into_iter().collect(),
-            None => known.values().cloned().collect(),
         }
     }
 }
@@ -107,6 +114,10 @@ struct Quarantined {
 pub(crate) struct Changes {
     pub(crate) manifest: Manifest,
     pub(crate) next_seq: u64,
+    /// File name of the side file.
+    pub(crate) side: Option<String>,
+    /// Number of the next tombstone; above those under which parts were written.
+    pub(crate) next_tombstone: u64,
 }
 
 /// What writer, merger and readers share. Lock order: `changes` before `head`.
@@ -119,6 +130,7 @@ pub(crate) struct Shared {
     pub(crate) parts_dir: PathBuf,
     pub(crate) head: RwLock<Head>,
     pub(crate) changes: Mutex<Changes>,
+    pub(crate) exemplars: RwLock<Exemplars>,
     /// Held while merging: two merges of the same parts would write the same file.
     pub(crate) merging: Mutex<()>,
     quarantined: Mutex<Vec<Quarantined>>,
@@ -126,9 +138,16 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Earliest millisecond inside retention.
+    /// Retention of this moment.
+    pub(crate) fn retention(&self) -> Retention<'_> {
+        let config = &self.common.config;
+        let (rules, default_ms) = (&config.retention_rules[..], config.retention_ms);
+        Retention { rules, default_ms, now_ms: self.clock.now_ms() }
+    }
+
+    /// Earliest millisecond inside the retention of any series.
     pub(crate) fn oldest_ms(&self) -> i64 {
-        self.clock.now_ms().saturating_sub(self.common.config.retention_ms)
+        self.retention().oldest_ms()
     }
 
     pub(crate) fn note_wal(&self, bytes: u64) {
@@ -136,8 +155,8 @@ impl Shared {
     }
 
     /// Removes parts that are wholly outside retention.
-    pub(crate) fn expire(&self, now_ms: i64) -> Result<()> {
-        let oldest_ms = now_ms.saturating_sub(self.common.config.retention_ms);
+    pub(crate) fn expire(&self) -> Result<()> {
+        let oldest_ms = self.oldest_ms();
         let is_old = |part: &&Arc<Part>| part.meta().last_ms < oldest_ms;
         let old: Vec<Arc<Part>> = self.head.read().parts.iter().filter(is_old).cloned().collect();
         if old.is_empty() { Ok(()) } else { self.remove_parts(&old) }
@@ -159,6 +178,15 @@ impl Shared {
                 tracing::warn!(part = part.name(), error = %e, "cannot remove part file");
             }
         }
+    }
+
+    /// Forgets tombstones, durably.
+    pub(crate) fn drop_tombstones(&self, done: &[Arc<Tombstone>]) -> Result<()> {
+        let mut changes = self.changes.lock();
+        let edits: Vec<Edit> = done.iter().map(|t| Edit::Unset { key: t.key() }).collect();
+        changes.manifest.commit(&edits)?;
+        self.head.write().tombstones.retain(|t| !done.iter().any(|d| Arc::ptr_eq(d, t)));
+        Ok(())
     }
 
     /// Makes the parts `names` live instead of `inputs`; false (and the new files removed) when an input is gone.
@@ -271,7 +299,29 @@ impl Shard {
             manifest.commit(&[removal(name)])?;
         }
         let live = state.parts.keys().filter(|name| !state.missing.contains(name));
-        for name in live.chain(&state.orphans) {
+        let (sides, live): (Vec<&String>, Vec<&String>) =
+            live.partition(|name| name.ends_with(side::SUFFIX));
+        let mut exemplars = Exemplars::new(common.exemplars_max);
+        for name in &sides {
+            match side::read(&*fs, &parts_dir.join(name)) {
+                Ok((kept, metadata)) => {
+                    kept.into_iter().for_each(|exemplar| exemplars.add(exemplar));
+                    let mut known = common.metadata.write();
+                    metadata.into_iter().for_each(|metadata| known.add(metadata));
+                }
+                Err(e) if e.kind() == ErrorKind::Corrupt => {
+                    tracing::error!(file = *name, error = %e, "exemplars and metadata are damaged and set aside");
+                    set_aside(&*fs, &parts_dir, &mut manifest, name)?;
+                    report.quarantined.push((*name).clone());
+                }
+                Err(e) => return Err(e.context(format!("open {name}"))),
+            }
+        }
+        exemplars.is_dirty = false;
+        // A side file that the manifest forgot may be older than what is known.
+        let orphans: Vec<String> =
+            state.orphans.iter().filter(|name| !name.contains(side::SUFFIX)).cloned().collect();
+        for name in live.into_iter().chain(&orphans) {
             match Part::open(&*fs, &parts_dir, name) {
                 Ok(part) => parts.push(Arc::new(part)),
                 Err(e) if e.kind() == ErrorKind::Corrupt => {
@@ -284,17 +334,34 @@ impl Shard {
                 Err(e) => return Err(e.context(format!("open metric part {name}"))),
             }
         }
-        adopt(&mut manifest, &state.orphans, &parts)?;
+        adopt(&mut manifest, &orphans, &parts)?;
         report.missing_parts = state.missing;
         parts.sort_by_key(|part| part.meta().last_seq);
-        let next_seq = parts.iter().map(|p| p.meta().last_seq).max().map_or(1, |seq| seq + 1);
+        let mut tombstones = Vec::new();
+        for (key, value) in state.values.iter().filter(|(key, _)| key.starts_with(KEY_PREFIX)) {
+            // Passing over it would show what was deleted.
+            let tombstone =
+                Tombstone::decode(value).map_err(|e| e.context(format!("manifest value {key}")))?;
+            tombstones.push(Arc::new(tombstone));
+        }
+        tombstones.sort_by_key(|tombstone| tombstone.number);
+        let numbers = tombstones.iter().map(|tombstone| tombstone.number);
+        let numbers = numbers.chain(parts.iter().map(|part| part.meta().clean));
+        let next_tombstone = numbers.max().unwrap_or(0) + 1;
+        let side_seqs = manifest.parts().keys().filter_map(|name| side::seq_of(name));
+        // Parts to come must be newer than any deletion, also when those it concerned are gone.
+        let tombstone_seqs = tombstones.iter().map(|tombstone| tombstone.seq);
+        let seqs = parts.iter().map(|p| p.meta().last_seq).chain(side_seqs).chain(tombstone_seqs);
+        let next_seq = seqs.max().map_or(1, |seq| seq + 1);
         let flushed_seq = state.values.get(WAL_SEQ_KEY).map_or(0, |v| number(v));
+        let side = manifest.parts().keys().rfind(|name| name.ends_with(side::SUFFIX)).cloned();
         let shared = Arc::new(Shared {
             fs,
             clock,
             parts_dir,
-            head: RwLock::new(Head { parts, ..Head::default() }),
-            changes: Mutex::new(Changes { manifest, next_seq }),
+            head: RwLock::new(Head { parts, tombstones, ..Head::default() }),
+            changes: Mutex::new(Changes { manifest, next_seq, side, next_tombstone }),
+            exemplars: RwLock::new(exemplars),
             merging: Mutex::new(()),
             quarantined: Mutex::new(quarantined),
             wal_bytes: AtomicU64::new(0),
@@ -332,6 +399,26 @@ impl Shard {
         self.writer.flush()
     }
 
+    /// Deletes; see [`Store::delete`](crate::Store::delete).
+    pub(crate) fn delete(
+        &self,
+        selectors: &[Vec<Matcher>],
+        (start_ms, end_ms): (i64, i64),
+    ) -> Result<()> {
+        let selectors = selectors.to_vec();
+        self.writer.run(move |engine, wal| engine.delete(wal, selectors, (start_ms, end_ms)))?
+    }
+
+    /// Flushes and makes a snapshot in `dest`.
+    pub(crate) fn snapshot(&self, dest: PathBuf) -> Result<()> {
+        self.writer.flush()?;
+        self.writer.run(move |engine, wal| {
+            engine.flush(wal)?;
+            let shared = &engine.shared;
+            snapshot::write(shared, &shared.changes.lock(), &dest)
+        })?
+    }
+
     /// Flushes and stops; appends are refused from then on.
     ///
     /// # Errors
@@ -353,6 +440,7 @@ impl Shard {
 
     /// Figures of this moment.
     pub(crate) fn stats(&self) -> Stats {
+        let exemplars = self.shared.exemplars.read();
         let head = self.shared.head.read();
         Stats {
             series: head.registry.len() as u64,
@@ -365,6 +453,10 @@ impl Shard {
             wal_bytes: self.shared.wal_bytes.load(Ordering::Relaxed),
             quarantined: self.shared.quarantined.lock().len() as u64,
             oldest_part_ms: head.parts.iter().map(|part| part.meta().last_ms).min(),
+            exemplars: exemplars.len() as u64,
+            exemplars_dropped: exemplars.dropped(),
+            // Of the whole store; shards are added up without it.
+            metadata_dropped: self.shared.common.metadata.read().dropped(),
             state: self.writer.state(),
         }
     }
@@ -410,6 +502,9 @@ fn earlier_quarantined(fs: &dyn Fs, dir: &Path) -> Vec<Quarantined> {
     let files = fs.list(dir).unwrap_or_default();
     let corrupt = files.into_iter().filter_map(|file| {
         let name = file.name.strip_suffix(".corrupt")?.to_owned();
+        if name.ends_with(side::SUFFIX) {
+            return None;
+        }
         Some(Quarantined { name, first_ms: i64::MIN, last_ms: i64::MAX })
     });
     corrupt.collect()

@@ -9,16 +9,17 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, BuildHasherDefault};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::bounded;
 use model::{
     Budget, Clock, Done, Error, ErrorKind, Labels, Matcher, MetricBatch, MetricMetadata,
-    MetricPlan, MetricSource, Result, Selected, SeriesData, TimeRange,
+    MetricPlan, MetricSource, Result, Selected, SeriesData, SeriesExemplars, TimeRange,
 };
 use parking_lot::Mutex;
 use rustc_hash::FxHasher;
@@ -26,12 +27,15 @@ use storage::fs::Fs;
 use storage::wal::{Durability, Recovery};
 use storage::writer::WriterState;
 
+use crate::cuts::{RULES_MAX, RetentionRule};
+use crate::exemplars;
 use crate::histograms;
 use crate::merge;
 use crate::regroup;
 use crate::scan::Piece;
 use crate::select;
 use crate::shard::{Common, Shard, Shared};
+use crate::snapshot;
 
 /// Shards at most.
 const SHARDS_MAX: usize = 64;
@@ -47,6 +51,9 @@ pub struct Config {
     pub durability: Durability,
     /// Samples older than this many milliseconds are refused, not shown and removed.
     pub retention_ms: i64,
+    /// Retentions of their own for some series, in order of precedence; at most [`RULES_MAX`]. Longer and shorter ones are
+    /// possible.
+    pub retention_rules: Vec<RetentionRule>,
     /// Sources are spread over this many writers; 0: as many as there are cores, one on two cores. A store keeps what
     /// other numbers of shards left.
     pub shards: usize,
@@ -100,8 +107,25 @@ pub struct Stats {
     pub quarantined: u64,
     /// Last sample of the oldest part, Unix milliseconds: what [`Store::enforce_disk`] removes first.
     pub oldest_part_ms: Option<i64>,
+    /// Exemplars kept.
+    pub exemplars: u64,
+    /// Exemplars left out since the start: out of order, or with labels of over 128 characters.
+    pub exemplars_dropped: u64,
+    /// Metadata left out since the start: of more metrics than there may be series, or of over 32 MiB together.
+    pub metadata_dropped: u64,
     /// Whether it takes samples.
     pub state: WriterState,
+}
+
+/// What a rule of retention would remove.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Removal {
+    /// Series that lose samples.
+    pub series: u64,
+    /// Samples.
+    pub samples: u64,
+    /// Bytes on the disk, estimated by the bytes per sample of their parts.
+    pub bytes: u64,
 }
 
 impl OpenReport {
@@ -125,6 +149,8 @@ impl Stats {
         self.index_bytes += other.index_bytes;
         self.wal_bytes += other.wal_bytes;
         self.quarantined += other.quarantined;
+        self.exemplars += other.exemplars;
+        self.exemplars_dropped += other.exemplars_dropped;
         let oldest = [self.oldest_part_ms, other.oldest_part_ms];
         self.oldest_part_ms = oldest.into_iter().flatten().min();
         self.state = worse(std::mem::replace(&mut self.state, WriterState::Ok), other.state);
@@ -147,6 +173,8 @@ pub struct Store {
     /// How many of them take batches.
     writing: usize,
     merger: Mutex<Option<JoinHandle<()>>>,
+    /// Snapshots made, to name them apart.
+    snapshots: AtomicU64,
 }
 
 impl Store {
@@ -161,6 +189,12 @@ impl Store {
         clock: Arc<dyn Clock>,
         config: Config,
     ) -> Result<(Arc<Self>, OpenReport)> {
+        if config.retention_rules.len() > RULES_MAX {
+            return Err(Error::invalid(format!(
+                "{} rules of retention; at most {RULES_MAX}",
+                config.retention_rules.len()
+            )));
+        }
         let writing = shard_count(config.shards);
         fs.create_dir_all(&config.dir)
             .map_err(|e| storage::fs::error(format!("create {}", config.dir.display()), e))?;
@@ -193,7 +227,8 @@ impl Store {
             shards.push(shard);
         }
         let merger = Mutex::new(Some(spawn_merger(&common, &shards)?));
-        Ok((Arc::new(Self { common, shards, writing, merger }), report))
+        let snapshots = AtomicU64::new(0);
+        Ok((Arc::new(Self { common, shards, writing, merger, snapshots }), report))
     }
 
     /// Hands a batch over; `done` learns what became of it, once it is durable. Visible to queries from then on, all of
@@ -241,6 +276,79 @@ impl Store {
             }
         }
         Ok(false)
+    }
+
+    /// Deletes the samples in `[start_ms, end_ms]` (Unix milliseconds) and exemplars of the series that match any of
+    /// `selectors`, of those appended before: they are hidden at once and from then on, and leave the disk when their
+    /// parts are merged or [`clean_tombstones`](Self::clean_tombstones) is called. Samples appended later are shown.
+    ///
+    /// Cost: a flush of all shards.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid) without a selector or with an empty one, which would mean everything, and when
+    /// the range is empty; [`Limit`](ErrorKind::Limit) when 1,000 deletions wait to be cleaned; otherwise as
+    /// [`flush`](Self::flush), and then some shards may have deleted and others not.
+    pub fn delete(&self, selectors: &[Vec<Matcher>], start_ms: i64, end_ms: i64) -> Result<()> {
+        if selectors.is_empty() || selectors.iter().any(Vec::is_empty) {
+            return Err(Error::invalid("deleting needs a selector with at least one matcher"));
+        }
+        if start_ms > end_ms {
+            return Err(Error::invalid(format!("deleting from {start_ms} to {end_ms} ends early")));
+        }
+        self.each_shard(|shard| shard.delete(selectors, (start_ms, end_ms)))
+    }
+
+    /// Writes the parts anew that have deleted samples, so that these leave the disk; returns how many parts.
+    ///
+    /// # Errors
+    /// As [`merge`](Self::merge).
+    pub fn clean_tombstones(&self) -> Result<usize> {
+        self.shards.iter().map(|shard| merge::clean_tombstones(&shard.shared)).sum()
+    }
+
+    /// Flushes, and makes the directory NAME in `dir`, which opens as a store with what is there now; returns NAME
+    /// (`20260102T150405Z-…`, UTC). It takes no space until parts are merged here: files are hard links.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush), and [`Io`](ErrorKind::Io) when `dir` is on another file system; nothing is left
+    /// behind.
+    pub fn snapshot(&self, dir: &Path) -> Result<String> {
+        let clock = &self.shards[0].shared.clock;
+        let taken = self.snapshots.fetch_add(1, Ordering::Relaxed);
+        let salt = clock.monotonic_ns().cast_unsigned().rotate_left(20) ^ taken;
+        let number = BuildHasherDefault::<FxHasher>::default().hash_one(salt);
+        let name = snapshot::name(clock.now_ms(), number);
+        let dest = dir.join(&name);
+        let written = self.each_shard(|shard| {
+            let shared = &shard.shared;
+            let below = shared.dir.strip_prefix(&self.common.config.dir).unwrap_or(Path::new(""));
+            shard.snapshot(dest.join(below))
+        });
+        if let Err(e) = written {
+            if let Err(e) = self.shards[0].shared.fs.remove_dir_all(&dest) {
+                tracing::warn!(snapshot = name, error = %e, "cannot remove unfinished snapshot");
+            }
+            return Err(e.context(format!("make snapshot {name}")));
+        }
+        Ok(name)
+    }
+
+    /// What a rule of retention would remove if it were the only one that matches its series: for showing before it is
+    /// set. What is not in parts yet is too new to count.
+    ///
+    /// Cost: reads all matching series of the parts that reach back far enough.
+    ///
+    /// # Errors
+    /// What `budget` says, or a failure to read.
+    pub fn preview(&self, rule: &RetentionRule, budget: &Budget) -> Result<Removal> {
+        let (mut series, mut all) = (BTreeSet::new(), Removal::default());
+        for shard in &self.shards {
+            let found = select::preview(&shard.shared, rule, budget, &mut series)?;
+            all.samples += found.samples;
+            all.bytes += found.bytes;
+        }
+        all.series = series.len() as u64;
+        Ok(all)
     }
 
     /// Flushes and stops; appends are refused from then on, queries go on.
@@ -292,6 +400,12 @@ impl Store {
             freed += part.file_bytes();
         }
         Ok(freed)
+    }
+
+    /// Rows refused because of the series limit since the start, folded by the name of their metric: the first 1,000
+    /// names by themselves, all others under the empty name.
+    pub fn over_limit(&self) -> BTreeMap<String, u64> {
+        self.common.over_limit()
     }
 
     /// Figures of this moment.
@@ -370,7 +484,23 @@ impl MetricSource for Store {
     }
 
     fn metadata(&self, metric: Option<&str>) -> Vec<MetricMetadata> {
-        self.common.metadata(metric)
+        self.common.metadata.read().find(metric)
+    }
+
+    fn exemplars(
+        &self,
+        selectors: &[Vec<Matcher>],
+        range: TimeRange,
+        budget: &Budget,
+    ) -> Result<Vec<SeriesExemplars>> {
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            budget.check()?;
+            let shared = &shard.shared;
+            all.extend(shared.exemplars.read().find(selectors, select::ms_range(shared, range)));
+        }
+        budget.charge_samples(all.iter().map(|series| series.exemplars.len() as u64).sum())?;
+        Ok(exemplars::join(all))
     }
 }
 

@@ -25,7 +25,7 @@ pub enum FsCall {
     Sync,
     /// `sync_dir`.
     SyncDir,
-    /// `rename`.
+    /// `rename` and `hard_link`.
     Rename,
     /// `remove`.
     Remove,
@@ -498,6 +498,18 @@ impl Fs for FaultyFs {
         }
         let set = vec![(from.to_owned(), None), (to.to_owned(), Some(Node::File(id)))];
         state.change_names(&dir, set);
+        Ok(())
+    }
+
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.call(FsCall::Rename)?;
+        let id = state.file_id(from)?;
+        let dir = state.check_parent(to)?;
+        if state.live.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        state.change_names(&dir, vec![(to.to_owned(), Some(Node::File(id)))]);
         Ok(())
     }
 

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use model::{
-    BucketSpan, Budget, Clock, Done, Histogram, HistogramRow, Labels, ManualClock, MatchOp,
-    Matcher, MetricBatch, MetricPlan, MetricRow, MetricSource, Receipt, RejectReason, ResetHint,
-    STALE_NAN_BITS, StampedRow, TimeRange,
+    BucketSpan, Budget, Clock, Done, Exemplar, ExemplarRow, Histogram, HistogramRow, Labels,
+    ManualClock, MatchOp, Matcher, MetricBatch, MetricKind, MetricMetadata, MetricPlan, MetricRow,
+    MetricSource, Receipt, RejectReason, ResetHint, STALE_NAN_BITS, StampedRow, TimeRange,
 };
 use storage::fs::{FaultyFs, Fs, FsCall};
 use storage::wal::Durability;
 
-use super::{Config, OpenReport, Store};
+use super::{Config, OpenReport, Removal, Store};
+use crate::RetentionRule;
 
 const DAY_MS: i64 = 86_400_000;
 const START_MS: i64 = 20_000 * DAY_MS + 80_000_000;
@@ -79,6 +80,7 @@ fn config() -> Config {
         series_max: 10_000,
         future_ms_max: 600_000,
         free_bytes_floor: 0,
+        retention_rules: Vec::new(),
     }
 }
 
@@ -126,6 +128,11 @@ fn stamped(source: &str, rows: &[(Labels, i64, u64)]) -> MetricBatch {
         stamped: rows.iter().map(row).collect(),
         ..MetricBatch::default()
     }
+}
+
+fn metadata(name: &str) -> MetricMetadata {
+    let (help, unit) = (format!("about {name}").into(), "seconds".into());
+    MetricMetadata { name: name.into(), kind: MetricKind::Gauge, help, unit }
 }
 
 fn with_histograms(source: &str, rows: &[(Labels, i64, Histogram)]) -> MetricBatch {
@@ -203,6 +210,9 @@ struct Life {
     store: Arc<Store>,
     truth: Table,
     histograms: Histograms,
+    /// By series, newest last; and the names with metadata.
+    exemplars: BTreeMap<Labels, Vec<Exemplar>>,
+    described: BTreeSet<String>,
     series_max: u64,
     /// Whether sources are spread over several shards, of which each knows only its own samples.
     sharded: bool,
@@ -218,7 +228,18 @@ impl Life {
         let config = Config { shards: 1 + usize::from(sharded) * 2, ..config() };
         let (store, _) = open(&fs, &clock, config);
         let (truth, histograms) = (Table::new(), Histograms::new());
-        Self { random, fs, clock, store, truth, histograms, series_max, sharded }
+        Self {
+            random,
+            fs,
+            clock,
+            store,
+            truth,
+            histograms,
+            exemplars: BTreeMap::new(),
+            described: BTreeSet::new(),
+            series_max,
+            sharded,
+        }
     }
 
     fn now_ms(&self) -> i64 {
@@ -258,6 +279,47 @@ impl Life {
                 }
             }
         }
+    }
+
+    /// Sometimes an exemplar, twice, of a series; and metadata of a metric.
+    fn add_notes(&mut self, batch: &mut MetricBatch) {
+        if let Some(row) = batch.rows.first()
+            && self.random.below(3) == 0
+        {
+            let id = format!("{}", self.random.below(1000));
+            let (t_ms, value) = (batch.t_ms, self.random.below(100) as f64);
+            let exemplar = Exemplar { labels: Labels::from_pairs([("id", &*id)]), value, t_ms };
+            let new = ExemplarRow { series: row.labels.clone(), exemplar: exemplar.clone() };
+            batch.exemplars = vec![new.clone(), new];
+            let all = self.exemplars.entry(batch.rows[0].labels.clone()).or_default();
+            all.push(exemplar);
+            // Each shard keeps so many.
+            if !self.sharded && all.len() > crate::exemplars::PER_SERIES_MAX {
+                all.remove(0);
+            }
+        }
+        if self.random.below(10) == 0 {
+            let name = format!("metric_{}", self.random.below(100));
+            batch.metadata = vec![metadata(&name)];
+            self.described.insert(name);
+        }
+    }
+
+    fn check_notes(&self) {
+        let found = self.store.metadata(None);
+        assert_eq!(found, self.described.iter().map(|n| metadata(n)).collect::<Vec<_>>());
+        let everything = TimeRange::from_ms_inclusive(i64::MIN / 2_000_000, i64::MAX / 2_000_000);
+        let found = self.store.exemplars(&[], everything, &Budget::unlimited()).unwrap();
+        let oldest_ms = self.now_ms() - RETENTION_MS;
+        let mut expected = Vec::new();
+        for (labels, all) in &self.exemplars {
+            let inside: Vec<_> = all.iter().filter(|e| e.t_ms >= oldest_ms).cloned().collect();
+            if !inside.is_empty() {
+                expected.push((labels.clone(), inside));
+            }
+        }
+        let found: Vec<_> = found.into_iter().map(|s| (s.labels, s.exemplars)).collect();
+        assert_eq!(found, expected);
     }
 
     /// Histograms of series that also have floats, sometimes in the past, sometimes twice.
@@ -312,7 +374,9 @@ impl Life {
                 }
             }
             let t_ms = self.now_ms();
-            let receipt = append(&self.store, scrape(&source, t_ms, &rows)).unwrap();
+            let mut batch = scrape(&source, t_ms, &rows);
+            self.add_notes(&mut batch);
+            let receipt = append(&self.store, batch).unwrap();
             let all: Vec<_> = rows.iter().map(|(l, bits)| (l.clone(), t_ms, *bits)).collect();
             assert_eq!(receipt, Receipt { stored: all.len() as u64, rejected: vec![] });
             self.add(&all);
@@ -414,7 +478,7 @@ impl Life {
     }
 
     fn step(&mut self) {
-        match self.random.below(40) {
+        match self.random.below(44) {
             0..14 => self.scrape(),
             14..19 => self.old_sample(),
             19..22 => self.stamped(),
@@ -438,11 +502,63 @@ impl Life {
             }
             35 => self.fail_and_crash(),
             36 | 37 => self.histograms(),
+            38 | 39 => self.delete(),
+            40 => drop(self.store.clean_tombstones().unwrap()),
+            41 => self.snapshot(),
             _ => self.check(),
         }
     }
 
+    /// Some series, over some time or for ever; what comes later is there again.
+    fn delete(&mut self) {
+        let number = self.random.below(self.series_max);
+        let matchers = match self.random.below(3) {
+            0 => vec![Matcher::equal("n", number.to_string())],
+            1 => vec![Matcher::new(MatchOp::Regex, "n", ".*1").unwrap()],
+            _ => vec![Matcher::equal("__name__", "metric_3"), Matcher::equal("third", "")],
+        };
+        let (mut start_ms, mut end_ms) = (i64::MIN, i64::MAX);
+        if self.random.below(2) == 0 {
+            let ages = [(); 2].map(|()| i64::try_from(self.random.below(100_000_000)).unwrap());
+            start_ms = self.now_ms() - ages[0].max(ages[1]);
+            end_ms = self.now_ms() - ages[0].min(ages[1]);
+        }
+        self.store.delete(std::slice::from_ref(&matchers), start_ms, end_ms).unwrap();
+        let is_deleted = |labels: &Labels| matchers.iter().all(|m| m.matches_labels(labels));
+        let inside = start_ms..=end_ms;
+        self.truth.retain(|labels, samples| {
+            samples.retain(|t, _| !is_deleted(labels) || !inside.contains(t));
+            !samples.is_empty()
+        });
+        self.histograms.retain(|labels, samples| {
+            samples.retain(|t, _| !is_deleted(labels) || !inside.contains(t));
+            !samples.is_empty()
+        });
+        self.exemplars.retain(|labels, all| {
+            all.retain(|e| !is_deleted(labels) || !inside.contains(&e.t_ms));
+            !all.is_empty()
+        });
+    }
+
+    /// A snapshot has what the store has, also after the store went on.
+    fn snapshot(&mut self) {
+        let name = self.store.snapshot(Path::new("/data/snapshots")).unwrap();
+        self.fs.crash(self.random.next());
+        self.reopen();
+        while self.store.merge().unwrap() {}
+        let dir = Path::new("/data/snapshots").join(name);
+        let (copy, report) = open(&self.fs, &self.clock, Config { dir: dir.clone(), ..config() });
+        assert!(report.missing_parts.is_empty() && report.quarantined.is_empty(), "{report:?}");
+        let original = std::mem::replace(&mut self.store, copy);
+        self.check_notes();
+        self.check_plan(&plan(vec![], i64::MIN, i64::MAX));
+        let copy = std::mem::replace(&mut self.store, original);
+        copy.close().unwrap();
+        self.fs.remove_dir_all(&dir).unwrap();
+    }
+
     fn check(&mut self) {
+        self.check_notes();
         let whole = plan(vec![], i64::MIN, i64::MAX);
         self.check_plan(&whole);
         let number = self.random.below(self.series_max);
@@ -586,6 +702,105 @@ fn a_crash_during_a_flush_loses_nothing() {
             }
         }
     }
+}
+
+#[test]
+fn a_delete_is_whole_or_not_at_all() {
+    let mut failed = 0;
+    for nth in 0..30 {
+        let (fs, clock, store) = two_days();
+        fs.fail_io(FsCall::Change, nth);
+        let outcome = store.delete(&[vec![Matcher::equal("n", "0")]], i64::MIN, i64::MAX);
+        failed += u64::from(outcome.is_err());
+        drop(store);
+        fs.crash(nth);
+        fs.clear_faults();
+        let (store, _) = open(&fs, &clock, config());
+        let (found, _) = read(&store, &plan(vec![], i64::MIN, i64::MAX));
+        assert!(found.contains_key(&labels(1)));
+        assert!(outcome.is_err() || !found.contains_key(&labels(0)), "call {nth}");
+    }
+    assert!(failed > 0, "no call failed");
+}
+
+#[test]
+fn deleted_samples_leave_the_disk_and_deletions_are_checked() {
+    let (fs, clock, store) = two_days();
+    assert!(store.delete(&[], 0, 1).is_err() && store.delete(&[vec![]], 0, 1).is_err());
+    assert!(store.delete(&[vec![Matcher::equal("n", "0")]], 1, 0).is_err());
+    let samples = store.stats().part_samples;
+    store.delete(&[vec![Matcher::equal("n", "0")]], 0, START_MS - 1).unwrap();
+    assert_eq!(store.clean_tombstones().unwrap(), 0);
+    store.delete(&[vec![Matcher::equal("n", "0")]], 0, START_MS).unwrap();
+    let budget = Budget::unlimited();
+    let everything = TimeRange::from_ms_inclusive(0, i64::MAX / 2_000_000);
+    assert_eq!(store.label_values("n", &[], everything, &budget).unwrap(), ["1"]);
+    assert_eq!(store.stats().part_samples, samples);
+    assert_eq!(store.clean_tombstones().unwrap(), 1);
+    assert_eq!(store.stats().part_samples, samples - 1);
+    assert_eq!(store.clean_tombstones().unwrap(), 0);
+    let t_ms = clock.now_ms();
+    append(&store, scrape("a", t_ms, &[(labels(0), 1f64.to_bits())])).unwrap();
+    append(&store, stamped("a", &[(labels(0), START_MS, 1f64.to_bits())])).unwrap();
+    for _ in 0..2 {
+        let (found, _) = read(&store, &plan(vec![], i64::MIN, i64::MAX));
+        assert_eq!(found[&labels(0)].len(), 2, "what comes after a delete is there");
+        store.flush().unwrap();
+    }
+    drop((store, fs));
+}
+
+#[test]
+fn rules_of_retention_hide_and_remove() {
+    let hour_ms = 3_600_000;
+    let rule = |matcher, retention_ms| RetentionRule { matchers: vec![matcher], retention_ms };
+    let rules =
+        vec![rule(Matcher::equal("n", "0"), hour_ms), rule(Matcher::equal("n", "1"), 9 * DAY_MS)];
+    let config = Config { retention_rules: rules.clone(), ..config() };
+    let (fs, clock) = (FaultyFs::new(), Arc::new(ManualClock::at_ms(START_MS)));
+    let (store, _) = open(&fs, &clock, config.clone());
+    let one = 1f64.to_bits();
+    let rows: Vec<_> = (0..3).map(|n| (labels(n), one)).collect();
+    append(&store, scrape("a", START_MS, &rows)).unwrap();
+    let h = [(labels(0), START_MS + 1, Histogram::default())];
+    append(&store, with_histograms("a", &h)).unwrap();
+    let budget = Budget::unlimited();
+    let names = |store: &Store| {
+        let (found, _) = read(store, &plan(vec![], i64::MIN, i64::MAX));
+        let everything = TimeRange::from_ms_inclusive(0, i64::MAX / 2_000_000);
+        let listed = store.series(&[], everything, &budget).unwrap();
+        let with: BTreeSet<Labels> =
+            read_histograms(store, &plan(vec![], 0, i64::MAX)).into_keys().collect();
+        let all: BTreeSet<Labels> = found.into_keys().chain(with).collect();
+        assert_eq!(listed, all.iter().cloned().collect::<Vec<_>>());
+        let values = store.label_values("n", &[], everything, &budget).unwrap();
+        assert_eq!(values.len(), all.len());
+        values
+    };
+    assert_eq!(names(&store), ["0", "1", "2"]);
+    // In the head, then in a part.
+    clock.advance_ms(hour_ms + 2);
+    assert_eq!(names(&store), ["1", "2"]);
+    store.flush().unwrap();
+    assert_eq!(names(&store), ["1", "2"]);
+    let found = store.preview(&rule(Matcher::equal("n", "2"), hour_ms), &budget).unwrap();
+    assert_eq!((found.series, found.samples), (1, 1));
+    assert!(found.bytes > 0);
+    let found = store.preview(&rule(Matcher::equal("n", "2"), 2 * hour_ms), &budget).unwrap();
+    assert_eq!(found, Removal::default());
+    // The day closes, and its part is written anew each time that a class is over.
+    clock.advance_ms(DAY_MS);
+    while store.merge().unwrap() {}
+    assert_eq!((store.stats().part_samples, names(&store)), (2, vec!["1".into(), "2".into()]));
+    clock.advance_ms(RETENTION_MS);
+    while store.merge().unwrap() {}
+    assert_eq!((store.stats().part_samples, names(&store)), (1, vec!["1".into()]));
+    clock.advance_ms(9 * DAY_MS);
+    store.flush().unwrap();
+    assert_eq!(store.stats().parts, 0);
+    let clock: Arc<dyn Clock> = clock;
+    let many = Config { retention_rules: vec![rules[0].clone(); 9], ..config };
+    assert!(Store::open(Arc::new(fs), clock, many).is_err());
 }
 
 fn part_files(fs: &FaultyFs) -> Vec<PathBuf> {
@@ -744,6 +959,11 @@ fn refused_rows_are_counted() {
     let rows: Vec<_> = (0..5).map(|n| (labels(n), one)).collect();
     let receipt = append(&store, scrape("a", START_MS, &rows)).unwrap();
     assert_eq!(receipt, Receipt { stored: 2, rejected: vec![(RejectReason::SeriesLimit, 3)] });
+    let more = [(labels(7), START_MS, Histogram::default())];
+    let receipt = append(&store, with_histograms("a", &more)).unwrap();
+    assert_eq!(receipt, Receipt { stored: 0, rejected: vec![(RejectReason::SeriesLimit, 1)] });
+    let folded = [("metric_2", 2), ("metric_3", 1), ("metric_4", 1)];
+    assert!(store.over_limit().iter().map(|(name, n)| (name.as_str(), *n)).eq(folded));
     let receipt = append(&store, scrape("a", START_MS + 600_001, &rows)).unwrap();
     assert_eq!(receipt, Receipt { stored: 0, rejected: vec![(RejectReason::TooNew, 5)] });
     let old = (labels(0), START_MS - RETENTION_MS - 1, one);
