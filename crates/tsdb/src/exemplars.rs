@@ -214,13 +214,15 @@ impl Exemplars {
 
     /// All, in order of arrival.
     pub(crate) fn all(&self) -> Vec<Stored> {
-        let mut all: Vec<(u64, Stored)> = Vec::with_capacity(self.kept);
-        for (series, exemplars) in &self.by_series {
-            all.extend(exemplars.iter().map(|(number, Exemplar { labels, value, t_ms })| {
-                let (series, labels) = (series.clone(), labels.clone());
-                (*number, Stored { series, labels, t_ms: *t_ms, bits: value.to_bits() })
-            }));
-        }
+        let stored = |series: &Labels, (number, exemplar): &(u64, Exemplar)| {
+            let Exemplar { labels, value, t_ms } = exemplar.clone();
+            let series = series.clone();
+            (*number, Stored { series, labels, t_ms, bits: value.to_bits() })
+        };
+        let of_series = |(series, all): (&Labels, &VecDeque<(u64, Exemplar)>)| {
+            all.iter().map(|exemplar| stored(series, exemplar)).collect::<Vec<_>>()
+        };
+        let mut all: Vec<(u64, Stored)> = self.by_series.iter().flat_map(of_series).collect();
         all.sort_unstable_by_key(|(number, _)| *number);
         all.into_iter().map(|(_, exemplar)| exemplar).collect()
     }
@@ -235,14 +237,13 @@ impl Exemplars {
             let all = |matchers: &Vec<Matcher>| matchers.iter().all(|m| m.matches_labels(series));
             selectors.is_empty() || selectors.iter().any(all)
         };
-        let mut found = Vec::new();
-        for (series, all) in self.by_series.iter().filter(|(series, _)| is_wanted(series)) {
+        let of_series = |(series, all): (&Labels, &VecDeque<(u64, Exemplar)>)| {
             let inside = all.iter().filter(|(_, e)| (start_ms..=end_ms).contains(&e.t_ms));
             let exemplars: Vec<Exemplar> = inside.map(|(_, e)| e.clone()).collect();
-            if !exemplars.is_empty() {
-                found.push(SeriesExemplars { labels: series.clone(), exemplars });
-            }
-        }
+            (!exemplars.is_empty()).then(|| SeriesExemplars { labels: series.clone(), exemplars })
+        };
+        let wanted = self.by_series.iter().filter(|(series, _)| is_wanted(series));
+        let mut found: Vec<SeriesExemplars> = wanted.filter_map(of_series).collect();
         found.sort_by(|a, b| a.labels.cmp(&b.labels));
         found
     }
