@@ -7,6 +7,7 @@ pub mod container;
 mod counters;
 mod delivery;
 pub mod docker;
+pub mod forward;
 pub mod host;
 pub mod metadata;
 pub mod scrape;

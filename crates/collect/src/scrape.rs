@@ -12,7 +12,7 @@ mod config;
 mod discovery;
 mod docker_sd;
 mod file_sd;
-mod http;
+pub(crate) mod http;
 mod http_sd;
 mod labels;
 mod pool;

@@ -11,6 +11,7 @@
 
 pub(crate) mod frame;
 mod recovery;
+mod tail;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use crate::fs::{self, Fs, WriteFile};
 
 pub(crate) use recovery::free_name;
 pub use recovery::{Damage, Recovery};
+pub use tail::Tail;
 
 /// When an appended record is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -28,6 +28,9 @@ pub struct RawConfig {
     pub memory_limit: Option<String>,
     /// Disk for stored data: `50GiB`; the oldest data is deleted first. Default: no limit but the disk's.
     pub disk_limit: Option<String>,
+    /// Disk for samples that wait to be sent by `remote_write`: `10GiB`; beyond it the oldest are lost, and counted.
+    /// Default: 2GiB.
+    pub remote_write_disk_limit: Option<String>,
     /// Free disk space below which ingest stops: `1GiB`. Default: 5 % of the disk, at most 1 GiB.
     pub disk_reserve: Option<String>,
     /// `strict`: acknowledged data survives power loss. `interval`: it survives a crash of the process; up to 200 ms
@@ -176,6 +179,8 @@ pub struct Config {
     pub memory_limit_source: &'static str,
     /// Bytes of stored data.
     pub disk_limit_bytes: Option<u64>,
+    /// Bytes of samples waiting to be sent.
+    pub remote_write_disk_limit_bytes: u64,
     /// Free bytes below which ingest stops; `None` for 5 % of the disk, at most 1 GiB.
     pub disk_reserve_bytes: Option<u64>,
     /// When an append is acknowledged.
@@ -301,6 +306,10 @@ fn check(
     let disk_limit = overrides.disk_limit.clone().or(raw.disk_limit);
     let disk_limit_bytes =
         disk_limit.map(|text| mistakes.bytes("disk_limit", &text, 64 * MIB)).transpose()?;
+    let remote_write_disk_limit_bytes = match raw.remote_write_disk_limit {
+        Some(text) => mistakes.bytes("remote_write_disk_limit", &text, 64 * MIB)?,
+        None => 2_048 * MIB,
+    };
     let disk_reserve_bytes =
         raw.disk_reserve.map(|text| mistakes.bytes("disk_reserve", &text, 0)).transpose()?;
     let durability = match raw.durability.as_deref() {
@@ -340,6 +349,7 @@ fn check(
         memory_limit_bytes,
         memory_limit_source,
         disk_limit_bytes,
+        remote_write_disk_limit_bytes,
         disk_reserve_bytes,
         durability,
         prometheus: raw.prometheus.map(|file| base.join(file)),

@@ -12,6 +12,7 @@ pub mod memory;
 pub mod process;
 pub mod prometheus_yml;
 pub mod pushed;
+pub mod remote_write;
 pub mod run;
 pub mod stores;
 pub mod yaml;

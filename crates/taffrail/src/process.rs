@@ -17,6 +17,7 @@ use storage::writer::WriterState;
 use crate::config::{Config, Overrides};
 use crate::ledger::Signal;
 use crate::prometheus_yml::PrometheusConfig;
+use crate::remote_write::{RemoteWrite, Remotes};
 use crate::stores::Stores;
 use crate::yaml::ConfigError;
 use crate::{config, memory, prometheus_yml};
@@ -30,6 +31,8 @@ pub struct Process {
     pub(crate) collected: Vec<(&'static str, Arc<collect::Counters>)>,
     pub(crate) scrape: collect::scrape::Handle,
     pub(crate) receivers: Arc<Receivers>,
+    /// Sending on, if `prometheus.yml` asked for it at the start.
+    pub(crate) remote_write: Option<RemoteWrite>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) started_ms: i64,
     pub(crate) env: fn(&str) -> Option<String>,
@@ -70,6 +73,12 @@ impl Process {
         }
         self.scrape.reload(prometheus.jobs);
         self.receivers.set_otlp(prometheus.otlp);
+        let remotes = Remotes::of(prometheus.remote_write, &prometheus.external_labels);
+        match &self.remote_write {
+            Some(remote_write) => remote_write.reload(remotes),
+            None if remotes.remotes.is_empty() => {}
+            None => tracing::warn!("the first remote_write block takes effect at the next start"),
+        }
         Ok(())
     }
 
@@ -286,6 +295,7 @@ impl Host for Process {
             );
         }
         self.ledger_figures(&mut figures);
+        figures.0.extend(self.remote_write.iter().flat_map(crate::remote_write::figures));
         for (collector, counters) in &self.collected {
             for (what, count) in counters.snapshot() {
                 let labels =

@@ -10,6 +10,7 @@ mod jobs;
 mod node;
 mod otlp;
 mod relabel;
+mod remote_write;
 mod rules;
 mod schema;
 #[cfg(test)]
@@ -36,6 +37,8 @@ pub struct PrometheusConfig {
     pub external_labels: BTreeMap<String, String>,
     /// Patterns of rule files, as written.
     pub rule_files: Vec<String>,
+    /// Where samples are sent on.
+    pub remote_write: Vec<collect::forward::Remote>,
     /// How OTLP metrics become series.
     pub otlp: ingest::otlp::translate::Config,
     /// Milliseconds between evaluations of rules; Prometheus' default is a minute.
@@ -111,6 +114,7 @@ pub fn load(
     }
     config.rule_files = root.texts_of("rule_files").into_iter().map(str::to_owned).collect();
     config.otlp = otlp::settings(root.get("otlp"));
+    config.remote_write = remote_write::remotes(&root, dir).map_err(place)?;
     add_jobs(&root, &defaults, &mut config.jobs).map_err(place)?;
     for pattern in root.get("scrape_config_files").map(Node::items).unwrap_or_default() {
         for other in matching_files(&dir.join(pattern.text().unwrap_or(""))) {

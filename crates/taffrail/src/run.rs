@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::memory;
 use crate::process::{Process, load_prometheus};
 use crate::pushed::PushedFiles;
+use crate::remote_write::{RemoteWrite, Remotes};
 use crate::stores::Stores;
 
 /// Open connections at the same time.
@@ -83,6 +84,26 @@ async fn live(config: Config) -> Result<()> {
     let listener = Listener::bind(config.listen).await?;
     let address = listener.address();
 
+    let env = |name: &str| environment(name);
+    let prometheus = config
+        .prometheus
+        .as_deref()
+        .map(|path| load_prometheus(path, &env))
+        .transpose()?
+        .unwrap_or_default();
+    let forwarding = CancellationToken::new();
+    let remote_write = RemoteWrite::open(
+        &config,
+        Remotes::of(prometheus.remote_write, &prometheus.external_labels),
+        stores.metrics.clone(),
+        clock.clone(),
+        forwarding.clone(),
+    )?;
+    // Before anything is collected, so that nothing is left out.
+    if let Some(remote_write) = &remote_write {
+        stores.forward_to(remote_write.feed());
+    }
+
     let sink: Arc<dyn Sink> = stores.clone();
     let collectors = CancellationToken::new();
     let host = config.host.as_ref().map(|host| {
@@ -101,13 +122,6 @@ async fn live(config: Config) -> Result<()> {
         clock.clone(),
         collectors.clone(),
     )?;
-    let env = |name: &str| environment(name);
-    let prometheus = config
-        .prometheus
-        .as_deref()
-        .map(|path| load_prometheus(path, &env))
-        .transpose()?
-        .unwrap_or_default();
     let scrape_config = collect::scrape::Config {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         limits: scrape_limits(config.memory_limit_bytes),
@@ -141,6 +155,7 @@ async fn live(config: Config) -> Result<()> {
         collected: collected(&containers, host.as_ref()),
         scrape,
         receivers: receivers.clone(),
+        remote_write,
         clock: clock.clone(),
         started_ms,
         env: environment,
@@ -212,10 +227,15 @@ async fn live(config: Config) -> Result<()> {
     let ended = tokio::join!(http, grpc, housekeeping, files, pushing);
     let ended = [ended.0, ended.1, ended.2, ended.3, ended.4];
     ended.into_iter().collect::<Result<(), _>>().context("a background task ended unexpectedly")?;
+    forwarding.cancel();
     let closed = tokio::task::spawn_blocking(move || stores.close());
     match tokio::time::timeout_at(deadline, closed).await {
         Ok(closed) => {
             closed??;
+            // The stores hand their last batches to the queue, so it closes behind them.
+            if let Some(remote_write) = &process.remote_write {
+                remote_write.closed().await?;
+            }
             tracing::info!("stopped");
         }
         // Every acknowledged row is in the log on disk already.

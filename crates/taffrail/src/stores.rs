@@ -1,7 +1,7 @@
 //! The stores as one [`Sink`]: routes batches, keeps the ledger, feeds the live tails, and holds the disk limit.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use model::{Clock, Done, ErrorKind, LogBatch, MetricBatch, Result, Sink};
 use server::TailHub;
@@ -10,6 +10,7 @@ use storage::writer::WriterState;
 
 use crate::config::Config;
 use crate::ledger::{Ledger, Signal};
+use crate::remote_write::Feed;
 
 const MIB: u64 = 1 << 20;
 /// Samples are moved from the head to parts at this age at the latest.
@@ -30,6 +31,8 @@ pub struct Stores {
     pub ledger: Arc<Ledger>,
     /// What was found damaged when the stores were opened, for the operator.
     pub damage: Vec<String>,
+    /// Where accepted batches go on to; set once, before anything is collected.
+    forward: OnceLock<Feed>,
     tail: Arc<TailHub>,
     fs: Arc<dyn Fs>,
     data_dir: std::path::PathBuf,
@@ -92,11 +95,17 @@ impl Stores {
             logs,
             ledger: Arc::default(),
             damage,
+            forward: OnceLock::new(),
             tail,
             fs,
             data_dir: config.data_dir.clone(),
             disk_limit_bytes: config.disk_limit_bytes,
         })
+    }
+
+    /// From now on every accepted batch of metrics goes on to `feed`, too. The first call counts.
+    pub fn forward_to(&self, feed: Feed) {
+        self.forward.get_or_init(|| feed);
     }
 
     /// Bytes on disk of everything stored.
@@ -196,13 +205,20 @@ impl Sink for Stores {
         let (source, rows) =
             (batch.source.clone(), (batch.rows.len() + batch.stamped.len()) as u64);
         let ledger = self.ledger.clone();
+        let forward = self.forward.get().map(|feed| (feed.clone(), feed.prepare(&batch)));
         let done = Done::new(move |outcome| {
             match &outcome {
                 Ok(receipt) => ledger.stored(Signal::Metrics, &source, receipt),
                 // A scrape cannot be repeated for a moment that has passed.
                 Err(error) => ledger.dropped(Signal::Metrics, &source, reason(error.kind()), rows),
             }
-            done.call(outcome);
+            match (outcome, forward) {
+                // Acknowledged once it is in the queue as well. What the queue refuses is counted there; it is stored.
+                (Ok(receipt), Some((feed, batch))) => {
+                    feed.queue(batch, Done::new(move |_| done.call(Ok(receipt))));
+                }
+                (outcome, _) => done.call(outcome),
+            }
         });
         self.metrics.append(batch, done);
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ingest::exposition::Encoding;
 use model::{Clock, Error, ErrorKind, Result};
-use reqwest::{RequestBuilder, Response, StatusCode, Url, header};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
 
 use super::config::{HttpOptions, NameEscaping, ScrapeJob, ScrapeProtocol, Secret};
 use super::target::{Target, format_duration};
@@ -22,13 +22,13 @@ const REDIRECTS_MAX: usize = 10;
 
 /// What requests are made with, shared by all jobs.
 #[derive(Debug)]
-pub(super) struct Http {
+pub(crate) struct Http {
     clients: Clients,
     tokens: Tokens,
 }
 
 impl Http {
-    pub(super) fn new(version: &str, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(version: &str, clock: Arc<dyn Clock>) -> Self {
         Self { clients: Clients::new(version), tokens: Tokens::new(clock) }
     }
 
@@ -109,6 +109,18 @@ pub(super) async fn fetch_list(
     read_body(response, body_bytes_max, url).await
 }
 
+/// Sends what `headers` completes to `url`, once; an answer that redirects is an answer.
+pub(crate) async fn post(
+    http: &Http,
+    options: &HttpOptions,
+    url: &Url,
+    headers: impl FnOnce(RequestBuilder) -> RequestBuilder,
+) -> Result<Response> {
+    let request = headers(request(http, options, Method::POST, url)?);
+    let request = with_credentials(http, options, request).await?;
+    request.send().await.map_err(|e| request_failed(&e, url))
+}
+
 /// Asks for `url`, following redirects if the options say so. Credentials and headers of the options go to the first
 /// URL's host only, and never from HTTPS to HTTP.
 async fn get(
@@ -120,7 +132,7 @@ async fn get(
     let mut at = url.clone();
     let mut is_trusted = true;
     for _ in 0..=REDIRECTS_MAX {
-        let request = headers(request(http, options, &at)?);
+        let request = headers(request(http, options, Method::GET, &at)?);
         let request =
             if is_trusted { with_credentials(http, options, request).await? } else { request };
         let response = request.send().await.map_err(|e| request_failed(&e, &at))?;
@@ -148,7 +160,12 @@ fn redirected(response: &Response, from: &Url) -> Option<Result<Url>> {
     }))
 }
 
-fn request(http: &Http, options: &HttpOptions, url: &Url) -> Result<RequestBuilder> {
+fn request(
+    http: &Http,
+    options: &HttpOptions,
+    method: Method,
+    url: &Url,
+) -> Result<RequestBuilder> {
     let https = url.scheme() == "https";
     let mut needs = Needs {
         https,
@@ -158,7 +175,7 @@ fn request(http: &Http, options: &HttpOptions, url: &Url) -> Result<RequestBuild
         host: None,
     };
     let Some(server_name) = needs.tls.server_name.clone() else {
-        return Ok(http.clients.get(&needs)?.get(url.clone()));
+        return Ok(http.clients.get(&needs)?.request(method, url.clone()));
     };
     if needs.proxy != Default::default() {
         return Err(Error::invalid(
@@ -172,7 +189,7 @@ fn request(http: &Http, options: &HttpOptions, url: &Url) -> Result<RequestBuild
     named
         .set_host(Some(&server_name))
         .map_err(|e| Error::invalid(format!("server_name {server_name:.200?} is no name: {e}")))?;
-    Ok(http.clients.get(&needs)?.get(named).header(header::HOST, authority))
+    Ok(http.clients.get(&needs)?.request(method, named).header(header::HOST, authority))
 }
 
 async fn with_credentials(

@@ -64,7 +64,7 @@ pub(super) fn segment_name(first_seq: u64) -> String {
     format!("{first_seq:020}.wal")
 }
 
-fn parse_segment_name(name: &str) -> Option<u64> {
+pub(super) fn parse_segment_name(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".wal")?;
     let plain = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
     digits.parse().ok().filter(|seq| plain && (1..u64::MAX).contains(seq))

@@ -371,3 +371,38 @@ proptest! {
         }
     }
 }
+
+/// All records of `tail` below `end_seq`.
+fn tailed(tail: &mut Tail, end_seq: u64) -> Records {
+    let mut records = Vec::new();
+    while let Some(record) =
+        tail.next(end_seq, &mut |r| Ok((r.seq, r.kind, r.payload.to_vec()))).unwrap()
+    {
+        records.push(record);
+    }
+    records
+}
+
+#[test]
+fn a_tail_reads_while_the_log_is_written_and_cut() {
+    let fs = FaultyFs::new();
+    let (mut wal, ..) = open(&fs, 200);
+    let mut tail = Tail::new(Arc::new(fs.clone()), Path::new(DIR), 1);
+    assert_eq!(tailed(&mut tail, wal.next_seq()), []);
+    let mut written = fill(&mut wal, 3);
+    // Not further than it is told.
+    assert_eq!(tailed(&mut tail, 3), written[..2]);
+    written.extend(fill(&mut wal, 40));
+    assert!(segments(&fs).len() > 3);
+    assert_eq!(tailed(&mut tail, wal.next_seq()), written[2..]);
+    assert_eq!(tail.next_seq(), wal.next_seq());
+    // Another one begins in the middle, and behind what is gone.
+    let mut middle = Tail::new(Arc::new(fs.clone()), Path::new(DIR), 20);
+    assert_eq!(tailed(&mut middle, 25), written[19..24]);
+    wal.drop_before(wal.next_seq()).unwrap();
+    middle = Tail::new(Arc::new(fs.clone()), Path::new(DIR), 25);
+    assert_eq!(tailed(&mut middle, wal.next_seq()), []);
+    let more = fill(&mut wal, 2);
+    assert_eq!(tailed(&mut middle, wal.next_seq()), more);
+    assert_eq!(tailed(&mut tail, wal.next_seq()), more);
+}

@@ -15,7 +15,7 @@ const OBJECTS: &[(&str, &str)] = &[
     (
         "the file",
         "global:{global} -runtime:{runtime} ~rule_files:[str] scrape_config_files:[str] scrape_configs:[{job}] \
-        ~alerting:{alerting} ~remote_write:[{remote_write}] ~remote_read:[{remote_read}] -storage:{storage} \
+        ~alerting:{alerting} remote_write:[{remote_write}] ~remote_read:[{remote_read}] -storage:{storage} \
         ~tracing:{tracing} otlp:{otlp}",
     ),
     ("the scrape config file", "scrape_configs:[{job}]"),
@@ -200,13 +200,13 @@ const OBJECTS: &[(&str, &str)] = &[
     (
         "remote_write",
         "url:str protobuf_message:str remote_timeout:dur headers:<str> write_relabel_configs:[{relabel}] \
-        name:str send_exemplars:bool send_native_histograms:bool round_robin_dns:bool sigv4:{sigv4} \
-        azuread:<any> google_iam:<any> metadata_config:{metadata_config} queue_config:{queue_config} +http",
+        name:str send_exemplars:bool send_native_histograms:bool ~round_robin_dns:bool ~sigv4:{sigv4} \
+        ~azuread:<any> ~google_iam:<any> metadata_config:{metadata_config} queue_config:{queue_config} +http",
     ),
     ("metadata_config", "send:bool send_interval:dur max_samples_per_send:int"),
     (
         "queue_config",
-        "capacity:int max_shards:int min_shards:int max_samples_per_send:int batch_send_deadline:dur \
+        "-capacity:int max_shards:int min_shards:int max_samples_per_send:int batch_send_deadline:dur \
         min_backoff:dur max_backoff:dur retry_on_http_429:bool sample_age_limit:dur",
     ),
     (

@@ -195,7 +195,7 @@ fn mistakes_name_place_and_nearest_key() {
 
 #[test]
 fn keys_without_effect_are_noted_once() {
-    let text = "rule_files: [a.yml]\nruntime: {gogc: 1}\nremote_write:\n  - url: http://x\n    send_exemplars: true\n\
+    let text = "rule_files: [a.yml]\nruntime: {gogc: 1}\nremote_write:\n  - url: http://x\n    sigv4: {region: eu}\n    queue_config: {capacity: 9}\n\
         scrape_configs:\n  - job_name: a\n    enable_http2: false\n    static_configs: [{targets: [x]}]\n    consul_sd_configs: [{}]\n";
     let (config, notes) = read(text).unwrap();
     assert_eq!(config.rule_files, ["a.yml"]);
@@ -203,8 +203,9 @@ fn keys_without_effect_are_noted_once() {
     let expect = [
         "1: rule_files: not supported yet",
         "2: runtime: read, not needed",
-        "3: remote_write: not supported yet",
-        "10: consul_sd_configs: not supported yet",
+        "5: sigv4: not supported yet",
+        "6: capacity: read, not needed",
+        "11: consul_sd_configs: not supported yet",
     ];
     let expect: Vec<String> =
         expect.iter().map(|line| format!("/etc/p/prometheus.yml:{line}")).collect();
