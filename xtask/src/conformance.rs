@@ -67,6 +67,12 @@ const SUITES: &[Suite] = &[
         example: "conformance_remote_write",
     },
     Suite { name: "otlp", topic: "otlp", package: "ingest", example: "conformance_otlp" },
+    Suite {
+        name: "remote-write-sender",
+        topic: "compliance",
+        package: "collect",
+        example: "conformance_remote_write_sender",
+    },
 ];
 
 /// Suites whose part of the program does not exist yet.

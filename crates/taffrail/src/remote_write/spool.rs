@@ -4,6 +4,9 @@
 //! leaves when every remote has acknowledged it, or when the queue is over its bound: then the oldest go, whole segments
 //! at a time, and are counted for every remote that had not sent them.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;

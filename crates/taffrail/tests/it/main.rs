@@ -7,7 +7,9 @@ mod cli;
 mod clients;
 mod differential;
 mod engine;
+mod import;
 mod lifecycle;
+mod remote_write;
 mod scrape;
 mod target;
 

@@ -1,0 +1,106 @@
+//! `taffrail import`, into a stopped data directory, read back by the running program.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use testkit::{Options, Taffrail};
+
+use crate::{PROGRAM, quiet_config};
+
+/// Prometheus wrote these; `ingest`'s tests say what is in them.
+const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../ingest/testdata/prometheus_tsdb");
+/// First sample, Unix seconds.
+const START_S: i64 = 1_750_003_200;
+
+/// A Prometheus data directory: a block of floats, and a log with histograms.
+fn prometheus_dir(dir: &Path) {
+    let block = dir.join("01M82BRA3HZF45Z3N5MZXXQ2DH");
+    std::fs::create_dir_all(block.join("chunks")).unwrap();
+    std::fs::create_dir_all(dir.join("wal")).unwrap();
+    for (from, to) in [
+        ("floats.index", block.join("index")),
+        ("floats.chunks", block.join("chunks/000001")),
+        ("floats.meta.json", block.join("meta.json")),
+        ("histograms.wal", dir.join("wal/00000000")),
+    ] {
+        std::fs::copy(Path::new(FILES).join(from), to).unwrap();
+    }
+}
+
+fn import(data: &Path, args: &[&str]) -> Output {
+    Command::new(PROGRAM).arg("import").args(args).arg("--data-dir").arg(data).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+#[test]
+fn a_prometheus_directory_comes_in_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, data) = (dir.path().join("prometheus"), dir.path().join("data"));
+    prometheus_dir(&source);
+    let from = source.to_str().unwrap();
+
+    // The default retention keeps nothing of it, and says so first.
+    let dry = import(&data, &["tsdb", from, "--dry-run"]);
+    assert!(dry.status.success(), "{dry:?}");
+    let said = text(&dry);
+    assert!(said.contains("351 samples are in blocks before that") && said.contains("all too old"));
+
+    // Of the log only what is behind the block.
+    let kept = ["tsdb", from, "--retention", "20y"];
+    let first = import(&data, &kept);
+    assert!(first.status.success(), "{first:?}");
+    assert!(text(&first).contains("imported 351 samples in "), "{}", text(&first));
+    assert!(text(&import(&data, &kept)).contains("imported 0 samples"));
+    let again = import(&data, &[&kept[..], &["--again"]].concat());
+    assert!(text(&again).contains("imported 351 samples"), "{}", text(&again));
+    // Without blocks, the log comes in whole.
+    std::fs::remove_dir_all(source.join("01M82BRA3HZF45Z3N5MZXXQ2DH")).unwrap();
+    assert!(text(&import(&data, &kept)).contains("imported 120 samples"));
+
+    let options =
+        Options { config: quiet_config("host:\n  enabled: false\nretention: 20y\n"), args: vec![] };
+    let taffrail = Taffrail::start(PROGRAM, dir.path(), &options);
+    let busy = import(&data, &kept);
+    assert_eq!(busy.status.code(), Some(1));
+    assert!(text(&busy).contains("in use by another running process"), "{}", text(&busy));
+    let at = |query: &str, seconds: i64| {
+        let time = (START_S + seconds).to_string();
+        let answer = taffrail.get("/api/v1/query", &[("query", query), ("time", &time)]).json();
+        answer["data"]["result"][0]["value"][1].as_str().unwrap_or("nothing").to_owned()
+    };
+    assert_eq!(at("a_total", 15 * 199), (199 * 199).to_string());
+    assert_eq!(at("count_over_time(a_total[2h])", 15 * 199), "200");
+    assert_eq!(at(r#"b{host="h1"}"#, 0), "+Inf");
+    assert_eq!(at("sum(count_over_time(b[3h]))", 7200), "151");
+    assert_eq!(at("histogram_count(lat)", 15 * 9), "62");
+    assert_eq!(at("up", 15 * 39), "nothing");
+}
+
+#[test]
+fn open_metrics_needs_times_and_an_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let file = dir.path().join("history.om");
+    let kept = ["openmetrics", file.to_str().unwrap(), "--retention", "20y"];
+    let refused = |body: &str| {
+        std::fs::write(&file, body).unwrap();
+        let output = import(&data, &kept);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        text(&output)
+    };
+    assert!(refused("a 1 1750003200\n").contains("the last line must be # EOF"));
+    let said = refused("a 1 1750003200\na 2\n# EOF\n");
+    assert!(said.contains("line 2, column 1: expected a timestamp"), "{said}");
+
+    std::fs::write(
+        &file,
+        "# TYPE a gauge\na{x=\"1\"} 1 1750003200\na{x=\"1\"} 2 1750003215.5\n# EOF\n",
+    )
+    .unwrap();
+    let output = import(&data, &kept);
+    assert!(text(&output).contains("imported 2 samples"), "{output:?}");
+    assert!(text(&import(&data, &kept)).contains("imported 0 samples"));
+}
