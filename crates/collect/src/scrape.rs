@@ -7,6 +7,7 @@
 //! Shape: one task owns the jobs and the table of targets; each discovery and each target is a task of its own, so a
 //! broken one disturbs nobody. The [`Handle`] reads what the tasks publish.
 
+mod body;
 mod cache;
 mod config;
 mod discovery;
@@ -29,6 +30,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use body::BodyReader;
 pub use config::{
     Config, DockerSd, FileSd, HistogramOptions, HttpOptions, HttpSd, JobLimits, NameEscaping,
     OAuth2, ProxyOptions, ScrapeJob, ScrapeProtocol, Secret, TargetGroup, TlsOptions, TlsVersion,

@@ -12,6 +12,7 @@
 
 mod bounds;
 mod custom_buckets;
+mod decimal;
 mod exemplar;
 mod labels;
 mod protobuf;
@@ -290,6 +291,10 @@ impl<'a> Parser<'a> {
         let bytes = self.text.as_bytes();
         let mut at = 0;
         while at < bytes.len() {
+            if let Some(next) = self.predicted_line(at, visitor)? {
+                at = next;
+                continue;
+            }
             let end = memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |n| at + n);
             let ended = match self.format {
                 Format::Prometheus => self.prometheus_line(at, end, visitor)?,
@@ -411,6 +416,33 @@ impl<'a> Parser<'a> {
             _ => Metadata::Help { name, text: labels::unescape_help(text, true) },
         };
         visitor.metadata(metadata).map_err(|e| (at, e)).map(|()| false)
+    }
+
+    /// The line at `at`, if it is the expected series, one space and a plain number: what nearly all lines are. Returns
+    /// where the next begins.
+    #[inline]
+    fn predicted_line(
+        &mut self,
+        at: usize,
+        visitor: &mut impl Visitor,
+    ) -> Result<Option<usize>, At> {
+        let expected = visitor.expected();
+        let line = &self.text.as_bytes()[at..];
+        if expected.is_empty() || !line.starts_with(expected.as_bytes()) {
+            return Ok(None);
+        }
+        let series_end = at + expected.len();
+        let Some((b' ', rest)) = line[expected.len()..].split_first() else { return Ok(None) };
+        let Some((value, len)) = decimal::read(rest) else { return Ok(None) };
+        if rest.get(len) != Some(&b'\n') || self.samples >= self.limits.samples_max {
+            return Ok(None);
+        }
+        self.samples += 1;
+        let series = &self.text[at..series_end];
+        visitor
+            .sample(Sample { series, value, timestamp_ms: None, exemplar: None, predicted: true })
+            .map_err(|e| (at, e))?;
+        Ok(Some(series_end + 1 + len + 1))
     }
 
     /// A sample line `[at, end)`.
@@ -594,7 +626,9 @@ fn metric_kind(text: &str, format: Format) -> Option<MetricKind> {
 
 /// A sample value: decimal, `NaN`, or an infinity, in any case of letters.
 fn number(text: &str) -> Option<f64> {
-    if let Some(value) = small_integer(text.as_bytes()) {
+    if let Some((value, len)) = decimal::read(text.as_bytes())
+        && len == text.len()
+    {
         return Some(value);
     }
     let value: f64 = text.parse().ok()?;
@@ -603,21 +637,6 @@ fn number(text: &str) -> Option<f64> {
         return text.eq_ignore_ascii_case("nan").then(|| f64::from_bits(NORMAL_NAN_BITS));
     }
     Some(value)
-}
-
-/// Most samples are small whole numbers; these are exact in a float.
-fn small_integer(digits: &[u8]) -> Option<f64> {
-    if digits.is_empty() || digits.len() > 9 {
-        return None;
-    }
-    let mut value = 0_u32;
-    for &b in digits {
-        if !b.is_ascii_digit() {
-            return None;
-        }
-        value = value * 10 + u32::from(b - b'0');
-    }
-    Some(f64::from(value))
 }
 
 /// Seconds with a fraction as milliseconds; NaN and infinities are not times.

@@ -2,9 +2,7 @@
 //!
 //! `cargo run --release -p tsdb --example bench_metrics -- [series] [hours] [series per target] [directory]`
 //!
-//! The mix: 15-second scrapes of constants 34 %, histogram buckets 19, sparse counters 12, request counters 9, byte
-//! counters 5, CPU seconds in µs 5, memory in 4 KiB pages 5, slow integers 4, percentages of two decimals 3, booleans 3,
-//! full-mantissa 1; with a daily wave and rare resets. Its entropy is about 0.43 bytes per sample.
+//! The data is the documented mix of `testkit::mix`; the entropy of its distributions is printed beside the sizes.
 
 #![expect(clippy::print_stdout, reason = "a program whose output is its purpose")]
 
@@ -19,145 +17,23 @@ use model::{
 };
 use storage::fs::{Fs, RealFs};
 use storage::wal::Durability;
+use testkit::mix::{Mix, STEP_MS};
 use tsdb::{Config, Store};
 
-const STEP_MS: i64 = 15_000;
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const DAY_MS: i64 = 86_400_000;
 const START_MS: i64 = 20_000 * DAY_MS;
 /// CPU time each query is repeated for.
 const SELECT_NS_MIN: i64 = 500_000_000;
 
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    fn normal(&mut self) -> f64 {
-        (0..12).map(|_| self.unit()).sum::<f64>() - 6.0
-    }
-
-    fn poisson(&mut self, mean: f64) -> f64 {
-        if mean > 30.0 {
-            return (mean + mean.sqrt() * self.normal()).round().max(0.0);
-        }
-        let (limit, mut product, mut count) = ((-mean).exp(), self.unit(), 0.0);
-        while product > limit {
-            product *= self.unit();
-            count += 1.0;
-        }
-        count
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Kind {
-    Constant,
-    Counter { mean: f64, unit: f64, divisor: f64 },
-    Memory,
-    SlowInteger,
-    Percent,
-    Bool,
-    Mantissa,
-}
-
-struct Series {
-    labels: Labels,
-    kind: Kind,
-    value: f64,
-}
-
-fn kind(random: &mut Random, number: usize) -> (&'static str, Kind) {
-    let spread = 10f64.powf(random.unit() * 2.0);
-    match number % 100 {
-        0..34 => ("config_limit", Kind::Constant),
-        34..53 => {
-            let mean = if number.is_multiple_of(3) { 0.0 } else { 0.3 * spread };
-            ("request_duration_seconds_bucket", Kind::Counter { mean, unit: 1.0, divisor: 1.0 })
-        }
-        53..65 => ("errors_total", Kind::Counter { mean: 0.02, unit: 1.0, divisor: 1.0 }),
-        65..74 => ("requests_total", Kind::Counter { mean: 5.0 * spread, unit: 1.0, divisor: 1.0 }),
-        74..79 => {
-            let mean = 2.0 * spread;
-            ("network_bytes_total", Kind::Counter { mean, unit: 1448.0, divisor: 1.0 })
-        }
-        79..84 => {
-            let mean = 3000.0 * spread;
-            ("cpu_seconds_total", Kind::Counter { mean, unit: 1.0, divisor: 1e6 })
-        }
-        84..89 => ("memory_bytes", Kind::Memory),
-        89..93 => ("goroutines", Kind::SlowInteger),
-        93..96 => ("usage_percent", Kind::Percent),
-        96..99 => ("up", Kind::Bool),
-        _ => ("load", Kind::Mantissa),
-    }
-}
-
-impl Series {
-    fn next(&mut self, random: &mut Random, wave: f64) -> f64 {
-        match self.kind {
-            Kind::Constant => return self.value,
-            Kind::Counter { mean, unit, divisor } => {
-                if random.unit() < 1e-5 {
-                    self.value = 0.0;
-                }
-                self.value += random.poisson(mean * wave) * unit;
-                return self.value / divisor;
-            }
-            Kind::Memory => {
-                if random.unit() < 0.5 {
-                    self.value = (self.value + (random.normal() * 20.0).round()).max(100.0);
-                }
-                return self.value * 4096.0;
-            }
-            Kind::SlowInteger => {
-                if random.unit() < 0.2 {
-                    self.value = (self.value + random.normal().round()).max(0.0);
-                }
-            }
-            Kind::Percent => {
-                self.value = (self.value + random.normal() * 0.5).clamp(0.0, 100.0);
-                return (self.value * 100.0).round() / 100.0;
-            }
-            Kind::Bool => {
-                if random.unit() < 0.002 {
-                    self.value = 1.0 - self.value.min(1.0);
-                }
-            }
-            Kind::Mantissa => self.value = self.value * 0.95 + random.unit(),
-        }
-        self.value
-    }
-}
-
-fn series(random: &mut Random, count: usize, per_target: usize) -> Vec<Series> {
+/// Labels of all series, as collectors keep them.
+fn labels(mix: &Mix) -> Vec<Labels> {
     let one = |number: usize| {
-        let (name, kind) = kind(random, number);
-        let target = number / per_target;
-        let labels = Labels::from_pairs([
-            ("__name__", name),
-            ("cluster", "eu-west-1"),
-            ("container", format!("app-{}", number % 7).as_str()),
-            ("instance", format!("10.0.{}.{}:9100", target / 250, target % 250).as_str()),
-            ("job", "kubernetes-pods"),
-            ("le", format!("{}", (number % 20) as f64 / 4.0).as_str()),
-            ("namespace", format!("team-{}", target % 20).as_str()),
-            ("path", format!("/api/v1/thing/{}", number % per_target).as_str()),
-            ("pod", format!("app-{}-6f7d8b9c5-{target:05}", target % 50).as_str()),
-        ]);
-        let value = (random.unit() * 1000.0).round();
-        Series { labels, kind, value }
+        Labels::from_pairs(mix.labels(number).iter().map(|(n, v)| (n.as_str(), v.as_str())))
     };
-    (0..count).map(one).collect()
+    (0..mix.len()).map(one).collect()
 }
 
 fn resident_bytes() -> Result<u64> {
@@ -190,29 +66,28 @@ fn seconds(ns: i64) -> f64 {
 struct Bench {
     store: Arc<Store>,
     clock: Arc<ManualClock>,
-    series: Vec<Series>,
+    mix: Mix,
+    labels: Vec<Labels>,
+    values: Vec<f64>,
     per_target: usize,
-    random: Random,
     samples: u64,
     ingest_ns: i64,
 }
 
 impl Bench {
     /// One scrape of every target; only the store's work is timed.
-    fn scrape(&mut self, round: i64) -> Result<()> {
+    fn scrape(&mut self) -> Result<()> {
         self.clock.advance_ms(STEP_MS);
         let t_ms = self.clock.now_ms();
-        let wave = 1.0
-            + 0.5 * (round as f64 * STEP_MS as f64 / DAY_MS as f64 * std::f64::consts::TAU).sin();
+        self.mix.scrape(&mut self.values);
         let mut batches = Vec::new();
-        for (target, series) in self.series.chunks_mut(self.per_target).enumerate() {
-            let rows = series
-                .iter_mut()
-                .map(|s| MetricRow {
-                    value: s.next(&mut self.random, wave),
-                    labels: s.labels.clone(),
-                })
-                .collect();
+        let targets = self.labels.chunks(self.per_target).zip(self.values.chunks(self.per_target));
+        for (target, (labels, values)) in targets.enumerate() {
+            let row = |(labels, value): (&Labels, &f64)| MetricRow {
+                labels: labels.clone(),
+                value: *value,
+            };
+            let rows = labels.iter().zip(values).map(row).collect();
             let source = format!("scrape/pods/{target}").into();
             batches.push(MetricBatch { source, t_ms, rows, ..MetricBatch::default() });
         }
@@ -301,13 +176,15 @@ fn main() -> Result<()> {
         retention_rules: Vec::new(),
     };
     let clock = Arc::new(ManualClock::at_ms(START_MS));
-    let mut random = Random(1);
+    let mix = Mix::new(1, count, per_target);
     let before_bytes = resident_bytes()?;
-    let series = series(&mut random, count, per_target);
+    let labels = labels(&mix);
     let labels_bytes = resident_bytes()? - before_bytes;
     let store_clock: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
     let (store, _) = Store::open(Arc::new(RealFs), store_clock, config.clone())?;
-    let mut bench = Bench { store, clock, series, per_target, random, samples: 0, ingest_ns: 0 };
+    let values = Vec::new();
+    let mut bench =
+        Bench { store, clock, mix, labels, values, per_target, samples: 0, ingest_ns: 0 };
     run(&mut bench, hours, labels_bytes, before_bytes)?;
     bench.store.close()?;
     reopen(&bench, config)?;
@@ -316,19 +193,21 @@ fn main() -> Result<()> {
 }
 
 fn run(bench: &mut Bench, hours: i64, labels_bytes: u64, before_bytes: u64) -> Result<()> {
-    let count = bench.series.len() as f64;
+    let count = bench.labels.len() as f64;
     let rounds = hours * 240;
     println!("| {} series, {hours} h of 15 s, {} series per target | |", count, bench.per_target);
     let first = rounds.min(110);
-    (0..first).try_for_each(|round| bench.scrape(round))?;
+    (0..first).try_for_each(|_| bench.scrape())?;
     let stats = bench.store.stats();
     let resident = resident_bytes()? - before_bytes;
+    let entropy = bench.mix.entropy_bits() / 8.0;
+    println!("| entropy of the values, B/sample: the limit of all sizes below | {entropy:.3} |");
     println!("| labels alone, B/series | {:.0} |", labels_bytes as f64 / count);
     println!("| resident with {first} scrapes, B/series | {:.0} |", resident as f64 / count);
     println!("| samples in head, B/series | {:.0} |", stats.head_bytes as f64 / count);
     println!("| wal, B/sample | {:.3} |", stats.wal_bytes as f64 / bench.samples as f64);
     bench.selects("head", 3_600_000)?;
-    (first..rounds).try_for_each(|round| bench.scrape(round))?;
+    (first..rounds).try_for_each(|_| bench.scrape())?;
     let rate = bench.samples as f64 / seconds(bench.ingest_ns) / 1e6;
     println!("| ingest with flushes and merges, Ms/s of wall time | {rate:.2} |");
     let rate = bench.samples as f64 / seconds(writer_cpu_ns()?) / 1e6;
