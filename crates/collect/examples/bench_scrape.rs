@@ -95,6 +95,7 @@ fn store(dir: &std::path::Path, clock: &Arc<ManualClock>) -> Result<(Arc<tsdb::S
         durability: Durability::Interval { ms: 200 },
         shards: 0,
         retention_ms: 30 * 86_400_000,
+        retention_rules: Vec::new(),
         head_bytes_max: 1 << 30,
         flush_after_ms: 30 * 60_000,
         series_max: 10_000_000,
