@@ -183,6 +183,19 @@ impl Rule {
         })
     }
 
+    /// The rule as written, with every default filled in.
+    pub fn effective(&self) -> RuleConfig {
+        RuleConfig {
+            source_labels: Some(self.source_labels.clone()),
+            separator: Some(self.separator.clone()),
+            regex: Some(self.config.regex.clone().unwrap_or_else(|| REGEX_DEFAULT.to_owned())),
+            modulus: Some(self.modulus),
+            target_label: Some(self.target_label.clone()),
+            replacement: Some(self.replacement.clone()),
+            action: Some(self.action),
+        }
+    }
+
     /// Applies the rule; `false` means the set is dropped.
     fn apply(&self, labels: &mut LabelsBuilder) -> bool {
         let source = self.source(labels);

@@ -15,6 +15,7 @@ mod functions;
 mod notes;
 mod parse;
 pub mod testing;
+mod tree;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ pub use crate::syntax::position;
 pub use ast::Expr;
 pub use format::format;
 pub use parse::{parse, parse_selector};
+pub use tree::{selectors, tree};
 
 /// One query.
 #[derive(Debug, Clone)]
@@ -119,6 +121,11 @@ pub fn evaluate(
 ) -> Result<Evaluated> {
     let expr = parse(&query.text)?;
     evaluate::run(source, &expr, query, *options, budget)
+}
+
+/// Every function's name, and whether it is experimental; in the order of the table.
+pub fn functions() -> impl Iterator<Item = (&'static str, bool)> {
+    functions::all().map(|function| (function.name, function.experimental))
 }
 
 /// The label name that `U__…` escapes (Prometheus' "values" escaping of UTF-8 names in paths); anything else as it is.

@@ -40,16 +40,24 @@ pub(crate) fn prometheus(error: &Error) -> Response {
         ErrorKind::Cancelled => "canceled",
         ErrorKind::Corrupt | ErrorKind::Io | ErrorKind::Bug => "internal",
     };
-    let body =
-        serde_json::json!({"status": "error", "errorType": kind, "error": public_message(error)});
-    json(status(error.kind()), body.to_string())
+    failure(status(error.kind()), kind, &public_message(error))
+}
+
+/// Prometheus' words for what is switched off or not there yet: 503 `unavailable`.
+pub(crate) fn prometheus_unavailable(message: &str) -> Response {
+    failure(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+}
+
+fn failure(status: StatusCode, kind: &str, message: &str) -> Response {
+    let mut body = format!("{{\"status\":\"error\",\"errorType\":\"{kind}\",\"error\":");
+    crate::prometheus::json::string(&mut body, message);
+    body.push('}');
+    json(status, body)
 }
 
 /// Prometheus' answer to a sound query that the data made impossible: 422 `execution`.
 pub(crate) fn prometheus_execution(error: &Error) -> Response {
-    let body =
-        serde_json::json!({"status": "error", "errorType": "execution", "error": error.message()});
-    json(StatusCode::UNPROCESSABLE_ENTITY, body.to_string())
+    failure(StatusCode::UNPROCESSABLE_ENTITY, "execution", error.message())
 }
 
 /// Loki's body: the message as plain text.
@@ -60,6 +68,13 @@ pub(crate) fn loki(error: &Error) -> Response {
         kind => status(kind),
     };
     crate::assets::plain(status, &public_message(error))
+}
+
+/// No body.
+pub(crate) fn empty(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
 }
 
 pub(crate) fn json(status: StatusCode, body: String) -> Response {

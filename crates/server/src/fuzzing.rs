@@ -1,6 +1,7 @@
-//! The way in for the fuzz target of request parameters (`fuzz/`). Not part of the server's interface.
+//! The ways in for the fuzz targets of request parameters and bodies (`fuzz/`). Not part of the server's interface.
 
 use crate::params::{Params, duration_ms, loki_time_ns, prometheus_time_ms};
+use crate::prometheus::decode_read_request;
 
 /// Reads `text` as a query string and as each kind of value.
 ///
@@ -17,4 +18,10 @@ pub fn params(text: &str) {
         loki_time_ns(value);
         assert!(duration_ms(value).is_none_or(|ms| ms >= 0 || value.starts_with('-')));
     }
+}
+
+/// Reads `bytes` as a decompressed request of remote read.
+pub fn read_request(bytes: &[u8]) {
+    // Either outcome is fine; it must come back.
+    decode_read_request(bytes).ok();
 }

@@ -7,6 +7,9 @@
 
 mod access;
 mod assets;
+mod cardinality;
+mod compression;
+mod cors;
 mod error;
 mod figures;
 #[doc(hidden)]
@@ -14,12 +17,14 @@ pub mod fuzzing;
 mod health;
 mod listen;
 mod loki;
+pub mod operations;
 mod own_api;
 mod params;
 mod prometheus;
 pub mod receive;
 mod routes;
 mod run;
+mod streamed;
 mod tail;
 
 pub use access::{Access, Role, Token};
@@ -48,6 +53,10 @@ pub struct Config {
     pub promql_experimental: bool,
     /// Milliseconds between the steps of PromQL subqueries that name none.
     pub evaluation_interval_ms: i64,
+    /// Whether series may be deleted and snapshots made over HTTP.
+    pub admin_api: bool,
+    /// Origins whose pages may read the Prometheus API, anchored; `None` for none.
+    pub cors_origin: Option<regex::Regex>,
     /// Rows a log query may ask for.
     pub log_rows_max: usize,
     /// Who may do what.
@@ -55,7 +64,7 @@ pub struct Config {
 }
 
 /// What only the running process knows; the binary implements it, tests use a table.
-pub trait Host: Send + Sync {
+pub trait Host: operations::Operations {
     /// Whether everything has started and the stores accept data.
     ///
     /// # Errors
@@ -92,6 +101,8 @@ pub struct App {
     queries: run::QueryPool,
     requests: figures::RequestCounters,
     receivers: Arc<receive::Receivers>,
+    /// Slots of live notifications.
+    listeners: Arc<tokio::sync::Semaphore>,
 }
 
 impl App {
@@ -117,6 +128,7 @@ impl App {
             queries,
             requests: figures::RequestCounters::default(),
             receivers,
+            listeners: Arc::new(tokio::sync::Semaphore::new(prometheus::LISTENERS_MAX)),
         })
     }
 }

@@ -7,13 +7,18 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, on};
-use http::Method;
+use http::{Method, StatusCode, header};
 
 use crate::access::Role;
-use crate::{App, assets, health, loki, own_api, prometheus, receive, tail};
+use crate::{
+    App, assets, cardinality, compression, cors, health, loki, own_api, prometheus, receive, tail,
+};
 
 /// Bound of the table, for counters per route.
 pub const ROUTE_COUNT_MAX: usize = 128;
+
+/// Where Prometheus' API begins.
+const PROMETHEUS: &str = "/api/v1/";
 
 /// One row of the table.
 #[derive(Debug, Clone, Copy)]
@@ -54,16 +59,51 @@ routes! {
     POST "/api/v1/query" Viewer => prometheus::query;
     GET "/api/v1/query_range" Viewer => prometheus::query_range;
     POST "/api/v1/query_range" Viewer => prometheus::query_range;
+    GET "/api/v1/query_exemplars" Viewer => prometheus::query_exemplars;
+    POST "/api/v1/query_exemplars" Viewer => prometheus::query_exemplars;
     GET "/api/v1/format_query" Viewer => prometheus::format_query;
     POST "/api/v1/format_query" Viewer => prometheus::format_query;
+    GET "/api/v1/parse_query" Viewer => prometheus::parse_query;
+    POST "/api/v1/parse_query" Viewer => prometheus::parse_query;
     GET "/api/v1/labels" Viewer => prometheus::labels;
     POST "/api/v1/labels" Viewer => prometheus::labels;
     GET "/api/v1/label/{name}/values" Viewer => prometheus::label_values;
     GET "/api/v1/series" Viewer => prometheus::series;
     POST "/api/v1/series" Viewer => prometheus::series;
+    GET "/api/v1/search/metric_names" Viewer => prometheus::search_metric_names;
+    POST "/api/v1/search/metric_names" Viewer => prometheus::search_metric_names;
+    GET "/api/v1/search/label_names" Viewer => prometheus::search_label_names;
+    POST "/api/v1/search/label_names" Viewer => prometheus::search_label_names;
+    GET "/api/v1/search/label_values" Viewer => prometheus::search_label_values;
+    POST "/api/v1/search/label_values" Viewer => prometheus::search_label_values;
     GET "/api/v1/metadata" Viewer => prometheus::metadata;
     GET "/api/v1/targets" Viewer => prometheus::targets;
+    GET "/api/v1/targets/metadata" Viewer => prometheus::target_metadata;
+    GET "/api/v1/targets/relabel_steps" Viewer => prometheus::relabel_steps;
+    GET "/api/v1/scrape_pools" Viewer => prometheus::scrape_pools;
+    GET "/api/v1/scrape_pools/config" Viewer => prometheus::scrape_pool_config;
+    GET "/api/v1/rules" Viewer => prometheus::rules;
+    GET "/api/v1/alerts" Viewer => prometheus::alerts;
+    GET "/api/v1/alertmanagers" Viewer => prometheus::alertmanagers;
+    GET "/api/v1/status/config" Viewer => prometheus::config;
+    GET "/api/v1/status/flags" Viewer => prometheus::flags;
+    GET "/api/v1/status/runtimeinfo" Viewer => prometheus::runtime_info;
     GET "/api/v1/status/buildinfo" Viewer => prometheus::build_info;
+    GET "/api/v1/status/tsdb" Viewer => prometheus::tsdb;
+    GET "/api/v1/status/tsdb/blocks" Viewer => prometheus::blocks;
+    GET "/api/v1/status/walreplay" Viewer => prometheus::wal_replay;
+    GET "/api/v1/status/self_metrics" Viewer => prometheus::self_metrics;
+    GET "/api/v1/features" Viewer => prometheus::features;
+    GET "/api/v1/notifications" Viewer => prometheus::notifications;
+    GET "/api/v1/notifications/live" Viewer => prometheus::notifications_live;
+    POST "/api/v1/admin/tsdb/delete_series" Admin => prometheus::delete_series;
+    PUT "/api/v1/admin/tsdb/delete_series" Admin => prometheus::delete_series;
+    POST "/api/v1/admin/tsdb/clean_tombstones" Admin => prometheus::clean_tombstones;
+    PUT "/api/v1/admin/tsdb/clean_tombstones" Admin => prometheus::clean_tombstones;
+    POST "/api/v1/admin/tsdb/snapshot" Admin => prometheus::snapshot;
+    PUT "/api/v1/admin/tsdb/snapshot" Admin => prometheus::snapshot;
+    POST "/api/v1/read" Viewer => prometheus::read;
+    GET "/federate" Viewer => prometheus::federate;
 
     POST "/api/v1/write" Ingest => receive::remote_write::write;
     POST "/v1/metrics" Ingest => receive::otlp::metrics;
@@ -92,6 +132,8 @@ routes! {
 
     GET "/api/taffrail/v1/containers" Viewer => own_api::containers;
     GET "/api/taffrail/v1/status" Viewer => own_api::status;
+    GET "/api/taffrail/v1/cardinality" Viewer => cardinality::cardinality;
+    GET "/api/taffrail/v1/cardinality/drop" Viewer => cardinality::drop;
 }
 
 /// Every route, in the table's order.
@@ -108,13 +150,25 @@ pub fn router(app: &Arc<App>) -> Router {
             index,
             role: route.info.role,
             changes_state: changes_state(&route.info),
+            prometheus: route.info.path.starts_with(PROMETHEUS),
         };
         router = router.route(
             route.info.path,
             (route.handler)().layer(axum::middleware::from_fn_with_state(gate, guard)),
         );
     }
-    router.fallback(ui).with_state(app.clone())
+    let router = router.fallback(ui).with_state(app.clone());
+    router.layer(axum::middleware::from_fn_with_state(app.clone(), options))
+}
+
+/// Questions of browsers before a request of another page: answered without looking at anything, as in Prometheus.
+async fn options(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    if request.method() != Method::OPTIONS || !request.uri().path().starts_with(PROMETHEUS) {
+        return next.run(request).await;
+    }
+    let mut response = crate::error::empty(StatusCode::NO_CONTENT);
+    cors::apply(&app.config, request.headers().get(header::ORIGIN), response.headers_mut());
+    response
 }
 
 /// Whether a foreign page must not be able to trigger it: whatever needs more than reading, and streams, which
@@ -129,10 +183,14 @@ struct Gate {
     index: usize,
     role: Role,
     changes_state: bool,
+    /// Whether it belongs to Prometheus' API, whose answers other pages may be allowed to read.
+    prometheus: bool,
 }
 
 async fn guard(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     let started_ns = gate.app.clock.monotonic_ns();
+    let accepted = request.headers().get(header::ACCEPT_ENCODING).cloned();
+    let origin = request.headers().get(header::ORIGIN).cloned();
     let response =
         match gate.app.config.access.check(request.headers(), gate.role, gate.changes_state) {
             Ok(()) => next.run(request).await,
@@ -140,6 +198,10 @@ async fn guard(State(gate): State<Gate>, request: Request, next: Next) -> Respon
         };
     let took_ns = gate.app.clock.monotonic_ns() - started_ns;
     gate.app.requests.count(gate.index, response.status().as_u16(), took_ns);
+    let mut response = compression::apply(accepted.as_ref(), response);
+    if gate.prometheus {
+        cors::apply(&gate.app.config, origin.as_ref(), response.headers_mut());
+    }
     response
 }
 

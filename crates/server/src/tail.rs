@@ -63,6 +63,11 @@ impl TailHub {
         self.stopping.cancel();
     }
 
+    /// Returns once [`stop`](Self::stop) was called.
+    pub(crate) async fn stopped(&self) {
+        self.stopping.cancelled().await;
+    }
+
     fn listen(&self) -> (mpsc::Receiver<Arc<Vec<LogRecord>>>, Arc<AtomicU64>) {
         let (queue, rows) = mpsc::channel(QUEUE_BATCHES);
         let dropped_rows = Arc::new(AtomicU64::new(0));

@@ -2,32 +2,33 @@
 
 use std::fmt::Write as _;
 
-use collect::scrape::TargetsSnapshot;
+use ::query::promql::{Sample, Series, Value};
 use model::histogram::Bucket;
-use model::{Histogram, Labels, MetricMetadata};
-use query::promql::Value;
+use model::{Histogram, Labels, MetricMetadata, SeriesExemplars};
 
-/// `{"status":"success","data":{"resultType":…,"result":…},…}`.
-pub(crate) fn query_answer(value: &Value, warnings: &[String], infos: &[String]) -> String {
-    let mut out = String::from("{\"status\":\"success\",\"data\":");
-    result(&mut out, value);
+/// Warning of an answer that `limit` cut.
+pub(crate) const TRUNCATED: &str = "results truncated due to limit";
+/// How the data of an instant vector begins, up to its list.
+pub(crate) const VECTOR_HEAD: &str = "{\"resultType\":\"vector\",\"result\":";
+/// How the data of a matrix begins, up to its list.
+pub(crate) const MATRIX_HEAD: &str = "{\"resultType\":\"matrix\",\"result\":";
+
+/// `{"status":"success","data":…}`.
+pub(crate) fn success(data: &serde_json::Value) -> String {
+    format!("{{\"status\":\"success\",\"data\":{data}}}")
+}
+
+/// `,"warnings":[…],"infos":[…]`, each only when there are any.
+pub(crate) fn notes(out: &mut String, warnings: &[String], infos: &[String]) {
     for (name, texts) in [("warnings", warnings), ("infos", infos)] {
         if !texts.is_empty() {
             let _infallible = write!(out, ",\"{name}\":");
-            list(&mut out, texts, |out, text| string(out, text));
+            list(out, texts, |out, text| string(out, text));
         }
     }
-    out.push('}');
-    out
 }
 
-/// `{"resultType":…,"result":…`, closed by the caller's brace through [`result`]; shared with Loki's metric queries.
-fn result(out: &mut String, value: &Value) {
-    typed_result(out, value);
-    out.push('}');
-}
-
-/// `{"resultType":"…","result":…` without the closing brace, so that Loki can add its statistics.
+/// `{"resultType":"…","result":…` without the closing brace, so that statistics can follow; also Loki's metric answers.
 pub(crate) fn typed_result(out: &mut String, value: &Value) {
     match value {
         Value::Scalar(t_ms, number) => {
@@ -42,71 +43,75 @@ pub(crate) fn typed_result(out: &mut String, value: &Value) {
             out.push(']');
         }
         Value::Vector(samples) => {
-            out.push_str("{\"resultType\":\"vector\",\"result\":");
-            list(out, samples, |out, sample| {
-                out.push_str("{\"metric\":");
-                labels(out, &sample.labels);
-                match &sample.histogram {
-                    None => {
-                        out.push_str(",\"value\":");
-                        point(out, sample.t_ms, sample.value);
-                    }
-                    Some(h) => {
-                        out.push_str(",\"histogram\":");
-                        histogram_point(out, sample.t_ms, h);
-                    }
-                }
-                out.push('}');
-            });
+            out.push_str(VECTOR_HEAD);
+            list(out, samples, sample);
         }
-        Value::Matrix(series) => {
-            out.push_str("{\"resultType\":\"matrix\",\"result\":");
-            list(out, series, |out, one| {
-                out.push_str("{\"metric\":");
-                labels(out, &one.labels);
-                if !one.points.is_empty() || one.histograms.is_empty() {
-                    out.push_str(",\"values\":");
-                    list(out, &one.points, |out, (t_ms, number)| point(out, *t_ms, *number));
-                }
-                if !one.histograms.is_empty() {
-                    out.push_str(",\"histograms\":");
-                    list(out, &one.histograms, |out, (t_ms, h)| histogram_point(out, *t_ms, h));
-                }
-                out.push('}');
-            });
+        Value::Matrix(all) => {
+            out.push_str(MATRIX_HEAD);
+            list(out, all, series);
         }
     }
 }
 
-pub(crate) fn string_list(texts: &[String], limit: Option<usize>) -> String {
-    envelope(limited(texts, limit), texts.len(), |out, text| string(out, text))
-}
-
-pub(crate) fn series_list(all: &[Labels], limit: Option<usize>) -> String {
-    envelope(limited(all, limit), all.len(), labels)
-}
-
-/// 0 or no limit means all.
-fn limited<T>(items: &[T], limit: Option<usize>) -> &[T] {
-    let count = limit.filter(|l| *l > 0).unwrap_or(items.len()).min(items.len());
-    items.split_at(count).0
-}
-
-fn envelope<T>(items: &[T], total: usize, item: impl FnMut(&mut String, &T)) -> String {
-    let mut out = String::from("{\"status\":\"success\",\"data\":");
-    list(&mut out, items, item);
-    if items.len() < total {
-        out.push_str(",\"warnings\":[\"results truncated due to limit\"]");
+/// One element of a vector.
+pub(crate) fn sample(out: &mut String, sample: &Sample) {
+    out.push_str("{\"metric\":");
+    labels(out, &sample.labels);
+    match &sample.histogram {
+        None => {
+            out.push_str(",\"value\":");
+            point(out, sample.t_ms, sample.value);
+        }
+        Some(h) => {
+            out.push_str(",\"histogram\":");
+            histogram_point(out, sample.t_ms, h);
+        }
     }
     out.push('}');
-    out
 }
 
-pub(crate) fn metadata(all: &[MetricMetadata], limit: usize) -> String {
+/// One series of a matrix.
+pub(crate) fn series(out: &mut String, one: &Series) {
+    out.push_str("{\"metric\":");
+    labels(out, &one.labels);
+    if !one.points.is_empty() || one.histograms.is_empty() {
+        out.push_str(",\"values\":");
+        list(out, &one.points, |out, (t_ms, number)| point(out, *t_ms, *number));
+    }
+    if !one.histograms.is_empty() {
+        out.push_str(",\"histograms\":");
+        list(out, &one.histograms, |out, (t_ms, h)| histogram_point(out, *t_ms, h));
+    }
+    out.push('}');
+}
+
+/// Exemplars of one series.
+pub(crate) fn exemplars(out: &mut String, of: &SeriesExemplars) {
+    out.push_str("{\"seriesLabels\":");
+    labels(out, &of.labels);
+    out.push_str(",\"exemplars\":");
+    list(out, &of.exemplars, |out, exemplar| {
+        out.push_str("{\"labels\":");
+        labels(out, &exemplar.labels);
+        out.push_str(",\"value\":\"");
+        number(out, exemplar.value);
+        out.push_str("\",\"timestamp\":");
+        seconds(out, exemplar.t_ms);
+        out.push('}');
+    });
+    out.push('}');
+}
+
+/// Metadata by metric: the first `limit` metrics, of each at most `per_metric`.
+pub(crate) fn metadata(all: &[MetricMetadata], limit: usize, per_metric: usize) -> String {
     let mut out = String::from("{\"status\":\"success\",\"data\":{");
     let mut previous: Option<&str> = None;
-    let mut names = 0;
+    let (mut names, mut of_metric) = (0, 0);
     for entry in all {
+        of_metric = if previous == Some(&entry.name) { of_metric + 1 } else { 1 };
+        if of_metric > per_metric {
+            continue;
+        }
         if previous != Some(&entry.name) {
             if names == limit {
                 break;
@@ -129,72 +134,7 @@ pub(crate) fn metadata(all: &[MetricMetadata], limit: usize) -> String {
     out
 }
 
-pub(crate) fn targets(snapshot: &TargetsSnapshot, state: &str, pool: &str) -> String {
-    let mut out = String::from("{\"status\":\"success\",\"data\":{\"activeTargets\":");
-    let in_pool = |scrape_pool: &str| pool.is_empty() || pool == scrape_pool;
-    let active: Vec<_> =
-        snapshot.active.iter().filter(|t| state != "dropped" && in_pool(&t.scrape_pool)).collect();
-    list(&mut out, &active, |out, target| {
-        out.push_str("{\"discoveredLabels\":");
-        labels(out, &target.discovered_labels);
-        out.push_str(",\"labels\":");
-        labels(out, &target.labels);
-        for (name, text) in [
-            ("scrapePool", &*target.scrape_pool),
-            ("scrapeUrl", &target.scrape_url),
-            ("globalUrl", &target.global_url),
-            ("lastError", &target.last_error),
-            ("lastScrape", &rfc3339(target.last_scrape_ms)),
-            ("health", target.health.as_str()),
-            ("scrapeInterval", &target.scrape_interval),
-            ("scrapeTimeout", &target.scrape_timeout),
-        ] {
-            let _infallible = write!(out, ",\"{name}\":");
-            string(out, text);
-        }
-        let _infallible =
-            write!(out, ",\"lastScrapeDuration\":{}}}", target.last_scrape_duration_s);
-    });
-    out.push_str(",\"droppedTargets\":");
-    let dropped: Vec<_> =
-        snapshot.dropped.iter().filter(|t| state != "active" && in_pool(&t.scrape_pool)).collect();
-    list(&mut out, &dropped, |out, target| {
-        out.push_str("{\"discoveredLabels\":");
-        labels(out, &target.discovered_labels);
-        out.push_str(",\"scrapePool\":");
-        string(out, &target.scrape_pool);
-        out.push('}');
-    });
-    out.push_str(",\"droppedTargetCounts\":{");
-    let mut separator = "";
-    for (name, count) in &snapshot.dropped_counts {
-        out.push_str(separator);
-        string(&mut out, name);
-        let _infallible = write!(out, ":{count}");
-        separator = ",";
-    }
-    out.push_str("}}}");
-    out
-}
-
-/// The Prometheus version whose API this is; clients switch features on by it.
-const API_VERSION: &str = "3.5.0";
-
-pub(crate) fn build_info() -> String {
-    serde_json::json!({
-        "version": API_VERSION,
-        "revision": option_env!("TAFFRAIL_REVISION").unwrap_or("unknown"),
-        "branch": "main",
-        "buildUser": "",
-        "buildDate": "",
-        "goVersion": "",
-        "application": "Taffrail",
-        "applicationVersion": env!("CARGO_PKG_VERSION"),
-    })
-    .to_string()
-}
-
-fn list<T>(out: &mut String, items: &[T], mut item: impl FnMut(&mut String, &T)) {
+pub(crate) fn list<T>(out: &mut String, items: &[T], mut item: impl FnMut(&mut String, &T)) {
     out.push('[');
     let mut first = true;
     for one in items {
@@ -275,7 +215,7 @@ fn histogram_point(out: &mut String, t_ms: i64, h: &Histogram) {
 }
 
 /// Milliseconds as seconds with up to three decimals, never in exponent form.
-fn seconds(out: &mut String, t_ms: i64) {
+pub(crate) fn seconds(out: &mut String, t_ms: i64) {
     let sign = if t_ms < 0 { "-" } else { "" };
     let (whole, ms) = (t_ms.unsigned_abs() / 1000, t_ms.unsigned_abs() % 1000);
     let _infallible = match ms {
@@ -293,14 +233,16 @@ pub(crate) fn number(out: &mut String, value: f64) {
     } else if value != 0.0 && (value.abs() < 1e-6 || value.abs() >= 1e21) {
         let text = format!("{value:e}");
         let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-        let sign = if exponent.starts_with('-') { "" } else { "+" };
-        let _infallible = write!(out, "{mantissa}e{sign}{exponent}");
+        let (sign, digits) =
+            exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
+        let _infallible = write!(out, "{mantissa}e{sign}{digits:0>2}");
     } else {
         let _infallible = write!(out, "{value}");
     }
 }
 
-fn rfc3339(t_ms: i64) -> String {
+/// RFC 3339 in UTC; Go's zero time for 0.
+pub(crate) fn rfc3339(t_ms: i64) -> String {
     match jiff::Timestamp::from_millisecond(t_ms) {
         Ok(time) if t_ms > 0 => time.to_string(),
         // Go's zero time, which clients know as "never".
@@ -326,7 +268,8 @@ mod tests {
             (0.1, "0.1"),
             (1e20, "100000000000000000000"),
             (1e21, "1e+21"),
-            (1.5e-7, "1.5e-7"),
+            (1.5e-7, "1.5e-07"),
+            (1e-300, "1e-300"),
             (0.000001, "0.000001"),
             (f64::NAN, "NaN"),
             (f64::INFINITY, "+Inf"),

@@ -66,18 +66,18 @@ async fn prometheus_queries() {
         r#"{"status":"success","data":[{"__name__":"up","instance":"localhost:9090","job":"prometheus"}],"warnings":["results truncated due to limit"]}"#,
     )
     .await;
-    check("/api/v1/metadata?metric=http_requests_total", 200, r#"{"status":"success","data":{"http_requests_total":[{"type":"counter","help":"Number of HTTP requests","unit":""}]}}"#).await;
+    check("/api/v1/metadata?metric=http_requests_total", 200, r#"{"status":"success","data":{"http_requests_total":[{"type":"counter","help":"Number of HTTP requests","unit":""},{"type":"counter","help":"Amount of HTTP requests","unit":""}]}}"#).await;
 }
 
 #[tokio::test]
 async fn prometheus_errors() {
     let bad =
-        |error: &str| format!(r#"{{"error":{error:?},"errorType":"bad_data","status":"error"}}"#);
+        |error: &str| format!(r#"{{"status":"error","errorType":"bad_data","error":{error:?}}}"#);
     check("/api/v1/series", 400, &bad("no match[] parameter provided")).await;
     check(
         "/api/v1/query?query=up&time=abc",
         400,
-        &bad("invalid parameter \"time\": cannot parse \"abc\" to a valid timestamp"),
+        &bad("invalid parameter \"time\": invalid time value for 'time': cannot parse \"abc\" to a valid timestamp"),
     )
     .await;
     check(

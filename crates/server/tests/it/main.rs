@@ -17,8 +17,15 @@ use tower::ServiceExt as _;
 /// One request and the whole answer.
 async fn ask(router: &Router, request: Request<Body>) -> (StatusCode, HeaderMap, String) {
     let response = router.clone().oneshot(request).await.unwrap();
-    let (parts, body) = response.into_parts();
-    let bytes = body.collect().await.unwrap().to_bytes();
+    let (parts, mut body) = response.into_parts();
+    let is_event_stream =
+        parts.headers.get("content-type").is_some_and(|v| v.as_bytes() == b"text/event-stream");
+    let bytes = if is_event_stream {
+        // It has no end: its first piece.
+        body.frame().await.unwrap().unwrap().into_data().unwrap()
+    } else {
+        body.collect().await.unwrap().to_bytes()
+    };
     (parts.status, parts.headers, String::from_utf8_lossy(&bytes).into_owned())
 }
 

@@ -8,10 +8,15 @@ use collect::container::ContainerState;
 use collect::scrape::{ActiveTarget, DroppedTarget, Health, TargetsSnapshot};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use ingest::relabel::{Action, Rule, RuleConfig};
 use model::{
-    Budget, Clock, Done, Labels, LogAggregation, LogBatch, LogPlan, LogRow, LogSource, ManualClock,
-    Matcher, MetricBatch, MetricKind, MetricMetadata, MetricPlan, MetricSource, Order, Receipt,
-    RejectReason, Result, Selected, SeriesData, Sink, StepCounts, TimeRange,
+    Budget, Clock, Done, Exemplar, Labels, LogAggregation, LogBatch, LogPlan, LogRow, LogSource,
+    ManualClock, Matcher, MetricBatch, MetricKind, MetricMetadata, MetricPlan, MetricSource, Order,
+    Receipt, RejectReason, Result, Selected, SeriesData, SeriesExemplars, Sink, StepCounts,
+    TimeRange,
+};
+use server::operations::{
+    Notification, Operations, PartInfo, Readers, RuleReader, RuntimeInfo, ScrapePool, StoreInfo,
 };
 use parking_lot::Mutex;
 use server::receive::pushgateway::{Gateway, GroupFiles};
@@ -24,7 +29,7 @@ pub(crate) const NOW_MS: i64 = 1_435_781_460_000;
 /// Series with the same samples every 15 s.
 pub(crate) struct Metrics;
 
-const SERIES: [&[(&str, &str)]; 4] = [
+const SERIES: [&[(&str, &str)]; 6] = [
     &[("__name__", "up"), ("job", "prometheus"), ("instance", "localhost:9090")],
     &[("__name__", "up"), ("job", "node"), ("instance", "localhost:9091")],
     &[
@@ -33,6 +38,8 @@ const SERIES: [&[(&str, &str)]; 4] = [
         ("instance", "localhost:9090"),
     ],
     &[("__name__", "foo"), ("http_status_code", "200"), ("http.status_code", "404")],
+    &[("__name__", "go_goroutines"), ("job", "prometheus"), ("instance", "127.0.0.1:9090")],
+    &[("__name__", "test_exemplar_metric_total"), ("job", "prometheus"), ("service", "bar")],
 ];
 
 fn matching(selectors: &[Vec<Matcher>]) -> Vec<Labels> {
@@ -110,9 +117,126 @@ impl MetricSource for Metrics {
         };
         let all = [
             one("cortex_ring_tokens", MetricKind::Gauge, "Number of tokens in the ring"),
+            one("go_goroutines", MetricKind::Gauge, "Number of goroutines that currently exist."),
             one("http_requests_total", MetricKind::Counter, "Number of HTTP requests"),
+            one("http_requests_total", MetricKind::Counter, "Amount of HTTP requests"),
         ];
         all.into_iter().filter(|m| metric.is_none_or(|wanted| *m.name == *wanted)).collect()
+    }
+
+    fn exemplars(
+        &self,
+        selectors: &[Vec<Matcher>],
+        _range: TimeRange,
+        _budget: &Budget,
+    ) -> Result<Vec<SeriesExemplars>> {
+        let of = |labels: Labels| SeriesExemplars {
+            labels,
+            exemplars: vec![Exemplar {
+                labels: Labels::from_pairs([("trace_id", "EpTxMJ40fUus7aGY")]),
+                value: 6.0,
+                t_ms: NOW_MS - 1,
+            }],
+        };
+        let with = |labels: &Labels| labels.metric_name() == "test_exemplar_metric_total";
+        Ok(matching(selectors).into_iter().filter(with).map(of).collect())
+    }
+}
+
+/// One job with two rules, two parts, a rule file.
+impl Operations for Process {
+    fn runtime(&self) -> RuntimeInfo {
+        RuntimeInfo {
+            started_ms: NOW_MS - 60_000,
+            working_dir: "/".into(),
+            host_name: "box".into(),
+            reload_ok: true,
+            config_ms: NOW_MS - 60_000,
+            thread_count: 8,
+            core_count: 4,
+            memory_limit_bytes: 1 << 30,
+            retention: "15d".into(),
+            corruption_count: 0,
+        }
+    }
+
+    fn flags(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([("query.lookback-delta".to_owned(), "5m".to_owned())])
+    }
+
+    fn config_yaml(&self) -> String {
+        "scrape_configs:\n  - job_name: prometheus\n".to_owned()
+    }
+
+    fn external_labels(&self) -> Vec<(String, String)> {
+        vec![("site".to_owned(), "a".to_owned())]
+    }
+
+    fn scrape_pools(&self) -> Vec<ScrapePool> {
+        let rule = |config| Rule::new(config).unwrap();
+        let development = rule(RuleConfig {
+            target_label: Some("env".into()),
+            replacement: Some("development".into()),
+            ..RuleConfig::default()
+        });
+        let drop = rule(RuleConfig {
+            source_labels: Some(vec!["__address__".into()]),
+            regex: Some("localhost:.*".into()),
+            action: Some(Action::Drop),
+            ..RuleConfig::default()
+        });
+        vec![ScrapePool {
+            name: "prometheus".into(),
+            yaml: "job_name: prometheus\n".into(),
+            relabel: vec![development, drop],
+        }]
+    }
+
+    fn store(&self) -> StoreInfo {
+        let part = PartInfo {
+            name: "0001".into(),
+            first_ms: NOW_MS - 7_200_000,
+            last_ms: NOW_MS - 3_600_000,
+            samples: 100,
+            series: 4,
+            columns: 4,
+            level: 1,
+        };
+        StoreInfo {
+            series: 6,
+            head_samples: 240,
+            disk_bytes: 340,
+            part_samples: 100,
+            parts: vec![part],
+        }
+    }
+
+    fn notifications(&self) -> Vec<Notification> {
+        let text = "Configuration reload has failed.".to_owned();
+        vec![Notification { text, since_ms: NOW_MS }]
+    }
+
+    fn readers(&self) -> Readers {
+        let rule = RuleReader {
+            file: "rules.yml".into(),
+            group: "example".into(),
+            name: "job:up:sum".into(),
+            kind: "recording",
+            expression: "sum by (job) (up)".into(),
+        };
+        Readers { rules: vec![rule], problems: Vec::new() }
+    }
+
+    fn delete_series(&self, _: &[Vec<Matcher>], _: i64, _: i64) -> Result<()> {
+        Ok(())
+    }
+
+    fn clean_tombstones(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn snapshot(&self, skip_head: bool) -> Result<String> {
+        Ok(format!("20150701T201100Z-{}", if skip_head { "parts" } else { "all" }))
     }
 }
 
@@ -343,6 +467,8 @@ pub(crate) fn app_over(
         lookback_ms: 300_000,
         promql_experimental: false,
         evaluation_interval_ms: 60_000,
+        admin_api: true,
+        cors_origin: model::anchored_regex(".*").ok(),
         log_rows_max: 5_000,
         access,
     };
