@@ -123,6 +123,42 @@ pub fn evaluate(
     evaluate::run(source, &expr, query, *options, budget)
 }
 
+/// How operators, matchers and aggregations are written.
+pub const OPERATORS: [&str; 32] = [
+    "!=",
+    "!~",
+    "%",
+    "*",
+    "+",
+    "-",
+    "/",
+    "<",
+    "<=",
+    "=",
+    "==",
+    "=~",
+    ">",
+    ">=",
+    "^",
+    "and",
+    "atan2",
+    "avg",
+    "bottomk",
+    "count",
+    "count_values",
+    "group",
+    "max",
+    "min",
+    "or",
+    "quantile",
+    "stddev",
+    "stdvar",
+    "sum",
+    "topk",
+    "unless",
+    "@",
+];
+
 /// Every function's name, and whether it is experimental; in the order of the table.
 pub fn functions() -> impl Iterator<Item = (&'static str, bool)> {
     functions::all().map(|function| (function.name, function.experimental))
@@ -143,10 +179,14 @@ pub fn unescape_label_name(name: &str) -> String {
             let code = rest.split_once('_').and_then(|(hex, tail)| {
                 Some((char::from_u32(u32::from_str_radix(hex, 16).ok()?)?, tail))
             });
-            // A broken escape means that it was none.
-            let Some((decoded, tail)) = code else { return name.to_owned() };
-            out.push(decoded);
-            rest = tail;
+            match code {
+                Some((decoded, tail)) => {
+                    out.push(decoded);
+                    rest = tail;
+                }
+                // Prometheus' documentation leaves single underscores as they are.
+                None => out.push('_'),
+            }
         }
     }
     out

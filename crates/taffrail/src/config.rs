@@ -101,6 +101,11 @@ pub struct RawServer {
     pub host_names: Option<Vec<String>>,
     /// Bearer tokens. With any token set, requests without one are refused, also on loopback.
     pub tokens: Option<Vec<RawToken>>,
+    /// Whether admins may delete series and make snapshots over HTTP (`/api/v1/admin/tsdb/*`). Default: false.
+    pub admin_api: Option<bool>,
+    /// Pages of which origins may read the Prometheus API: a regular expression, matched against the whole origin, such
+    /// as `https://.*\.example\.org`. Default: all (`.*`) when tokens are configured, otherwise none.
+    pub cors_origin: Option<String>,
 }
 
 /// An entry of `server.tokens`.
@@ -195,6 +200,10 @@ pub struct Config {
     pub host_name: String,
     /// Who may do what.
     pub access: Access,
+    /// Whether series may be deleted and snapshots made over HTTP.
+    pub admin_api: bool,
+    /// Origins whose pages may read the Prometheus API.
+    pub cors_origin: Option<regex::Regex>,
     /// Limits of queries.
     pub query: Query,
     /// Data that is pushed.
@@ -292,7 +301,13 @@ fn check(
         overrides.listen.clone().or(raw.listen).unwrap_or_else(|| "127.0.0.1:7245".to_owned());
     let listen = mistakes.address(&listen)?;
     let server = raw.server.unwrap_or_default();
+    let (admin_api, cors_origin) = (server.admin_api.unwrap_or(false), server.cors_origin.clone());
     let access = access(server, listen, &base, &mistakes)?;
+    let cors_origin = cors_origin.or_else(|| (!access.tokens.is_empty()).then(|| ".*".to_owned()));
+    let cors_origin = cors_origin
+        .map(|pattern| model::anchored_regex(&pattern))
+        .transpose()
+        .map_err(|e| mistakes.error("cors_origin", format!("server.cors_origin: {e}")))?;
 
     let retention =
         overrides.retention.clone().or(raw.retention).unwrap_or_else(|| "15d".to_owned());
@@ -366,6 +381,8 @@ fn check(
             rootfs: host.rootfs.unwrap_or_else(|| "/".into()),
         }),
         access,
+        admin_api,
+        cors_origin,
         query,
         receive,
     })

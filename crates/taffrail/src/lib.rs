@@ -9,6 +9,7 @@ pub mod expand;
 pub mod import;
 pub mod ledger;
 pub mod memory;
+mod operations;
 pub mod process;
 pub mod prometheus_yml;
 pub mod pushed;

@@ -36,8 +36,18 @@ pub struct Process {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) started_ms: i64,
     pub(crate) env: fn(&str) -> Option<String>,
+    /// The scrape configuration in force.
+    pub(crate) loaded: Arc<Mutex<Loaded>>,
     /// Outcome of the last reload, for the status page.
     pub(crate) last_reload: Arc<Mutex<Option<String>>>,
+}
+
+/// What a `prometheus.yml` said when it was last taken over.
+#[derive(Debug, Default)]
+pub(crate) struct Loaded {
+    pub(crate) config: PrometheusConfig,
+    /// When, Unix milliseconds.
+    pub(crate) at_ms: i64,
 }
 
 impl Process {
@@ -71,14 +81,15 @@ impl Process {
                 tracing::warn!(key, "changed in the file; takes effect at the next start");
             }
         }
-        self.scrape.reload(prometheus.jobs);
-        self.receivers.set_otlp(prometheus.otlp);
-        let remotes = Remotes::of(prometheus.remote_write, &prometheus.external_labels);
+        self.scrape.reload(prometheus.jobs.clone());
+        self.receivers.set_otlp(prometheus.otlp.clone());
+        let remotes = Remotes::of(prometheus.remote_write.clone(), &prometheus.external_labels);
         match &self.remote_write {
             Some(remote_write) => remote_write.reload(remotes),
             None if remotes.remotes.is_empty() => {}
             None => tracing::warn!("the first remote_write block takes effect at the next start"),
         }
+        *self.loaded.lock() = Loaded { config: prometheus, at_ms: self.clock.now_ms() };
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //! environment variables, and the notes about keys that are read without effect. Does not own: running anything, rule
 //! files, and Taffrail's own configuration.
 
+mod dump;
 mod expand;
 mod http;
 mod jobs;
@@ -11,6 +12,7 @@ mod node;
 mod otlp;
 mod relabel;
 mod remote_write;
+mod rule_files;
 mod rules;
 mod schema;
 #[cfg(test)]
@@ -23,6 +25,7 @@ use std::path::Path;
 use collect::scrape::{ScrapeJob, matching_files};
 
 pub use expand::Environment;
+pub use rule_files::readers;
 
 use crate::yaml::ConfigError;
 
@@ -43,6 +46,10 @@ pub struct PrometheusConfig {
     pub otlp: ingest::otlp::translate::Config,
     /// Milliseconds between evaluations of rules; Prometheus' default is a minute.
     pub evaluation_interval_ms: u64,
+    /// The file itself, without comments and secrets.
+    pub yaml: String,
+    /// Each job's effective settings, likewise, by its name.
+    pub pool_yaml: BTreeMap<String, String>,
 }
 
 /// Why a key has no effect.
@@ -115,10 +122,11 @@ pub fn load(
     config.rule_files = root.texts_of("rule_files").into_iter().map(str::to_owned).collect();
     config.otlp = otlp::settings(root.get("otlp"));
     config.remote_write = remote_write::remotes(&root, dir).map_err(place)?;
-    add_jobs(&root, &defaults, &mut config.jobs).map_err(place)?;
+    config.yaml = dump::file(&root);
+    add_jobs(&root, &defaults, &mut config).map_err(place)?;
     for pattern in root.get("scrape_config_files").map(Node::items).unwrap_or_default() {
         for other in matching_files(&dir.join(pattern.text().unwrap_or(""))) {
-            add_file(&other, &defaults, env, &mut config.jobs, &mut notes)?;
+            add_file(&other, &defaults, env, &mut config, &mut notes)?;
         }
     }
     Ok((config, notes))
@@ -128,7 +136,7 @@ fn add_file(
     path: &Path,
     defaults: &jobs::Defaults<'_>,
     env: Environment<'_>,
-    jobs: &mut Vec<ScrapeJob>,
+    config: &mut PrometheusConfig,
     notes: &mut Vec<Note>,
 ) -> Result<(), ConfigError> {
     let file = path.display().to_string();
@@ -136,7 +144,7 @@ fn add_file(
         .map_err(|e| ConfigError::whole_file(path, format!("cannot read: {e}")))?;
     let place = |placed| mistake(path, &text, placed);
     let root = read("the scrape config file", &file, &text, env, notes).map_err(place)?;
-    add_jobs(&root, defaults, jobs).map_err(place)
+    add_jobs(&root, defaults, config).map_err(place)
 }
 
 /// Gives a mistake its column: where its line's text begins.
@@ -168,14 +176,15 @@ fn read(
 fn add_jobs(
     root: &Node,
     defaults: &jobs::Defaults<'_>,
-    jobs: &mut Vec<ScrapeJob>,
+    config: &mut PrometheusConfig,
 ) -> Result<(), Placed> {
     for node in root.get("scrape_configs").map(Node::items).unwrap_or_default() {
         let job = jobs::job(node, defaults)?;
-        if jobs.iter().any(|other| other.job_name == job.job_name) {
+        if config.jobs.iter().any(|other| other.job_name == job.job_name) {
             return Err((node.line, format!("job_name {:?} is used twice", job.job_name)));
         }
-        jobs.push(job);
+        config.pool_yaml.insert(job.job_name.clone(), dump::pool(node, &job));
+        config.jobs.push(job);
     }
     Ok(())
 }

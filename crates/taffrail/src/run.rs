@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
 use model::{Clock, Done, Labels, MetricBatch, MetricRow, Sink, SystemClock};
+use parking_lot::Mutex;
 use server::receive::pushgateway::Gateway;
 use server::receive::{self, Receivers};
 use server::{App, Host as _, Listener, TailHub};
@@ -19,7 +20,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
 use crate::memory;
-use crate::process::{Process, load_prometheus};
+use crate::process::{Loaded, Process, load_prometheus};
 use crate::pushed::PushedFiles;
 use crate::remote_write::{RemoteWrite, Remotes};
 use crate::stores::Stores;
@@ -130,7 +131,7 @@ async fn live(config: Config) -> Result<()> {
     let engine = Some(collect::docker::engine_api());
     let scrape = collect::scrape::spawn(
         scrape_config,
-        prometheus.jobs,
+        prometheus.jobs.clone(),
         sink.clone(),
         clock.clone(),
         engine,
@@ -159,6 +160,7 @@ async fn live(config: Config) -> Result<()> {
         clock: clock.clone(),
         started_ms,
         env: environment,
+        loaded: Arc::new(Mutex::new(Loaded { config: prometheus, at_ms: started_ms })),
         last_reload: Arc::default(),
         config: config.clone(),
     });
@@ -168,6 +170,8 @@ async fn live(config: Config) -> Result<()> {
         lookback_ms: config.query.lookback_ms,
         promql_experimental: config.query.experimental,
         evaluation_interval_ms: evaluation_interval_ms(prometheus.evaluation_interval_ms),
+        admin_api: config.admin_api,
+        cors_origin: config.cors_origin.clone(),
         log_rows_max: config.query.log_rows_max,
         access: config.access.clone(),
     };

@@ -420,6 +420,11 @@ impl Store {
         self.shards.iter().map(Shard::state).fold(WriterState::Ok, worse)
     }
 
+    /// What each shard's readers see.
+    pub(crate) fn shards(&self) -> impl ExactSizeIterator<Item = &Arc<Shared>> {
+        self.shards.iter().map(|shard| &shard.shared)
+    }
+
     /// Strings that `f` finds in the shards, sorted, each once.
     fn union<T: Ord>(&self, f: impl Fn(&Shared) -> Result<Vec<T>>) -> Result<Vec<T>> {
         if let [only] = &self.shards[..] {

@@ -33,6 +33,8 @@ pub(crate) fn find(name: &str) -> Option<&'static Function> {
 /// All names.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     FUNCTIONS.iter().map(|f| f.name)
+}
+
 /// All of them.
 pub(crate) fn all() -> impl Iterator<Item = &'static Function> {
     FUNCTIONS.iter()

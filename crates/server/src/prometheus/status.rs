@@ -195,12 +195,15 @@ pub(crate) async fn features(State(app): State<Arc<App>>) -> Response {
     let functions: Map<String, Value> = promql::functions()
         .map(|(name, is_experimental)| (name.to_owned(), json!(!is_experimental || experimental)))
         .collect();
+    let operators: Map<String, Value> =
+        promql::OPERATORS.iter().map(|name| ((*name).to_owned(), json!(true))).collect();
     ok(&json!({
         "api": {
             "admin": app.config.admin_api,
             "exclude_alerts": true,
             "label_values_match": true,
             "lifecycle": true,
+            "openapi_3.1": false,
             "query_stats": true,
             "query_warnings": true,
             "remote_read": true,
@@ -208,19 +211,33 @@ pub(crate) async fn features(State(app): State<Arc<App>>) -> Response {
             "time_range_labels": true,
             "time_range_series": true,
         },
+        "prometheus": {"agent_mode": false, "auto_reload_config": true},
         "promql": {
+            "anchored": experimental,
             "at_modifier": true,
             "bool": true,
-            "duration_expr": true,
+            "by": true,
+            "duration_expr": experimental,
             "experimental_functions": experimental,
             "group_left": true,
             "group_right": true,
+            "ignoring": true,
             "negative_offset": true,
             "offset": true,
+            "on": true,
+            "per_query_lookback_delta": true,
             "per_step_stats": false,
+            "smoothed": experimental,
             "subqueries": true,
+            "without": true,
         },
         "promql_functions": functions,
-        "tsdb": {"exemplar_storage": true, "native_histograms": true},
+        "promql_operators": operators,
+        "rules": {"concurrent_rule_eval": false, "keep_firing_for": false},
+        "scrape": {"extra_metrics": true, "start_timestamp_zero_ingestion": false},
+        "service_discovery": {"azure": false, "consul": false, "docker": true, "file": true, "static": true},
+        "templating": {"args": false, "externalURL": false},
+        "otlp_receiver": {"delta_conversion": true, "native_delta_ingestion": false},
+        "tsdb": {"delayed_compaction": false, "exemplar_storage": true, "native_histograms": true},
     }))
 }

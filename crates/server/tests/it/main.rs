@@ -4,6 +4,7 @@
 
 mod access;
 mod answers;
+mod prometheus;
 mod receive;
 mod table;
 mod tail;

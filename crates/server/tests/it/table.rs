@@ -29,7 +29,7 @@ pub(crate) const NOW_MS: i64 = 1_435_781_460_000;
 /// Series with the same samples every 15 s.
 pub(crate) struct Metrics;
 
-const SERIES: [&[(&str, &str)]; 6] = [
+const SERIES: [&[(&str, &str)]; 7] = [
     &[("__name__", "up"), ("job", "prometheus"), ("instance", "localhost:9090")],
     &[("__name__", "up"), ("job", "node"), ("instance", "localhost:9091")],
     &[
@@ -40,6 +40,7 @@ const SERIES: [&[(&str, &str)]; 6] = [
     &[("__name__", "foo"), ("http_status_code", "200"), ("http.status_code", "404")],
     &[("__name__", "go_goroutines"), ("job", "prometheus"), ("instance", "127.0.0.1:9090")],
     &[("__name__", "test_exemplar_metric_total"), ("job", "prometheus"), ("service", "bar")],
+    &[("__name__", "http_requests_total"), ("job", "prometheus"), ("code", "200")],
 ];
 
 fn matching(selectors: &[Vec<Matcher>]) -> Vec<Labels> {
@@ -173,7 +174,7 @@ impl Operations for Process {
     }
 
     fn scrape_pools(&self) -> Vec<ScrapePool> {
-        let rule = |config| Rule::new(config).unwrap();
+        let rule = |config| Rule::new(config).expect("BUG: the rules are sound");
         let development = rule(RuleConfig {
             target_label: Some("env".into()),
             replacement: Some("development".into()),
@@ -327,9 +328,14 @@ impl Host for Process {
             scrape_interval: "1m".into(),
             scrape_timeout: "10s".into(),
         };
+        let exporter = ActiveTarget {
+            labels: Labels::from_pairs([("job", "node_exporter"), ("instance", "127.0.0.1:9091")]),
+            scrape_pool: "node_exporter".into(),
+            ..active.clone()
+        };
         let dropped = DroppedTarget { discovered_labels: labels, scrape_pool: "node".into() };
         TargetsSnapshot {
-            active: vec![active],
+            active: vec![active, exporter],
             dropped: vec![dropped],
             dropped_counts: vec![("node".into(), 1)],
             problems: Vec::new(),
@@ -449,14 +455,28 @@ pub(crate) fn app(access: Access) -> Arc<App> {
     app_with_tail(access).0
 }
 
+/// The application, administration switched off.
+pub(crate) fn app_without_admin() -> Arc<App> {
+    build(open_access(), false, Arc::new(Kept::default()), Arc::new(Files::default())).0
+}
+
 /// The application and the hub its tails listen to.
 pub(crate) fn app_with_tail(access: Access) -> (Arc<App>, Arc<TailHub>) {
-    app_over(access, Arc::new(Kept::default()), Arc::new(Files::default()))
+    build(access, true, Arc::new(Kept::default()), Arc::new(Files::default()))
 }
 
 /// The application over a sink and files of the test's own.
 pub(crate) fn app_over(
     access: Access,
+    sink: Arc<dyn Sink>,
+    files: Arc<dyn GroupFiles>,
+) -> (Arc<App>, Arc<TailHub>) {
+    build(access, true, sink, files)
+}
+
+fn build(
+    access: Access,
+    admin_api: bool,
     sink: Arc<dyn Sink>,
     files: Arc<dyn GroupFiles>,
 ) -> (Arc<App>, Arc<TailHub>) {
@@ -467,7 +487,7 @@ pub(crate) fn app_over(
         lookback_ms: 300_000,
         promql_experimental: false,
         evaluation_interval_ms: 60_000,
-        admin_api: true,
+        admin_api,
         cors_origin: model::anchored_regex(".*").ok(),
         log_rows_max: 5_000,
         access,
