@@ -139,7 +139,7 @@ async fn live(config: Config) -> Result<()> {
     );
 
     let (receivers, damaged_groups) =
-        open_receivers(&config, sink.clone(), clock.clone(), prometheus.otlp)?;
+        open_receivers(&config, sink.clone(), clock.clone(), prometheus.otlp.clone())?;
     for damage in &damaged_groups {
         tracing::warn!("{damage}");
     }

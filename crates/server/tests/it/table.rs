@@ -15,10 +15,10 @@ use model::{
     Receipt, RejectReason, Result, Selected, SeriesData, SeriesExemplars, Sink, StepCounts,
     TimeRange,
 };
+use parking_lot::Mutex;
 use server::operations::{
     Notification, Operations, PartInfo, Readers, RuleReader, RuntimeInfo, ScrapePool, StoreInfo,
 };
-use parking_lot::Mutex;
 use server::receive::pushgateway::{Gateway, GroupFiles};
 use server::receive::{self, Receivers};
 use server::{Access, App, Config, Figure, Host, Role, TailHub, Token};
