@@ -53,6 +53,22 @@ pub enum Command {
                             taffrail logs '{compose_project=\"shop\"} |= \"error\" | json' --since 6h --limit 500"
     )]
     Logs(LogsArgs),
+    /// Show which metrics, labels and values make the series, or what dropping some would break.
+    #[command(
+        after_help = "Examples:\n  taffrail cardinality\n  taffrail cardinality '{job=\"shop\"}' --since 12h --limit 5\n  \
+                            taffrail cardinality --drop 'http_request_duration_seconds_bucket{handler=\"/health\"}'"
+    )]
+    Cardinality(CardinalityArgs),
+    /// List series by selector.
+    #[command(
+        after_help = "Examples:\n  taffrail series up\n  taffrail series 'node_cpu_seconds_total{mode=\"user\"}' --since 1d --limit 20"
+    )]
+    Series(SeriesArgs),
+    /// List label names, or the values of one label.
+    #[command(
+        after_help = "Examples:\n  taffrail labels\n  taffrail labels job\n  taffrail labels instance --match 'up{job=\"node\"}'"
+    )]
+    Labels(LabelsArgs),
     /// Say whether a running Taffrail is well; exits 1 when not.
     #[command(
         after_help = "Examples:\n  taffrail health\n  taffrail health --server http://10.0.0.5:7245 --output json"
@@ -171,6 +187,59 @@ pub struct LogsArgs {
     /// Print times in front of lines.
     #[arg(short, long)]
     pub timestamps: bool,
+    /// Where and how.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// Options of `cardinality`.
+#[derive(Debug, Clone, Args)]
+pub struct CardinalityArgs {
+    /// Selector of the series to look at [default: all].
+    #[arg(conflicts_with = "drop")]
+    pub selector: Option<String>,
+    /// Say what dropping the series of this selector would break.
+    #[arg(long, value_name = "SELECTOR")]
+    pub drop: Option<String>,
+    /// How far back to look.
+    #[arg(long, value_name = "DURATION", default_value = "3h")]
+    pub since: String,
+    /// Rows of each list.
+    #[arg(short = 'n', long, value_name = "ROWS", default_value_t = 10)]
+    pub limit: usize,
+    /// Where and how.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// Options of `series`.
+#[derive(Debug, Clone, Args)]
+pub struct SeriesArgs {
+    /// Selectors, such as `up{job="node"}`; series of any are listed.
+    #[arg(required = true, value_name = "SELECTOR")]
+    pub selectors: Vec<String>,
+    /// How far back to look.
+    #[arg(long, value_name = "DURATION", default_value = "1h")]
+    pub since: String,
+    /// Most series to list; 0 lists all.
+    #[arg(short = 'n', long, value_name = "SERIES", default_value_t = 1000)]
+    pub limit: usize,
+    /// Where and how.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// Options of `labels`.
+#[derive(Debug, Clone, Args)]
+pub struct LabelsArgs {
+    /// Label whose values to list [default: the names of all labels].
+    pub name: Option<String>,
+    /// Only of series of this selector.
+    #[arg(long = "match", value_name = "SELECTOR")]
+    pub selector: Option<String>,
+    /// How far back to look.
+    #[arg(long, value_name = "DURATION", default_value = "1h")]
+    pub since: String,
     /// Where and how.
     #[command(flatten)]
     pub client: ClientArgs,

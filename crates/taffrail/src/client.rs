@@ -1,6 +1,9 @@
-//! The commands that talk to a running Taffrail: `query`, `logs`, `health`.
+//! The commands that talk to a running Taffrail: `query`, `series`, `labels`, `cardinality`, `logs`, `health`.
 //!
 //! What comes back is foreign text on its way to a terminal: control characters are shown, never passed on.
+
+pub mod cardinality;
+pub mod series;
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write};
@@ -147,14 +150,10 @@ pub async fn query(args: &QueryArgs, out: &mut impl Write) -> Result<()> {
             client.get("/api/v1/query", &params).await?
         }
         Some(since) => {
-            let since_ms = duration_ms(since).with_context(|| {
-                format!("--since {since:?} is not a duration such as 30m or 6h")
-            })?;
-            let end_ms = jiff::Timestamp::now().as_millisecond();
-            let seconds = |ms: i64| format!("{}.{:03}", ms / 1000, ms % 1000);
+            let [start, end] = last(since)?;
+            let since_ms = duration_ms(since).unwrap_or(0);
             let step =
                 args.step.clone().unwrap_or_else(|| format!("{}", (since_ms / 60 / 1000).max(1)));
-            let (start, end) = (seconds(end_ms - since_ms), seconds(end_ms));
             let params = [
                 ("query", args.expression.as_str()),
                 ("start", &start),
@@ -206,6 +205,15 @@ fn series_name(metric: &BTreeMap<String, String>) -> String {
         .map(|(n, v)| format!("{n}={v:?}"))
         .collect();
     visible(&format!("{name}{{{}}}", labels.join(", ")))
+}
+
+/// `start` and `end` of the last `since`, Unix seconds.
+fn last(since: &str) -> Result<[String; 2]> {
+    let since_ms = duration_ms(since)
+        .with_context(|| format!("--since {since:?} is not a duration such as 30m or 6h"))?;
+    let end_ms = jiff::Timestamp::now().as_millisecond();
+    let seconds = |ms: i64| format!("{}.{:03}", ms / 1000, ms % 1000);
+    Ok([seconds(end_ms - since_ms), seconds(end_ms)])
 }
 
 /// Left column padded to its widest cell.

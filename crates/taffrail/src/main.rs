@@ -39,6 +39,11 @@ fn main() -> ExitCode {
         Command::Query(args) => block_on(client::query(&args, &mut out)).map(|()| true),
         Command::Logs(args) => block_on(client::logs(&args, &mut out)).map(|()| true),
         Command::Import { source } => block_on(import::import(&source, &environment, &mut out)),
+        Command::Cardinality(args) => {
+            block_on(client::cardinality::cardinality(&args, &mut out)).map(|()| true)
+        }
+        Command::Series(args) => block_on(client::series::series(&args, &mut out)).map(|()| true),
+        Command::Labels(args) => block_on(client::series::labels(&args, &mut out)).map(|()| true),
         Command::Health(args) => block_on(client::health(&args, &mut out)),
     };
     match outcome {

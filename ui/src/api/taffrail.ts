@@ -81,3 +81,57 @@ export interface Status {
 export async function status(signal?: AbortSignal): Promise<Status> {
   return getJson<Status>('/api/taffrail/v1/status', {}, signal);
 }
+
+export interface Cardinality {
+  series: number;
+  newPerHour: number;
+  metricCount: number;
+  labelCount: number;
+  pairCount: number;
+  metrics: { name: string; series: number; newPerHour: number }[];
+  labels: { name: string; values: number; series: number; bytes: number }[];
+  pairs: { name: string; value: string; series: number }[];
+  churn: { startMs: number; series: number; new: number }[];
+  store?: { diskBytes?: number; bytesPerSample?: number | null };
+}
+
+/** What makes the series of a selector ('' for all) in a range. */
+export async function cardinality(selector: string, startMs: number, endMs: number, limit: number, signal?: AbortSignal): Promise<Cardinality> {
+  const params = { start: startMs / 1000, end: endMs / 1000, limit, 'match[]': selector || undefined };
+  const answer = await getJson<Partial<Cardinality>>('/api/taffrail/v1/cardinality', params, signal);
+  return {
+    series: answer.series ?? 0,
+    newPerHour: answer.newPerHour ?? 0,
+    metricCount: answer.metricCount ?? 0,
+    labelCount: answer.labelCount ?? 0,
+    pairCount: answer.pairCount ?? 0,
+    metrics: answer.metrics ?? [],
+    labels: answer.labels ?? [],
+    pairs: answer.pairs ?? [],
+    churn: answer.churn ?? [],
+    store: answer.store,
+  };
+}
+
+export interface Drop {
+  series: number;
+  allSeries: number;
+  ruleCount: number;
+  rules: { file: string; group: string; name: string; reads: string; expression: string }[];
+  problems: string[];
+  dashboards: unknown;
+}
+
+/** What dropping the series of a selector would break. */
+export async function dropped(selector: string, startMs: number, endMs: number, signal?: AbortSignal): Promise<Drop> {
+  const params = { start: startMs / 1000, end: endMs / 1000, 'match[]': selector };
+  const answer = await getJson<Partial<Drop>>('/api/taffrail/v1/cardinality/drop', params, signal);
+  return {
+    series: answer.series ?? 0,
+    allSeries: answer.allSeries ?? 0,
+    ruleCount: answer.ruleCount ?? 0,
+    rules: answer.rules ?? [],
+    problems: answer.problems ?? [],
+    dashboards: answer.dashboards ?? null,
+  };
+}

@@ -195,6 +195,14 @@ const VIEWS = [
     },
   },
   {
+    name: 'cardinality',
+    path: '/cardinality',
+    ready: async () => {
+      await page.getByRole('heading', { name: 'Metrics by series' }).waitFor();
+      await eventually('metrics', async () => (await page.getByRole('group', { name: 'Metrics by series' }).locator('tbody tr').count()) > 0);
+    },
+  },
+  {
     name: 'status',
     path: '/status',
     ready: async () => {
@@ -237,7 +245,7 @@ await page.emulateMedia({ colorScheme: 'dark' });
 
 await check('keys: pages, help, palette, time, theme', async () => {
   await open('/containers');
-  for (const [keys, path] of [['gm', '/explore/metrics'], ['gl', '/explore/logs'], ['gs', '/status'], ['gc', '/containers']]) {
+  for (const [keys, path] of [['gm', '/explore/metrics'], ['gl', '/explore/logs'], ['gn', '/cardinality'], ['gs', '/status'], ['gc', '/containers']]) {
     await page.evaluate(() => document.activeElement?.blur());
     for (const key of keys) await page.keyboard.press(key);
     await page.waitForURL((url) => url.pathname === path);
