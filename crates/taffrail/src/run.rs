@@ -150,6 +150,7 @@ async fn live(config: Config) -> Result<()> {
             .run(Duration::from_millis(config.receive.push_interval_ms), collectors.clone()),
     );
 
+    let evaluation_interval_ms = evaluation_interval_ms(prometheus.evaluation_interval_ms);
     let process = Arc::new(Process {
         stores: stores.clone(),
         containers: containers.registry.clone(),
@@ -169,7 +170,7 @@ async fn live(config: Config) -> Result<()> {
         query_limits: config.query.limits,
         lookback_ms: config.query.lookback_ms,
         promql_experimental: config.query.experimental,
-        evaluation_interval_ms: evaluation_interval_ms(prometheus.evaluation_interval_ms),
+        evaluation_interval_ms,
         admin_api: config.admin_api,
         cors_origin: config.cors_origin.clone(),
         log_rows_max: config.query.log_rows_max,

@@ -106,7 +106,10 @@ async fn evaluate(
 ) -> Result<Outcome> {
     let wanted = Wanted::of(params.get("stats"));
     let (source, clock) = (app.metrics.clone(), app.clock.clone());
-    let options = Options { experimental: app.config.promql_experimental, ..Options::default() };
+    let options = Options {
+        experimental: app.config.promql_experimental,
+        subquery_step_ms: app.config.evaluation_interval_ms,
+    };
     let asked_ns = clock.monotonic_ns();
     app.queries
         .run(timeout_ms, move |budget| {
