@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use collect::scrape::format_duration;
-use model::{Error, ErrorKind, Matcher, Result};
+use model::{Matcher, Result};
 use server::operations::{
     Notification, Operations, PartInfo, Readers, RuntimeInfo, ScrapePool, StoreInfo,
 };
@@ -130,19 +130,16 @@ impl Operations for Process {
         prometheus_yml::readers(&dir, &patterns)
     }
 
-    fn delete_series(&self, _: &[Vec<Matcher>], _: i64, _: i64) -> Result<()> {
-        Err(missing("deleting series"))
+    fn delete_series(&self, selectors: &[Vec<Matcher>], start_ms: i64, end_ms: i64) -> Result<()> {
+        self.stores.metrics.delete(selectors, start_ms, end_ms)
     }
 
     fn clean_tombstones(&self) -> Result<()> {
-        Err(missing("cleaning tombstones"))
+        self.stores.metrics.clean_tombstones().map(|_parts| ())
     }
 
-    fn snapshot(&self, _: bool) -> Result<String> {
-        Err(missing("making snapshots"))
+    /// The store moves its head into parts first and links all of them: a snapshot is always whole.
+    fn snapshot(&self, _skip_head: bool) -> Result<String> {
+        self.stores.metrics.snapshot(&self.config.data_dir.join("snapshots"))
     }
-}
-
-fn missing(what: &str) -> Error {
-    Error::new(ErrorKind::Busy, format!("{what} is not supported by the metric store yet"))
 }

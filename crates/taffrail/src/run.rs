@@ -95,7 +95,7 @@ async fn live(config: Config) -> Result<()> {
     let forwarding = CancellationToken::new();
     let remote_write = RemoteWrite::open(
         &config,
-        Remotes::of(prometheus.remote_write, &prometheus.external_labels),
+        Remotes::of(prometheus.remote_write.clone(), &prometheus.external_labels),
         stores.metrics.clone(),
         clock.clone(),
         forwarding.clone(),
