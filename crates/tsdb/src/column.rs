@@ -158,3 +158,23 @@ pub(crate) fn decode(r: &mut Reader<'_>, rows: usize) -> Result<Column> {
     floats::decode(r, count, &mut values)?;
     Ok(Column { valid, values })
 }
+
+/// Appends values `[wanted.start, wanted.end)` of the `count` behind a validity to `out`.
+///
+/// # Errors
+/// [`Corrupt`](model::ErrorKind::Corrupt) on short or impossible input.
+pub(crate) fn values(
+    r: &mut Reader<'_>,
+    count: usize,
+    wanted: std::ops::Range<usize>,
+    scratch: &mut Vec<f64>,
+    out: &mut Vec<f64>,
+) -> Result<()> {
+    if wanted == (0..count) {
+        return floats::decode(r, count, out);
+    }
+    scratch.clear();
+    floats::decode(r, count, scratch)?;
+    out.extend_from_slice(scratch.get(wanted).unwrap_or_default());
+    Ok(())
+}

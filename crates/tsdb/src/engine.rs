@@ -351,6 +351,7 @@ impl Engine {
                 self.encoders.len() - 1
             }
         };
+        self.shared.head.write().targets[slot].key = Arc::clone(key);
         let target = u32::try_from(slot).expect("BUG: fewer sources than series");
         self.by_key.insert(Arc::clone(key), target);
         target

@@ -208,6 +208,7 @@ impl Flush {
             let samples = &mut head.targets[target.number];
             let (frames, rows) = std::mem::take(&mut samples.frozen);
             let gone = TargetSamples {
+                key: Arc::clone(&target.key),
                 frames: samples.frames.drain(..frames).collect(),
                 tail: samples.tail.drain(..rows).collect(),
                 frozen: (0, 0),
@@ -248,6 +249,7 @@ impl Flush {
                 let samples = &head.targets[target.number];
                 let (frames, rows) = samples.frozen;
                 let frozen = TargetSamples {
+                    key: Arc::clone(&target.key),
                     frames: samples.frames[..frames].to_vec(),
                     tail: samples.tail[..rows].to_vec(),
                     frozen: (0, 0),

@@ -20,6 +20,7 @@ use storage::codec::Reader;
 use crate::column::{self, Column};
 use crate::cuts::Tombstone;
 use crate::histograms::HeadHistograms;
+use crate::identity;
 use crate::part::Part;
 use crate::postings::Lookup;
 use crate::row::{self, RowState};
@@ -37,6 +38,8 @@ pub(crate) struct Series {
     pub(crate) labels: Labels,
     /// Its target and column; none for series that only have loose samples.
     pub(crate) home: Option<Home>,
+    /// The [`identity`] of its labels.
+    pub(crate) identity: u64,
 }
 
 /// Which series have a label value; most values of most labels have one.
@@ -79,7 +82,7 @@ impl Registry {
 
     /// Adds a series that is not there yet and returns its number.
     pub(crate) fn insert(&mut self, labels: &Labels) -> u32 {
-        let series = Series { labels: labels.clone(), home: None };
+        let series = Series { labels: labels.clone(), home: None, identity: identity::of(labels) };
         let id = match self.free.pop() {
             Some(id) => {
                 self.slots[id as usize] = Some(series);
@@ -198,7 +201,7 @@ pub(crate) struct TailRow {
 
 impl TailRow {
     /// Makes `state`, the one after the row before, the one after this row.
-    fn decode(&self, state: &mut RowState) -> Result<()> {
+    pub(crate) fn decode(&self, state: &mut RowState) -> Result<()> {
         if self.keyframe {
             state.clear();
         }
@@ -251,13 +254,11 @@ impl Frame {
     /// [`Corrupt`](model::ErrorKind::Corrupt) when it does not decode.
     pub(crate) fn column(&self, c: usize) -> Result<Column> {
         let rows = self.times.len();
-        let Some(end) = self.ends.get(c) else {
+        let Some(bytes) = self.bytes(c) else {
             let mut none = Column::default();
             none.finish(rows);
             return Ok(none);
         };
-        let start = if c == 0 { 0 } else { self.ends[c - 1] };
-        let bytes = self.data.get(start as usize..*end as usize).unwrap_or_default();
         column::decode(&mut Reader::new(bytes), rows)
     }
 
@@ -275,6 +276,13 @@ impl Frame {
             ends.push(u32::try_from(data.len()).unwrap_or(u32::MAX));
         }
         Self { times: Arc::clone(&self.times), ends, data }
+    }
+
+    /// The encoded column `c`; none for columns that came later.
+    pub(crate) fn bytes(&self, c: usize) -> Option<&[u8]> {
+        let end = self.ends.get(c)?;
+        let start = if c == 0 { 0 } else { self.ends[c - 1] };
+        self.data.get(start as usize..*end as usize)
     }
 
     /// Bytes it takes in memory.
@@ -327,6 +335,8 @@ pub(crate) fn tail_presence(
 /// Unflushed samples of one source.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TargetSamples {
+    /// The source's.
+    pub(crate) key: Arc<str>,
     /// Sealed scrapes, in order of time.
     pub(crate) frames: Vec<Arc<Frame>>,
     /// The scrapes after them.

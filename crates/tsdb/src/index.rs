@@ -17,6 +17,7 @@ use roaring::RoaringBitmap;
 use storage::codec::{Reader, put_count, put_varint, put_zigzag, strings};
 use storage::part::BlockRef;
 
+use crate::identity;
 use crate::page::{ROWS_MAX, SERIES_MAX};
 use crate::postings::Lookup;
 
@@ -227,6 +228,8 @@ pub struct Index {
     pair_starts: Vec<u32>,
     /// Numbers of values, by name.
     pairs: Vec<u32>,
+    /// For each series, the [`identity`](crate::identity) of its labels.
+    identities: Vec<u64>,
 }
 
 impl Index {
@@ -287,6 +290,8 @@ impl Index {
             counts[i] += counts[i - 1];
         }
         let mut pairs = vec![0u32; total];
+        let mut identities = vec![identity::NONE; self.series];
+        let of_value = self.value_identities();
         let mut next = counts.clone();
         let mut r = Reader::new(&self.postings);
         for value in 0..u32::try_from(self.values.len()).unwrap_or(u32::MAX) {
@@ -295,13 +300,40 @@ impl Index {
                     let slot = &mut next[id as usize];
                     pairs[*slot as usize] = value;
                     *slot += 1;
+                    identity::add(&mut identities[id as usize], of_value[value as usize]);
                 }
             })?;
         }
         self.posting_starts = starts;
         self.pair_starts = counts;
         self.pairs = pairs;
+        self.identities = identities;
         Ok(())
+    }
+
+    /// What each value adds to the identity of its series.
+    fn value_identities(&self) -> Vec<u64> {
+        let mut all = Vec::with_capacity(self.values.len());
+        for (k, name) in self.names.iter().enumerate() {
+            let values = self.name_starts[k] as usize..self.name_starts[k + 1] as usize;
+            let of = |value| identity::of_pair(name, self.values.get(value).unwrap_or(""));
+            all.extend(values.map(of));
+        }
+        all
+    }
+
+    /// Identity of the labels of series `id`.
+    pub(crate) fn identity(&self, id: usize) -> u64 {
+        self.identities.get(id).copied().unwrap_or(identity::NONE)
+    }
+
+    /// Numbers of the values that series `id` has, ascending.
+    pub(crate) fn pairs(&self, id: usize) -> &[u32] {
+        let range = match (self.pair_starts.get(id), self.pair_starts.get(id + 1)) {
+            (Some(start), Some(end)) => *start as usize..*end as usize,
+            _ => 0..0,
+        };
+        self.pairs.get(range).unwrap_or_default()
     }
 
     /// Targets in order of their series.
@@ -332,13 +364,9 @@ impl Index {
 
     /// Labels of series `id`; empty past the end.
     pub fn labels(&self, id: usize) -> Labels {
-        let range = match (self.pair_starts.get(id), self.pair_starts.get(id + 1)) {
-            (Some(start), Some(end)) => *start as usize..*end as usize,
-            _ => 0..0,
-        };
         // Values are numbered by name, so the names only move forward.
         let mut name = 0;
-        let pairs = self.pairs.get(range).unwrap_or_default().iter().map(|value| {
+        let pairs = self.pairs(id).iter().map(|value| {
             let ahead = self.name_starts.get(name + 1..).unwrap_or_default();
             name += if ahead.len() < 16 {
                 ahead.iter().take_while(|end| *end <= value).count()
@@ -368,10 +396,12 @@ impl Index {
             + self.postings.capacity()
             + (self.posting_starts.capacity() + self.pair_starts.capacity() + self.pairs.capacity())
                 * 4
+            + self.identities.capacity() * 8
             + self.targets.iter().map(|t| t.key.len() + size_of::<Target>()).sum::<usize>()
     }
 
-    fn value_range(&self, name: &str) -> std::ops::Range<usize> {
+    /// Numbers of the values of label `name`.
+    pub(crate) fn value_range(&self, name: &str) -> std::ops::Range<usize> {
         match self.names.find(name) {
             Some(k) => self.name_starts[k] as usize..self.name_starts[k + 1] as usize,
             None => 0..0,

@@ -18,6 +18,7 @@ pub mod exemplars;
 mod flush;
 mod head;
 pub mod histograms;
+mod identity;
 pub mod index;
 mod inspect;
 mod merge;
@@ -34,6 +35,7 @@ mod shard;
 mod side;
 mod snapshot;
 mod store;
+mod visit;
 
 pub use bitmap::Bitmap;
 pub use column::Column;

@@ -129,10 +129,17 @@ impl<'a> Page<'a> {
     /// # Errors
     /// [`Corrupt`](model::ErrorKind::Corrupt) when there is no such slot or its bytes are impossible.
     pub fn column(&self, slot: usize) -> Result<Column> {
-        let Some(bytes) = self.columns.get(slot) else {
-            return Err(Error::corrupt(format!("no series {slot} in page of {}", self.len())));
-        };
-        column::decode(&mut Reader::new(bytes), self.rows)
+        column::decode(&mut Reader::new(self.bytes(slot)?), self.rows)
+    }
+
+    /// The encoded column of series `slot`.
+    ///
+    /// # Errors
+    /// [`Corrupt`](model::ErrorKind::Corrupt) when there is no such slot.
+    pub(crate) fn bytes(&self, slot: usize) -> Result<&'a [u8]> {
+        let missing =
+            || Error::corrupt(format!("no series {slot} in page of {}", self.columns.len()));
+        self.columns.get(slot).copied().ok_or_else(missing)
     }
 }
 
@@ -142,10 +149,7 @@ impl Page<'_> {
     /// # Errors
     /// As [`column`](Self::column).
     pub fn has_value(&self, slot: usize, low: usize, high: usize) -> Result<bool> {
-        let Some(bytes) = self.columns.get(slot) else {
-            return Err(Error::corrupt(format!("no series {slot} in page of {}", self.len())));
-        };
-        Ok(match column::validity(&mut Reader::new(bytes), self.rows)? {
+        Ok(match column::validity(&mut Reader::new(self.bytes(slot)?), self.rows)? {
             None => low < high,
             Some(valid) => valid.rank(high) > valid.rank(low),
         })

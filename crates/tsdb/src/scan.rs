@@ -47,6 +47,11 @@ impl Window {
         self.low == self.high
     }
 
+    /// The rows inside: `[low, high)`.
+    pub(crate) fn rows(&self) -> (usize, usize) {
+        (self.low, self.high)
+    }
+
     /// The times inside.
     pub(crate) fn times(&self) -> &[i64] {
         &self.times
@@ -257,7 +262,8 @@ impl Joiner {
     }
 }
 
-fn merge(pieces: &Pieces) -> Piece {
+/// One piece with the samples of all; where several have the same time, that of the last counts.
+pub(crate) fn merge(pieces: &Pieces) -> Piece {
     let samples = pieces.iter().flat_map(|p| p.times.iter().copied().zip(p.values.iter().copied()));
     let mut all: Vec<(i64, f64)> = samples.collect();
     all.sort_by_key(|(t, _)| *t);

@@ -19,7 +19,8 @@ use std::thread::JoinHandle;
 use crossbeam_channel::bounded;
 use model::{
     Budget, Clock, Done, Error, ErrorKind, Labels, Matcher, MetricBatch, MetricMetadata,
-    MetricPlan, MetricSource, Result, Selected, SeriesData, SeriesExemplars, TimeRange,
+    MetricPlan, MetricSource, MetricVisitor, Result, Selected, SeriesData, SeriesExemplars, TimeRange,
+    Visited,
 };
 use parking_lot::Mutex;
 use rustc_hash::FxHasher;
@@ -36,6 +37,7 @@ use crate::scan::Piece;
 use crate::select;
 use crate::shard::{Common, Shard, Shared};
 use crate::snapshot;
+use crate::visit;
 
 /// Shards at most.
 const SHARDS_MAX: usize = 64;
@@ -458,6 +460,16 @@ impl MetricSource for Store {
             all.series = join(all.series);
         }
         Ok(all)
+    }
+
+    fn visit(
+        &self,
+        plan: &MetricPlan,
+        visitor: &dyn MetricVisitor,
+        budget: &Budget,
+    ) -> Result<Visited> {
+        let shards: Vec<&Shared> = self.shards.iter().map(|shard| &*shard.shared).collect();
+        visit::visit(&shards, plan, visitor, budget)
     }
 
     fn series(
