@@ -1,6 +1,6 @@
 //! Measures PromQL over the metric store, in process and warm: CPU time (all threads) and wall time per query.
 //!
-//! `cargo run --release -p tsdb --example bench_queries -- [series] [series per target] [directory]`
+//! `cargo run --release -p tsdb --example bench_queries -- [series] [series per target] [directory] [queries]`
 //!
 //! The documented mix (`testkit::mix`), 2 h 12 min of it; queries end at the last scrape. Three states of the same samples:
 //! live (parts of half an hour each and a head), fresh parts alone, and the compressed part of a closed day. The physical
@@ -10,11 +10,10 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 
 use anyhow::{Context, Result};
 use crossbeam_channel::bounded;
-use model::{Budget, Clock, Done, Labels, ManualClock, MetricBatch, MetricRow};
+use model::{Budget, Clock, Done, Labels, ManualClock, MetricBatch, MetricRow, SystemClock};
 use query::promql::{Options, PromQuery, Value, evaluate};
 use rustix::time::{ClockId, clock_gettime};
 use storage::fs::{Fs, RealFs};
@@ -71,6 +70,10 @@ fn cpu_s() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
+fn wall_s() -> f64 {
+    SystemClock.monotonic_ns() as f64 / 1e9
+}
+
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
@@ -114,7 +117,7 @@ fn ingest(store: &Store, clock: &ManualClock, mix: &mut Mix) -> Result<f64> {
             })
             .collect();
         let (sender, receiver) = bounded(batches.len());
-        let (count, started) = (batches.len(), Instant::now());
+        let (count, started) = (batches.len(), wall_s());
         for batch in batches {
             let sender = sender.clone();
             store.append(batch, Done::new(move |outcome| drop(sender.send(outcome))));
@@ -122,7 +125,7 @@ fn ingest(store: &Store, clock: &ManualClock, mix: &mut Mix) -> Result<f64> {
         for _ in 0..count {
             receiver.recv()??;
         }
-        spent_s += started.elapsed().as_secs_f64();
+        spent_s += wall_s() - started;
     }
     Ok((labels.len() * ROUNDS) as f64 / spent_s)
 }
@@ -130,21 +133,21 @@ fn ingest(store: &Store, clock: &ManualClock, mix: &mut Mix) -> Result<f64> {
 fn measure(state: &str, store: &Store, end_ms: i64, copy_speed: f64) -> Result<()> {
     println!("| {state} | series out | samples | CPU ms | wall ms | M samples/CPU s | limit ms |");
     println!("|---|---|---|---|---|---|---|");
-    let only = std::env::var("QUERY").ok();
+    let only: String = argument(4, String::new());
     for (what, text, step_ms) in queries() {
-        if only.as_ref().is_some_and(|only| !what.contains(only.as_str())) {
+        if !what.contains(only.as_str()) {
             continue;
         }
         let start_ms = if step_ms == 0 { end_ms } else { end_ms - HOUR_MS };
         let query = PromQuery { text, start_ms, end_ms, step_ms, lookback_ms: 300_000 };
         let (mut cpu, mut wall) = (Vec::new(), Vec::new());
         let (mut out, mut samples) = (0, 0);
-        let started = Instant::now();
-        while cpu.len() < RUNS_MIN || started.elapsed().as_secs_f64() < RUN_S {
-            let (cpu_before, run) = (cpu_s(), Instant::now());
+        let started = wall_s();
+        while cpu.len() < RUNS_MIN || (wall_s() - started) < RUN_S {
+            let (cpu_before, run) = (cpu_s(), wall_s());
             let budget = Budget::unlimited();
             let evaluated = evaluate(store, &query, &Options::default(), &budget)?;
-            wall.push(run.elapsed().as_secs_f64() * 1e3);
+            wall.push((wall_s() - run) * 1e3);
             cpu.push((cpu_s() - cpu_before) * 1e3);
             out = match evaluated.value {
                 Value::Vector(samples) => samples.len(),

@@ -170,11 +170,11 @@ pub(crate) fn values(
     scratch: &mut Vec<f64>,
     out: &mut Vec<f64>,
 ) -> Result<()> {
-    if wanted == (0..count) {
-        return floats::decode(r, count, out);
+    if wanted.start == 0 {
+        return floats::decode_first(r, count, wanted.end, out);
     }
     scratch.clear();
-    floats::decode(r, count, scratch)?;
+    floats::decode_first(r, count, wanted.end, scratch)?;
     out.extend_from_slice(scratch.get(wanted).unwrap_or_default());
     Ok(())
 }

@@ -270,7 +270,7 @@ impl HistogramPages {
     }
 
     /// The series that have any, of `ids`.
-    fn of<'a>(&'a self, ids: &'a RoaringBitmap) -> impl Iterator<Item = u32> + 'a {
+    pub(crate) fn of<'a>(&'a self, ids: &'a RoaringBitmap) -> impl Iterator<Item = u32> + 'a {
         ids.range(self.series())
     }
 

@@ -96,7 +96,8 @@ fn show_all(layout: &Layout<'_>, visitor: &dyn MetricVisitor, budget: &Budget) -
         };
         let others: Vec<_> = (1..threads).filter_map(spawn).collect();
         work();
-        for panic in others.into_iter().map(ScopedJoinHandle::join).filter_map(Result::err) {
+        let panic = others.into_iter().map(ScopedJoinHandle::join).find_map(Result::err);
+        if let Some(panic) = panic {
             std::panic::resume_unwind(panic);
         }
     });

@@ -172,19 +172,16 @@ fn unpack(r: &mut Reader<'_>, width: usize, out: &mut [u64]) -> Result<()> {
     Ok(())
 }
 
+/// Unpacks fewer than 64 values: as a whole group whose rest is zeros.
 fn unpack_tail(bytes: &[u8], width: usize, out: &mut [u64]) {
-    let mask = mask(width);
-    let mut padded = [0; 64 * 8 + 16];
-    padded[..bytes.len()].copy_from_slice(bytes);
-    for (i, value) in out.iter_mut().enumerate() {
-        let bit = i * width;
-        let mut window = [0; 16];
-        window.copy_from_slice(&padded[bit / 8..bit / 8 + 16]);
-        let shifted = (u128::from_le_bytes(window) >> (bit % 8)).to_le_bytes();
-        let mut low = [0; 8];
-        low.copy_from_slice(&shifted[..8]);
-        *value = u64::from_le_bytes(low) & mask;
+    if width == 0 || out.is_empty() {
+        return out.fill(0);
     }
+    let mut padded = [0; 64 * 8];
+    padded[..bytes.len()].copy_from_slice(bytes);
+    let mut group = [0; 64];
+    unpack_group(width, &padded[..width * 8], &mut group);
+    out.copy_from_slice(&group[..out.len()]);
 }
 
 /// Unpacks 64 values of a width known at compile time; the optimiser turns shifts and word numbers into constants.

@@ -186,16 +186,30 @@ fn survives(packed: &[u8], values: &[f64]) -> bool {
 /// [`Corrupt`](model::ErrorKind::Corrupt) on short or impossible input, or when `count` is over
 /// [`COUNT_MAX`](super::COUNT_MAX).
 pub fn decode(r: &mut Reader<'_>, count: usize, out: &mut Vec<f64>) -> Result<()> {
+    decode_first(r, count, count, out)
+}
+
+/// Appends the first `wanted` of `count` values written by [`encode`]; what is behind them may not have been read.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_first(
+    r: &mut Reader<'_>,
+    count: usize,
+    wanted: usize,
+    out: &mut Vec<f64>,
+) -> Result<()> {
     check_count(count)?;
-    if count == 0 {
+    let wanted = wanted.min(count);
+    if wanted == 0 {
         return Ok(());
     }
     let head = r.u8()?;
     match head & 3 {
-        DECIMAL => decode_decimal(r, head, count, out)?,
+        DECIMAL => decode_decimal(r, head, (count, wanted), out)?,
         SAME => {
             let value = f64::from_bits(r.u64()?);
-            out.resize(out.len() + count, value);
+            out.resize(out.len() + wanted, value);
         }
         PCO => {
             let packed = r.bytes()?;
@@ -211,16 +225,22 @@ pub fn decode(r: &mut Reader<'_>, count: usize, out: &mut Vec<f64>) -> Result<()
                 }
                 Err(e) => return Err(Error::corrupt("cannot decode pco frame").with_source(e)),
             }
+            out.truncate(start + wanted);
         }
         _ => {
             let (bits, _) = r.take(count * 8)?.as_chunks::<8>();
-            out.extend(bits.iter().map(|b| f64::from_bits(u64::from_le_bytes(*b))));
+            out.extend(bits.iter().take(wanted).map(|b| f64::from_bits(u64::from_le_bytes(*b))));
         }
     }
     Ok(())
 }
 
-fn decode_decimal(r: &mut Reader<'_>, head: u8, count: usize, out: &mut Vec<f64>) -> Result<()> {
+fn decode_decimal(
+    r: &mut Reader<'_>,
+    head: u8,
+    (count, wanted): (usize, usize),
+    out: &mut Vec<f64>,
+) -> Result<()> {
     let exponent = head >> 3;
     if exponent > EXPONENT_MAX {
         return Err(Error::corrupt(format!("decimal exponent {exponent} is over {EXPONENT_MAX}")));
@@ -243,15 +263,18 @@ fn decode_decimal(r: &mut Reader<'_>, head: u8, count: usize, out: &mut Vec<f64>
             position += 1;
         }
     }
-    let mut decimals = Vec::with_capacity(count.min(CAPACITY_MAX));
-    ints::decode(r, count, &mut decimals)?;
     let start = out.len();
+    out.reserve(wanted.min(CAPACITY_MAX));
+    #[expect(clippy::cast_precision_loss, reason = "encoders check that the value survives")]
+    let float = |int: &i64| *int as f64;
     if exponent == 0 {
-        out.extend(decimals.iter().map(|&int| from_decimal(int, 0)));
+        ints::decode_blocks(r, count, wanted, |block| out.extend(block.iter().map(float)))?;
     } else {
-        out.extend(decimals.iter().map(|&int| from_decimal(int, exponent)));
+        let divisor = POWERS[usize::from(exponent)];
+        let value = |int: &i64| float(int) / divisor;
+        ints::decode_blocks(r, count, wanted, |block| out.extend(block.iter().map(value)))?;
     }
-    for (position, bits) in exceptions {
+    for (position, bits) in exceptions.into_iter().filter(|(position, _)| *position < wanted) {
         out[start + position] = f64::from_bits(bits);
     }
     Ok(())

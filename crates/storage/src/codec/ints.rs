@@ -195,40 +195,57 @@ fn blocks(values: &[i64], gcd: i64, plan: Plan, mut f: impl FnMut(&[u64])) {
 /// [`Corrupt`](model::ErrorKind::Corrupt) on short or impossible input, or when `count` is over
 /// [`COUNT_MAX`](super::COUNT_MAX).
 pub fn decode(r: &mut Reader<'_>, count: usize, out: &mut Vec<i64>) -> Result<()> {
+    decode_blocks(r, count, count, |block| out.extend_from_slice(block))
+}
+
+/// Calls `f` with the first `wanted` of `count` values written by [`encode`], in blocks of at most
+/// [`BLOCK`](bitpack::BLOCK); reads no further than these are.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_blocks(
+    r: &mut Reader<'_>,
+    count: usize,
+    wanted: usize,
+    mut f: impl FnMut(&[i64]),
+) -> Result<()> {
     check_count(count)?;
-    if count == 0 {
+    let wanted = wanted.min(count);
+    if wanted == 0 {
         return Ok(());
     }
     let head = r.u8()?;
     let gcd = if head & GCD == 0 { 1 } else { r.varint()?.cast_signed() };
     match head & !GCD {
         CONST => {
-            let value = r.zigzag()?;
-            out.resize(out.len() + count, value);
+            let block = [r.zigzag()?; bitpack::BLOCK];
+            for start in (0..wanted).step_by(bitpack::BLOCK) {
+                f(&block[..(wanted - start).min(bitpack::BLOCK)]);
+            }
         }
         LINE => {
             let (mut value, delta) = (r.zigzag()?, r.zigzag()?.wrapping_mul(gcd));
-            out.extend(
-                std::iter::repeat_with(|| {
-                    let now = value;
+            let mut block = [0; bitpack::BLOCK];
+            for start in (0..wanted).step_by(bitpack::BLOCK) {
+                for x in &mut block {
+                    *x = value;
                     value = value.wrapping_add(delta);
-                    now
-                })
-                .take(count),
-            );
+                }
+                f(&block[..(wanted - start).min(bitpack::BLOCK)]);
+            }
         }
         DELTA => {
             let mut value = r.zigzag()?;
-            out.push(value);
-            unpack(r, count - 1, out, |x| {
+            f(&[value]);
+            unpack(r, count - 1, wanted - 1, &mut f, |x| {
                 value = value.wrapping_add(unzigzag(x).wrapping_mul(gcd));
                 value
             })?;
         }
         DELTA_FOR => {
             let (mut value, base) = (r.zigzag()?, r.zigzag()?);
-            out.push(value);
-            unpack(r, count - 1, out, |x| {
+            f(&[value]);
+            unpack(r, count - 1, wanted - 1, &mut f, |x| {
                 let delta = x.cast_signed().wrapping_add(base).wrapping_mul(gcd);
                 value = value.wrapping_add(delta);
                 value
@@ -236,12 +253,12 @@ pub fn decode(r: &mut Reader<'_>, count: usize, out: &mut Vec<i64>) -> Result<()
         }
         DELTA2 => {
             let (mut value, mut delta) = (r.zigzag()?, r.zigzag()?);
-            out.push(value);
-            if count > 1 {
+            f(&[value]);
+            if wanted > 1 {
                 value = value.wrapping_add(delta.wrapping_mul(gcd));
-                out.push(value);
+                f(&[value]);
             }
-            unpack(r, count.saturating_sub(2), out, |x| {
+            unpack(r, count.saturating_sub(2), wanted.saturating_sub(2), &mut f, |x| {
                 delta = delta.wrapping_add(unzigzag(x));
                 value = value.wrapping_add(delta.wrapping_mul(gcd));
                 value
@@ -249,26 +266,34 @@ pub fn decode(r: &mut Reader<'_>, count: usize, out: &mut Vec<i64>) -> Result<()
         }
         FOR => {
             let least = r.zigzag()?;
-            unpack(r, count, out, |x| least.wrapping_add(x.cast_signed().wrapping_mul(gcd)))?;
+            unpack(r, count, wanted, &mut f, |x| {
+                least.wrapping_add(x.cast_signed().wrapping_mul(gcd))
+            })?;
         }
         mode => return Err(Error::corrupt(format!("unknown integer mode {mode}"))),
     }
     Ok(())
 }
 
+/// Unpacks blocks until `wanted` of `count` values were made of their numbers.
+#[inline]
 fn unpack(
     r: &mut Reader<'_>,
     count: usize,
-    out: &mut Vec<i64>,
+    wanted: usize,
+    f: &mut impl FnMut(&[i64]),
     mut value: impl FnMut(u64) -> i64,
 ) -> Result<()> {
-    let mut left = count;
-    let mut block = [0u64; bitpack::BLOCK];
-    while left > 0 {
-        let n = left.min(bitpack::BLOCK);
-        bitpack::decode_block(r, &mut block[..n])?;
-        out.extend(block[..n].iter().map(|&x| value(x)));
-        left -= n;
+    let mut packed = [0u64; bitpack::BLOCK];
+    let mut block = [0i64; bitpack::BLOCK];
+    for start in (0..wanted).step_by(bitpack::BLOCK) {
+        let n = (count - start).min(bitpack::BLOCK);
+        bitpack::decode_block(r, &mut packed[..n])?;
+        let n = n.min(wanted - start);
+        for (value_out, x) in block[..n].iter_mut().zip(&packed[..n]) {
+            *value_out = value(*x);
+        }
+        f(&block[..n]);
     }
     Ok(())
 }

@@ -110,8 +110,15 @@ struct Found {
 struct HeadView {
     parts: Vec<Arc<Part>>,
     targets: Vec<(TargetSamples, Arc<str>, Vec<Found>)>,
-    loose: Vec<(u32, u64, Vec<(i64, u64)>)>,
+    loose: Vec<LooseSeries>,
     has_histograms: bool,
+}
+
+/// A series' samples that are in no row, in order of arrival.
+struct LooseSeries {
+    id: u32,
+    identity: u64,
+    samples: Vec<(i64, u64)>,
 }
 
 impl HeadView {
@@ -138,9 +145,9 @@ impl HeadView {
             }
             if let Some(samples) = head.loose.get(&id) {
                 let inside = samples.iter().filter(|(t, _)| (start_ms..=end_ms).contains(t));
-                let inside: Vec<(i64, u64)> = inside.copied().collect();
-                if !inside.is_empty() {
-                    loose.push((id, identity, inside));
+                let samples: Vec<(i64, u64)> = inside.copied().collect();
+                if !samples.is_empty() {
+                    loose.push(LooseSeries { id, identity, samples });
                 }
             }
         }
@@ -316,7 +323,7 @@ impl<'a> Builder<'a, '_> {
             self.units[unit].add(rank, source, windows, series, group)?;
         }
         let rank = self.rank();
-        for (id, identity, samples) in view.loose {
+        for LooseSeries { id, identity, samples } in view.loose {
             self.budget.charge_bytes(PLACE_BYTES + samples.len() as u64 * 16)?;
             let (times, values) = settle(&samples);
             let windows = vec![Window::new(&times, self.range.0, self.range.1)];
