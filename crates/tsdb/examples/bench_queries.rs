@@ -179,6 +179,7 @@ fn main() -> Result<()> {
         durability: Durability::Interval { ms: 200 },
         shards: 0,
         retention_ms: 30 * DAY_MS,
+        retention_rules: Vec::new(),
         head_bytes_max: 512 << 20,
         flush_after_ms: 30 * 60_000,
         series_max: 10_000_000,

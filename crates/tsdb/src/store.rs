@@ -19,8 +19,8 @@ use std::thread::JoinHandle;
 use crossbeam_channel::bounded;
 use model::{
     Budget, Clock, Done, Error, ErrorKind, Labels, Matcher, MetricBatch, MetricMetadata,
-    MetricPlan, MetricSource, MetricVisitor, Result, Selected, SeriesData, SeriesExemplars, TimeRange,
-    Visited,
+    MetricPlan, MetricSource, MetricVisitor, Result, Selected, SeriesData, SeriesExemplars,
+    TimeRange, Visited,
 };
 use parking_lot::Mutex;
 use rustc_hash::FxHasher;

@@ -13,6 +13,7 @@ use rustc_hash::FxHashMap;
 
 use super::groups::{IndexGroups, LabelGroups};
 use super::read::Tail;
+use crate::cuts::{Cuts, Tombstone};
 use crate::head::{TargetSamples, settle};
 use crate::index::Index;
 use crate::page::SERIES_MAX;
@@ -111,7 +112,8 @@ struct HeadView {
     parts: Vec<Arc<Part>>,
     targets: Vec<(TargetSamples, Arc<str>, Vec<Found>)>,
     loose: Vec<LooseSeries>,
-    has_histograms: bool,
+    tombstones: Vec<Arc<Tombstone>>,
+    is_beyond: bool,
 }
 
 /// A series' samples that are in no row, in order of arrival.
@@ -126,7 +128,7 @@ impl HeadView {
     fn take(shared: &Shared, plan: &MetricPlan, (start_ms, end_ms): (i64, i64)) -> Self {
         let head = shared.head.read();
         let mut targets: BTreeMap<u32, Vec<Found>> = BTreeMap::new();
-        let (mut loose, mut has_histograms) = (Vec::new(), false);
+        let (mut loose, mut is_beyond) = (Vec::new(), false);
         let mut current: (u32, Vec<Found>) = (u32::MAX, Vec::new());
         for id in matching(&head.registry, &plan.matchers) {
             let Some(series) = head.registry.get(id) else { continue };
@@ -139,7 +141,7 @@ impl HeadView {
                 }
                 current.1.push(Found { id, column, identity });
             }
-            has_histograms |= !head.histograms.is_empty() && head.histograms.contains_key(&id);
+            is_beyond |= !head.histograms.is_empty() && head.histograms.contains_key(&id);
             if head.loose.is_empty() {
                 continue;
             }
@@ -159,7 +161,8 @@ impl HeadView {
         };
         let targets = targets.into_iter().filter_map(samples).collect();
         let parts = head.parts.iter().filter(|p| p.overlaps(start_ms, end_ms)).cloned().collect();
-        Self { parts, targets, loose, has_histograms }
+        let tombstones = head.tombstones.clone();
+        Self { parts, targets, loose, tombstones, is_beyond }
     }
 }
 
@@ -174,11 +177,11 @@ struct Builder<'a, 'p> {
     visitor: &'p dyn MetricVisitor,
     budget: &'p Budget,
     ranks: usize,
-    has_histograms: bool,
+    is_beyond: bool,
 }
 
 impl<'a> Layout<'a> {
-    /// `None` when native histograms are among what matches.
+    /// `None` for what only the ordinary way can show: native histograms, series of which something is hidden.
     pub(super) fn new(
         shards: &[&'a Shared],
         plan: &MetricPlan,
@@ -196,16 +199,23 @@ impl<'a> Layout<'a> {
             visitor,
             budget,
             ranks: 0,
-            has_histograms: false,
+            is_beyond: false,
         };
         for (number, shard) in shards.iter().enumerate() {
             let view = HeadView::take(shard, plan, range);
             for part in &view.parts {
                 budget.check()?;
-                builder.add_part(shard, part, plan).inspect_err(|e| note(shard, part, e))?;
+                builder
+                    .add_part(shard, part, plan, &view.tombstones)
+                    .inspect_err(|e| note(shard, part, e))?;
             }
-            builder.has_histograms |= view.has_histograms;
-            if builder.has_histograms {
+            // Of the head's series nobody tells which retention they have.
+            let rules = shard.retention();
+            let shortest = rules.rules.iter().map(|rule| rule.retention_ms).min();
+            let ends_inside = shortest
+                .is_some_and(|ms| rules.now_ms.saturating_sub(ms.min(rules.default_ms)) > range.0);
+            builder.is_beyond |= view.is_beyond || ends_inside;
+            if builder.is_beyond {
                 return Ok(None);
             }
             builder.add_head(number, view)?;
@@ -251,15 +261,23 @@ impl Builder<'_, '_> {
 }
 
 impl<'a> Builder<'a, '_> {
-    fn add_part(&mut self, shard: &'a Shared, part: &Arc<Part>, plan: &MetricPlan) -> Result<()> {
+    fn add_part(
+        &mut self,
+        shard: &'a Shared,
+        part: &Arc<Part>,
+        plan: &MetricPlan,
+        tombstones: &[Arc<Tombstone>],
+    ) -> Result<()> {
         let index = part.index()?;
         let rank = self.rank();
         let number = self.parts.len();
         let mut cache = BlockCache::default();
         let mut groups = IndexGroups::new(&index, self.grouping);
         let ids = matching(&*index, &plan.matchers);
+        let cuts = Cuts::of(part, &index, tombstones, &shard.retention(), self.range);
+        self.is_beyond |= !cuts.series().is_disjoint(&ids);
         if let Some(pages) = part.histogram_pages()? {
-            self.has_histograms |= pages.of(&ids).next().is_some();
+            self.is_beyond |= pages.of(&ids).next().is_some();
         }
         self.budget.charge_bytes(ids.len() * PLACE_BYTES)?;
         let mut ids = ids.iter().map(|id| id as usize).peekable();

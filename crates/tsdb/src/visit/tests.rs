@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use storage::fs::RealFs;
 use storage::wal::Durability;
 
-use crate::{Config, Store};
+use crate::{Config, RetentionRule, Store};
 
 type Samples = Vec<(i64, u64)>;
 
@@ -62,16 +62,19 @@ impl MetricWorker for Hand<'_> {
     }
 }
 
-fn visited(store: &Store, plan: &MetricPlan) -> BTreeMap<(Labels, Samples), usize> {
+/// `None` when the store declines.
+fn visited(store: &Store, plan: &MetricPlan) -> Option<BTreeMap<(Labels, Samples), usize>> {
     let recorder = Recorder::default();
-    assert!(store.visit(plan, &recorder, &Budget::unlimited()).unwrap().complete);
+    if !store.visit(plan, &recorder, &Budget::unlimited()).unwrap().complete {
+        return None;
+    }
     let (groups, shown) = (recorder.groups.lock().unwrap(), recorder.shown.lock().unwrap());
     assert!(shown.keys().copied().eq(0..shown.len()), "morsels are numbered without gaps");
     let mut found = BTreeMap::new();
     for (group, samples) in shown.values().flatten() {
         *found.entry((groups[*group as usize].clone(), samples.clone())).or_default() += 1;
     }
-    found
+    Some(found)
 }
 
 fn selected(store: &Store, plan: &MetricPlan) -> BTreeMap<(Labels, Samples), usize> {
@@ -103,6 +106,11 @@ enum Step {
     },
     Flush,
     Merge,
+    /// What a path had in so many of the last seconds.
+    Delete {
+        path: u8,
+        age_s: i64,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -114,6 +122,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(target, series, age_s, value)| Step::Stamped { target, series, age_s, value }),
         2 => Just(Step::Flush),
         1 => Just(Step::Merge),
+        1 => (0u8..9, 0i64..90).prop_map(|(path, age_s)| Step::Delete { path, age_s }),
     ]
 }
 
@@ -157,6 +166,10 @@ fn take(store: &Store, clock: &ManualClock, step: &Step) {
         }
         Step::Flush => store.flush().unwrap(),
         Step::Merge => drop(store.merge().unwrap()),
+        Step::Delete { path, age_s } => {
+            let path = vec![Matcher::equal("path", path.to_string())];
+            store.delete(&[path], t_ms - age_s * 1000, t_ms).unwrap();
+        }
     }
 }
 
@@ -183,6 +196,11 @@ fn plans(end_ms: i64, range_ms: i64) -> Vec<MetricPlan> {
     ]
 }
 
+/// Ends inside of what is asked for.
+fn rule() -> RetentionRule {
+    RetentionRule { matchers: vec![Matcher::equal("__name__", "b")], retention_ms: 60_000 }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
@@ -191,6 +209,7 @@ proptest! {
         steps in prop::collection::vec(step(), 1..60),
         range_s in 1i64..300,
         shards in 1usize..4,
+        rules in prop::bool::weighted(0.2),
     ) {
         let dir = tempfile::tempdir().unwrap();
         let config = Config {
@@ -198,6 +217,7 @@ proptest! {
             durability: Durability::Interval { ms: 1000 },
             shards,
             retention_ms: 1 << 40,
+            retention_rules: rules.then(|| rule()).into_iter().collect(),
             head_bytes_max: 1 << 30,
             flush_after_ms: 1 << 40,
             series_max: 1 << 20,
@@ -209,7 +229,12 @@ proptest! {
         let (store, _) = Store::open(Arc::new(RealFs), store_clock, config).unwrap();
         steps.iter().for_each(|step| take(&store, &clock, step));
         for plan in plans(clock.now_ms(), range_s * 1000) {
-            prop_assert_eq!(visited(&store, &plan), selected(&store, &plan), "{:?}", plan);
+            let visited = visited(&store, &plan);
+            let hides = rules || steps.iter().any(|step| matches!(step, Step::Delete { .. }));
+            prop_assert!(visited.is_some() || hides);
+            if let Some(visited) = visited {
+                prop_assert_eq!(visited, selected(&store, &plan), "{:?}", plan);
+            }
         }
     }
 }
