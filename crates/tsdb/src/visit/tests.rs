@@ -217,7 +217,7 @@ proptest! {
             durability: Durability::Interval { ms: 1000 },
             shards,
             retention_ms: 1 << 40,
-            retention_rules: rules.then(|| rule()).into_iter().collect(),
+            retention_rules: rules.then(rule).into_iter().collect(),
             head_bytes_max: 1 << 30,
             flush_after_ms: 1 << 40,
             series_max: 1 << 20,
