@@ -91,13 +91,13 @@ fn prometheus_client_pushes_to_the_gateway() {
 
 #[test]
 fn client_golang_is_scraped_with_native_histograms() {
-    let Some(_) = clients_wanted() else { return };
+    let Some(clients) = clients_wanted() else { return };
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("scraped");
     let mut build = Command::new("go");
     build.args(["build", "-o"]).arg(&program).arg(programs().join("scraped.go"));
     build.env("GO111MODULE", "off").env("GOPATH", "/usr/share/gocode").env("GOFLAGS", "");
-    build.env("GOCACHE", dir.path().join("cache"));
+    build.env("GOCACHE", clients.join("go-cache"));
     run(build);
     let app = Instrumented::start(Command::new(program));
     let taffrail = start_scraping(dir.path(), app.port, "    scrape_native_histograms: true\n");
@@ -115,10 +115,10 @@ fn client_golang_is_scraped_with_native_histograms() {
 fn opentelemetry_sdks_export_metrics() {
     let Some(clients) = clients_wanted() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let taffrail = start(dir.path(), "otlp_grpc: 127.0.0.1:0\n");
+    let taffrail = start(dir.path(), "receive:\n  otlp_grpc: 127.0.0.1:0\n");
     let http = format!("http://{}/v1/metrics", taffrail.address);
     let grpc = eventually("the gRPC address", 10, || {
-        let address = |line: &String| Some(line.split("grpc://").nth(1)?.trim().to_owned());
+        let address = |line: &String| Some(line.split("gRPC on ").nth(1)?.trim().to_owned());
         taffrail.log().iter().find_map(address)
     });
     let python = |protocol: &str, endpoint: &str| {

@@ -2,9 +2,12 @@
 //! values equal to 1e-12.
 //!
 //! What Prometheus 3 changed since 2.42 is kept out of the questions, not out of the comparison:
-//! - ranges no longer contain their left end: samples lie at odd milliseconds, where no window begins;
+//! - ranges no longer contain their left end: samples lie at odd milliseconds, where no window begins, and
+//!   windows of subqueries begin at half seconds;
 //! - `rate` limits the extrapolation to zero after, not before, the threshold: counters start far above zero;
-//! - `.` matches a newline: there is none in a label; `holt_winters` has another name: not asked;
+//! - `.` matches a newline: there is none in a label; `holt_winters` has another name; `atan2` used to keep the metric name: not asked;
+//! - `predict_linear` over a window fixed by `@` lost its samples after the first step: not asked; variances and dates
+//!   of infinity have other values: infinities are not passed on;
 //! - sums are compensated: values have one sign and few digits, so that both sums round alike.
 
 mod data;

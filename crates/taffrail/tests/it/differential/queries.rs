@@ -38,6 +38,8 @@ const MATCHERS: &[&str] = &[
     "{path=~\"/|/api\"}",
 ];
 const RANGES: &[&str] = &["1m", "2m30s", "5m", "17m", "1h"];
+/// Steps of subqueries are at whole seconds: none at the left end of these.
+const SUBQUERY_RANGES: &[&str] = &["1m500ms", "5m500ms", "17m500ms"];
 const RANGE_FUNCTIONS: &[&str] = &[
     "rate",
     "increase",
@@ -107,7 +109,7 @@ const GROUPINGS: &[&str] = &[
     " by ()",
     " without ()",
 ];
-const ARITHMETIC: &[&str] = &["+", "-", "*", "/", "%", "^", "atan2"];
+const ARITHMETIC: &[&str] = &["+", "-", "*", "/", "%", "^"];
 const COMPARISONS: &[&str] = &["==", "!=", "<", "<=", ">", ">="];
 const SETS: &[&str] = &["and", "or", "unless"];
 const NUMBERS: &[&str] = &["0", "1", "2", "0.5", "-3", "1e3", "Inf", "NaN", "100"];
@@ -119,7 +121,15 @@ impl Generator {
 
     pub(super) fn next(&mut self) -> Query {
         let depth = 1 + self.random.below(3);
-        let text = self.vector(depth);
+        let text = match self.random.below(60) {
+            // Infinite results are compared as they are, not in what is done with them.
+            0 => format!(
+                "histogram_quantile({}, request_seconds_bucket{})",
+                self.pick(&["-1", "2"]),
+                self.modifier()
+            ),
+            _ => self.vector(depth),
+        };
         // Whole seconds: samples are at odd milliseconds, so that none lies on the edge of a window.
         let second = |ms: i64| ms.div_euclid(1000);
         let span_s = self.random.below(second(self.end_ms - self.start_ms).cast_unsigned());
@@ -168,7 +178,7 @@ impl Generator {
         let (range, modifier) = (self.pick(RANGES), self.modifier());
         if depth > 1 && self.random.below(4) == 0 {
             let step = self.pick(&["", "30s", "1m", "47s"]);
-            let inner = self.vector(depth - 1);
+            let (range, inner) = (self.pick(SUBQUERY_RANGES), self.vector(depth - 1));
             return format!("({inner})[{range}:{step}]{modifier}");
         }
         format!("{}[{range}]{modifier}", self.selector())
@@ -197,6 +207,7 @@ impl Generator {
                 let (phi, range) = (self.pick(&["0", "0.5", "0.9", "1"]), self.range(depth));
                 match self.random.below(2) {
                     0 => format!("quantile_over_time({phi}, {range})"),
+                    _ if range.contains('@') => format!("deriv({range})"),
                     _ => format!("predict_linear({range}, 600)"),
                 }
             }
@@ -210,7 +221,7 @@ impl Generator {
             _ => {
                 let rate = self.pick(RANGES);
                 let grouping = self.pick(&["le", "le, job", "le, instance"]);
-                let phi = self.pick(&["0", "0.5", "0.99", "1", "-1", "2"]);
+                let phi = self.pick(&["0", "0.5", "0.99", "1"]);
                 format!(
                     "histogram_quantile({phi}, sum by ({grouping}) (rate(request_seconds_bucket[{rate}])))"
                 )
