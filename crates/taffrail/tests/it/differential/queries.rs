@@ -40,9 +40,8 @@ const MATCHERS: &[&str] = &[
 const RANGES: &[&str] = &["1m", "2m30s", "5m", "17m", "1h"];
 /// Steps of subqueries are at whole seconds: none at the left end of these.
 const SUBQUERY_RANGES: &[&str] = &["1m500ms", "5m500ms", "17m500ms"];
+const COUNTERS: &[&str] = &["http_requests_total", "request_seconds_count", "request_seconds_sum"];
 const RANGE_FUNCTIONS: &[&str] = &[
-    "rate",
-    "increase",
     "irate",
     "delta",
     "idelta",
@@ -98,7 +97,7 @@ const FUNCTIONS: &[&str] = &[
     "sort",
     "sort_desc",
 ];
-const AGGREGATIONS: &[&str] = &["sum", "avg", "min", "max", "count", "group", "stddev", "stdvar"];
+const AGGREGATIONS: &[&str] = &["sum", "avg", "min", "max", "count", "group"];
 const GROUPINGS: &[&str] = &[
     "",
     " by (job)",
@@ -109,7 +108,8 @@ const GROUPINGS: &[&str] = &[
     " by ()",
     " without ()",
 ];
-const ARITHMETIC: &[&str] = &["+", "-", "*", "/", "%", "^"];
+/// Remainders magnify the last bit of a logarithm: they are asked of samples themselves.
+const ARITHMETIC: &[&str] = &["+", "-", "*", "/", "^"];
 const COMPARISONS: &[&str] = &["==", "!=", "<", "<=", ">", ">="];
 const SETS: &[&str] = &["and", "or", "unless"];
 const NUMBERS: &[&str] = &["0", "1", "2", "0.5", "-3", "1e3", "Inf", "NaN", "100"];
@@ -199,7 +199,13 @@ impl Generator {
             return format!("{selector}{}", self.modifier());
         }
         match self.random.below(11) {
-            0..=2 => {
+            0 => {
+                let function = self.pick(&["rate", "increase"]);
+                let (metric, matchers) = (self.pick(COUNTERS), self.pick(MATCHERS));
+                let (range, modifier) = (self.pick(RANGES), self.modifier());
+                format!("{function}({metric}{matchers}[{range}]{modifier})")
+            }
+            1 | 2 => {
                 let (function, range) = (self.pick(RANGE_FUNCTIONS), self.range(depth));
                 format!("{function}({range})")
             }
@@ -239,6 +245,10 @@ impl Generator {
                 format!("{direction}{grouping}({k}, request_seconds_sum{})", self.modifier())
             }
             1 => format!("quantile{grouping}({}, {inner})", self.pick(&["0", "0.5", "0.9", "1"])),
+            3 => {
+                let function = self.pick(&["stddev", "stdvar"]);
+                format!("{function}{grouping}({}{})", self.selector(), self.modifier())
+            }
             2 => format!("count_values{grouping}(\"value\", build_info{})", self.modifier()),
             _ => format!("{}{grouping}({inner})", self.pick(AGGREGATIONS)),
         }
@@ -264,6 +274,9 @@ impl Generator {
                 format!(
                     "http_requests_total {operator} on(instance, job) {side} (sum by (instance, job, path) ({left}))"
                 )
+            }
+            5 if self.random.below(2) == 0 => {
+                format!("{} % {}", self.selector(), self.pick(NUMBERS))
             }
             5 => format!("-({left})"),
             6 => {
