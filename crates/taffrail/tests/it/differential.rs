@@ -7,8 +7,8 @@
 //! - `rate` limits the extrapolation to zero after, not before, the threshold: `rate` is asked of counters
 //!   far above zero;
 //! - `.` matches a newline: there is none in a label; `holt_winters` has another name; `atan2` used to keep the metric name: not asked;
-//! - `predict_linear` over a window fixed by `@` lost its samples after the first step: not asked; variances and dates
-//!   of infinity and NaN have other values: these are not passed on;
+//! - `predict_linear` over a window fixed by `@` lost its samples after the first step: not asked; variances of
+//!   infinity and NaN have other values: asked of finite samples;
 //! - sums are compensated: values have one sign and few digits, so that both sums round alike.
 
 mod data;

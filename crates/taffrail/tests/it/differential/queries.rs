@@ -79,9 +79,6 @@ const FUNCTIONS: &[&str] = &[
     "days_in_month",
     "month",
     "year",
-    "sin",
-    "cos",
-    "tan",
     "asin",
     "acos",
     "atan",
@@ -216,6 +213,10 @@ impl Generator {
                     _ if range.contains('@') => format!("deriv({range})"),
                     _ => format!("predict_linear({range}, 600)"),
                 }
+            }
+            4 if self.random.below(8) == 0 => {
+                // Of large arguments these magnify the last bit: of samples themselves.
+                format!("{}({})", self.pick(&["sin", "cos", "tan"]), self.selector())
             }
             4 => {
                 let (function, inner) = (self.pick(FUNCTIONS), self.vector(depth - 1));
