@@ -586,6 +586,17 @@ impl Engine {
         }
     }
 
+    /// Forgets the last samples of all series: what comes next is compared with none. Only after a flush, when rows of
+    /// the head cannot build on them.
+    pub(crate) fn forget_lasts(&mut self) {
+        self.loose_last.clear();
+        for encoder in self.encoders.iter_mut().flatten() {
+            encoder.state.clear();
+            encoder.left.clear();
+            encoder.redefine = true;
+        }
+    }
+
     /// Whether there are exemplars or metadata that only the WAL has.
     pub(crate) fn has_notes(&self) -> bool {
         self.metadata_dirty || self.shared.exemplars.read().is_dirty

@@ -460,6 +460,8 @@ impl Engine {
         );
         // Then everything meant is in parts, and nothing else is in the parts of before.
         self.flush(wal)?;
+        // What is deleted may come again, and is no duplicate then.
+        self.forget_lasts();
         let mut changes = shared.changes.lock();
         let known = shared.head.read().tombstones.len();
         if known + selectors.len() > TOMBSTONES_MAX {

@@ -724,6 +724,23 @@ fn a_delete_is_whole_or_not_at_all() {
 }
 
 #[test]
+fn what_is_deleted_can_come_again() {
+    let (fs, clock) = (FaultyFs::new(), Arc::new(ManualClock::at_ms(START_MS)));
+    let (store, _) = open(&fs, &clock, config());
+    let row = [(labels(0), 1f64.to_bits())];
+    let other = [(labels(1), START_MS, 1f64.to_bits())];
+    for _ in 0..2 {
+        append(&store, scrape("a", START_MS, &row)).unwrap();
+        append(&store, stamped("b", &other)).unwrap();
+        let (found, _) = read(&store, &plan(vec![], i64::MIN, i64::MAX));
+        assert_eq!(found.len(), 2);
+        let all = vec![Matcher::new(MatchOp::NotEqual, "n", "").unwrap()];
+        store.delete(&[all], i64::MIN, i64::MAX).unwrap();
+        assert!(read(&store, &plan(vec![], i64::MIN, i64::MAX)).0.is_empty());
+    }
+}
+
+#[test]
 fn deleted_samples_leave_the_disk_and_deletions_are_checked() {
     let (fs, clock, store) = two_days();
     assert!(store.delete(&[], 0, 1).is_err() && store.delete(&[vec![]], 0, 1).is_err());
