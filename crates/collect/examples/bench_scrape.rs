@@ -71,12 +71,12 @@ fn resident_bytes() -> Result<i64> {
 fn body(mix: &Mix, values: &[f64], number: usize) -> String {
     let mut text = String::new();
     let start = number * mix.per_target();
-    for at in start..(start + mix.per_target()).min(mix.len()) {
+    for (at, value) in values.iter().enumerate().skip(start).take(mix.per_target()) {
         let labels = mix.labels(at);
         let name = labels.iter().find(|(n, _)| n == "__name__").map_or("", |(_, v)| v);
         let own = labels.iter().filter(|(n, _)| !["__name__", "job", "instance"].contains(&&**n));
         let set: Vec<String> = own.map(|(n, v)| format!("{n}=\"{v}\"")).collect();
-        writeln!(text, "{name}{{{}}} {}", set.join(","), values[at]).ok();
+        writeln!(text, "{name}{{{}}} {}", set.join(","), value).ok();
     }
     text
 }

@@ -1,3 +1,5 @@
+//! What is written is read; short, long and foreign bytes are refused with their offset.
+
 use proptest::prelude::*;
 
 use super::*;

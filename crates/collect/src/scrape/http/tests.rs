@@ -1,3 +1,5 @@
+//! Content types, and how a scrape is asked for.
+
 use ingest::exposition::Format;
 
 use super::*;

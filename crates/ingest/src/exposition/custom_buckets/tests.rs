@@ -1,3 +1,5 @@
+//! Classic buckets become custom ones, and only honest sets of them.
+
 use super::*;
 use crate::exposition::{Limits, parse};
 

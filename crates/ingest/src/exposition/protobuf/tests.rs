@@ -1,3 +1,5 @@
+//! Messages become the samples that their text form has; damage is named with its place.
+
 use proptest::prelude::*;
 
 use super::*;
