@@ -60,13 +60,16 @@ struct Seen {
     body: Vec<u8>,
 }
 
+/// Names and values.
+type LabelSet = Vec<(String, String)>;
+
 /// One series of a request.
 #[derive(Debug, Default)]
 struct Sent {
-    labels: Vec<(String, String)>,
+    labels: LabelSet,
     samples: Vec<(i64, f64)>,
     histograms: usize,
-    exemplars: Vec<(Vec<(String, String)>, f64, i64)>,
+    exemplars: Vec<(LabelSet, f64, i64)>,
     kind: u64,
     help: String,
     unit: String,
