@@ -174,7 +174,7 @@ impl Generator {
     fn range(&mut self, depth: u64) -> String {
         let (range, modifier) = (self.pick(RANGES), self.modifier());
         if depth > 1 && self.random.below(4) == 0 {
-            let step = self.pick(&["", "30s", "1m", "47s"]);
+            let step = self.pick(&["", "30s", "1m", "45s"]);
             let (range, inner) = (self.pick(SUBQUERY_RANGES), self.vector(depth - 1));
             return format!("({inner})[{range}:{step}]{modifier}");
         }
