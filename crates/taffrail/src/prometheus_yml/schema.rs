@@ -21,7 +21,7 @@ const OBJECTS: &[(&str, &str)] = &[
     ("the scrape config file", "scrape_configs:[{job}]"),
     (
         "global",
-        "scrape_interval:dur scrape_timeout:dur ~evaluation_interval:dur ~rule_query_offset:dur \
+        "scrape_interval:dur scrape_timeout:dur evaluation_interval:dur ~rule_query_offset:dur \
         external_labels:<str> ~query_log_file:str ~scrape_failure_log_file:str +limits",
     ),
     (

@@ -57,14 +57,18 @@ pub(super) fn map_steps(rows: &mut Vec<Row>, f: impl Fn(usize, f64) -> f64) {
     rows.retain(Row::any);
 }
 
-/// The smaller, NaN if either is.
+/// The smaller; negative infinity before NaN, NaN before numbers.
 pub(super) fn min(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) }
+    -max(-a, -b)
 }
 
-/// The larger, NaN if either is.
+/// The larger; infinity before NaN, NaN before numbers.
 pub(super) fn max(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
+    match a.is_nan() || b.is_nan() {
+        true if a == f64::INFINITY || b == f64::INFINITY => f64::INFINITY,
+        true => f64::NAN,
+        false => a.max(b),
+    }
 }
 
 /// `value` to the nearest multiple of `to`, halves up.
