@@ -8,6 +8,8 @@ mod counters;
 mod delivery;
 pub mod docker;
 pub mod forward;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod host;
 pub mod metadata;
 pub mod scrape;

@@ -13,6 +13,7 @@ mod config;
 mod discovery;
 mod docker_sd;
 mod file_sd;
+pub(crate) mod fuzzing;
 pub(crate) mod http;
 mod http_sd;
 mod labels;

@@ -79,7 +79,7 @@ impl Budget {
             return Err(Error::new(
                 ErrorKind::Limit,
                 format!(
-                    "query needs over {total} bytes of memory; the limit is {max} (query.max_bytes)"
+                    "query needs over {total} bytes of memory; the limit is {max} (its share of memory_limit)"
                 ),
             ));
         }

@@ -20,7 +20,7 @@ use std::time::Duration;
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
 use ingest::otlp::delta::Totals;
-use model::{Done, Error, ErrorKind, MetricBatch, Receipt, Result, Sink};
+use model::{Done, Error, ErrorKind, MetricBatch, Receipt, RejectReason, Result, Sink};
 use parking_lot::RwLock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
@@ -157,7 +157,14 @@ fn rejected(receipt: &Receipt) -> u64 {
 /// What the store refused, in words.
 fn reasons(receipt: &Receipt) -> impl Iterator<Item = String> + '_ {
     receipt.rejected.iter().map(|(reason, count)| {
-        format!("{count} rows refused: {}", reason.as_str().replace('_', " "))
+        let why = match reason {
+            RejectReason::TooOld => "too old, their time is before the retention",
+            RejectReason::TooNew => "too new, their time is more than ten minutes ahead",
+            RejectReason::DuplicateTimestamp => "duplicate timestamp, with another value",
+            RejectReason::SeriesLimit => "series limit of the store",
+            RejectReason::Invalid => "invalid",
+        };
+        format!("{count} rows refused: {why}")
     })
 }
 

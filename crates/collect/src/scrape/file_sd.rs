@@ -170,13 +170,19 @@ pub fn read_target_groups(path: &Path) -> Result<Vec<TargetGroup>> {
     }
     let text =
         std::fs::read_to_string(path).map_err(|e| Error::io(format!("read {place}: {e}"), e))?;
+    groups(path, &text)
+}
+
+/// The groups in the text of a file.
+pub(super) fn groups(path: &Path, text: &str) -> Result<Vec<TargetGroup>> {
+    let place = path.display();
     let extension =
         path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
     let invalid =
         |e: String| Error::invalid(format!("{place}: {}", e.lines().next().unwrap_or("")));
     let raw: Option<Vec<Option<RawGroup>>> = match extension.as_str() {
-        "json" => serde_json::from_str(&text).map_err(|e| invalid(e.to_string()))?,
-        "yml" | "yaml" => serde_saphyr::from_str(&text).map_err(|e| invalid(e.to_string()))?,
+        "json" => serde_json::from_str(text).map_err(|e| invalid(e.to_string()))?,
+        "yml" | "yaml" => serde_saphyr::from_str(text).map_err(|e| invalid(e.to_string()))?,
         _ => return Err(Error::invalid(format!("{place} ends in none of .json, .yml, .yaml"))),
     };
     raw.unwrap_or_default()

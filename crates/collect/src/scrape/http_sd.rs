@@ -44,7 +44,8 @@ pub(super) async fn discover(config: &HttpSd, http: &Http) -> Result<Vec<TargetG
     groups(&config.url, &body)
 }
 
-fn groups(url: &str, body: &[u8]) -> Result<Vec<TargetGroup>> {
+/// The groups in an answer.
+pub(super) fn groups(url: &str, body: &[u8]) -> Result<Vec<TargetGroup>> {
     let raw: Option<Vec<Option<RawGroup>>> = serde_json::from_slice(body)
         .map_err(|e| Error::invalid(format!("{url} answered with no list of targets: {e}")))?;
     let group = |(i, group): (usize, Option<RawGroup>)| {

@@ -145,6 +145,48 @@ async fn servers_are_verified_as_configured() {
     scene.stop().await;
 }
 
+/// What `openssl req -x509` makes: a certificate that signed itself and calls itself an authority.
+fn self_signed(name: &str, is_over: bool) -> (String, ServerConfig) {
+    install_provider();
+    let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    if is_over {
+        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    }
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let chain = vec![certificate.der().clone()];
+    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key);
+    (certificate.pem(), config.unwrap())
+}
+
+#[tokio::test]
+async fn a_self_signed_server_may_be_named_as_its_own_authority() {
+    let (pem, config) = self_signed("127.0.0.1", false);
+    let own = serve_tls(app(), config).await;
+    let (named_pem, config) = self_signed("metrics.test", false);
+    let named = serve_tls(app(), config).await;
+    let (over_pem, config) = self_signed("127.0.0.1", true);
+    let over = serve_tls(app(), config).await;
+    let job = |name: &str, server: &str, ca: &str| {
+        secure(name, server, |job| job.http.tls.ca = Some(text(ca)))
+    };
+    let scene = Scene::start(vec![
+        job("own", &own, &pem),
+        job("one of many", &own, &format!("{named_pem}{pem}")),
+        job("stranger", &own, &named_pem),
+        job("misnamed", &named, &named_pem),
+        job("over", &over, &over_pem),
+    ]);
+    scene.up("own").await;
+    scene.up("one of many").await;
+    scene.fails("stranger", "certificate").await;
+    scene.fails("misnamed", "certificate not valid for name").await;
+    scene.fails("over", "certificate expired").await;
+    scene.stop().await;
+}
+
 #[tokio::test]
 async fn clients_show_their_certificate() {
     let authority = Authority::new();

@@ -150,7 +150,7 @@ async fn valid_samples_are_stored_beside_invalid_ones() {
     assert_eq!((status, written), (400, [1, 0, 0]), "{answer}");
     assert_eq!(
         answer,
-        "refused 2 samples, 1 series: series {job=\"nameless\"} has no __name__; 1 rows refused: too old\n"
+        "refused 2 samples, 1 series: series {job=\"nameless\"} has no __name__; 1 rows refused: too old, their time is before the retention\n"
     );
     assert_eq!(receiver.samples(), ["up{} 1.5"]);
 }

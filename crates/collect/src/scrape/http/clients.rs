@@ -1,6 +1,8 @@
 //! HTTP clients by what they need: TLS settings, proxies, versions of HTTP. Requests with equal needs share one, with
 //! its connections.
 
+mod tls;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::SystemTime;
@@ -9,10 +11,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use model::{Error, Result};
 use parking_lot::Mutex;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::tls::Version;
-use reqwest::{Certificate, Client, ClientBuilder, Identity, NoProxy, Proxy, redirect};
+use reqwest::{Client, ClientBuilder, NoProxy, Proxy, redirect};
 
-use super::super::config::{ProxyOptions, Secret, TlsOptions, TlsVersion};
+use super::super::config::{ProxyOptions, Secret, TlsOptions};
 use super::innermost;
 
 /// Clients kept at most; beyond, all are made anew. A job needs one, or one per target with `server_name`.
@@ -88,7 +89,12 @@ impl Clients {
             builder = builder.dns_resolver(Pinned { host: host.clone() });
         }
         builder = proxy(builder, &needs.proxy)?;
-        builder = tls(builder, needs)?;
+        builder = if needs.https {
+            tls::configure(builder, &needs.tls, needs.http2)?
+        } else {
+            // Loading the machine's authorities costs time and memory that plain HTTP has no use for.
+            builder.tls_certs_only([])
+        };
         builder.build().map_err(|e| failed("build the HTTP client", &e))
     }
 }
@@ -133,44 +139,6 @@ fn proxy(builder: ClientBuilder, options: &ProxyOptions) -> Result<ClientBuilder
     let proxy = Proxy::all(url).map_err(|e| failed("set up the proxy", &e))?;
     let proxy = proxy.no_proxy(NoProxy::from_string(&options.no_proxy));
     Ok(builder.proxy(if headers.is_empty() { proxy } else { proxy.headers(headers) }))
-}
-
-fn tls(mut builder: ClientBuilder, needs: &Needs) -> Result<ClientBuilder> {
-    if !needs.https {
-        // Loading the machine's authorities costs time and memory that plain HTTP has no use for.
-        return Ok(builder.tls_certs_only([]));
-    }
-    let options = &needs.tls;
-    if let Some(ca) = &options.ca {
-        let authorities = Certificate::from_pem_bundle(&read(ca)?)
-            .map_err(|e| failed("read the certificate authorities", &e))?;
-        if authorities.is_empty() {
-            return Err(Error::invalid("the certificate authorities' text has no certificate"));
-        }
-        builder = builder.tls_certs_only(authorities);
-    }
-    if let Some((certificate, key)) = &options.client {
-        let mut pem = read(certificate)?;
-        pem.push(b'\n');
-        pem.extend(read(key)?);
-        let identity =
-            Identity::from_pem(&pem).map_err(|e| failed("read the client certificate", &e))?;
-        builder = builder.identity(identity);
-    }
-    // Older versions than 1.2 are not spoken, so asking for at least one of them asks for nothing.
-    if options.min_version >= Some(TlsVersion::Tls12) {
-        let tls13 = options.min_version == Some(TlsVersion::Tls13);
-        builder = builder.tls_version_min(if tls13 { Version::TLS_1_3 } else { Version::TLS_1_2 });
-    }
-    builder = match options.max_version {
-        None => builder,
-        Some(TlsVersion::Tls13) => builder.tls_version_max(Version::TLS_1_3),
-        Some(TlsVersion::Tls12) => builder.tls_version_max(Version::TLS_1_2),
-        Some(TlsVersion::Tls10 | TlsVersion::Tls11) => {
-            return Err(Error::invalid("max_version is below TLS 1.2, the oldest that is spoken"));
-        }
-    };
-    Ok(builder.tls_danger_accept_invalid_certs(options.insecure_skip_verify))
 }
 
 /// Resolves every name to the addresses of one host.

@@ -1,0 +1,3 @@
+//! The ways in for the fuzz targets of discovery (`fuzz/`). Not part of the collectors' interface.
+
+pub use crate::scrape::fuzzing::discovery;
