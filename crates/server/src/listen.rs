@@ -1,5 +1,7 @@
 //! Sockets: accept, bound, serve, and stop gracefully.
 
+mod quoted;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use quoted::Quoted;
 
 /// Time a client has for its request head.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
@@ -57,7 +61,10 @@ pub async fn serve(
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX).max_buf_size(HEAD_BYTES_MAX);
     accept(listener, connections_max, stop, |stream, stop, cut| {
         let connection = http
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()))
+            .serve_connection(
+                TokioIo::new(Quoted::new(stream)),
+                TowerToHyperService::new(router.clone()),
+            )
             .with_upgrades();
         async move {
             tokio::pin!(connection);

@@ -170,7 +170,6 @@ async fn metadata_of_targets(app: &Arc<App>, params: &Params) -> Result<Response
         .into_iter()
         .map(|target| target.labels)
         .filter(|labels| wanted.iter().all(|m| m.matches_labels(labels)))
-        .take(limit)
         .collect();
     let end_ms = app.clock.now_ms();
     let range = TimeRange::from_ms_inclusive(end_ms - app.config.lookback_ms, end_ms);
@@ -184,6 +183,10 @@ async fn metadata_of_targets(app: &Arc<App>, params: &Params) -> Result<Response
     let work = move |budget: &model::Budget| {
         let mut found = Vec::new();
         for target in targets {
+            // As in Prometheus: no further target once there are so many entries; one without any does not count.
+            if found.len() >= limit {
+                break;
+            }
             let selector = target.iter().map(|(n, v)| Matcher::equal(n, v)).collect();
             let names = source.label_values(model::METRIC_NAME, &[selector], range, budget)?;
             let families: BTreeMap<&str, &MetricMetadata> = names
