@@ -1,8 +1,12 @@
 //! A measured process: started here, read from `/proc`, ended with us.
 
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+
+/// How long a program may take to end.
+const STOP_PATIENCE: Duration = Duration::from_secs(180);
 
 /// A running program under measurement.
 pub(crate) struct Measured {
@@ -33,16 +37,21 @@ impl Measured {
         self.cpu_total() - self.cpu_at_start
     }
 
-    /// CPU seconds, user and system, of the whole life. Nanoseconds of the scheduler, not ticks.
+    /// CPU seconds, user and system, of the whole life. Nanoseconds of the scheduler, not ticks, unless threads ended.
     fn cpu_total(&self) -> f64 {
+        // Threads that ended are only in the process' ticks.
+        self.cpu_of_living().max(self.ticks())
+    }
+
+    /// CPU seconds of the threads that live now, to the nanosecond: differences are those of one request.
+    pub(crate) fn cpu_of_living(&self) -> f64 {
         let mut ns = 0.0;
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
         for task in tasks.into_iter().flatten().flatten() {
             let stat = std::fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
             ns += stat.split(' ').next().and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0);
         }
-        // Threads that ended are only in the process' ticks.
-        (ns / 1e9).max(self.ticks())
+        ns / 1e9
     }
 
     fn ticks(&self) -> f64 {
@@ -75,7 +84,11 @@ impl Measured {
     pub(crate) fn stop(&mut self) -> Result<()> {
         let pid = self.child.id().to_string();
         Command::new("kill").arg(pid).status().context("start kill")?;
-        self.child.wait().with_context(|| format!("wait for {}", self.name))?;
+        let deadline = Instant::now() + STOP_PATIENCE;
+        while self.is_running() {
+            ensure!(Instant::now() < deadline, "{} does not end at SIGTERM", self.name);
+            std::thread::sleep(Duration::from_millis(10));
+        }
         Ok(())
     }
 

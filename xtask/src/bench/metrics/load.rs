@@ -11,39 +11,99 @@ use anyhow::{Result, ensure};
 use testkit::mix::{Mix, STEP_MS};
 use testkit::remote_write::{Series, encode};
 
+/// How samples are pushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wire {
+    /// Remote write 1.0.
+    RemoteWrite,
+    /// Exposition text, to VictoriaMetrics' path for it.
+    Text,
+}
+
+impl Wire {
+    /// Headers that say what a body is.
+    pub(super) fn headers(self) -> &'static str {
+        match self {
+            Self::RemoteWrite => {
+                "Content-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\n\
+                 X-Prometheus-Remote-Write-Version: 0.1.0\r\n"
+            }
+            Self::Text => "Content-Type: text/plain\r\n",
+        }
+    }
+}
+
 /// One request.
 pub(super) struct Body {
+    /// Path and query.
+    pub(super) path: String,
     pub(super) bytes: Vec<u8>,
     pub(super) samples: u64,
 }
 
-/// Requests in order of time: each one scrape of one target.
+/// Requests in order of time: each some scrapes of one target.
 pub(super) struct Bodies {
+    pub(super) wire: Wire,
     /// With the number of the target.
     pub(super) requests: Vec<(usize, Body)>,
     pub(super) samples: u64,
 }
 
 impl Bodies {
-    /// `rounds` scrapes of every target of `mix`, the first at `first_ms`.
-    pub(super) fn generate(mix: &mut Mix, first_ms: i64, rounds: usize) -> Self {
-        let series: Vec<Series> = (0..mix.len())
+    /// `rounds` scrapes of every target of `mix`, the first at `first_ms`, by remote write.
+    pub(super) fn generate(
+        mix: &mut Mix,
+        first_ms: i64,
+        rounds: usize,
+        per_request: usize,
+    ) -> Self {
+        Self::of(Wire::RemoteWrite, mix, first_ms, rounds, per_request)
+    }
+
+    /// The same on any wire; as text there is one scrape per request.
+    pub(super) fn of(
+        wire: Wire,
+        mix: &mut Mix,
+        first_ms: i64,
+        rounds: usize,
+        per_request: usize,
+    ) -> Self {
+        let names = if wire == Wire::Text { names(mix) } else { Vec::new() };
+        let per_request = if wire == Wire::Text { 1 } else { per_request };
+        let mut series: Vec<Series> = (0..mix.len())
             .map(|number| Series { labels: mix.labels(number).to_vec(), samples: Vec::new() })
             .collect();
         let (mut requests, mut values, mut samples) = (Vec::new(), Vec::new(), 0);
         let mut t_ms = first_ms;
-        for _ in 0..rounds {
+        let per_target = mix.per_target();
+        for round in 1..=rounds {
             mix.scrape(&mut values);
-            let points: Vec<(i64, f64)> = values.iter().map(|value| (t_ms, *value)).collect();
-            let targets = series.chunks(mix.per_target()).zip(points.chunks(mix.per_target()));
-            for (target, (series, points)) in targets.enumerate() {
-                let bytes = encode(series.iter().zip(points.chunks(1)));
-                samples += points.len() as u64;
-                requests.push((target, Body { bytes, samples: points.len() as u64 }));
+            for (series, value) in series.iter_mut().zip(&values) {
+                series.samples.push((t_ms, *value));
+            }
+            if round % per_request == 0 || round == rounds {
+                for (target, series) in series.chunks(per_target).enumerate() {
+                    let (path, bytes) = match wire {
+                        Wire::RemoteWrite => {
+                            let all = series.iter().map(|one| (one, one.samples.as_slice()));
+                            ("/api/v1/write".to_owned(), encode(all))
+                        }
+                        Wire::Text => {
+                            let path = format!("/api/v1/import/prometheus?timestamp={t_ms}");
+                            let from = target * per_target;
+                            let lines = names[from..].iter().zip(&values[from..]);
+                            (path, text(lines.take(series.len())).into_bytes())
+                        }
+                    };
+                    let count = series.iter().map(|one| one.samples.len() as u64).sum();
+                    samples += count;
+                    requests.push((target, Body { path, bytes, samples: count }));
+                }
+                series.iter_mut().for_each(|one| one.samples.clear());
             }
             t_ms += STEP_MS;
         }
-        Self { requests, samples }
+        Self { wire, requests, samples }
     }
 }
 
@@ -109,21 +169,33 @@ impl Exporter {
     }
 }
 
+/// Each series up to its value.
+fn names(mix: &Mix) -> Vec<String> {
+    let name = |number| {
+        let mut text = String::new();
+        let labels = mix.labels(number);
+        let name = labels.iter().find(|(n, _)| n == "__name__").map_or("", |(_, v)| v);
+        let _infallible = write!(text, "{name}{{");
+        let rest = labels.iter().filter(|(n, _)| n != "__name__");
+        for (i, (name, value)) in rest.enumerate() {
+            let comma = if i > 0 { "," } else { "" };
+            let _infallible = write!(text, "{comma}{name}=\"{value}\"");
+        }
+        text + "} "
+    };
+    (0..mix.len()).map(name).collect()
+}
+
+fn text<'a>(lines: impl Iterator<Item = (&'a String, &'a f64)>) -> String {
+    let mut text = String::new();
+    for (name, value) in lines {
+        let _infallible = writeln!(text, "{name}{value}");
+    }
+    text
+}
+
 fn texts(mix: &mut Mix) -> Texts {
-    let names: Vec<String> = (0..mix.len())
-        .map(|number| {
-            let mut text = String::new();
-            let labels = mix.labels(number);
-            let name = labels.iter().find(|(n, _)| n == "__name__").map_or("", |(_, v)| v);
-            let _infallible = write!(text, "{name}{{");
-            let rest = labels.iter().filter(|(n, _)| n != "__name__");
-            for (i, (name, value)) in rest.enumerate() {
-                let comma = if i > 0 { "," } else { "" };
-                let _infallible = write!(text, "{comma}{name}=\"{value}\"");
-            }
-            text + "} "
-        })
-        .collect();
+    let names = names(mix);
     let targets = mix.len().div_ceil(mix.per_target());
     let mut texts: Texts = vec![Vec::new(); targets];
     let mut values = Vec::new();
@@ -131,11 +203,7 @@ fn texts(mix: &mut Mix) -> Texts {
         mix.scrape(&mut values);
         let lines: Vec<(&String, &f64)> = names.iter().zip(&values).collect();
         for (texts, lines) in texts.iter_mut().zip(lines.chunks(mix.per_target())) {
-            let mut text = String::new();
-            for (name, value) in lines {
-                let _infallible = writeln!(text, "{name}{value}");
-            }
-            texts.push(text.into());
+            texts.push(text(lines.iter().copied()).into());
         }
     }
     texts

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use testkit::{get, post};
 
-use super::load::Bodies;
+use super::load::{Bodies, Body, Wire};
 use crate::bench::process::Measured;
 use crate::shell::binary;
 
@@ -85,8 +85,6 @@ pub(super) struct Server {
     dir: PathBuf,
     pub(super) process: Measured,
     pub(super) address: SocketAddr,
-    /// Greatest RSS seen before it was killed.
-    pub(super) peak_mb: f64,
 }
 
 impl Server {
@@ -109,22 +107,48 @@ impl Server {
         let process =
             Measured::start(kind.name(), kind.command(&dir, &dir.join("prometheus.yml")))?;
         let address = SocketAddr::from(([127, 0, 0, 1], kind.port()));
-        let mut server = Self { kind, dir, process, address, peak_mb: 0.0 };
-        let deadline = Instant::now() + Duration::from_secs(120);
+        let mut server = Self { kind, dir, process, address };
+        let deadline = Instant::now() + Duration::from_secs(300);
         while !get(address, kind.ready(), &[]).is_ok_and(|answer| answer.status == 200) {
             ensure!(server.process.is_running(), "{} ended before it was ready", kind.name());
-            ensure!(Instant::now() < deadline, "{} is not ready after 120 s", kind.name());
+            ensure!(Instant::now() < deadline, "{} is not ready after 300 s", kind.name());
             std::thread::sleep(Duration::from_millis(5));
         }
         server.process.mark();
         Ok(server)
     }
 
+    /// Ends it as an operator would and starts it again on the data it left.
+    pub(super) fn restart_in_order(mut self) -> Result<Self> {
+        self.process.stop()?;
+        self.restart_after_kill()
+    }
+
     /// Starts it again on the data it left.
-    pub(super) fn restart(self) -> Result<Self> {
+    pub(super) fn restart_after_kill(self) -> Result<Self> {
         let Self { kind, dir, process, .. } = self;
         drop(process);
         Self::run(kind, dir)
+    }
+
+    /// Waits until it has used next to no CPU for a second: what it does behind answers is not what is asked about. Gives
+    /// up waiting, not measuring, after half a minute.
+    pub(super) fn wait_for_idle(&self) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let mut before = self.process.cpu_of_living();
+        while Instant::now() < deadline {
+            std::thread::sleep(Duration::from_secs(1));
+            let now = self.process.cpu_of_living();
+            if (now - before).abs() < 0.03 {
+                break;
+            }
+            before = now;
+        }
+    }
+
+    /// Bytes of all its files, as they are.
+    pub(super) fn bytes(&self) -> u64 {
+        crate::bench::idle::bytes_below(&self.dir.join("data"))
     }
 
     /// Sends all bodies; seconds of wall time and of its CPU.
@@ -137,28 +161,30 @@ impl Server {
         Ok((started.elapsed().as_secs_f64(), self.process.cpu_seconds()))
     }
 
-    /// Sends bodies and kills the server once `share` of the samples are acknowledged. Samples acknowledged, and all.
+    /// Sends bodies and kills the server once `share` of the samples are acknowledged. Samples acknowledged.
     pub(super) fn push_and_kill(
         &mut self,
         bodies: &Bodies,
         connections: usize,
         share: f64,
-    ) -> Result<(u64, u64)> {
+    ) -> Result<u64> {
         let (stop, acknowledged) = (AtomicBool::new(false), AtomicU64::new(0));
         let address = self.address;
         let enough = (bodies.samples as f64 * share) as u64;
-        std::thread::scope(|scope| {
+        let ended_early = std::thread::scope(|scope| {
             let sender = scope.spawn(|| send(address, bodies, connections, &stop, &acknowledged));
             while acknowledged.load(Ordering::SeqCst) < enough && !sender.is_finished() {
                 std::thread::sleep(Duration::from_millis(1));
             }
-            self.peak_mb = self.process.memory_mb("VmHWM");
+            let ended_early = sender.is_finished();
             self.process.kill();
             stop.store(true, Ordering::SeqCst);
             // That requests fail now is what is meant to happen.
             let _failed = sender.join();
+            ended_early
         });
-        Ok((acknowledged.load(Ordering::SeqCst), bodies.samples))
+        ensure!(!ended_early, "the requests ended before the server was killed");
+        Ok(acknowledged.load(Ordering::SeqCst))
     }
 
     /// Bytes of all its files once flushing and merging have come to rest.
@@ -219,7 +245,7 @@ fn send(
     std::thread::scope(|scope| {
         let work = || -> Result<()> {
             let lane = lane.fetch_add(1, Ordering::SeqCst);
-            let mut connection = Connection::open(address)?;
+            let mut connection = Connection::open(address, bodies.wire)?;
             for (target, body) in &bodies.requests {
                 if target % connections != lane {
                     continue;
@@ -227,7 +253,7 @@ fn send(
                 if stop.load(Ordering::SeqCst) {
                     break;
                 }
-                connection.post(&body.bytes)?;
+                connection.post(body)?;
                 acknowledged.fetch_add(body.samples, Ordering::SeqCst);
             }
             Ok(())
@@ -243,27 +269,25 @@ fn send(
     Ok(acknowledged.load(Ordering::SeqCst))
 }
 
-/// A kept-alive connection for remote writes.
+/// A kept-alive connection for pushes.
 struct Connection {
     stream: BufReader<TcpStream>,
     head: String,
 }
 
 impl Connection {
-    fn open(address: SocketAddr) -> Result<Self> {
+    fn open(address: SocketAddr, wire: Wire) -> Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        let head = format!(
-            "POST /api/v1/write HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/x-protobuf\r\n\
-             Content-Encoding: snappy\r\nX-Prometheus-Remote-Write-Version: 0.1.0\r\n"
-        );
+        let head = format!("HTTP/1.1\r\nHost: {address}\r\n{}", wire.headers());
         Ok(Self { stream: BufReader::new(stream), head })
     }
 
-    fn post(&mut self, body: &[u8]) -> Result<()> {
+    fn post(&mut self, body: &Body) -> Result<()> {
+        let (path, length) = (&body.path, body.bytes.len());
         let mut request =
-            format!("{}Content-Length: {}\r\n\r\n", self.head, body.len()).into_bytes();
-        request.extend_from_slice(body);
+            format!("POST {path} {}Content-Length: {length}\r\n\r\n", self.head).into_bytes();
+        request.extend_from_slice(&body.bytes);
         self.stream.get_mut().write_all(&request)?;
         let (mut line, mut length, mut status) = (String::new(), 0usize, 0u16);
         loop {
@@ -283,7 +307,7 @@ impl Connection {
         self.stream.read_exact(&mut rest)?;
         ensure!(
             (200..300).contains(&status),
-            "remote write was answered with {status}: {}",
+            "a push was answered with {status}: {}",
             String::from_utf8_lossy(&rest)
         );
         Ok(())
