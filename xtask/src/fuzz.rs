@@ -4,19 +4,26 @@ use anyhow::{Result, bail};
 
 use crate::shell::{Cmd, root, step};
 
+/// `cargo xtask fuzz [TARGET…] [SECONDS]`: each for a minute, or so many seconds.
 pub(crate) fn fuzz(args: &[String]) -> Result<()> {
     if !Cmd::new("cargo", &["fuzz", "--version"]).succeeds() {
         step("installing cargo-fuzz");
         Cmd::new("cargo", &["install", "--locked", "cargo-fuzz"]).run()?;
     }
     let targets = targets()?;
-    let seconds = args.get(1).map_or("60", String::as_str);
-    let wanted: Vec<&String> = match args.first() {
-        None => targets.iter().collect(),
-        Some(name) => vec![targets.iter().find(|t| *t == name).ok_or_else(|| {
-            anyhow::anyhow!("unknown target {name:?}; one of: {}", targets.join(", "))
-        })?],
-    };
+    let (mut seconds, mut wanted) = ("60", Vec::new());
+    for arg in args {
+        if arg.parse::<u32>().is_ok() {
+            seconds = arg;
+        } else if targets.contains(arg) {
+            wanted.push(arg);
+        } else {
+            bail!("unknown target {arg:?}; one of: {}", targets.join(", "));
+        }
+    }
+    if wanted.is_empty() {
+        wanted.extend(&targets);
+    }
     for target in &wanted {
         step(&format!("fuzzing {target} for {seconds} s"));
         let limit = format!("-max_total_time={seconds}");
