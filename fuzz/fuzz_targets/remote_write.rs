@@ -1,8 +1,9 @@
-//! Remote write: never panics, what is accepted is within the limits.
+//! Remote write: never panics, what is accepted is within the limits, and the same when its series are known.
 
 #![no_main]
 
-use ingest::remote_write::{Limits, Message, decode};
+use ingest::known::Known;
+use ingest::remote_write::{Limits, Message, decode, decode_known};
 use libfuzzer_sys::fuzz_target;
 
 const LIMITS: Limits = Limits {
@@ -16,8 +17,13 @@ const LIMITS: Limits = Limits {
 
 fuzz_target!(|body: &[u8]| {
     for message in [Message::V1, Message::V2] {
-        if let Ok(request) = decode(message, body, &LIMITS) {
-            assert!(request.samples.len() + request.histograms.len() <= LIMITS.rows_max);
+        let Ok(request) = decode(message, body, &LIMITS) else { continue };
+        assert!(request.samples.len() + request.histograms.len() <= LIMITS.rows_max);
+        let mut known = Known::new(100_000);
+        for _ in 0..2 {
+            let (predicted, news) = decode_known(message, body, &LIMITS, &known).unwrap();
+            assert_eq!(format!("{predicted:?}"), format!("{request:?}"));
+            known.learn(news, 0);
         }
     }
 });

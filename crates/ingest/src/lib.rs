@@ -5,11 +5,13 @@
 pub mod compression;
 pub mod docker;
 pub mod exposition;
+pub mod known;
 pub mod logline;
 pub mod native_histogram;
 pub mod otlp;
 pub mod prometheus_tsdb;
 pub mod protobuf;
+pub mod pushed_text;
 pub mod pushgateway;
 pub mod relabel;
 pub mod remote_write;

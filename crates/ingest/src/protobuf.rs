@@ -84,6 +84,16 @@ impl<'a> Reader<'a> {
         self.bytes
     }
 
+    /// The bytes that are not read yet.
+    pub fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
+    }
+
+    /// Goes past `count` bytes that the caller has read from [`rest`](Self::rest); they must end with a field.
+    pub fn skip(&mut self, count: usize) {
+        self.at = self.bytes.len().min(self.at + count);
+    }
+
     /// The next field, or `None` at the end of the message.
     ///
     /// # Errors

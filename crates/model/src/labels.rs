@@ -6,6 +6,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use crate::{Error, Result};
@@ -66,6 +67,15 @@ impl Labels {
     /// Number of labels.
     pub fn len(&self) -> usize {
         self.iter().count()
+    }
+
+    /// A number for the scrape target that `job` and `instance` name: labels that agree in both have the same one.
+    pub fn target(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for (name, value) in self.iter().filter(|(name, _)| matches!(*name, "instance" | "job")) {
+            (name, value).hash(&mut hasher);
+        }
+        hasher.finish()
     }
 
     /// Bytes of the packed form; what keeping it in memory costs, without the reference counts.

@@ -36,6 +36,16 @@ pub struct StampedRow {
     pub t_ms: i64,
     /// Value; [`stale_nan`] ends the series.
     pub value: f64,
+    /// [`Labels::target`] of `labels`: stores put what one target sent for one time together.
+    pub target: u64,
+}
+
+impl StampedRow {
+    /// A row whose target is looked up in its labels; who has many of a series looks once.
+    pub fn new(labels: Labels, t_ms: i64, value: f64) -> Self {
+        let target = labels.target();
+        Self { labels, t_ms, value, target }
+    }
 }
 
 /// One series' native histogram at a time of its own. A [`MetricRow`] or [`StampedRow`] with [`stale_nan`] ends such a

@@ -1,4 +1,4 @@
-//! Receivers: data that is pushed to us, by remote write, OTLP and the Pushgateway's API.
+//! Receivers: data that is pushed to us, by remote write, OTLP, as text, and by the Pushgateway's API.
 //!
 //! Owns: what all of them share: bounds of bodies and requests, the lanes requests are decoded in, and handing rows to the
 //! [`Sink`] so that an answer means they are durable. Does not own: wire formats (`ingest`), what the store accepts, and
@@ -10,6 +10,7 @@
 
 pub(crate) mod body;
 pub mod grpc;
+pub(crate) mod import;
 pub(crate) mod otlp;
 pub mod pushgateway;
 pub(crate) mod remote_write;
@@ -19,7 +20,9 @@ use std::time::Duration;
 
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
+use ingest::known::{ByLabels, Known};
 use ingest::otlp::delta::Totals;
+use ingest::pushed_text::Spelled;
 use model::{Done, Error, ErrorKind, MetricBatch, Receipt, RejectReason, Result, Sink};
 use parking_lot::RwLock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -51,6 +54,8 @@ pub struct Limits {
     pub name_bytes_max: usize,
     /// Bytes of a label value.
     pub value_bytes_max: usize,
+    /// Bytes that may be kept, by each format that does so, to recognise series that come again.
+    pub known_bytes_max: usize,
 }
 
 impl Limits {
@@ -70,6 +75,10 @@ pub struct Receivers {
     /// Held from translation to the store's answer by requests with deltas: what could not be stored is taken back.
     totals: Arc<tokio::sync::Mutex<Totals>>,
     gateway: Arc<Gateway>,
+    /// Series of remote writes.
+    known: RwLock<Known<ByLabels>>,
+    /// Series of pushed texts.
+    known_texts: RwLock<Known<Spelled>>,
 }
 
 impl Receivers {
@@ -89,6 +98,8 @@ impl Receivers {
             totals: Arc::new(tokio::sync::Mutex::new(Totals::new(totals))),
             sink,
             gateway,
+            known: RwLock::new(Known::new(limits.known_bytes_max)),
+            known_texts: RwLock::new(Known::new(limits.known_bytes_max)),
         })
     }
 
@@ -126,28 +137,41 @@ async fn off_runtime<T: Send + 'static>(
     })
 }
 
-/// Hands a batch to the store and waits until it is durable; an empty one is nothing to wait for.
-async fn store(sink: &Arc<dyn Sink>, batch: MetricBatch) -> Result<Receipt> {
+/// What the store says about a batch, once it is durable.
+struct Answer(Option<oneshot::Receiver<Result<Receipt>>>);
+
+impl Answer {
+    /// Waits for it.
+    async fn get(self) -> Result<Receipt> {
+        let Some(receiver) = self.0 else { return Ok(Receipt::default()) };
+        let gone = |_| Err(Error::new(ErrorKind::Busy, "store is shutting down"));
+        receiver.await.unwrap_or_else(gone)
+    }
+}
+
+/// Hands a batch to the store, off the runtime's workers, as it may block for a moment; an empty one is nothing to wait for.
+fn hand_over(sink: &Arc<dyn Sink>, batch: MetricBatch) -> Answer {
     let rows = batch.rows.len()
         + batch.stamped.len()
         + batch.histograms.len()
         + batch.exemplars.len()
         + batch.metadata.len();
     if rows == 0 {
-        return Ok(Receipt::default());
+        return Answer(None);
     }
     let (sender, receiver) = oneshot::channel();
     let done = Done::new(move |outcome| {
         // The client went away; the rows are stored all the same.
         drop(sender.send(outcome));
     });
+    sink.append_metrics(batch, done);
+    Answer(Some(receiver))
+}
+
+/// Hands a batch to the store and waits until it is durable.
+async fn store(sink: &Arc<dyn Sink>, batch: MetricBatch) -> Result<Receipt> {
     let sink = sink.clone();
-    off_runtime(move || {
-        sink.append_metrics(batch, done);
-        Ok(())
-    })
-    .await?;
-    receiver.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Busy, "store is shutting down")))
+    off_runtime(move || Ok(hand_over(&sink, batch))).await?.get().await
 }
 
 fn rejected(receipt: &Receipt) -> u64 {

@@ -106,6 +106,9 @@ routes! {
     GET "/federate" Viewer => prometheus::federate;
 
     POST "/api/v1/write" Ingest => receive::remote_write::write;
+    POST "/api/v1/import/prometheus" Ingest => receive::import::text;
+    POST "/api/v1/import/prometheus/metrics/job/{*group}" Ingest => receive::import::text;
+    POST "/api/v1/import/prometheus/metrics/job@base64/{*group}" Ingest => receive::import::text;
     POST "/v1/metrics" Ingest => receive::otlp::metrics;
     POST "/api/v1/otlp/v1/metrics" Ingest => receive::otlp::metrics;
     PUT "/metrics/job/{*group}" Ingest => receive::pushgateway::put;

@@ -87,7 +87,7 @@ impl Outlet {
         if t_ms < self.cutoff_ms {
             self.skipped.too_old += 1;
         } else {
-            self.batch.stamped.push(StampedRow { labels: labels.clone(), t_ms, value });
+            self.batch.stamped.push(StampedRow::new(labels.clone(), t_ms, value));
         }
     }
 

@@ -37,6 +37,8 @@ const DROPPED_TARGETS_MAX: usize = 1_000;
 const DEFAULT_INTERVAL_MS: u64 = 15_000;
 /// Pushed requests decoded at the same time.
 const RECEIVE_LANES: usize = 4;
+/// Bytes of what is kept to recognise pushed series, of each format.
+const KNOWN_BYTES_MAX: usize = 512 << 20;
 /// Groups of the Pushgateway's API.
 const PUSHED_GROUPS_MAX: usize = 10_000;
 /// Series of all groups together; they are appended every interval.
@@ -305,6 +307,10 @@ fn open_receivers(
         labels_max: scrape.labels_max + 1,
         name_bytes_max: scrape.name_bytes_max,
         value_bytes_max: scrape.value_bytes_max,
+        // Mostly labels that the store has in memory anyway.
+        known_bytes_max: usize::try_from(config.memory_limit_bytes / 8)
+            .unwrap_or(usize::MAX)
+            .min(KNOWN_BYTES_MAX),
     };
     let groups = ingest::pushgateway::Limits {
         push: scrape,

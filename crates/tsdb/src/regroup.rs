@@ -4,12 +4,11 @@
 //! timestamp and compress like scrapes, and one answer out of those to the pieces. Does not own: which shard a piece
 //! goes to ([`store`](crate::store)), nor what becomes of what fits no group.
 
-use std::hash::{BuildHasher, BuildHasherDefault};
 use std::sync::Arc;
 
 use model::{Done, Error, MetricBatch, MetricRow, Receipt, StampedRow};
 use parking_lot::Mutex;
-use rustc_hash::{FxHashMap, FxHasher};
+use rustc_hash::FxHashMap;
 
 /// Fewer samples of one target and time are not worth a row.
 const GROUP_MIN: usize = 8;
@@ -28,23 +27,27 @@ pub(crate) fn take_groups(batch: &mut MetricBatch) -> Vec<MetricBatch> {
     }
     let mut groups: Vec<Group> = Vec::new();
     let mut by_key: FxHashMap<(u64, i64), usize> = FxHashMap::default();
+    let mut current = None;
     for row in std::mem::take(&mut batch.stamped) {
-        let target = |name: &str| row.labels.get(name).unwrap_or("");
-        let (job, instance) = (target("job"), target("instance"));
-        let hash = BuildHasherDefault::<FxHasher>::default().hash_one((job, instance));
-        let number = *by_key.entry((hash, row.t_ms)).or_insert_with(|| {
-            let source = format!("{}/{job}/{instance}", batch.source).into();
-            groups.push(Group { source, t_ms: row.t_ms, rows: Vec::new() });
-            groups.len() - 1
-        });
+        let key = (row.target, row.t_ms);
+        // Senders gather what one scrape brought: most rows are of the group of the row before.
+        let number = match current {
+            Some((before, number)) if before == key => number,
+            _ => *by_key.entry(key).or_insert_with(|| {
+                let of = |name: &str| row.labels.get(name).unwrap_or("");
+                let source = format!("{}/{}/{}", batch.source, of("job"), of("instance")).into();
+                groups.push(Group { source, t_ms: row.t_ms, rows: Vec::new() });
+                groups.len() - 1
+            }),
+        };
+        current = Some((key, number));
         groups[number].rows.push(MetricRow { labels: row.labels, value: row.value });
     }
     let mut taken = Vec::new();
     for Group { source, t_ms, rows } in groups {
         if rows.len() < GROUP_MIN {
-            let stamped =
-                |row: MetricRow| StampedRow { labels: row.labels, t_ms, value: row.value };
-            batch.stamped.extend(rows.into_iter().map(stamped));
+            let stamped = rows.into_iter().map(|row| StampedRow::new(row.labels, t_ms, row.value));
+            batch.stamped.extend(stamped);
         } else {
             taken.push(MetricBatch { source, t_ms, rows, ..MetricBatch::default() });
         }

@@ -417,7 +417,7 @@ impl Visitor for Reader<'_> {
         }
         match own_ms {
             Some(t_ms) => {
-                self.rows.stamped.push(StampedRow { labels, t_ms, value: sample.value });
+                self.rows.stamped.push(StampedRow::new(labels, t_ms, sample.value));
             }
             None => self.rows.rows.push(MetricRow { labels, value: sample.value }),
         }

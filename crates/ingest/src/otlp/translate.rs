@@ -379,7 +379,7 @@ impl Translator<'_> {
 
     fn sample(&mut self, labels: Labels, t_ms: i64, value: f64) -> Refusable {
         self.charge(&labels)?;
-        self.out.samples.push(StampedRow { labels, t_ms, value });
+        self.out.samples.push(StampedRow::new(labels, t_ms, value));
         Ok(())
     }
 

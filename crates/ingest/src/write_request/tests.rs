@@ -32,9 +32,7 @@ fn batch() -> MetricBatch {
     MetricBatch {
         t_ms: 1_000,
         rows: vec![MetricRow { labels: labels("a", "/"), value: 1.0 }],
-        stamped: [3, 2]
-            .map(|t_ms| StampedRow { labels: labels("b", "/"), t_ms, value: 0.0 })
-            .into(),
+        stamped: [3, 2].map(|t_ms| StampedRow::new(labels("b", "/"), t_ms, 0.0)).into(),
         histograms: vec![HistogramRow {
             labels: labels("h", "/x"),
             t_ms: 5,

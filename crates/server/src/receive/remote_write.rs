@@ -14,7 +14,7 @@ use ingest::compression::{self, Encoding};
 use ingest::remote_write::{self, Message, Refused};
 use model::{MetricBatch, Receipt, Result};
 
-use super::{body::Held, off_runtime, reasons, refuse, rejected, store};
+use super::{Receivers, body::Held, hand_over, off_runtime, reasons, refuse, rejected};
 use crate::{App, assets};
 
 const SOURCE: &str = "remote_write";
@@ -89,41 +89,33 @@ async fn receive(
     held: Held,
     written: &mut Written,
 ) -> Result<Refused> {
-    let receivers = &app.receivers;
-    let limits = receivers.limits;
-    let lane = receivers.lane().await?;
-    let request = off_runtime(move || {
+    let lane = app.receivers.lane().await?;
+    let (decoding, now_ms) = (app.clone(), app.clock.now_ms());
+    let (mut refused, sent, answers) = off_runtime(move || {
         let _lane = lane;
-        let body = compression::unpack(Encoding::Snappy, &held.bytes, limits.unpacked_bytes_max)?;
-        let limits = remote_write::Limits {
-            rows_max: limits.rows_max,
-            labels_max: limits.labels_max,
-            name_bytes_max: limits.name_bytes_max,
-            value_bytes_max: limits.value_bytes_max,
-            label_bytes_max: limits.label_bytes_max(),
-            buckets_max: BUCKETS_MAX,
-        };
-        remote_write::decode(message, &body, &limits)
+        let receivers = &decoding.receivers;
+        let request = decode(receivers, message, &held.bytes, now_ms)?;
+        drop(held);
+        let refused = request.refused;
+        let before = refused.samples + refused.histograms + refused.exemplars;
+        super::book_refused(&decoding, SOURCE, before);
+        let sent = [request.samples.len(), request.histograms.len(), request.exemplars.len()];
+        let batch =
+            || MetricBatch { source: Arc::from(SOURCE), t_ms: now_ms, ..MetricBatch::default() };
+        let (stamped, metadata) = (request.samples, request.metadata);
+        let answers = [
+            MetricBatch { stamped, metadata, ..batch() },
+            MetricBatch { histograms: request.histograms, ..batch() },
+            MetricBatch { exemplars: request.exemplars, ..batch() },
+        ]
+        .map(|batch| hand_over(&receivers.sink, batch));
+        Ok((refused, sent, answers))
     })
     .await?;
-    let mut refused = request.refused;
-    let before = refused.samples + refused.histograms + refused.exemplars;
-    super::book_refused(app, SOURCE, before);
-    let batch = || MetricBatch {
-        source: Arc::from(SOURCE),
-        t_ms: app.clock.now_ms(),
-        ..MetricBatch::default()
-    };
-    let (samples, histograms, exemplars) =
-        (request.samples.len(), request.histograms.len(), request.exemplars.len());
-    let (samples_answer, histograms_answer, exemplars_answer) = tokio::join!(
-        store(
-            &receivers.sink,
-            MetricBatch { stamped: request.samples, metadata: request.metadata, ..batch() }
-        ),
-        store(&receivers.sink, MetricBatch { histograms: request.histograms, ..batch() }),
-        store(&receivers.sink, MetricBatch { exemplars: request.exemplars, ..batch() }),
-    );
+    let [samples, histograms, exemplars] = sent;
+    let [of_samples, of_histograms, of_exemplars] = answers;
+    let (samples_answer, histograms_answer, exemplars_answer) =
+        tokio::join!(of_samples.get(), of_histograms.get(), of_exemplars.get());
     // What was stored is said even when another kind failed and the sender will repeat all of it.
     let mut book = |answer: Result<Receipt>, sent: usize, written: &mut u64, lost: &mut u64| {
         answer.map(|receipt| {
@@ -144,6 +136,33 @@ async fn receive(
     refused.exemplars += lost[2];
     outcomes.into_iter().collect::<Result<()>>()?;
     Ok(refused)
+}
+
+/// Reads a body with what is known of the series in it, and learns what is not.
+fn decode(
+    receivers: &Receivers,
+    message: Message,
+    packed: &[u8],
+    now_ms: i64,
+) -> Result<remote_write::Request> {
+    let limits = receivers.limits;
+    let body = compression::unpack(Encoding::Snappy, packed, limits.unpacked_bytes_max)?;
+    let limits = remote_write::Limits {
+        rows_max: limits.rows_max,
+        labels_max: limits.labels_max,
+        name_bytes_max: limits.name_bytes_max,
+        value_bytes_max: limits.value_bytes_max,
+        label_bytes_max: limits.label_bytes_max(),
+        buckets_max: BUCKETS_MAX,
+    };
+    let (request, news) = {
+        let known = receivers.known.read();
+        remote_write::decode_known(message, &body, &limits, &known)?
+    };
+    if !news.is_empty() {
+        receivers.known.write().learn(news, now_ms);
+    }
+    Ok(request)
 }
 
 /// `3 samples, 1 histogram refused: …`

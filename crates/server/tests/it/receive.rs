@@ -193,6 +193,60 @@ fn otlp_json() -> String {
 }
 
 #[tokio::test]
+async fn series_that_come_again_are_stored_the_same() {
+    let receiver = Receiver::new();
+    let all = [series(&[("__name__", "up"), ("job", "a")]), series(&[("__name__", "up")])];
+    for (version, body) in [
+        (Version::V1, write_request::encode_v1(&all, &[])),
+        (Version::V2, write_request::encode_v2(&all, |_| None)),
+    ] {
+        let mut kept = Vec::new();
+        for _ in 0..2 {
+            assert_eq!(receiver.write(version, body.clone()).await.0, 204);
+            kept.extend(receiver.stored());
+        }
+        let labels = |n: usize| kept[n].stamped.iter().map(|row| &row.labels).collect::<Vec<_>>();
+        assert_eq!(labels(0), labels(1));
+        assert!(labels(0)[1].same_allocation(labels(1)[1]), "labels are made once");
+    }
+}
+
+#[tokio::test]
+async fn text_is_imported_with_labels_of_the_request() {
+    let receiver = Receiver::new();
+    let path = "/api/v1/import/prometheus";
+    let push = async |path: &str, text: &'static str| {
+        let (status, _, answer) = receiver.send("POST", path, &[], text).await;
+        (status, answer)
+    };
+    let text = "# HELP a Of a.\na{job=\"own\"} 1\nb 2 1600000000000\n";
+    assert_eq!(push(path, text).await, (204, String::new()));
+    let stored = receiver.stored();
+    assert_eq!(&*stored[0].source, "import");
+    assert_eq!(&*stored[0].metadata[0].help, "Of a.");
+    let times: Vec<i64> = stored[0].stamped.iter().map(|row| row.t_ms).collect();
+    assert_eq!(times, [NOW_MS, 1_600_000_000_000]);
+    let asked = format!("{path}/metrics/job/x%2Fy/env/a?extra_label=env=b&timestamp=5");
+    assert_eq!(push(&asked, text).await.0, 204);
+    let stored = receiver.stored();
+    assert_eq!(stored[0].stamped[0].labels.to_string(), r#"a{env="b", job="x/y"}"#);
+    assert_eq!(stored[0].stamped[0].t_ms, 5);
+    for (path, text, status, message) in [
+        (path.to_owned(), "a 1\nb{c=\"d} 2\n", 400, "line 2, column 10: expected a closing quote"),
+        (format!("{path}?extra_label=x"), "a 1\n", 400, "\"x\" is not of the form name=value"),
+        (format!("{path}?timestamp=now"), "a 1\n", 400, "\"now\" is not a number of milliseconds"),
+        (format!("{path}/metrics/job/a/b"), "a 1\n", 400, "must come in pairs"),
+        (path.to_owned(), "refused 1\n", 400, "1 of 1 samples refused"),
+    ] {
+        let (found, answer) = push(&path, text).await;
+        assert!(found == status && answer.contains(message), "{path}: {found} {answer}");
+    }
+    assert_eq!(receiver.samples(), [] as [&str; 0]);
+    let protobuf = [("content-type", "application/vnd.google.protobuf")];
+    assert_eq!(receiver.send("POST", path, &protobuf, "").await.0, 415);
+}
+
+#[tokio::test]
 async fn otlp_is_stored_with_partial_success() {
     let receiver = Receiver::new();
     let json = [("content-type", "application/json")];

@@ -427,6 +427,7 @@ pub(crate) const LIMITS: receive::Limits = receive::Limits {
     labels_max: 64,
     name_bytes_max: 512,
     value_bytes_max: 8 << 10,
+    known_bytes_max: 1 << 20,
 };
 
 /// Receivers over `sink` and `files`.

@@ -118,10 +118,8 @@ fn scrape(source: &str, t_ms: i64, rows: &[(Labels, u64)]) -> MetricBatch {
 }
 
 fn stamped(source: &str, rows: &[(Labels, i64, u64)]) -> MetricBatch {
-    let row = |(labels, t_ms, bits): &(Labels, i64, u64)| StampedRow {
-        labels: labels.clone(),
-        t_ms: *t_ms,
-        value: f64::from_bits(*bits),
+    let row = |(labels, t_ms, bits): &(Labels, i64, u64)| {
+        StampedRow::new(labels.clone(), *t_ms, f64::from_bits(*bits))
     };
     MetricBatch {
         source: source.into(),

@@ -160,7 +160,7 @@ fn take(store: &Store, clock: &ManualClock, step: &Step) {
         Step::Stamped { target, series, age_s, value } => {
             let labels = labels(*target, *series);
             let (t_ms, value) = (t_ms - age_s * 1000 - 1, f64::from(*value));
-            let stamped = vec![StampedRow { labels, t_ms, value }];
+            let stamped = vec![StampedRow::new(labels, t_ms, value)];
             let source = format!("scrape/{target}").into();
             append(store, MetricBatch { source, t_ms, stamped, ..MetricBatch::default() });
         }
