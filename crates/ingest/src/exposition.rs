@@ -14,6 +14,7 @@ mod bounds;
 mod custom_buckets;
 mod decimal;
 mod exemplar;
+mod families;
 mod labels;
 mod protobuf;
 mod strict;
@@ -28,6 +29,7 @@ use model::{Error, ErrorKind, Histogram, MetricKind, Result};
 pub use bounds::{canonical_bound, open_metrics_float};
 pub use custom_buckets::CustomBuckets;
 pub use exemplar::RawExemplar;
+pub use families::Families;
 pub use labels::series_labels;
 pub use strict::validate;
 

@@ -49,6 +49,8 @@ pub fn render(figures: &[Figure]) -> String {
 /// Requests by route and status class, and the time they took.
 pub(crate) struct RequestCounters {
     routes: [RouteCounters; ROUTE_COUNT_MAX],
+    /// The one method served over gRPC.
+    otlp_grpc: RouteCounters,
 }
 
 #[derive(Default)]
@@ -57,31 +59,47 @@ struct RouteCounters {
     duration_us: AtomicU64,
 }
 
+impl RouteCounters {
+    fn count(&self, status: u16, duration_ns: i64) {
+        let class = usize::from(status / 100).clamp(1, 5) - 1;
+        if let Some(counter) = self.by_class.get(class) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        let duration_us = u64::try_from(duration_ns / 1_000).unwrap_or(0);
+        self.duration_us.fetch_add(duration_us, Ordering::Relaxed);
+    }
+}
+
 impl Default for RequestCounters {
     fn default() -> Self {
-        Self { routes: std::array::from_fn(|_| RouteCounters::default()) }
+        Self {
+            routes: std::array::from_fn(|_| RouteCounters::default()),
+            otlp_grpc: RouteCounters::default(),
+        }
     }
 }
 
 impl RequestCounters {
     pub(crate) fn count(&self, route_index: usize, status: u16, duration_ns: i64) {
-        let Some(route) = self.routes.get(route_index) else { return };
-        let class = usize::from(status / 100).clamp(1, 5) - 1;
-        if let Some(counter) = route.by_class.get(class) {
-            counter.fetch_add(1, Ordering::Relaxed);
+        if let Some(route) = self.routes.get(route_index) {
+            route.count(status, duration_ns);
         }
-        route
-            .duration_us
-            .fetch_add(u64::try_from(duration_ns / 1_000).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Counts an OTLP request over gRPC, by the HTTP status that means the same as its own.
+    pub(crate) fn count_otlp_grpc(&self, status: u16, duration_ns: i64) {
+        self.otlp_grpc.count(status, duration_ns);
     }
 
     pub(crate) fn figures(&self) -> Vec<Figure> {
         let mut requests = Vec::new();
         let mut seconds = Vec::new();
-        for (route, info) in self.routes.iter().zip(crate::routes::route_list()) {
+        let routes = self.routes.iter().zip(crate::routes::route_list());
+        let routes = routes.map(|(route, info)| (route, info.path, info.method));
+        let grpc = (&self.otlp_grpc, crate::receive::grpc::METRICS, "POST");
+        for (route, path, method) in routes.chain([grpc]) {
             let labels = |extra: Option<String>| {
-                let mut labels =
-                    vec![("handler", info.path.to_owned()), ("method", info.method.to_owned())];
+                let mut labels = vec![("handler", path.to_owned()), ("method", method.to_owned())];
                 labels.extend(extra.map(|code| ("code", code)));
                 labels
             };

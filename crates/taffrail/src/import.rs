@@ -21,7 +21,10 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use futures_util::StreamExt as _;
-use model::{Clock as _, HistogramRow, Labels, MetricBatch, StampedRow, SystemClock, is_stale};
+use model::{
+    Clock as _, Exemplar, ExemplarRow, HistogramRow, Labels, MetricBatch, StampedRow, SystemClock,
+    is_stale,
+};
 
 use crate::cli::ImportSource;
 use blocks::Blocks;
@@ -105,8 +108,15 @@ impl Outlet {
         }
     }
 
+    fn exemplar(&mut self, labels: &Labels, exemplar: Exemplar) {
+        if exemplar.t_ms >= self.cutoff_ms {
+            self.batch.exemplars.push(ExemplarRow { series: labels.clone(), exemplar });
+        }
+    }
+
     fn is_full(&self) -> bool {
-        self.batch.stamped.len() + self.batch.histograms.len() >= BATCH_SAMPLES
+        let batch = &self.batch;
+        batch.stamped.len() + batch.histograms.len() + batch.exemplars.len() >= BATCH_SAMPLES
     }
 
     /// Hands over what was gathered.
@@ -167,6 +177,9 @@ pub async fn import(
 #[derive(Debug, Default)]
 struct Totals {
     sent: u64,
+    exemplars: u64,
+    /// Descriptions of metrics.
+    families: u64,
     refused: u64,
     /// Why, of the first refusals.
     reasons: Vec<String>,
@@ -184,15 +197,19 @@ async fn write_all(
     });
     let outcomes = steps.map(|Step { batch, position, bytes }| async move {
         let samples = (batch.stamped.len() + batch.histograms.len()) as u64;
+        let beside = (batch.exemplars.len() as u64, batch.metadata.len() as u64);
+        let is_empty = samples + beside.0 + beside.1 == 0;
         let outcome =
-            if samples == 0 { Ok(target::Outcome::default()) } else { target.write(batch).await };
-        outcome.map(|outcome| (outcome, position, bytes, samples))
+            if is_empty { Ok(target::Outcome::default()) } else { target.write(batch).await };
+        outcome.map(|outcome| (outcome, position, bytes, samples, beside))
     });
     // In order, so that a position never says more than is durable.
     let mut outcomes = std::pin::pin!(outcomes.buffered(UNDER_WAY));
     while let Some(outcome) = outcomes.next().await {
-        let (outcome, position, bytes, samples) = outcome?;
+        let (outcome, position, bytes, samples, (exemplars, families)) = outcome?;
         totals.sent += samples;
+        totals.exemplars += exemplars;
+        totals.families += families;
         totals.refused += outcome.refused;
         for reason in outcome.reasons {
             if totals.reasons.len() < DAMAGE_SHOWN && !totals.reasons.contains(&reason) {
@@ -215,6 +232,8 @@ fn report(
 ) -> Result<()> {
     writeln!(out, "imported {} samples{}", totals.sent - totals.refused, progress.speed())?;
     for (count, what) in [
+        (totals.exemplars, "exemplars; of each series the latest are kept"),
+        (totals.families, "descriptions of metrics (type, help, unit)"),
         (totals.refused, "refused by the target"),
         (skipped.too_old, "older than the target's retention, left out"),
         (skipped.deleted, "deleted at the source, left out"),

@@ -31,8 +31,7 @@ pub struct Process {
     pub(crate) collected: Vec<(&'static str, Arc<collect::Counters>)>,
     pub(crate) scrape: collect::scrape::Handle,
     pub(crate) receivers: Arc<Receivers>,
-    /// Sending on, if `prometheus.yml` asked for it at the start.
-    pub(crate) remote_write: Option<RemoteWrite>,
+    pub(crate) remote_write: RemoteWrite,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) started_ms: i64,
     pub(crate) env: fn(&str) -> Option<String>,
@@ -51,7 +50,8 @@ pub(crate) struct Loaded {
 }
 
 impl Process {
-    /// Reads the configuration files again. Scrape jobs change at once; for other settings it says which need a restart.
+    /// Reads the configuration files again. What `prometheus.yml` says changes at once; for other settings it says which
+    /// need a restart. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// The first mistake; the running configuration stays.
@@ -81,14 +81,15 @@ impl Process {
                 tracing::warn!(key, "changed in the file; takes effect at the next start");
             }
         }
+        // First, because it is what can fail.
+        let remotes = Remotes::of(prometheus.remote_write.clone(), &prometheus.external_labels);
+        let feed = self.remote_write.reload(remotes).map_err(|e| {
+            let file = fresh.prometheus.as_deref().unwrap_or(Path::new(""));
+            ConfigError::whole_file(file, format!("cannot open the queue of remote_write: {e}"))
+        })?;
+        self.stores.forward_to(feed);
         self.scrape.reload(prometheus.jobs.clone());
         self.receivers.set_otlp(prometheus.otlp.clone());
-        let remotes = Remotes::of(prometheus.remote_write.clone(), &prometheus.external_labels);
-        match &self.remote_write {
-            Some(remote_write) => remote_write.reload(remotes),
-            None if remotes.remotes.is_empty() => {}
-            None => tracing::warn!("the first remote_write block takes effect at the next start"),
-        }
         *self.loaded.lock() = Loaded { config: prometheus, at_ms: self.clock.now_ms() };
         Ok(())
     }
@@ -306,7 +307,7 @@ impl Host for Process {
             );
         }
         self.ledger_figures(&mut figures);
-        figures.0.extend(self.remote_write.iter().flat_map(crate::remote_write::figures));
+        figures.0.extend(crate::remote_write::figures(&self.remote_write));
         for (collector, counters) in &self.collected {
             for (what, count) in counters.snapshot() {
                 let labels =

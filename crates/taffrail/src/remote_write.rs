@@ -8,10 +8,11 @@ mod figures;
 mod spool;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use collect::forward::Remote;
 use model::{Clock, Done, Error, Labels, MetricBatch, MetricSource, Result};
+use parking_lot::Mutex;
 use storage::fs::{Fs, RealFs};
 use tokio_util::sync::CancellationToken;
 
@@ -37,56 +38,76 @@ impl Remotes {
     }
 }
 
-/// A queue with its senders.
+/// Sending on. The queue is opened with the first receiver there is, and stays open then.
 pub struct RemoteWrite {
+    settings: spool::Settings,
+    source: Arc<dyn MetricSource>,
+    clock: Arc<dyn Clock>,
+    cancel: CancellationToken,
+    running: OnceLock<Running>,
+    /// Held while receivers are replaced.
+    reloading: Mutex<()>,
+}
+
+/// A queue with its senders.
+struct Running {
     spool: Arc<Spool>,
     senders: collect::forward::Handle,
 }
 
 impl RemoteWrite {
-    /// Opens the queue below `config.data_dir` if there is anybody to send to.
-    ///
-    /// # Errors
-    /// When the queue cannot be opened.
-    pub fn open(
+    /// Sends to nobody yet; the queue is below `config.data_dir`. Senders end when `cancel` fires.
+    pub fn new(
         config: &Config,
-        remotes: Remotes,
         source: Arc<dyn MetricSource>,
         clock: Arc<dyn Clock>,
         cancel: CancellationToken,
-    ) -> Result<Option<Self>> {
-        if remotes.remotes.is_empty() {
-            return Ok(None);
-        }
-        let fs: Arc<dyn Fs> = Arc::new(RealFs);
+    ) -> Self {
         let settings = spool::Settings {
             dir: config.data_dir.join("remote_write"),
             durability: config.durability,
             bytes_max: config.remote_write_disk_limit_bytes,
         };
-        let ids = remotes.remotes.iter().map(|remote| remote.id.clone()).collect();
-        let spool = Arc::new(Spool::open(fs, clock.clone(), settings, ids)?);
+        Self { settings, source, clock, cancel, running: OnceLock::new(), reloading: Mutex::default() }
+    }
+
+    /// Replaces the receivers; what to do with batches from now on, `None` when there is nobody to send to. Must be
+    /// called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When the queue cannot be opened; nothing has changed then.
+    pub fn reload(&self, remotes: Remotes) -> Result<Option<Feed>> {
+        let _one_at_a_time = self.reloading.lock();
+        let ids: Vec<String> = remotes.remotes.iter().map(|remote| remote.id.clone()).collect();
+        let wanted = !ids.is_empty();
+        match self.running.get() {
+            Some(running) => {
+                // Without receivers nothing is needed any more, and the queue empties itself.
+                running.spool.keep_only(ids);
+                running.senders.reload(remotes.remotes, remotes.external_labels);
+            }
+            None if wanted => {
+                let running = self.open(remotes, ids)?;
+                self.running.get_or_init(|| running);
+            }
+            None => {}
+        }
+        Ok(self.running.get().filter(|_| wanted).map(|running| Feed(running.spool.clone())))
+    }
+
+    fn open(&self, remotes: Remotes, ids: Vec<String>) -> Result<Running> {
+        let fs: Arc<dyn Fs> = Arc::new(RealFs);
+        let spool = Arc::new(Spool::open(fs, self.clock.clone(), self.settings.clone(), ids)?);
         let senders = collect::forward::spawn(
             env!("CARGO_PKG_VERSION"),
             remotes.remotes,
             remotes.external_labels,
             spool.clone(),
-            source,
-            clock,
-            cancel,
+            self.source.clone(),
+            self.clock.clone(),
+            self.cancel.clone(),
         );
-        Ok(Some(Self { spool, senders }))
-    }
-
-    /// Replaces the receivers.
-    pub fn reload(&self, remotes: Remotes) {
-        self.spool.keep_only(remotes.remotes.iter().map(|remote| remote.id.clone()).collect());
-        self.senders.reload(remotes.remotes, remotes.external_labels);
-    }
-
-    /// What to do with a batch once the store has taken it.
-    pub fn feed(&self) -> Feed {
-        Feed(self.spool.clone())
+        Ok(Running { spool, senders })
     }
 
     /// Waits for the senders, which were cancelled, and closes the queue.
@@ -94,8 +115,9 @@ impl RemoteWrite {
     /// # Errors
     /// When the queue could not be closed in order; what was acknowledged is in it all the same.
     pub async fn closed(&self) -> Result<()> {
-        self.senders.closed().await;
-        let spool = self.spool.clone();
+        let Some(running) = self.running.get() else { return Ok(()) };
+        running.senders.closed().await;
+        let spool = running.spool.clone();
         let closed = tokio::task::spawn_blocking(move || spool.close()).await;
         closed.unwrap_or_else(|e| Err(Error::new(model::ErrorKind::Bug, e.to_string())))
     }

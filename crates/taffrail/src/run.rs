@@ -95,17 +95,11 @@ async fn live(config: Config) -> Result<()> {
         .transpose()?
         .unwrap_or_default();
     let forwarding = CancellationToken::new();
-    let remote_write = RemoteWrite::open(
-        &config,
-        Remotes::of(prometheus.remote_write.clone(), &prometheus.external_labels),
-        stores.metrics.clone(),
-        clock.clone(),
-        forwarding.clone(),
-    )?;
+    let remote_write =
+        RemoteWrite::new(&config, stores.metrics.clone(), clock.clone(), forwarding.clone());
     // Before anything is collected, so that nothing is left out.
-    if let Some(remote_write) = &remote_write {
-        stores.forward_to(remote_write.feed());
-    }
+    let remotes = Remotes::of(prometheus.remote_write.clone(), &prometheus.external_labels);
+    stores.forward_to(remote_write.reload(remotes)?);
 
     let sink: Arc<dyn Sink> = stores.clone();
     let collectors = CancellationToken::new();
@@ -240,9 +234,7 @@ async fn live(config: Config) -> Result<()> {
         Ok(closed) => {
             closed??;
             // The stores hand their last batches to the queue, so it closes behind them.
-            if let Some(remote_write) = &process.remote_write {
-                remote_write.closed().await?;
-            }
+            process.remote_write.closed().await?;
             tracing::info!("stopped");
         }
         // Every acknowledged row is in the log on disk already.

@@ -1,9 +1,10 @@
 //! The stores as one [`Sink`]: routes batches, keeps the ledger, feeds the live tails, and holds the disk limit.
 
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use model::{Clock, Done, ErrorKind, LogBatch, MetricBatch, Result, Sink};
+use parking_lot::RwLock;
 use server::TailHub;
 use storage::fs::{Fs, RealFs};
 use storage::writer::WriterState;
@@ -31,8 +32,8 @@ pub struct Stores {
     pub ledger: Arc<Ledger>,
     /// What was found damaged when the stores were opened, for the operator.
     pub damage: Vec<String>,
-    /// Where accepted batches go on to; set once, before anything is collected.
-    forward: OnceLock<Feed>,
+    /// Where accepted batches go on to.
+    forward: RwLock<Option<Feed>>,
     tail: Arc<TailHub>,
     fs: Arc<dyn Fs>,
     data_dir: std::path::PathBuf,
@@ -95,7 +96,7 @@ impl Stores {
             logs,
             ledger: Arc::default(),
             damage,
-            forward: OnceLock::new(),
+            forward: RwLock::default(),
             tail,
             fs,
             data_dir: config.data_dir.clone(),
@@ -103,9 +104,9 @@ impl Stores {
         })
     }
 
-    /// From now on every accepted batch of metrics goes on to `feed`, too. The first call counts.
-    pub fn forward_to(&self, feed: Feed) {
-        self.forward.get_or_init(|| feed);
+    /// From now on every accepted batch of metrics goes on to `feed`, too, or nowhere.
+    pub fn forward_to(&self, feed: Option<Feed>) {
+        *self.forward.write() = feed;
     }
 
     /// Bytes on disk of everything stored.
@@ -202,10 +203,11 @@ fn default_reserve(data_dir: &Path) -> u64 {
 
 impl Sink for Stores {
     fn append_metrics(&self, batch: MetricBatch, done: Done) {
-        let (source, rows) =
-            (batch.source.clone(), (batch.rows.len() + batch.stamped.len()) as u64);
+        let source = batch.source.clone();
+        let rows = (batch.rows.len() + batch.stamped.len() + batch.histograms.len()) as u64;
         let ledger = self.ledger.clone();
-        let forward = self.forward.get().map(|feed| (feed.clone(), feed.prepare(&batch)));
+        let forward = self.forward.read().clone();
+        let forward = forward.map(|feed| (feed.prepare(&batch), feed));
         let done = Done::new(move |outcome| {
             match &outcome {
                 Ok(receipt) => ledger.stored(Signal::Metrics, &source, receipt),
@@ -214,7 +216,7 @@ impl Sink for Stores {
             }
             match (outcome, forward) {
                 // Acknowledged once it is in the queue as well. What the queue refuses is counted there; it is stored.
-                (Ok(receipt), Some((feed, batch))) => {
+                (Ok(receipt), Some((batch, feed))) => {
                     feed.queue(batch, Done::new(move |_| done.call(Ok(receipt))));
                 }
                 (outcome, _) => done.call(outcome),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 use ingest::exposition::{
-    CustomBuckets, Encoding, Histograms, Limits, Metadata, NativeSample, RawExemplar, Sample,
+    CustomBuckets, Encoding, Families, Histograms, Limits, Metadata, NativeSample, RawExemplar, Sample,
     Visitor, decode,
 };
 use ingest::native_histogram;
@@ -124,12 +124,13 @@ impl SeriesCache {
             schema_max: schema_max(scrape.job.histograms.min_bucket_factor),
             rows,
             kind: MetricKind::Unknown,
-            pending: None,
+            families: Families::default(),
             over_sample_limit: false,
             over_bucket_limit: None,
         };
         let decoded = reader.decode();
-        reader.flush_metadata();
+        let last = reader.families.finish();
+        reader.hand_on(last);
         let (over_samples, over_buckets) =
             (reader.over_sample_limit, reader.over_bucket_limit.take());
         let Reader { order, new_order, fresh, .. } = reader;
@@ -271,7 +272,7 @@ struct Reader<'a> {
     rows: &'a mut Rows,
     /// Type declared last.
     kind: MetricKind,
-    pending: Option<MetricMetadata>,
+    families: Families,
     over_sample_limit: bool,
     over_bucket_limit: Option<Error>,
 }
@@ -392,8 +393,9 @@ impl Reader<'_> {
         }
     }
 
-    fn flush_metadata(&mut self) {
-        let Some(metadata) = self.pending.take() else { return };
+    /// Hands on what is new about a family.
+    fn hand_on(&mut self, metadata: Option<MetricMetadata>) {
+        let Some(metadata) = metadata else { return };
         let name = FxBuildHasher.hash_one(&*metadata.name);
         let content = FxBuildHasher.hash_one((metadata.kind, &*metadata.help, &*metadata.unit));
         if self.cache.metadata.insert(name, content) != Some(content) {
@@ -445,26 +447,11 @@ impl Visitor for Reader<'_> {
     }
 
     fn metadata(&mut self, metadata: Metadata<'_>) -> Result<()> {
-        let (Metadata::Type { name, .. }
-        | Metadata::Help { name, .. }
-        | Metadata::Unit { name, .. }) = &metadata;
-        if self.pending.as_ref().is_none_or(|p| *p.name != **name) {
-            self.flush_metadata();
+        if let Metadata::Type { kind, .. } = &metadata {
+            self.kind = *kind;
         }
-        let pending = self.pending.get_or_insert_with(|| MetricMetadata {
-            name: Arc::from(&**name),
-            kind: MetricKind::Unknown,
-            help: Arc::from(""),
-            unit: Arc::from(""),
-        });
-        match metadata {
-            Metadata::Type { kind, .. } => {
-                pending.kind = kind;
-                self.kind = kind;
-            }
-            Metadata::Help { text, .. } => pending.help = Arc::from(&*text),
-            Metadata::Unit { unit, .. } => pending.unit = Arc::from(&*unit),
-        }
+        let before = self.families.add(metadata);
+        self.hand_on(before);
         Ok(())
     }
 }

@@ -4,6 +4,8 @@
 //! beyond [`REQUEST_BYTES_MAX`]. `SAMPLES` is one snappy message and therefore whole in memory, inside the query's budget;
 //! `STREAMED_XOR_CHUNKS` is made frame by frame while it is sent.
 
+mod bits;
+mod histograms;
 mod request;
 mod response;
 mod xor;
@@ -75,13 +77,6 @@ async fn answer(app: &Arc<App>, body: Body) -> Result<Response> {
             Ok(response)
         }
         ResponseType::StreamedXorChunks => {
-            if let Some(labels) =
-                answers.iter().flatten().find(|s| !s.histograms.is_empty()).map(|s| &s.labels)
-            {
-                return Err(Error::invalid(format!(
-                    "{labels} has native histograms, which STREAMED_XOR_CHUNKS does not carry here; ask for SAMPLES"
-                )));
-            }
             Ok(streamed::respond(response::Frames::new(answers), STREAMED_TYPE))
         }
     }

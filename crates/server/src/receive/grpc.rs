@@ -28,7 +28,7 @@ use crate::access::Role;
 use crate::listen::{self, Listener};
 use crate::{App, error};
 
-const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
+pub(crate) const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 /// Requests of one connection at the same time.
 const STREAMS_MAX: u32 = 64;
 /// Largest request head in bytes.
@@ -91,7 +91,11 @@ impl Failure {
 }
 
 async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Response<Body> {
-    match export(app, request).await {
+    let started_ns = app.clock.monotonic_ns();
+    let outcome = export(app, request).await;
+    let took_ns = app.clock.monotonic_ns() - started_ns;
+    app.requests.count_otlp_grpc(http_status(outcome.as_ref().err()), took_ns);
+    match outcome {
         Ok(message) => {
             let mut frame = Vec::with_capacity(PREFIX_BYTES + message.len());
             let len = u32::try_from(message.len()).unwrap_or(0);
@@ -114,6 +118,16 @@ async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Response<Body> {
             }
             response
         }
+    }
+}
+
+/// The status that HTTP has for the same outcome.
+fn http_status(failure: Option<&Failure>) -> u16 {
+    match failure.map(|failure| failure.code) {
+        None => 200,
+        Some(13) => 500,
+        Some(14) => 503,
+        Some(_) => 400,
     }
 }
 

@@ -1,9 +1,12 @@
-//! OpenMetrics files, a piece at a time: every sample needs a time, as `promtool tsdb create-blocks-from` has it.
+//! OpenMetrics files, a piece at a time, with their exemplars and metadata: every sample needs a time, as
+//! `promtool tsdb create-blocks-from` has it.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use ingest::exposition::{self, Format, Limits, Metadata, Sample, Visitor, series_labels};
+use ingest::exposition::{
+    self, Families, Format, Limits, Metadata, Sample, Visitor, series_labels,
+};
 use model::{Error, Labels};
 use storage::fs::{Fs as _, ReadFile, RealFs};
 
@@ -48,6 +51,7 @@ impl File {
         let mut at = done.iter().find(|p| p.piece == name).map_or(0, |p| p.done).min(self.bytes);
         outlet.bytes += at;
         let (mut piece, mut lines) = (Vec::new(), 0);
+        let mut families = Families::default();
         while at < self.bytes {
             let want = usize::try_from(self.bytes - at).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
             piece.resize(want, 0);
@@ -66,7 +70,8 @@ impl File {
             if !is_last {
                 piece.extend_from_slice(END);
             }
-            let mut visitor = Lines { outlet, last: (String::new(), Labels::default()) };
+            let last = (String::new(), Labels::default());
+            let mut visitor = Lines { outlet, families: &mut families, last };
             exposition::parse(&piece, Format::OpenMetrics, &Limits::NONE, &mut visitor).map_err(
                 |e| {
                     // Lines are counted from the start of the piece.
@@ -81,6 +86,8 @@ impl File {
             lines += piece.iter().filter(|b| **b == b'\n').count() - usize::from(!is_last);
             at += len as u64;
             outlet.bytes += len as u64;
+            // Said again if a later piece has more of this family.
+            outlet.batch.metadata.extend(families.last().cloned());
             outlet.flush(Some(Position { piece: name.clone(), done: at }))?;
         }
         Ok(())
@@ -89,6 +96,7 @@ impl File {
 
 struct Lines<'a> {
     outlet: &'a mut Outlet,
+    families: &'a mut Families,
     /// Lines of a series mostly follow each other.
     last: (String, Labels),
 }
@@ -107,13 +115,17 @@ impl Visitor for Lines<'_> {
                 (sample.series.to_owned(), series_labels(sample.series, Format::OpenMetrics)?);
         }
         self.outlet.sample(&self.last.1, t_ms, sample.value);
+        if let Some(exemplar) = sample.exemplar {
+            self.outlet.exemplar(&self.last.1, exemplar.decode(t_ms)?);
+        }
         if self.outlet.is_full() {
             self.outlet.flush(None).map_err(|e| Error::invalid(e.to_string()))?;
         }
         Ok(())
     }
 
-    fn metadata(&mut self, _: Metadata<'_>) -> model::Result<()> {
+    fn metadata(&mut self, metadata: Metadata<'_>) -> model::Result<()> {
+        self.outlet.batch.metadata.extend(self.families.add(metadata));
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
-use ingest::write_request::{Version, encode_v2, series_of};
+use ingest::write_request::{Version, encode_v1, encode_v2, series_of};
 use model::{Clock, Done, MetricBatch, Receipt, Sink as _, SystemClock};
 use reqwest::header;
 use server::TailHub;
@@ -153,15 +153,29 @@ async fn write_to_stores(stores: &Arc<Stores>, batch: MetricBatch) -> Result<Out
 }
 
 async fn write_to_server(client: &Client, batch: MetricBatch) -> Result<Outcome> {
+    if !batch.metadata.is_empty() {
+        // Version 2.0 describes series; only 1.0 names the metric itself.
+        let metadata: Vec<_> = batch.metadata.iter().cloned().map(Arc::new).collect();
+        send(client, Version::V1, encode_v1(&[], &metadata), 0).await?;
+    }
+    let series = series_of(&batch);
+    if series.is_empty() {
+        return Ok(Outcome::default());
+    }
     let samples = (batch.stamped.len() + batch.histograms.len()) as u64;
-    let body = Bytes::from(encode_v2(&series_of(&batch), |_| None));
+    send(client, Version::V2, encode_v2(&series, |_| None), samples).await
+}
+
+/// Sends a request of so many samples, again for reasons that can pass.
+async fn send(client: &Client, version: Version, body: Vec<u8>, samples: u64) -> Result<Outcome> {
+    let body = Bytes::from(body);
     let mut backoff_ms = BACKOFF_MS;
     for attempt in 1..=ATTEMPTS_MAX {
         let request = client
             .post("/api/v1/write")
-            .header(header::CONTENT_TYPE, Version::V2.content_type())
+            .header(header::CONTENT_TYPE, version.content_type())
             .header(header::CONTENT_ENCODING, "snappy")
-            .header("X-Prometheus-Remote-Write-Version", Version::V2.header())
+            .header("X-Prometheus-Remote-Write-Version", version.header())
             .body(body.clone());
         let trouble = match request.send().await {
             Ok(response) => {

@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use server::Figure;
 
-use super::RemoteWrite;
+use super::{RemoteWrite, Running};
 
 /// Everything there is to say.
 pub(crate) fn figures(remote_write: &RemoteWrite) -> Vec<Figure> {
-    let spool = &remote_write.spool;
     let mut out = Vec::new();
+    let Some(Running { spool, senders }) = remote_write.running.get() else { return out };
     let mut add = |name, kind, help, labels: Vec<(&'static str, String)>, value: f64| {
         out.push(Figure { name, kind, help, labels, value });
     };
@@ -50,7 +50,7 @@ pub(crate) fn figures(remote_write: &RemoteWrite) -> Vec<Figure> {
         vec![],
         spool.samples_in() as f64,
     );
-    for (id, remote) in remote_write.senders.figures() {
+    for (id, remote) in senders.figures() {
         let labels = || vec![("remote_name", remote.name.clone()), ("url", remote.url.clone())];
         let mut counter = |name, help, of: &AtomicU64| {
             add(name, "counter", help, labels(), of.load(Ordering::Relaxed) as f64);

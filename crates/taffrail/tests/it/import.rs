@@ -104,3 +104,58 @@ fn open_metrics_needs_times_and_an_end() {
     assert!(text(&output).contains("imported 2 samples"), "{output:?}");
     assert!(text(&import(&data, &kept)).contains("imported 0 samples"));
 }
+
+/// Into a stopped directory and into the running program.
+#[test]
+fn open_metrics_brings_exemplars_and_metadata() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let write = |name: &str, body: &str| {
+        let file = dir.path().join(name);
+        std::fs::write(&file, body).unwrap();
+        file
+    };
+    let stopped = write(
+        "a.om",
+        "# HELP a Things \\\\ done.\n# TYPE a counter\na_total 1 1750003200 # {trace_id=\"t1\"} 0.5 1750003199\n\
+         # TYPE b_bytes gauge\n# UNIT b_bytes bytes\nb_bytes 3 1750003200\n# EOF\n",
+    );
+    let output =
+        import(&data, &["openmetrics", stopped.to_str().unwrap(), "--retention", "20y"]);
+    let said = text(&output);
+    assert!(said.contains("1 exemplars") && said.contains("2 descriptions"), "{said}");
+
+    let options =
+        Options { config: quiet_config("host:\n  enabled: false\nretention: 20y\n"), args: vec![] };
+    let taffrail = Taffrail::start(PROGRAM, dir.path(), &options);
+    let running = write(
+        "c.om",
+        "# TYPE c histogram\nc_bucket{le=\"+Inf\"} 1 1750003200 # {trace_id=\"t2\"} 7\nc_count 1 1750003200\n\
+         # HELP d Only said.\n# TYPE d gauge\n# EOF\n",
+    );
+    let output = Command::new(PROGRAM)
+        .args(["import", "openmetrics", running.to_str().unwrap()])
+        .args(["--server", &format!("http://{}", taffrail.address)])
+        .env("XDG_STATE_HOME", dir.path())
+        .output()
+        .unwrap();
+    assert!(text(&output).contains("imported 2 samples"), "{}", text(&output));
+
+    let metadata = taffrail.get("/api/v1/metadata", &[]).json();
+    let of = |name: &str| {
+        let one = &metadata["data"][name][0];
+        ["type", "help", "unit"].map(|key| one[key].as_str().unwrap_or("nothing").to_owned())
+    };
+    assert_eq!(of("a"), ["counter", "Things \\ done.", ""]);
+    assert_eq!(of("b_bytes"), ["gauge", "", "bytes"]);
+    assert_eq!(of("c"), ["histogram", "", ""]);
+    assert_eq!(of("d"), ["gauge", "Only said.", ""]);
+    let exemplar = |query: &str| {
+        let range = [("query", query), ("start", "1750003000"), ("end", "1750003300")];
+        let answer = taffrail.get("/api/v1/query_exemplars", &range).json();
+        let one = &answer["data"][0]["exemplars"][0];
+        format!("{} {} {}", one["labels"]["trace_id"], one["value"], one["timestamp"])
+    };
+    assert_eq!(exemplar("a_total"), r#""t1" "0.5" 1750003199.0"#);
+    assert_eq!(exemplar("c_bucket"), r#""t2" "7" 1750003200.0"#);
+}

@@ -115,6 +115,46 @@ fn push(taffrail: &Taffrail, t_ms: i64) {
 }
 
 #[test]
+fn a_reload_begins_and_ends_sending() {
+    let receiver = Receiver::start();
+    receiver.up.store(true, Ordering::SeqCst);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("prometheus.yml");
+    let block = format!(
+        "remote_write:\n  - url: http://{}/write\n    queue_config: {{batch_send_deadline: 10ms}}\n",
+        receiver.address
+    );
+    std::fs::write(&file, "").unwrap();
+    let config = quiet_config("host:\n  enabled: false\nprometheus: prometheus.yml\n");
+    let taffrail = Taffrail::start(PROGRAM, dir.path(), &Options { config, args: vec![] });
+    let reload = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        let answer = testkit::post(taffrail.address, "/-/reload").unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    };
+    let start_ms = i64::try_from(now_ns() / 1_000_000).unwrap() - 60_000;
+    let arrived = |of: i64| {
+        let taken = receiver.taken.lock().unwrap();
+        taken.iter().filter(|(_, t_ms)| *t_ms == start_ms + of).count()
+    };
+    let wait_for = |of: i64| {
+        eventually("what was pushed", 30, || (arrived(of) == SERIES).then_some(()));
+    };
+
+    push(&taffrail, start_ms);
+    reload(&block);
+    push(&taffrail, start_ms + 1);
+    wait_for(1);
+    reload("");
+    push(&taffrail, start_ms + 2);
+    reload(&block);
+    push(&taffrail, start_ms + 3);
+    // In order: what was queued before would be there by then.
+    wait_for(3);
+    assert_eq!((arrived(0), arrived(2)), (0, 0));
+}
+
+#[test]
 fn nothing_acknowledged_is_lost_by_a_kill_and_an_outage() {
     let receiver = Receiver::start();
     let dir = tempfile::tempdir().unwrap();

@@ -3,7 +3,7 @@
 use model::{Histogram, Labels, ResetHint, SeriesData};
 
 use super::super::wire;
-use super::xor;
+use super::{histograms, xor};
 
 /// Bytes of chunks in one frame, as Prometheus has it by default.
 const FRAME_BYTES_MAX: usize = 1 << 20;
@@ -11,8 +11,10 @@ const FRAME_BYTES_MAX: usize = 1 << 20;
 const PIECE_BYTES: usize = 64 << 10;
 /// Samples of one chunk, as Prometheus writes them.
 const CHUNK_SAMPLES: usize = 120;
-/// `Chunk.Encoding.XOR`
+/// `Chunk.Encoding`: `XOR`, `HISTOGRAM`, `FLOAT_HISTOGRAM`.
 const ENCODING_XOR: u64 = 1;
+const ENCODING_HISTOGRAM: u64 = 2;
+const ENCODING_FLOAT_HISTOGRAM: u64 = 3;
 
 /// A `ReadResponse`: one result per query, in order.
 pub(super) fn samples(answers: &[Vec<SeriesData>]) -> Vec<u8> {
@@ -90,12 +92,62 @@ fn histogram(out: &mut Vec<u8>, t_ms: i64, h: &Histogram) {
     wire::doubles(out, 16, &h.custom_bounds);
 }
 
+/// A series, and how many of its samples and histograms are written.
+struct Progress {
+    series: SeriesData,
+    samples: usize,
+    histograms: usize,
+}
+
+impl Progress {
+    fn of(series: SeriesData) -> Self {
+        Self { series, samples: 0, histograms: 0 }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.samples == self.series.values.len() && self.histograms == self.series.histograms.len()
+    }
+
+    /// Appends the next chunk in the order of time: each kind up to where the other goes on.
+    fn chunk(&mut self, out: &mut Vec<u8>) {
+        let series = &self.series;
+        let (times, values) = (&series.timestamps[self.samples..], &series.values[self.samples..]);
+        let histograms = &series.histograms[self.histograms..];
+        let limit = histograms.first().map_or(i64::MAX, |(t_ms, _)| *t_ms);
+        let len = times.partition_point(|t_ms| *t_ms < limit).min(CHUNK_SAMPLES);
+        if let Some((first, last)) = times[..len].first().zip(times[..len].last()) {
+            let data = xor::encode(&times[..len], &values[..len]);
+            chunk(out, (*first, *last), ENCODING_XOR, &data);
+            self.samples += len;
+            return;
+        }
+        let limit = times.first().copied().unwrap_or(i64::MAX);
+        let run = &histograms[..histograms.partition_point(|(t_ms, _)| *t_ms <= limit)];
+        let run = &run[..histograms::run_length(run)];
+        if let Some(((first_ms, first), (last_ms, _))) = run.first().zip(run.last()) {
+            let encoding =
+                if first.integer { ENCODING_HISTOGRAM } else { ENCODING_FLOAT_HISTOGRAM };
+            chunk(out, (*first_ms, *last_ms), encoding, &histograms::encode(run));
+            self.histograms += run.len();
+        }
+    }
+}
+
+fn chunk(out: &mut Vec<u8>, (first_ms, last_ms): (i64, i64), encoding: u64, data: &[u8]) {
+    wire::message(out, 2, |chunk| {
+        wire::number(chunk, 1, first_ms as u64);
+        wire::number(chunk, 2, last_ms as u64);
+        wire::number(chunk, 3, encoding);
+        wire::bytes(chunk, 4, data);
+    });
+}
+
 /// Frames of a `ChunkedReadResponse`: length, CRC-32C, message. Series are dropped as they are written.
 pub(super) struct Frames {
     queries: Vec<std::vec::IntoIter<SeriesData>>,
     query_index: usize,
-    /// The series being written, and how many of its samples are.
-    current: Option<(SeriesData, usize)>,
+    /// The series being written.
+    current: Option<Progress>,
 }
 
 impl Frames {
@@ -109,26 +161,17 @@ impl Frames {
         while self.current.is_none() {
             let Some(series) = self.queries.get_mut(self.query_index) else { return false };
             match series.next() {
-                Some(next) => self.current = Some((next, 0)),
+                Some(next) => self.current = Some(Progress::of(next)),
                 None => self.query_index += 1,
             }
         }
-        let Some((series, written)) = &mut self.current else { return false };
+        let Some(current) = &mut self.current else { return false };
         let mut chunked = Vec::new();
-        labels(&mut chunked, &series.labels);
-        while *written < series.values.len() && chunked.len() < FRAME_BYTES_MAX {
-            let end = (*written + CHUNK_SAMPLES).min(series.values.len());
-            let (times, values) =
-                (&series.timestamps[*written..end], &series.values[*written..end]);
-            wire::message(&mut chunked, 2, |chunk| {
-                wire::number(chunk, 1, times.first().map_or(0, |t| *t as u64));
-                wire::number(chunk, 2, times.last().map_or(0, |t| *t as u64));
-                wire::number(chunk, 3, ENCODING_XOR);
-                wire::bytes(chunk, 4, &xor::encode(times, values));
-            });
-            *written = end;
+        labels(&mut chunked, &current.series.labels);
+        while !current.is_whole() && chunked.len() < FRAME_BYTES_MAX {
+            current.chunk(&mut chunked);
         }
-        if *written == series.values.len() {
+        if current.is_whole() {
             self.current = None;
         }
         let mut message = Vec::new();
@@ -148,5 +191,73 @@ impl Iterator for Frames {
         let mut piece = Vec::new();
         while piece.len() < PIECE_BYTES && self.frame(&mut piece) {}
         (!piece.is_empty()).then_some(piece)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use ingest::prometheus_tsdb::{Samples, decode_chunk};
+    use ingest::protobuf::Reader;
+
+    use super::*;
+
+    /// First and last time, encoding and samples of the chunks of a series, by way of another reader of the formats.
+    fn chunks(frame: &[u8]) -> Vec<(i64, i64, u8, Samples)> {
+        let (length, crc, message) = (usize::from(frame[0]), &frame[1..5], &frame[5..]);
+        assert_eq!(message.len(), length, "one frame of less than 128 bytes");
+        assert_eq!(crc, crc32c::crc32c(message).to_be_bytes());
+        let mut chunks = Vec::new();
+        let mut message = Reader::new(message);
+        while let Some(field) = message.next_field().unwrap() {
+            if field.number != 1 {
+                continue;
+            }
+            let mut series = field.message().unwrap();
+            while let Some(field) = series.next_field().unwrap() {
+                if field.number != 2 {
+                    continue;
+                }
+                let mut chunk = field.message().unwrap();
+                let (mut first, mut last, mut encoding, mut data) = (0, 0, 0, &[][..]);
+                while let Some(field) = chunk.next_field().unwrap() {
+                    match field.number {
+                        1 => first = field.int64().unwrap(),
+                        2 => last = field.int64().unwrap(),
+                        3 => encoding = field.int32().unwrap() as u8,
+                        _ => data = field.bytes().unwrap(),
+                    }
+                }
+                let mut samples = Samples::default();
+                decode_chunk(encoding, data, &mut samples).unwrap();
+                chunks.push((first, last, encoding, samples));
+            }
+        }
+        chunks
+    }
+
+    #[test]
+    fn chunks_of_all_kinds_follow_in_the_order_of_time() {
+        let histogram = |t_ms: i64, integer, count| {
+            let count = f64::from(count);
+            (t_ms, Arc::new(Histogram { integer, count, zero_count: count, ..Histogram::default() }))
+        };
+        let series = SeriesData {
+            labels: Labels::from_pairs([("__name__", "h")]),
+            timestamps: Arc::from([1, 2, 10]),
+            values: vec![1.0, 2.0, model::stale_nan()],
+            histograms: vec![histogram(3, true, 1), histogram(4, true, 2), histogram(11, false, 1)],
+            starts: None,
+        };
+        let pieces: Vec<Vec<u8>> = Frames::new(vec![vec![series]]).collect();
+        assert_eq!(pieces.len(), 1);
+        let chunks = chunks(&pieces[0]);
+        let shape: Vec<_> = chunks.iter().map(|(a, b, encoding, _)| (*a, *b, *encoding)).collect();
+        assert_eq!(shape, [(1, 2, 1), (3, 4, 2), (10, 10, 1), (11, 11, 3)]);
+        let floats: Vec<i64> = chunks.iter().flat_map(|c| &c.3.floats).map(|(t, _)| *t).collect();
+        assert_eq!(floats, [1, 2, 10]);
+        let counts: Vec<_> = chunks.iter().flat_map(|c| &c.3.histograms).map(|(t, h)| (*t, h.count)).collect();
+        assert_eq!(counts, [(3, 1.0), (4, 2.0), (11, 1.0)]);
     }
 }

@@ -2,121 +2,32 @@
 //!
 //! Source: Prometheus, "tsdb/docs/format/chunks", XOR chunk data.
 
-/// Bits, highest first.
-#[derive(Default)]
-struct Bits {
-    bytes: Vec<u8>,
-    /// Bits free in the last byte.
-    free: u32,
-}
-
-impl Bits {
-    /// The low `count` bits of `value`.
-    fn push(&mut self, value: u64, count: u32) {
-        let mut left = count;
-        while left > 0 {
-            if self.free == 0 {
-                self.bytes.push(0);
-                self.free = 8;
-            }
-            let take = left.min(self.free);
-            let part = (value >> (left - take)) as u8 & (0xff_u16 >> (8 - take)) as u8;
-            if let Some(last) = self.bytes.last_mut() {
-                *last |= part << (self.free - take);
-            }
-            self.free -= take;
-            left -= take;
-        }
-    }
-
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.push(value & 0x7f | 0x80, 8);
-            value >>= 7;
-        }
-        self.push(value, 8);
-    }
-}
+use super::bits::{Bits, XorFloat};
 
 /// A chunk of samples with ascending times (Unix milliseconds); at most 65,535 of them.
 pub(super) fn encode(times: &[i64], values: &[f64]) -> Vec<u8> {
     let count = times.len() as u16;
-    let mut bits = Bits { bytes: count.to_be_bytes().to_vec(), free: 0 };
-    let (mut t, mut delta, mut value) = (0_i64, 0_i64, 0_u64);
-    // Leading zeros and width of the window values are written into; none yet.
-    let mut window: Option<(u32, u32)> = None;
+    let mut bits = Bits::after(count.to_be_bytes().to_vec());
+    let (mut t, mut delta, mut value) = (0_i64, 0_i64, XorFloat::default());
     for (i, (&next_t, &next)) in times.iter().zip(values).enumerate() {
-        let next = next.to_bits();
         let next_delta = next_t.wrapping_sub(t);
         match i {
             0 => {
-                bits.varint(super::super::wire::zigzag(next_t));
-                bits.push(next, 64);
+                bits.varint(next_t);
+                value = XorFloat::first(&mut bits, next);
             }
             1 => {
-                bits.varint(next_delta as u64);
-                xored(&mut bits, value ^ next, &mut window);
+                bits.uvarint(next_delta as u64);
+                value.next(&mut bits, next);
             }
             _ => {
-                time(&mut bits, next_delta.wrapping_sub(delta));
-                xored(&mut bits, value ^ next, &mut window);
+                bits.time_difference(next_delta.wrapping_sub(delta));
+                value.next(&mut bits, next);
             }
         }
-        (t, delta, value) = (next_t, next_delta, next);
+        (t, delta) = (next_t, next_delta);
     }
-    bits.bytes
-}
-
-/// A change of the distance between times, in the shortest of five forms.
-fn time(bits: &mut Bits, change: i64) {
-    let fits = |width: u32| {
-        let half = 1_i64 << (width - 1);
-        (-(half - 1)..=half).contains(&change)
-    };
-    match change {
-        0 => bits.push(0, 1),
-        _ if fits(14) => {
-            bits.push(0b10, 2);
-            bits.push(change as u64, 14);
-        }
-        _ if fits(17) => {
-            bits.push(0b110, 3);
-            bits.push(change as u64, 17);
-        }
-        _ if fits(20) => {
-            bits.push(0b1110, 4);
-            bits.push(change as u64, 20);
-        }
-        _ => {
-            bits.push(0b1111, 4);
-            bits.push(change as u64, 64);
-        }
-    }
-}
-
-fn xored(bits: &mut Bits, xor: u64, window: &mut Option<(u32, u32)>) {
-    if xor == 0 {
-        bits.push(0, 1);
-        return;
-    }
-    bits.push(1, 1);
-    // Five bits have room for 31.
-    let (leading, trailing) = (xor.leading_zeros().min(31), xor.trailing_zeros());
-    match *window {
-        Some((first, width)) if leading >= first && trailing >= 64 - first - width => {
-            bits.push(0, 1);
-            bits.push(xor >> (64 - first - width), width);
-        }
-        _ => {
-            let width = 64 - leading - trailing;
-            bits.push(1, 1);
-            bits.push(u64::from(leading), 5);
-            // 64 does not fit into six bits and is written as 0, which cannot occur.
-            bits.push(u64::from(width & 63), 6);
-            bits.push(xor >> trailing, width);
-            *window = Some((leading, width));
-        }
-    }
+    bits.finish()
 }
 
 #[cfg(test)]
