@@ -50,3 +50,9 @@ pub(crate) async fn reload(State(app): State<Arc<App>>) -> Response {
         ),
     }
 }
+
+/// The orderly end, as Prometheus' lifecycle API has it; the answer may still be on its way then.
+pub(crate) async fn quit(State(app): State<Arc<App>>) -> Response {
+    app.host.quit();
+    assets::plain(StatusCode::OK, "Requesting termination... Goodbye!")
+}

@@ -88,6 +88,9 @@ pub trait Host: operations::Operations {
 
     /// Reads the configuration files again and applies them.
     fn reload(&self) -> BoxFuture<'static, Result<(), model::Error>>;
+
+    /// Begins the orderly end of the process.
+    fn quit(&self);
 }
 
 /// Everything handlers need.

@@ -54,6 +54,9 @@ routes! {
     GET "/ready" Viewer => health::loki_ready;
     GET "/metrics" Viewer => health::metrics;
     POST "/-/reload" Admin => health::reload;
+    PUT "/-/reload" Admin => health::reload;
+    POST "/-/quit" Admin => health::quit;
+    PUT "/-/quit" Admin => health::quit;
 
     GET "/api/v1/query" Viewer => prometheus::query;
     POST "/api/v1/query" Viewer => prometheus::query;

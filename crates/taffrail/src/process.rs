@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use server::receive::Receivers;
 use server::{Figure, Host};
 use storage::writer::WriterState;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Overrides};
 use crate::ledger::Signal;
@@ -37,6 +38,8 @@ pub struct Process {
     pub(crate) env: fn(&str) -> Option<String>,
     /// The scrape configuration in force.
     pub(crate) loaded: Arc<Mutex<Loaded>>,
+    /// Fires when somebody asked for the end over HTTP.
+    pub(crate) quit: CancellationToken,
     /// Outcome of the last reload, for the status page.
     pub(crate) last_reload: Arc<Mutex<Option<String>>>,
 }
@@ -326,6 +329,10 @@ impl Host for Process {
     fn refused(&self, source: &'static str, rows: u64) {
         let receipt = Receipt { stored: 0, rejected: vec![(RejectReason::Invalid, rows)] };
         self.stores.ledger.stored(Signal::Metrics, &Arc::from(source), &receipt);
+    }
+
+    fn quit(&self) {
+        self.quit.cancel();
     }
 
     fn reload(&self) -> BoxFuture<'static, Result<(), Error>> {

@@ -68,7 +68,14 @@ impl RemoteWrite {
             durability: config.durability,
             bytes_max: config.remote_write_disk_limit_bytes,
         };
-        Self { settings, source, clock, cancel, running: OnceLock::new(), reloading: Mutex::default() }
+        Self {
+            settings,
+            source,
+            clock,
+            cancel,
+            running: OnceLock::new(),
+            reloading: Mutex::default(),
+        }
     }
 
     /// Replaces the receivers; what to do with batches from now on, `None` when there is nobody to send to. Must be

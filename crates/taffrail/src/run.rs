@@ -158,6 +158,7 @@ async fn live(config: Config) -> Result<()> {
         started_ms,
         env: environment,
         loaded: Arc::new(Mutex::new(Loaded { config: prometheus, at_ms: started_ms })),
+        quit: CancellationToken::new(),
         last_reload: Arc::default(),
         config: config.clone(),
     });
@@ -353,7 +354,7 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Returns at SIGTERM or SIGINT; SIGHUP reloads.
+/// Returns at SIGTERM, SIGINT and `/-/quit`; SIGHUP reloads.
 async fn wait_for_stop(process: &Process) -> Result<()> {
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -362,6 +363,7 @@ async fn wait_for_stop(process: &Process) -> Result<()> {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
+            () = process.quit.cancelled() => return Ok(()),
             // What went wrong is in the log and on the status page; the running configuration stays.
             _ = hang_up.recv() => drop(process.reload_now()),
         }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 use ingest::exposition::{
-    CustomBuckets, Encoding, Families, Histograms, Limits, Metadata, NativeSample, RawExemplar, Sample,
-    Visitor, decode,
+    CustomBuckets, Encoding, Families, Histograms, Limits, Metadata, NativeSample, RawExemplar,
+    Sample, Visitor, decode,
 };
 use ingest::native_histogram;
 use model::histogram::{SCHEMA_MAX, SCHEMA_MIN};

@@ -1,6 +1,7 @@
 //! The JSON bodies of Prometheus' API, written straight into a string: values are quoted numbers, times are seconds.
 
 use std::fmt::Write as _;
+use std::num::FpCategory;
 
 use ::query::promql::{Sample, Series, Value};
 use model::histogram::Bucket;
@@ -33,7 +34,16 @@ pub(crate) fn typed_result(out: &mut String, value: &Value) {
     match value {
         Value::Scalar(t_ms, number) => {
             out.push_str("{\"resultType\":\"scalar\",\"result\":");
-            point(out, *t_ms, *number);
+            out.push('[');
+            seconds(out, *t_ms);
+            out.push_str(",\"");
+            // As in Prometheus, scalars alone never have an exponent.
+            let _infallible = match number.classify() {
+                FpCategory::Nan => write!(out, "NaN"),
+                FpCategory::Infinite => write!(out, "{}Inf", if *number > 0.0 { '+' } else { '-' }),
+                _ => write!(out, "{number}"),
+            };
+            out.push_str("\"]");
         }
         Value::String(t_ms, text) => {
             out.push_str("{\"resultType\":\"string\",\"result\":[");

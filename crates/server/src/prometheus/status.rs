@@ -197,17 +197,18 @@ pub(crate) async fn features(State(app): State<Arc<App>>) -> Response {
         .collect();
     let operators: Map<String, Value> =
         promql::OPERATORS.iter().map(|name| ((*name).to_owned(), json!(true))).collect();
+    let served = |path: &str| crate::routes::route_list().any(|route| route.path == path);
     ok(&json!({
         "api": {
             "admin": app.config.admin_api,
             "exclude_alerts": true,
             "label_values_match": true,
-            "lifecycle": true,
+            "lifecycle": served("/-/reload"),
             "openapi_3.1": false,
             "query_stats": true,
             "query_warnings": true,
-            "remote_read": true,
-            "search": true,
+            "remote_read": served("/api/v1/read"),
+            "search": served("/api/v1/search/metric_names"),
             "time_range_labels": true,
             "time_range_series": true,
         },
@@ -235,7 +236,7 @@ pub(crate) async fn features(State(app): State<Arc<App>>) -> Response {
         "promql_operators": operators,
         "rules": {"concurrent_rule_eval": false, "keep_firing_for": false},
         "scrape": {"extra_metrics": true, "start_timestamp_zero_ingestion": false},
-        "service_discovery": {"azure": false, "consul": false, "docker": true, "file": true, "static": true},
+        "service_discovery": {"azure": false, "consul": false, "docker": true, "file": true, "http": true, "static": true},
         "templating": {"args": false, "externalURL": false},
         "otlp_receiver": {"delta_conversion": true, "native_delta_ingestion": false},
         "tsdb": {"delayed_compaction": false, "exemplar_storage": true, "native_histograms": true},

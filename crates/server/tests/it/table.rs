@@ -354,6 +354,8 @@ impl Host for Process {
 
     fn refused(&self, _source: &'static str, _rows: u64) {}
 
+    fn quit(&self) {}
+
     fn reload(&self) -> BoxFuture<'static, Result<()>> {
         async { Ok(()) }.boxed()
     }

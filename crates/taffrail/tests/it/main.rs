@@ -9,6 +9,7 @@ mod differential;
 mod engine;
 mod import;
 mod lifecycle;
+mod limits;
 mod remote_write;
 mod scrape;
 mod target;

@@ -67,7 +67,11 @@ pub(super) fn encode(run: &[(i64, Arc<Histogram>)]) -> Vec<u8> {
     });
     let mut bits = Bits::after(bytes);
     layout(&mut bits, first);
-    if first.integer { integers(&mut bits, run) } else { floats(&mut bits, run) }
+    if first.integer {
+        integers(&mut bits, run)
+    } else {
+        floats(&mut bits, run)
+    }
     bits.finish()
 }
 
@@ -238,7 +242,8 @@ mod tests {
 
     /// Growing, resetting, changing their layout, ending: what a series does in its life.
     fn series() -> impl Strategy<Value = Vec<(i64, Arc<Histogram>)>> {
-        let kinds = (any::<bool>(), any::<bool>(), prop::sample::select(vec![0.0, 1e-3, 0.125, 2.0]));
+        let kinds =
+            (any::<bool>(), any::<bool>(), prop::sample::select(vec![0.0, 1e-3, 0.125, 2.0]));
         let steps = prop::collection::vec((0..20_u8, 1..40_000_i64, 0..9_000_u64), 0..150);
         (kinds, steps).prop_map(|((integer, custom, zero_threshold), steps)| {
             let (mut t_ms, mut counts, mut all) = (-5_i64, vec![3.0; 4], Vec::new());
@@ -253,32 +258,37 @@ mod tests {
                         counts[at % len] += by as f64 + if integer { 0.0 } else { 0.25 };
                     }
                 }
-                let positive_spans =
-                    vec![BucketSpan { offset: 0, length: 1 }, BucketSpan { offset: 0, length: counts.len() as u32 - 1 }];
+                let positive_spans = vec![
+                    BucketSpan { offset: 0, length: 1 },
+                    BucketSpan { offset: 0, length: counts.len() as u32 - 1 },
+                ];
                 let (negative, negative_spans) = match custom {
                     true => (vec![], vec![]),
                     false => (counts[..2].to_vec(), vec![BucketSpan { offset: -7, length: 2 }]),
                 };
                 let zero_count = if custom { 0.0 } else { counts[0] };
                 let all_counts = counts.iter().chain(&negative).sum::<f64>() + zero_count;
-                all.push((t_ms, Arc::new(Histogram {
-                    schema: if custom { CUSTOM_BUCKETS_SCHEMA } else { 3 },
-                    integer,
-                    hint: if kind == 2 { ResetHint::Reset } else { ResetHint::Unknown },
-                    zero_threshold: if custom { 0.0 } else { zero_threshold },
-                    zero_count,
-                    count: all_counts,
-                    sum: if kind == 4 { model::stale_nan() } else { by as f64 / 7.0 },
-                    positive_spans,
-                    positive: counts.clone(),
-                    negative_spans,
-                    negative,
-                    custom_bounds: if custom {
-                        (0..counts.len()).map(|i| i as f64 * 0.7 - 0.5).collect()
-                    } else {
-                        vec![]
-                    },
-                })));
+                all.push((
+                    t_ms,
+                    Arc::new(Histogram {
+                        schema: if custom { CUSTOM_BUCKETS_SCHEMA } else { 3 },
+                        integer,
+                        hint: if kind == 2 { ResetHint::Reset } else { ResetHint::Unknown },
+                        zero_threshold: if custom { 0.0 } else { zero_threshold },
+                        zero_count,
+                        count: all_counts,
+                        sum: if kind == 4 { model::stale_nan() } else { by as f64 / 7.0 },
+                        positive_spans,
+                        positive: counts.clone(),
+                        negative_spans,
+                        negative,
+                        custom_bounds: if custom {
+                            (0..counts.len()).map(|i| i as f64 * 0.7 - 0.5).collect()
+                        } else {
+                            vec![]
+                        },
+                    }),
+                ));
             }
             all
         })
@@ -315,7 +325,8 @@ mod tests {
         };
         assert_eq!(run_length(&[of(1.0), of(2.0), of(1.0)]), 2);
         assert_eq!(run_length(&vec![of(1.0); 1_000]), CHUNK_HISTOGRAMS_MAX);
-        let hints: Vec<_> = read_back(&[of(1.0), of(2.0), of(1.0)]).iter().map(|h| h.1.hint).collect();
+        let hints: Vec<_> =
+            read_back(&[of(1.0), of(2.0), of(1.0)]).iter().map(|h| h.1.hint).collect();
         assert_eq!(hints, [ResetHint::Unknown, ResetHint::NotReset, ResetHint::Unknown]);
     }
 }

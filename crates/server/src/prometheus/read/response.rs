@@ -205,8 +205,10 @@ mod tests {
 
     /// First and last time, encoding and samples of the chunks of a series, by way of another reader of the formats.
     fn chunks(frame: &[u8]) -> Vec<(i64, i64, u8, Samples)> {
-        let (length, crc, message) = (usize::from(frame[0]), &frame[1..5], &frame[5..]);
-        assert_eq!(message.len(), length, "one frame of less than 128 bytes");
+        // A length of 128 to 16,383 takes two bytes.
+        let length = usize::from(frame[0] & 0x7f) | usize::from(frame[1]) << 7;
+        let (crc, message) = (&frame[2..6], &frame[6..]);
+        assert_eq!((frame[0] >= 0x80, message.len()), (true, length), "one frame");
         assert_eq!(crc, crc32c::crc32c(message).to_be_bytes());
         let mut chunks = Vec::new();
         let mut message = Reader::new(message);
@@ -241,7 +243,10 @@ mod tests {
     fn chunks_of_all_kinds_follow_in_the_order_of_time() {
         let histogram = |t_ms: i64, integer, count| {
             let count = f64::from(count);
-            (t_ms, Arc::new(Histogram { integer, count, zero_count: count, ..Histogram::default() }))
+            (
+                t_ms,
+                Arc::new(Histogram { integer, count, zero_count: count, ..Histogram::default() }),
+            )
         };
         let series = SeriesData {
             labels: Labels::from_pairs([("__name__", "h")]),
@@ -257,7 +262,8 @@ mod tests {
         assert_eq!(shape, [(1, 2, 1), (3, 4, 2), (10, 10, 1), (11, 11, 3)]);
         let floats: Vec<i64> = chunks.iter().flat_map(|c| &c.3.floats).map(|(t, _)| *t).collect();
         assert_eq!(floats, [1, 2, 10]);
-        let counts: Vec<_> = chunks.iter().flat_map(|c| &c.3.histograms).map(|(t, h)| (*t, h.count)).collect();
+        let counts: Vec<_> =
+            chunks.iter().flat_map(|c| &c.3.histograms).map(|(t, h)| (*t, h.count)).collect();
         assert_eq!(counts, [(3, 1.0), (4, 2.0), (11, 1.0)]);
     }
 }
