@@ -26,7 +26,8 @@ fuzz_target!(|text: &str| {
         let query = PromQuery { text, start_ms, end_ms, step_ms, lookback_ms: 300_000 };
         let limits = Limits { samples_max: 200_000, bytes_max: 64 << 20, time_ms_max: 2_000 };
         let budget = Budget::new(Arc::new(SystemClock), limits);
+        let options = Options { experimental: true, ..Options::default() };
         // Either outcome is fine; it must come back.
-        evaluate(&Samples::default(), &query, &Options { experimental: true }, &budget).ok();
+        evaluate(&Samples::default(), &query, &options, &budget).ok();
     }
 });

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use model::{
-    Budget, Labels, Matcher, MetricMetadata, MetricPlan, MetricSource, Result, Selected,
+    BucketSpan, Budget, Histogram, Labels, Matcher, MetricMetadata, MetricPlan, MetricSource, Result, Selected,
     SeriesData, TimeRange, stale_nan,
 };
 
-/// Ten minutes of a gauge, two counters, a histogram and a stale series; whatever a selector's name is, they match.
+/// Ten minutes of a gauge, two counters, histograms of both kinds and a stale series; whatever a selector's name is, they match.
 #[derive(Debug, Default)]
 pub struct Samples;
 
@@ -28,8 +28,29 @@ impl Samples {
             labels: Labels::from_pairs(labels.iter().copied()),
             timestamps: Arc::clone(&timestamps),
             values,
+            histograms: Vec::new(),
+            starts: None,
         });
-        series.collect()
+        let native = SeriesData {
+            labels: Labels::from_pairs([("a", "n")]),
+            timestamps: Arc::from([]),
+            values: Vec::new(),
+            histograms: (0..41).map(|i| (i * 15_000, Arc::new(histogram(i as f64)))).collect(),
+            starts: None,
+        };
+        series.chain([native]).collect()
+    }
+}
+
+/// One that has counted up to `i`, and starts anew half-way.
+fn histogram(i: f64) -> Histogram {
+    let count = i % 20.0;
+    Histogram {
+        count: count * 3.0,
+        sum: count * 2.5,
+        positive_spans: vec![BucketSpan { offset: -1, length: 2 }],
+        positive: vec![count, count * 2.0],
+        ..Histogram::default()
     }
 }
 
@@ -44,8 +65,9 @@ impl MetricSource for Samples {
             let wanted = |t: i64| plan.start_ms <= t && t <= plan.end_ms;
             let kept = data.timestamps.iter().copied().zip(data.values).filter(|(t, _)| wanted(*t));
             let (timestamps, values): (Vec<_>, Vec<_>) = kept.unzip();
-            budget.charge_samples(values.len() as u64)?;
-            if !values.is_empty() {
+            data.histograms.retain(|(t, _)| wanted(*t));
+            budget.charge_samples((values.len() + data.histograms.len()) as u64)?;
+            if !values.is_empty() || !data.histograms.is_empty() {
                 data.labels = data.labels.with("__name__", "m");
                 data.timestamps = timestamps.into();
                 data.values = values;
