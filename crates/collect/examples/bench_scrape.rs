@@ -99,6 +99,7 @@ fn store(dir: &std::path::Path, clock: &Arc<ManualClock>) -> Result<(Arc<tsdb::S
         head_bytes_max: 1 << 30,
         flush_after_ms: 30 * 60_000,
         series_max: 10_000_000,
+        index_bytes_max: 256 << 20,
         future_ms_max: 600_000,
         free_bytes_floor: 0,
     };

@@ -179,6 +179,13 @@ pub trait Visitor {
         ""
     }
 
+    /// Bytes of the expected series if `text` starts with it, and it is known. For visitors that recognise a series
+    /// without keeping its text; what [`expected`](Self::expected) asks for holds here, too.
+    fn expects(&self, text: &str) -> Option<usize> {
+        let expected = self.expected();
+        (!expected.is_empty() && text.starts_with(expected)).then_some(expected.len())
+    }
+
     /// A sample.
     ///
     /// # Errors
@@ -428,13 +435,10 @@ impl<'a> Parser<'a> {
         at: usize,
         visitor: &mut impl Visitor,
     ) -> Result<Option<usize>, At> {
-        let expected = visitor.expected();
-        let line = &self.text.as_bytes()[at..];
-        if expected.is_empty() || !line.starts_with(expected.as_bytes()) {
-            return Ok(None);
-        }
-        let series_end = at + expected.len();
-        let Some((b' ', rest)) = line[expected.len()..].split_first() else { return Ok(None) };
+        let Some(len) = visitor.expects(&self.text[at..]) else { return Ok(None) };
+        let series_end = at + len;
+        let behind = &self.text.as_bytes()[series_end..];
+        let Some((b' ', rest)) = behind.split_first() else { return Ok(None) };
         let Some((value, len)) = decimal::read(rest) else { return Ok(None) };
         if rest.get(len) != Some(&b'\n') || self.samples >= self.limits.samples_max {
             return Ok(None);
@@ -455,7 +459,7 @@ impl<'a> Parser<'a> {
                 format!("body has more samples than the limit of {}", self.limits.samples_max);
             return Err((at, Error::new(ErrorKind::Limit, message)));
         }
-        let predicted_end = self.predicted_end(at, end, visitor.expected());
+        let predicted_end = self.predicted_end(at, end, visitor);
         let series_end = match predicted_end {
             Some(series_end) => series_end,
             None => self.scanner().series(at, end)?,
@@ -472,13 +476,10 @@ impl<'a> Parser<'a> {
             .map_err(|e| (at, e))
     }
 
-    /// Where the series ends when the line starts with `expected` and cannot go on as a longer one.
-    fn predicted_end(&self, at: usize, end: usize, expected: &str) -> Option<usize> {
-        if expected.is_empty() || !self.text[at..end].starts_with(expected) {
-            return None;
-        }
-        let series_end = at + expected.len();
-        if expected.ends_with('}') {
+    /// Where the series ends when the line starts with the expected one and cannot go on as a longer one.
+    fn predicted_end(&self, at: usize, end: usize, visitor: &impl Visitor) -> Option<usize> {
+        let series_end = at + visitor.expects(&self.text[at..end])?;
+        if self.text[at..series_end].ends_with('}') {
             return Some(series_end);
         }
         // A bare name may be followed by labels, in the old format even after blanks.

@@ -3,11 +3,17 @@
 //! Layout: for each pair in ascending byte order of names, `len(name) name len(value) value`, where a length is written
 //! as one Unicode scalar value (`0..0xD800` as itself, larger ones shifted past the surrogates), so that the whole is a
 //! valid `str`, slices are checked and cheap, and equality is one `memcmp`. The layout lives in memory only.
+//!
+//! Beside the text stands its [fingerprint](Labels::fingerprint), made once with the labels: tables need not hash them
+//! again, and who kept the fingerprint of a series need not keep its text to know it when it comes again.
 
 use std::cmp::Ordering;
 use std::fmt;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+
+use foldhash::SharedSeed;
+use foldhash::quality::SeedableRandomState;
 
 use crate::{Error, Result};
 
@@ -18,16 +24,67 @@ pub const METRIC_NAME: &str = "__name__";
 const LEN_MAX: usize = 0x10_FFFF - 0x800;
 
 /// A sorted set of labels without duplicates and without empty values. Cloning is a reference count.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Labels(Arc<str>);
+#[derive(Clone)]
+pub struct Labels {
+    packed: Arc<str>,
+    fingerprint: u64,
+}
 
 impl Default for Labels {
     fn default() -> Self {
-        Self(Arc::from(""))
+        Self::of_packed(Arc::from(""))
+    }
+}
+
+impl PartialEq for Labels {
+    fn eq(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint && self.packed == other.packed
+    }
+}
+
+impl Eq for Labels {}
+
+impl Hash for Labels {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.fingerprint);
     }
 }
 
 impl Labels {
+    fn of_packed(packed: Arc<str>) -> Self {
+        let fingerprint = fingerprint_of(&packed);
+        Self { packed, fingerprint }
+    }
+
+    /// The labels that consist of `pairs`, which ascend by name.
+    pub fn of_pairs<'a>(pairs: impl Iterator<Item = &'a Pair> + Clone) -> Self {
+        debug_assert!(pairs.clone().map(Pair::name).is_sorted_by(|a, b| a < b), "pairs ascend");
+        let mut packed = String::with_capacity(pairs.clone().map(|pair| pair.0.len()).sum());
+        pairs.for_each(|pair| packed.push_str(&pair.0));
+        Self::of_packed(Arc::from(packed))
+    }
+
+    /// 64 bits that stand for these labels while this process runs: of two different sets of labels they are equal by a
+    /// chance of 1 in 2^64, unless somebody who can watch this process looks for such a pair.
+    #[inline]
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
+    /// The packed form of each pair, in ascending order of names: what [`Pair::packed`] gives.
+    pub fn packed_pairs(&self) -> impl Iterator<Item = &str> {
+        let mut rest = &*self.packed;
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let before = rest;
+            take(&mut rest);
+            take(&mut rest);
+            before.get(..before.len() - rest.len())
+        })
+    }
+
     /// Builds from pairs in any order; a later pair replaces an earlier one of the same name, empty values are dropped.
     pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut builder = LabelsBuilder::default();
@@ -56,12 +113,12 @@ impl Labels {
 
     /// Pairs `(name, value)` in ascending byte order of names.
     pub fn iter(&self) -> Iter<'_> {
-        Iter { rest: &self.0 }
+        Iter { rest: &self.packed }
     }
 
     /// Whether there is no label.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.packed.is_empty()
     }
 
     /// Number of labels.
@@ -80,12 +137,12 @@ impl Labels {
 
     /// Bytes of the packed form; what keeping it in memory costs, without the reference counts.
     pub fn packed_len(&self) -> usize {
-        self.0.len()
+        self.packed.len()
     }
 
     /// Whether both are the same allocation (a fast, sufficient test for equality).
     pub fn same_allocation(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Arc::ptr_eq(&self.packed, &other.packed)
     }
 
     /// A builder that starts from these labels.
@@ -123,7 +180,7 @@ impl<'a> FromIterator<(&'a str, &'a str)> for Labels {
                 || name.len().max(value.len()) > LEN_MAX
             {
                 // Not in order after all: fall back to the builder with what was seen so far.
-                let seen = Labels(Arc::from(packed));
+                let seen = Labels::of_packed(Arc::from(packed));
                 let mut builder = seen.to_builder();
                 builder.set(name, value);
                 for (n, v) in iter {
@@ -135,7 +192,7 @@ impl<'a> FromIterator<(&'a str, &'a str)> for Labels {
             push(&mut packed, value);
             previous = Some(name);
         }
-        Self(Arc::from(packed))
+        Self::of_packed(Arc::from(packed))
     }
 }
 
@@ -169,6 +226,59 @@ impl fmt::Debug for Labels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// One label by itself, in the packed form: equal text, equal label.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pair(Box<str>);
+
+impl Pair {
+    /// The label `name` with `value`; `None` when one of them is longer than labels can be.
+    pub fn new(name: &str, value: &str) -> Option<Self> {
+        if name.len().max(value.len()) > LEN_MAX {
+            return None;
+        }
+        let mut packed = String::with_capacity(name.len() + value.len() + 8);
+        push(&mut packed, name);
+        push(&mut packed, value);
+        Some(Self(packed.into()))
+    }
+
+    /// The pair whose packed form is `packed`, as [`Labels::packed_pairs`] gives it.
+    ///
+    /// # Panics
+    /// When `packed` is no packed pair.
+    pub fn of_packed(packed: &str) -> Self {
+        let mut rest = packed;
+        take(&mut rest);
+        take(&mut rest);
+        assert!(rest.is_empty(), "BUG: text behind a packed pair");
+        Self(packed.into())
+    }
+
+    /// The packed form.
+    pub fn packed(&self) -> &str {
+        &self.0
+    }
+
+    /// Name of the label.
+    pub fn name(&self) -> &str {
+        take(&mut &*self.0)
+    }
+
+    /// Value of the label.
+    pub fn value(&self) -> &str {
+        let mut rest = &*self.0;
+        take(&mut rest);
+        take(&mut rest)
+    }
+}
+
+/// Keyed at random for each process.
+fn fingerprint_of(packed: &str) -> u64 {
+    let mut hasher = SeedableRandomState::with_seed(0, SharedSeed::global_random()).build_hasher();
+    hasher.write(packed.as_bytes());
+    hasher.finish()
 }
 
 /// Iterator over `(name, value)` pairs of [`Labels`].
@@ -269,7 +379,7 @@ impl LabelsBuilder {
             push(&mut packed, name);
             push(&mut packed, value);
         }
-        Labels(Arc::from(packed))
+        Labels::of_packed(Arc::from(packed))
     }
 }
 
@@ -314,6 +424,20 @@ mod tests {
     fn unsorted_iterators_are_sorted() {
         let labels: Labels = [("b", "1"), ("a", "2"), ("c", "")].into_iter().collect();
         assert_eq!(labels, Labels::from_pairs([("a", "2"), ("b", "1")]));
+    }
+
+    #[test]
+    fn labels_are_the_sum_of_their_pairs() {
+        let labels = Labels::from_pairs([("job", "a"), ("__name__", "up"), ("x", "é")]);
+        let pairs: Vec<Pair> = labels.packed_pairs().map(Pair::of_packed).collect();
+        let names: Vec<(&str, &str)> = pairs.iter().map(|p| (p.name(), p.value())).collect();
+        assert_eq!(names, labels.iter().collect::<Vec<_>>());
+        assert_eq!(Pair::new("job", "a").as_ref(), Some(&pairs[1]));
+        let again = Labels::of_pairs(pairs.iter());
+        assert_eq!(again, labels);
+        assert_eq!(again.fingerprint(), labels.fingerprint());
+        assert_ne!(again.fingerprint(), labels.with("x", "e").fingerprint());
+        assert_eq!(Labels::of_pairs([].iter()), Labels::default());
     }
 
     #[test]

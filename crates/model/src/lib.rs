@@ -21,7 +21,7 @@ mod visit;
 pub use budget::{Budget, Limits};
 pub use error::{Error, ErrorKind, Result};
 pub use histogram::{BucketSpan, Histogram, ResetHint};
-pub use labels::{Labels, LabelsBuilder, METRIC_NAME};
+pub use labels::{Labels, LabelsBuilder, METRIC_NAME, Pair};
 pub use logs::{
     LineFilter, LineFilterOp, LogAggregation, LogBatch, LogPlan, LogRecord, LogRow, LogSource,
     Order, StepCounts,

@@ -263,6 +263,14 @@ impl Host for Process {
                 figures.gauge(name, help, vec![("store", store.to_owned())], value as f64);
             }
         }
+        for (part, bytes) in self.stores.metrics.memory().by_use() {
+            figures.gauge(
+                "taffrail_store_memory_bytes",
+                "Memory of a store by what it is for.",
+                vec![("store", "metrics".to_owned()), ("of", part.to_owned())],
+                bytes as f64,
+            );
+        }
         figures.gauge(
             "taffrail_store_damage_at_start",
             "Damage found when the stores were opened; the status page names it.",

@@ -60,6 +60,8 @@ impl Stores {
             retention_rules: config.retention_rules.clone(),
             head_bytes_max: (heads / 2).clamp(4 * MIB, 256 * MIB),
             flush_after_ms: FLUSH_AFTER_MS,
+            // 15 % of the 60 %; what queries want beyond is decoded each time.
+            index_bytes_max: (heads / 35 * 15).clamp(8 * MIB, 512 * MIB),
             // 500 B per active series is the store's own aim.
             series_max: usize::try_from(heads / 2 / 500).unwrap_or(usize::MAX).max(100_000),
             future_ms_max: FUTURE_MS_MAX,

@@ -183,6 +183,7 @@ fn main() -> Result<()> {
         head_bytes_max: 512 << 20,
         flush_after_ms: 30 * 60_000,
         series_max: 10_000_000,
+        index_bytes_max: 256 << 20,
         future_ms_max: 600_000,
         free_bytes_floor: 0,
     };

@@ -19,9 +19,10 @@ use crate::bitmap::Bitmap;
 use crate::buckets;
 use crate::exemplars::{Stored, Verdict};
 use crate::flush::Running;
-use crate::head::{COLUMNS_MAX, Frame, Head, Home, LOOSE_BYTES, TailRow, TargetSamples};
+use crate::head::{COLUMNS_MAX, Frame, Head, LOOSE_BYTES, TailRow, TargetSamples};
 use crate::histograms::{self, HeadPage};
 use crate::record::{self, HistogramSample, LooseSample, Record, RecordRow};
+use crate::registry::Home;
 use crate::row::RowState;
 use crate::shard::{Common, Shared};
 
@@ -204,6 +205,21 @@ impl Encoder {
         }
     }
 
+    /// Bytes it takes in memory.
+    fn memory_bytes(&self) -> usize {
+        let bits = (self.homes.len() + self.seen.len()) / 8;
+        let foreign = self.foreign.capacity() * 9;
+        let left = self.left.capacity() * (size_of::<(u32, (i64, u64))>() + 1);
+        let columns = (self.columns.capacity() + self.next.capacity()) * 4;
+        size_of::<Self>()
+            + self.key.len()
+            + columns
+            + bits
+            + foreign
+            + left
+            + self.state.memory_bytes()
+    }
+
     /// After a flush the WAL starts empty and so does the tail.
     pub(crate) fn restart(&mut self) {
         self.redefine = true;
@@ -303,6 +319,7 @@ pub(crate) struct Engine {
     /// When the oldest unflushed sample arrived, or the flush before it happened.
     pub(crate) dirty_since_ms: Option<i64>,
     pub(crate) index_swept_ms: i64,
+    pub(crate) memory_looked_ms: i64,
     /// Whether there is metadata that only the WAL has.
     pub(crate) metadata_dirty: bool,
     /// Whether the series limit holds; not during replay, as these were accepted once.
@@ -325,6 +342,7 @@ impl Engine {
             flushing: None,
             dirty_since_ms: None,
             index_swept_ms: 0,
+            memory_looked_ms: 0,
             metadata_dirty: false,
             limited: false,
             replay_targets: FxHashMap::default(),
@@ -364,7 +382,7 @@ impl Engine {
         let home = {
             let head = self.shared.head.read();
             let registry = &head.registry;
-            registry.find(first).and_then(|id| registry.get(id)).and_then(|series| series.home)
+            registry.find(first).and_then(|id| registry.get(id)).and_then(|series| series.home())
         };
         if let Some((target, _)) = home
             && self.encoder(target).key.starts_with(&**source)
@@ -390,6 +408,12 @@ impl Engine {
 
     fn encoder(&mut self, target: u32) -> &mut Encoder {
         self.encoders[target as usize].as_mut().expect("BUG: target has an encoder")
+    }
+
+    /// Bytes of what it notes down about all sources.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let loose = self.loose_last.capacity() * (size_of::<(u32, (i64, u64))>() + 1);
+        self.encoders.iter().flatten().map(Encoder::memory_bytes).sum::<usize>() + loose
     }
 
     /// Finds the column of each row into `self.resolved`; [`NONE`] for series over the limit.
@@ -468,7 +492,7 @@ impl Engine {
     ) -> bool {
         let encoder = self.encoders[plan.target as usize].as_ref().expect("BUG: has an encoder");
         let (series, row_before) = (encoder.columns[column as usize], encoder.last_ms);
-        let home = self.shared.head.read().registry.get(series).and_then(|s| s.home);
+        let home = self.shared.head.read().registry.get(series).and_then(|s| s.home());
         let last = self.last_of(series, home);
         match last {
             Some((t, bits)) if t == sample.0 => {
@@ -606,7 +630,7 @@ impl Engine {
     fn place_histogram(&mut self, plan: &mut Plan, column: u32, (t_ms, bytes): histograms::One) {
         let encoder = self.encoders[plan.target as usize].as_ref().expect("BUG: has an encoder");
         let series = encoder.columns[column as usize];
-        let home = self.shared.head.read().registry.get(series).and_then(|s| s.home);
+        let home = self.shared.head.read().registry.get(series).and_then(|s| s.home());
         let fingerprint = buckets::fingerprint(&bytes);
         match self.last_of(series, home) {
             Some((t, last)) if t == t_ms && last == fingerprint => plan.ledger.stored += 1,
@@ -709,11 +733,11 @@ impl Engine {
             }
         }
         let head = shared.head.read();
-        let labels = |series: &u32| head.registry.get(*series).map(|s| s.labels.clone());
+        let labels = |series: &u32| head.registry.labels(*series);
         let columns = encoder.columns[encoder.defined..].iter();
         let columns: Vec<Labels> = columns.map(|s| labels(s).unwrap_or_default()).collect();
         // Columns of loose samples are found by series; those of this target's rows are the home, others foreign.
-        let column_of = |series: u32| match head.registry.get(series).and_then(|s| s.home) {
+        let column_of = |series: u32| match head.registry.get(series).and_then(|s| s.home()) {
             Some((target, column)) if target == plan.target => column,
             _ => encoder.foreign.get(&series).copied().unwrap_or(NONE),
         };
@@ -891,13 +915,13 @@ impl Engine {
 #[inline]
 fn predicted(head: &Head, encoder: &Encoder, expected: u32, labels: &Labels) -> Option<u32> {
     let series = head.registry.get(*encoder.columns.get(expected as usize)?)?;
-    (series.labels.same_allocation(labels) || series.labels == *labels).then_some(expected)
+    (series.fingerprint == labels.fingerprint()).then_some(expected)
 }
 
 /// The column of a series that this target had before.
 fn known(head: &Head, encoder: &Encoder, target: u32, labels: &Labels) -> Option<u32> {
     let id = head.registry.find(labels)?;
-    match head.registry.get(id)?.home {
+    match head.registry.get(id)?.home() {
         Some((home, column)) if home == target => Some(column),
         _ => encoder.foreign.get(&id).copied(),
     }

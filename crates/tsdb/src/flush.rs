@@ -23,12 +23,14 @@ use crate::engine::{Encoder, Engine};
 use crate::exemplars::Stored;
 use crate::head::{Frame, LOOSE_BYTES, TargetSamples, settle, tail_columns};
 use crate::histograms::{HeadHistograms, Samples};
-use crate::part::{Part, PartBuilder, days, file_name, rewritten_name};
+use crate::part::{Part, PartBuilder, days, file_name, hold_index_bytes, rewritten_name};
 use crate::shard::{Shared, WAL_SEQ_KEY};
 use crate::side;
 
 /// How often indexes nobody used are dropped from memory.
 const INDEX_IDLE_MS: i64 = 10 * 60_000;
+/// How often the bytes of indexes are held to their limit.
+const MEMORY_LOOK_MS: i64 = 1000;
 
 /// The parts one flush or merge writes: one per day.
 pub(crate) struct DayParts<'a> {
@@ -244,7 +246,7 @@ impl Flush {
         for target in &self.targets {
             let (samples, labels) = {
                 let head = self.shared.head.read();
-                let labels = |s: &u32| head.registry.get(*s).map(|s| s.labels.clone());
+                let labels = |s: &u32| head.registry.labels(*s);
                 let labels: Vec<Option<Labels>> = target.columns.iter().map(labels).collect();
                 let samples = &head.targets[target.number];
                 let (frames, rows) = samples.frozen;
@@ -275,7 +277,7 @@ impl Flush {
             let head = self.shared.head.read();
             let series = |(id, count): &(u32, usize)| {
                 let samples = head.loose.get(id)?.get(..*count)?;
-                Some((head.registry.get(*id)?.labels.clone(), samples.to_vec()))
+                Some((head.registry.labels(*id)?, samples.to_vec()))
             };
             self.loose.iter().filter_map(series).collect()
         };
@@ -294,9 +296,8 @@ impl Flush {
     fn write_histograms(&self, parts: &mut DayParts<'_>) -> Result<()> {
         let mut all: Vec<(Labels, HeadHistograms)> = {
             let head = self.shared.head.read();
-            let series = |id: &u32| {
-                Some((head.registry.get(*id)?.labels.clone(), head.histograms.get(id)?.frozen()))
-            };
+            let series =
+                |id: &u32| Some((head.registry.labels(*id)?, head.histograms.get(id)?.frozen()));
             self.histograms.iter().filter_map(series).collect()
         };
         all.sort_by(|a, b| a.0.cmp(&b.0));
@@ -332,6 +333,12 @@ impl Engine {
             self.index_swept_ms = now_ms;
             let parts = self.shared.head.read().parts.clone();
             parts.iter().for_each(|part| part.forget_idle_index());
+        }
+        if now_ms.saturating_sub(self.memory_looked_ms) >= MEMORY_LOOK_MS {
+            self.memory_looked_ms = now_ms;
+            let parts = self.shared.head.read().parts.clone();
+            hold_index_bytes(&parts, self.shared.common.index_bytes_max);
+            self.shared.note_writer(self.memory_bytes() as u64);
         }
         Ok(())
     }
@@ -523,10 +530,11 @@ impl Engine {
             }
         }
         let idle =
-            head.registry.iter().filter(|(id, series)| series.home.is_none() && !is_active(*id));
+            head.registry.iter().filter(|(id, series)| series.home().is_none() && !is_active(*id));
         let idle: Vec<u32> = idle.map(|(id, _)| id).collect();
         shared.common.give_series(idle.len());
         idle.into_iter().for_each(|id| head.registry.remove(id));
+        head.registry.compact();
     }
 
     /// Numbers the columns of targets anew that lost most of their series. Right after a flush, as then there are few
@@ -558,7 +566,7 @@ impl Engine {
                 let is_home = head
                     .registry
                     .get(*series)
-                    .is_some_and(|s| s.home.is_some_and(|h| h.0 == number));
+                    .is_some_and(|s| s.home().is_some_and(|h| h.0 == number));
                 if is_home {
                     head.registry.set_home(*series, Some((number, column)));
                 }

@@ -1,4 +1,4 @@
-//! The head: active series, their labels and index, and the samples that are not in a part yet.
+//! The head: active series ([`registry`](crate::registry)) and the samples that are not in a part yet.
 //!
 //! Owns: what readers see, behind one lock that is held for a batch's insertion or a snapshot's reference counts, never
 //! for decoding. Does not own: what the writer notes down for the next batch ([`engine`](crate::engine)).
@@ -8,182 +8,20 @@
 //! their own) are `loose`: kept per series in order of arrival, of which the last one counts.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, BuildHasherDefault};
 use std::sync::Arc;
 
-use hashbrown::HashTable;
-use model::{Labels, Result};
-use roaring::RoaringBitmap;
-use rustc_hash::FxHasher;
+use model::Result;
 use storage::codec::Reader;
 
 use crate::column::{self, Column};
 use crate::cuts::Tombstone;
 use crate::histograms::HeadHistograms;
-use crate::identity;
 use crate::part::Part;
-use crate::postings::Lookup;
+use crate::registry::Registry;
 use crate::row::{self, RowState};
 
 /// Columns a target may have; more arrive as further samples of the same source would: refused by the series limit.
 pub(crate) const COLUMNS_MAX: usize = 1 << 24;
-
-/// Where a series' rows are: number of the target, and its column there.
-pub(crate) type Home = (u32, u32);
-
-/// One active series.
-#[derive(Debug)]
-pub(crate) struct Series {
-    /// Identity; usually the allocation that the collector holds, too.
-    pub(crate) labels: Labels,
-    /// Its target and column; none for series that only have loose samples.
-    pub(crate) home: Option<Home>,
-    /// The [`identity`] of its labels.
-    pub(crate) identity: u64,
-}
-
-/// Which series have a label value; most values of most labels have one.
-#[derive(Debug)]
-enum Ids {
-    One(u32),
-    Many(Box<RoaringBitmap>),
-}
-
-/// Active series by number, by identity, and by label.
-#[derive(Debug, Default)]
-pub(crate) struct Registry {
-    slots: Vec<Option<Series>>,
-    free: Vec<u32>,
-    table: HashTable<u32>,
-    labels: BTreeMap<Box<str>, BTreeMap<Box<str>, Ids>>,
-}
-
-fn hash(labels: &Labels) -> u64 {
-    BuildHasherDefault::<FxHasher>::default().hash_one(labels)
-}
-
-impl Registry {
-    /// Number of series.
-    pub(crate) fn len(&self) -> usize {
-        self.table.len()
-    }
-
-    /// Series number `id`.
-    #[inline]
-    pub(crate) fn get(&self, id: u32) -> Option<&Series> {
-        self.slots.get(id as usize)?.as_ref()
-    }
-
-    /// Number of the series with these labels.
-    pub(crate) fn find(&self, labels: &Labels) -> Option<u32> {
-        let same = |id: &u32| self.get(*id).is_some_and(|s| s.labels == *labels);
-        self.table.find(hash(labels), same).copied()
-    }
-
-    /// Adds a series that is not there yet and returns its number.
-    pub(crate) fn insert(&mut self, labels: &Labels) -> u32 {
-        let series = Series { labels: labels.clone(), home: None, identity: identity::of(labels) };
-        let id = match self.free.pop() {
-            Some(id) => {
-                self.slots[id as usize] = Some(series);
-                id
-            }
-            None => {
-                self.slots.push(Some(series));
-                u32::try_from(self.slots.len() - 1).expect("BUG: series limit is below 2^32")
-            }
-        };
-        let slots = &self.slots;
-        let rehash =
-            |id: &u32| slots[*id as usize].as_ref().map_or(0, |series| hash(&series.labels));
-        self.table.insert_unique(hash(labels), id, rehash);
-        for (name, value) in labels.iter() {
-            if !self.labels.contains_key(name) {
-                self.labels.insert(name.into(), BTreeMap::new());
-            }
-            let Some(values) = self.labels.get_mut(name) else { continue };
-            match values.get_mut(value) {
-                Some(Ids::Many(ids)) => {
-                    ids.insert(id);
-                }
-                Some(ids @ Ids::One(_)) => {
-                    let Ids::One(first) = *ids else { continue };
-                    *ids = Ids::Many(Box::new([first, id].into_iter().collect()));
-                }
-                None => {
-                    values.insert(value.into(), Ids::One(id));
-                }
-            }
-        }
-        id
-    }
-
-    /// Changes where a series' rows are.
-    pub(crate) fn set_home(&mut self, id: u32, home: Option<Home>) {
-        if let Some(Some(series)) = self.slots.get_mut(id as usize) {
-            series.home = home;
-        }
-    }
-
-    /// Forgets a series.
-    pub(crate) fn remove(&mut self, id: u32) {
-        let Some(series) = self.slots.get_mut(id as usize).and_then(Option::take) else { return };
-        if let Ok(entry) = self.table.find_entry(hash(&series.labels), |other| *other == id) {
-            entry.remove();
-        }
-        for (name, value) in series.labels.iter() {
-            let Some(values) = self.labels.get_mut(name) else { continue };
-            let gone = match values.get_mut(value) {
-                Some(Ids::One(_)) => true,
-                Some(Ids::Many(ids)) => {
-                    ids.remove(id);
-                    ids.is_empty()
-                }
-                None => false,
-            };
-            if gone {
-                values.remove(value);
-            }
-            if values.is_empty() {
-                self.labels.remove(name);
-            }
-        }
-        self.free.push(id);
-    }
-
-    /// Numbers and series, by number.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Series)> {
-        (0u32..).zip(&self.slots).filter_map(|(id, slot)| Some((id, slot.as_ref()?)))
-    }
-}
-
-impl Lookup for Registry {
-    fn all(&self) -> RoaringBitmap {
-        self.iter().map(|(id, _)| id).collect()
-    }
-
-    fn equal(&self, name: &str, value: &str) -> RoaringBitmap {
-        match self.labels.get(name).and_then(|values| values.get(value)) {
-            Some(Ids::One(id)) => [*id].into_iter().collect(),
-            Some(Ids::Many(ids)) => RoaringBitmap::clone(ids),
-            None => RoaringBitmap::new(),
-        }
-    }
-
-    fn union(&self, name: &str, keep: &mut dyn FnMut(&str) -> bool) -> RoaringBitmap {
-        let mut set = RoaringBitmap::new();
-        for (value, ids) in self.labels.get(name).into_iter().flatten() {
-            match ids {
-                _ if !keep(value) => {}
-                Ids::One(id) => {
-                    set.insert(*id);
-                }
-                Ids::Many(ids) => set |= &**ids,
-            }
-        }
-        set
-    }
-}
 
 /// What a loose sample takes in memory.
 pub(crate) const LOOSE_BYTES: usize = 16;

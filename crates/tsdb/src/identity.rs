@@ -1,13 +1,11 @@
 //! Identities: 64 bits that stand for a set of labels while this process runs.
 //!
-//! Owns: how they are made, alike from labels and from the values of an index. They find the same series in several
+//! Owns: how they are made, alike from the pairs of the head and from the values of an index. They find the same series in several
 //! places without making its labels. The hash is keyed at random, so that nobody can make two series meet; by chance one
 //! pair in 10^19 does.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
-
-use model::Labels;
 
 /// That of no labels, to which pairs are added in any order.
 pub(crate) const NONE: u64 = 0;
@@ -25,7 +23,8 @@ pub(crate) fn add(identity: &mut u64, pair: u64) {
 }
 
 /// That of `labels`.
-pub(crate) fn of(labels: &Labels) -> u64 {
+#[cfg(test)]
+pub(crate) fn of(labels: &model::Labels) -> u64 {
     let mut identity = NONE;
     labels.iter().for_each(|(name, value)| add(&mut identity, of_pair(name, value)));
     identity

@@ -1,7 +1,8 @@
 //! The index of a part: which series it has, in which pages, and which series have which label value.
 //!
-//! Owns: building, encoding, decoding and matching. Does not own: reading pages. Series are numbered by (target, labels);
-//! their labels are not stored, they are the inverse of the postings.
+//! Owns: building, encoding, decoding and matching. Does not own: reading pages, and what a decoded index keeps of each
+//! series ([`members`]). Series are numbered by (target, labels); their labels are not stored, they are the inverse of the
+//! postings.
 //!
 //! ```text
 //! index    = targets varint, keys strings, targets × ( series, rows ), times directory, data directory,
@@ -10,12 +11,19 @@
 //! postings = runs varint, runs × ( gap << 1 | longer varint [ length - 2 ] )      gap: from the end of the run before
 //! ```
 
+mod members;
+mod runs;
+
 use std::collections::BTreeMap;
 
 use model::{Error, Labels, Result};
 use roaring::RoaringBitmap;
+use smallvec::SmallVec;
 use storage::codec::{Reader, put_count, put_varint, put_zigzag, strings};
 use storage::part::BlockRef;
+
+use self::members::Members;
+use self::runs::{RunCursor, Runs};
 
 use crate::identity;
 use crate::page::{ROWS_MAX, SERIES_MAX};
@@ -119,7 +127,7 @@ pub struct IndexBuilder {
     targets: Vec<(String, usize, usize)>,
     series: u32,
     /// name → value → series, ascending.
-    postings: BTreeMap<String, BTreeMap<String, Vec<u32>>>,
+    postings: BTreeMap<String, BTreeMap<String, Runs>>,
     /// Where the times pages are.
     pub times: Directory,
     /// Where the data pages are.
@@ -144,9 +152,7 @@ impl IndexBuilder {
             let Some(values) = self.postings.get_mut(name) else { continue };
             match values.get_mut(value) {
                 Some(ids) => ids.push(self.series),
-                None => {
-                    values.insert(value.to_owned(), vec![self.series]);
-                }
+                None => drop(values.insert(value.to_owned(), Runs::new(self.series))),
             }
         }
         self.series += 1;
@@ -172,43 +178,9 @@ impl IndexBuilder {
         let values: Vec<&str> =
             self.postings.values().flat_map(|values| values.keys().map(String::as_str)).collect();
         strings::encode(values.iter().copied(), &mut out);
-        self.postings
-            .values()
-            .flat_map(BTreeMap::values)
-            .for_each(|ids| put_postings(ids, &mut out));
+        self.postings.values().flat_map(BTreeMap::values).for_each(|ids| ids.encode(&mut out));
         out
     }
-}
-
-fn put_postings(ids: &[u32], out: &mut Vec<u8>) {
-    let runs = ids.chunk_by(|a, b| a + 1 == *b);
-    put_count(out, runs.clone().count());
-    let mut after = 0;
-    for run in runs {
-        let (first, len) = (run[0], run.len() as u64);
-        put_varint(out, u64::from(first - after) << 1 | u64::from(len > 1));
-        if len > 1 {
-            put_varint(out, len - 2);
-        }
-        after = run[run.len() - 1] + 1;
-    }
-}
-
-/// Calls `f(first, count)` for each run; all inside `[0, series)` and ascending.
-fn for_each_run(r: &mut Reader<'_>, series: usize, mut f: impl FnMut(u32, u32)) -> Result<()> {
-    let runs = r.count(series)?;
-    let mut after = 0u64;
-    for _ in 0..runs {
-        let head = r.varint()?;
-        let len = if head & 1 == 0 { 1 } else { r.varint()?.saturating_add(2) };
-        let first = after.saturating_add(head >> 1);
-        after = first.saturating_add(len);
-        match (u32::try_from(first), u32::try_from(len)) {
-            (Ok(first), Ok(len)) if after <= series as u64 => f(first, len),
-            _ => return Err(Error::corrupt(format!("postings end at {after} of {series} series"))),
-        }
-    }
-    Ok(())
 }
 
 /// A decoded index.
@@ -224,12 +196,7 @@ pub struct Index {
     values: strings::Table,
     postings: Vec<u8>,
     posting_starts: Vec<u32>,
-    /// For each series, where its values start in `pairs`.
-    pair_starts: Vec<u32>,
-    /// Numbers of values, by name.
-    pairs: Vec<u32>,
-    /// For each series, the [`identity`](crate::identity) of its labels.
-    identities: Vec<u64>,
+    members: Members,
 }
 
 impl Index {
@@ -253,6 +220,7 @@ impl Index {
             return Err(Error::corrupt(format!("{} values do not fit their names", values.len())));
         }
         let postings = r.take(r.remaining())?.to_vec();
+        let posting_starts = posting_starts(&postings, values.len(), series)?;
         let mut index = Self {
             targets,
             series,
@@ -262,53 +230,12 @@ impl Index {
             name_starts,
             values,
             postings,
-            ..Self::default()
+            posting_starts,
+            members: Members::default(),
         };
-        index.invert(bytes.len().saturating_mul(PAIRS_PER_BYTE_MAX))?;
+        let pairs_max = bytes.len().saturating_mul(PAIRS_PER_BYTE_MAX);
+        index.members = Members::find(&index, pairs_max)?;
         Ok(index)
-    }
-
-    /// Finds where each posting list starts, checks them all, and makes each series' labels of them.
-    fn invert(&mut self, pairs_max: usize) -> Result<()> {
-        let mut r = Reader::new(&self.postings);
-        let mut counts = vec![0u32; self.series + 1];
-        let (mut total, mut starts) = (0usize, Vec::with_capacity(self.values.len()));
-        for _ in 0..self.values.len() {
-            starts
-                .push(u32::try_from(r.position()).map_err(|_| Error::corrupt("index over 4 GiB"))?);
-            let mut runs = Vec::new();
-            for_each_run(&mut r, self.series, |first, len| runs.push((first, len)))?;
-            total += runs.iter().map(|(_, len)| *len as usize).sum::<usize>();
-            if total > pairs_max {
-                return Err(Error::corrupt(format!("index has over {pairs_max} label pairs")));
-            }
-            for (first, len) in runs {
-                (first..first + len).for_each(|id| counts[id as usize + 1] += 1);
-            }
-        }
-        for i in 1..counts.len() {
-            counts[i] += counts[i - 1];
-        }
-        let mut pairs = vec![0u32; total];
-        let mut identities = vec![identity::NONE; self.series];
-        let of_value = self.value_identities();
-        let mut next = counts.clone();
-        let mut r = Reader::new(&self.postings);
-        for value in 0..u32::try_from(self.values.len()).unwrap_or(u32::MAX) {
-            for_each_run(&mut r, self.series, |first, len| {
-                for id in first..first + len {
-                    let slot = &mut next[id as usize];
-                    pairs[*slot as usize] = value;
-                    *slot += 1;
-                    identity::add(&mut identities[id as usize], of_value[value as usize]);
-                }
-            })?;
-        }
-        self.posting_starts = starts;
-        self.pair_starts = counts;
-        self.pairs = pairs;
-        self.identities = identities;
-        Ok(())
     }
 
     /// What each value adds to the identity of its series.
@@ -324,16 +251,14 @@ impl Index {
 
     /// Identity of the labels of series `id`.
     pub(crate) fn identity(&self, id: usize) -> u64 {
-        self.identities.get(id).copied().unwrap_or(identity::NONE)
+        self.members.identity(id)
     }
 
     /// Numbers of the values that series `id` has, ascending.
-    pub(crate) fn pairs(&self, id: usize) -> &[u32] {
-        let range = match (self.pair_starts.get(id), self.pair_starts.get(id + 1)) {
-            (Some(start), Some(end)) => *start as usize..*end as usize,
-            _ => 0..0,
-        };
-        self.pairs.get(range).unwrap_or_default()
+    pub(crate) fn pairs(&self, id: usize) -> SmallVec<[u32; 16]> {
+        let mut pairs = SmallVec::new();
+        self.members.pairs(id, self.target_number(id), &mut pairs);
+        pairs
     }
 
     /// Targets in order of their series.
@@ -343,8 +268,12 @@ impl Index {
 
     /// The target that series `id` belongs to.
     pub fn target_of(&self, id: usize) -> Option<&Target> {
-        let k = self.targets.partition_point(|t| t.first_series <= id).checked_sub(1)?;
-        self.targets.get(k)
+        self.targets.get(self.target_number(id))
+    }
+
+    /// The number of that target, if there is one.
+    fn target_number(&self, id: usize) -> usize {
+        self.targets.partition_point(|t| t.first_series <= id).wrapping_sub(1)
     }
 
     /// Number of series.
@@ -366,7 +295,8 @@ impl Index {
     pub fn labels(&self, id: usize) -> Labels {
         // Values are numbered by name, so the names only move forward.
         let mut name = 0;
-        let pairs = self.pairs(id).iter().map(|value| {
+        let pairs = self.pairs(id);
+        let pairs = pairs.iter().map(|value| {
             let ahead = self.name_starts.get(name + 1..).unwrap_or_default();
             name += if ahead.len() < 16 {
                 ahead.iter().take_while(|end| *end <= value).count()
@@ -394,9 +324,8 @@ impl Index {
         self.names.memory_bytes()
             + self.values.memory_bytes()
             + self.postings.capacity()
-            + (self.posting_starts.capacity() + self.pair_starts.capacity() + self.pairs.capacity())
-                * 4
-            + self.identities.capacity() * 8
+            + self.posting_starts.capacity() * 4
+            + self.members.memory_bytes()
             + self.targets.iter().map(|t| t.key.len() + size_of::<Target>()).sum::<usize>()
     }
 
@@ -410,12 +339,26 @@ impl Index {
 
     fn add_postings(&self, value: usize, set: &mut RoaringBitmap) {
         let Some(start) = self.posting_starts.get(value) else { return };
-        let mut r = Reader::new(self.postings.get(*start as usize..).unwrap_or_default());
-        let added = for_each_run(&mut r, self.series, |first, len| {
-            set.insert_range(first..first + len);
-        });
-        debug_assert!(added.is_ok(), "postings were checked when the index was decoded");
+        let runs = RunCursor::new(&self.postings, *start as usize, self.series);
+        debug_assert!(runs.is_ok(), "postings were checked when the index was decoded");
+        let Ok(mut runs) = runs else { return };
+        while let Ok(Some((first, end))) = runs.next(&self.postings, self.series) {
+            set.insert_range(first..end);
+        }
     }
+}
+
+/// Finds where each posting list starts, and checks them all.
+fn posting_starts(postings: &[u8], values: usize, series: usize) -> Result<Vec<u32>> {
+    let mut starts = Vec::with_capacity(values);
+    let mut position = 0;
+    for _ in 0..values {
+        starts.push(u32::try_from(position).map_err(|_| Error::corrupt("index over 4 GiB"))?);
+        let mut runs = RunCursor::new(postings, position, series)?;
+        while runs.next(postings, series)?.is_some() {}
+        position = runs.position();
+    }
+    Ok(starts)
 }
 
 fn decode_targets(r: &mut Reader<'_>) -> Result<(Vec<Target>, usize)> {
@@ -555,7 +498,7 @@ mod tests {
         #[test]
         fn noise_is_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             if let Ok(index) = Index::decode(&bytes) {
-                prop_assert!(index.pairs.len() <= bytes.len() * PAIRS_PER_BYTE_MAX);
+                prop_assert!(index.memory_bytes() <= 4096 + bytes.len() * PAIRS_PER_BYTE_MAX * 16);
             }
         }
 

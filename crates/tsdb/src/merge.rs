@@ -6,18 +6,18 @@
 //! others, and of two samples at the same time the later one keeps counting.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher, BuildHasherDefault};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use model::{ErrorKind, Labels, Result};
-use rustc_hash::FxHasher;
+use rustc_hash::FxHashMap;
 
 use crate::column::Column;
 use crate::cuts::{Cuts, Tombstone};
 use crate::flush::{DayParts, add_histograms, add_loose};
 use crate::histograms::{self, Samples, settle};
+use crate::index::Target;
 use crate::part::{DAY_MS, Part, day_of};
 use crate::postings::matching;
 use crate::scan::{Joiner, PartScan, Piece, Pieces};
@@ -176,8 +176,7 @@ fn drop_done(shared: &Shared) -> Result<()> {
 /// One series in one of the inputs.
 #[derive(Debug, Clone, Copy)]
 struct Member {
-    key: u32,
-    hash: u64,
+    identity: u64,
     input: usize,
     id: usize,
 }
@@ -207,15 +206,19 @@ fn write(
         .collect();
     let keys: Vec<String> = keys.into_iter().collect();
     let mut loose: Vec<(Labels, Piece)> = Vec::new();
-    let members = members(&scans, &keys);
-    for group in members.chunk_by(|a, b| a.key == b.key) {
-        let key = keys.get(group[0].key as usize);
+    let places = Places::find(&scans, &keys);
+    for number in (0u32..).take(keys.len()).chain([LOOSE]) {
+        let key = keys.get(number as usize);
+        let group = places.members(&scans, number);
+        if group.is_empty() {
+            continue;
+        }
         let grid = match key {
             Some(key) => grid(inputs, &mut scans, key, shared)?,
             None => Vec::new(),
         };
         let mut started = BTreeSet::new();
-        for (labels, places) in identities(&scans, group) {
+        for (labels, places) in by_labels(&scans, &group) {
             let mut pieces = Pieces::new();
             for (input, id) in places {
                 read(&mut scans[input], &cuts[input], id, &mut pieces)
@@ -274,30 +277,76 @@ fn write_histograms(
     Ok(())
 }
 
-/// All series of the inputs, in order of the target they will have, then of identity, then of sequence.
-fn members(scans: &[PartScan<'_>], keys: &[String]) -> Vec<Member> {
-    let mut members = Vec::new();
-    for (input, scan) in scans.iter().enumerate() {
-        for target in scan.index.targets() {
-            let key = keys.binary_search(&target.key).ok().and_then(|k| u32::try_from(k).ok());
-            for id in target.first_series..target.first_series + target.series {
-                let labels = scan.index.labels(id);
-                let hash = BuildHasherDefault::<FxHasher>::default().hash_one(&labels);
-                members.push(Member { key: key.unwrap_or(LOOSE), hash, input, id });
+/// Which target each series will have: the first by key of those it has in the inputs. Only this is kept of each series
+/// until it is its target's turn, as there are very many.
+struct Places {
+    /// Number of the key by identity.
+    keys: FxHashMap<u64, u32>,
+    /// Input and place there of the targets of each key.
+    targets: BTreeMap<u32, Vec<(usize, usize)>>,
+    /// Series that will have another target than in their input, by its number.
+    moved: BTreeMap<u32, Vec<Member>>,
+}
+
+/// Number of a target's key.
+fn number_of(keys: &[String], target: &Target) -> u32 {
+    let number = keys.binary_search(&target.key).ok().and_then(|k| u32::try_from(k).ok());
+    number.unwrap_or(LOOSE)
+}
+
+/// The series of a target of an input.
+fn members_of(scan: &PartScan<'_>, input: usize, target: &Target) -> impl Iterator<Item = Member> {
+    let ids = target.first_series..target.first_series + target.series;
+    let index = Arc::clone(&scan.index);
+    ids.map(move |id| Member { identity: index.identity(id), input, id })
+}
+
+impl Places {
+    fn find(scans: &[PartScan<'_>], keys: &[String]) -> Self {
+        let mut targets: BTreeMap<u32, Vec<(usize, usize)>> = BTreeMap::new();
+        for (input, scan) in scans.iter().enumerate() {
+            for (place, target) in scan.index.targets().iter().enumerate() {
+                targets.entry(number_of(keys, target)).or_default().push((input, place));
             }
         }
+        let each = |f: &mut dyn FnMut(u32, Member)| {
+            for (number, places) in &targets {
+                for (input, place) in places {
+                    let target = &scans[*input].index.targets()[*place];
+                    members_of(&scans[*input], *input, target).for_each(|m| f(*number, m));
+                }
+            }
+        };
+        let largest = scans.iter().map(|scan| scan.index.series_count()).max().unwrap_or(0);
+        let mut found: FxHashMap<u64, u32> = FxHashMap::default();
+        found.reserve(largest);
+        each(&mut |number, member| {
+            let first = found.entry(member.identity).or_insert(number);
+            *first = number.min(*first);
+        });
+        let mut moved: BTreeMap<u32, Vec<Member>> = BTreeMap::new();
+        each(&mut |number, member| match found.get(&member.identity) {
+            Some(first) if *first != number => moved.entry(*first).or_default().push(member),
+            _ => {}
+        });
+        Self { keys: found, targets, moved }
     }
-    members.sort_by_key(|m| m.hash);
-    for same in members.chunk_by_mut(|a, b| a.hash == b.hash) {
-        let key = same.iter().map(|m| m.key).min().unwrap_or(LOOSE);
-        same.iter_mut().for_each(|m| m.key = key);
+
+    /// The series that will have target number `number`, in order of sequence.
+    fn members(&self, scans: &[PartScan<'_>], number: u32) -> Vec<Member> {
+        let mut members = self.moved.get(&number).cloned().unwrap_or_default();
+        for (input, place) in self.targets.get(&number).into_iter().flatten() {
+            let target = &scans[*input].index.targets()[*place];
+            let stay = |m: &Member| self.keys.get(&m.identity) == Some(&number);
+            members.extend(members_of(&scans[*input], *input, target).filter(stay));
+        }
+        members.sort_by_key(|member| member.input);
+        members
     }
-    members.sort_by_key(|m| (m.key, m.hash, m.input));
-    members
 }
 
 /// Series of a group by labels, with their places in order of sequence.
-fn identities(scans: &[PartScan<'_>], group: &[Member]) -> BTreeMap<Labels, Vec<(usize, usize)>> {
+fn by_labels(scans: &[PartScan<'_>], group: &[Member]) -> BTreeMap<Labels, Vec<(usize, usize)>> {
     let mut found: BTreeMap<Labels, Vec<(usize, usize)>> = BTreeMap::new();
     for member in group {
         let labels = scans[member.input].index.labels(member.id);

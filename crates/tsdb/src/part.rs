@@ -13,7 +13,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use model::{Error, Labels, Result};
 use parking_lot::Mutex;
@@ -85,6 +85,11 @@ impl Meta {
         self.index.encode(&mut out);
         self.histograms.iter().for_each(|block| block.encode(&mut out));
         out
+    }
+
+    /// Bytes of the index on disk.
+    pub(crate) fn index_bytes(&self) -> u64 {
+        u64::from(self.index.len)
     }
 
     /// Reads a part's meta.
@@ -358,6 +363,9 @@ pub struct BlockCache {
     histograms: Option<(BlockRef, Vec<u8>)>,
 }
 
+/// How often indexes of parts were asked for.
+static USES: AtomicU64 = AtomicU64::new(1);
+
 /// A part open for reading; its index is read when first wanted and kept while it is used.
 #[derive(Debug)]
 pub struct Part {
@@ -366,7 +374,9 @@ pub struct Part {
     meta: Meta,
     index: Mutex<Option<Arc<Index>>>,
     histogram_pages: Mutex<Option<Arc<HistogramPages>>>,
-    used: AtomicBool,
+    /// When its index was asked for last: how many were asked for before in this process. 0 for never since the last
+    /// sweep.
+    used: AtomicU64,
     settled: AtomicU16,
 }
 
@@ -379,7 +389,7 @@ impl Part {
         let reader = PartReader::open(fs, &dir.join(name))?;
         let meta = Meta::decode(reader.meta()).map_err(|e| e.context(format!("part {name}")))?;
         let (index, histogram_pages) = (Mutex::new(None), Mutex::new(None));
-        let (used, settled) = (AtomicBool::new(false), AtomicU16::new(0));
+        let (used, settled) = (AtomicU64::new(0), AtomicU16::new(0));
         let name = name.to_owned();
         Ok(Self { name, reader, meta, index, histogram_pages, used, settled })
     }
@@ -419,7 +429,7 @@ impl Part {
     /// # Errors
     /// [`Corrupt`](model::ErrorKind::Corrupt) naming the part, or a failure to read.
     pub fn index(&self) -> Result<Arc<Index>> {
-        self.used.store(true, Ordering::Relaxed);
+        self.used.store(USES.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
         let mut slot = self.index.lock();
         if let Some(index) = &*slot {
             return Ok(Arc::clone(index));
@@ -432,10 +442,14 @@ impl Part {
 
     /// Forgets the index if nobody asked for it since the last call.
     pub fn forget_idle_index(&self) {
-        if !self.used.swap(false, Ordering::Relaxed) {
-            *self.index.lock() = None;
-            *self.histogram_pages.lock() = None;
+        if self.used.swap(0, Ordering::Relaxed) == 0 {
+            self.forget_index();
         }
+    }
+
+    fn forget_index(&self) {
+        *self.index.lock() = None;
+        *self.histogram_pages.lock() = None;
     }
 
     /// Bytes its index takes in memory now.
@@ -545,6 +559,22 @@ impl Part {
 
     fn place(&self, e: Error) -> Error {
         e.context(format!("part {}", self.name))
+    }
+}
+
+/// Forgets indexes of `parts`, those not asked for the longest first, until what is left takes at most `bytes_max`. Who
+/// works with one keeps it that long.
+pub(crate) fn hold_index_bytes(parts: &[Arc<Part>], bytes_max: u64) {
+    let kept = parts.iter().map(|part| (part, part.index_memory_bytes() as u64));
+    let mut kept: Vec<(&Arc<Part>, u64)> = kept.filter(|(_, bytes)| *bytes > 0).collect();
+    let mut bytes: u64 = kept.iter().map(|(_, bytes)| bytes).sum();
+    kept.sort_by_key(|(part, _)| part.used.load(Ordering::Relaxed));
+    for (part, freed) in kept {
+        if bytes <= bytes_max {
+            return;
+        }
+        part.forget_index();
+        bytes -= freed;
     }
 }
 

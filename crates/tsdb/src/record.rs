@@ -15,10 +15,10 @@
 //! `chain` counts the target's records since its reset; a hole means that records between were lost. An empty record is
 //! a batch of which nothing was stored.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use model::{Error, Labels, MetricMetadata, Result};
+use rustc_hash::FxHashMap;
 use storage::codec::{Reader, blob, put_bytes, put_count, put_varint, put_zigzag, strings};
 
 use crate::buckets;
@@ -178,10 +178,15 @@ fn decode_histograms(bytes: &[u8]) -> Result<Vec<HistogramSample>> {
 }
 
 pub(crate) fn encode_columns(columns: &[Labels], out: &mut Vec<u8>) {
-    let symbols: BTreeSet<&str> =
-        columns.iter().flat_map(|labels| labels.iter().flat_map(|(n, v)| [n, v])).collect();
-    let symbols: Vec<&str> = symbols.into_iter().collect();
-    let number = |text: &str| symbols.binary_search(&text).unwrap_or(0);
+    let texts = || columns.iter().flat_map(|labels| labels.iter().flat_map(|(n, v)| [n, v]));
+    // Most come again and again: each is looked up once, sorted are those that differ.
+    let mut numbers: FxHashMap<&str, usize> = texts().map(|text| (text, 0)).collect();
+    let mut symbols: Vec<&str> = numbers.keys().copied().collect();
+    symbols.sort_unstable();
+    for (number, text) in symbols.iter().enumerate() {
+        numbers.insert(text, number);
+    }
+    let number = |text: &str| numbers.get(text).copied().unwrap_or(0);
     put_count(out, columns.len());
     strings::encode(symbols.iter().copied(), out);
     for labels in columns {

@@ -52,18 +52,19 @@ impl View {
         let (mut loose, mut histograms) = (Vec::new(), Vec::new());
         for id in ids {
             let Some(series) = head.registry.get(id) else { continue };
-            if let Some((target, column)) = series.home {
-                columns.entry(target).or_default().push((column, series.labels.clone()));
+            let Some(labels) = head.registry.labels(id) else { continue };
+            if let Some((target, column)) = series.home() {
+                columns.entry(target).or_default().push((column, labels.clone()));
             }
             if let Some(samples) = head.loose.get(&id) {
                 let inside = samples.iter().filter(|(t, _)| (start_ms..=end_ms).contains(t));
                 let inside: Vec<(i64, u64)> = inside.copied().collect();
                 if !inside.is_empty() {
-                    loose.push((series.labels.clone(), inside));
+                    loose.push((labels.clone(), inside));
                 }
             }
             if let Some(samples) = head.histograms.get(&id) {
-                histograms.push((series.labels.clone(), samples.clone()));
+                histograms.push((labels, samples.clone()));
             }
         }
         let mut targets = Vec::with_capacity(columns.len());

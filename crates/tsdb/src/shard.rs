@@ -42,6 +42,8 @@ pub(crate) struct Common {
     pub(crate) config: Config,
     /// Bytes of unflushed samples at which one shard flushes.
     pub(crate) head_bytes_max: u64,
+    /// Bytes of decoded indexes that one shard keeps.
+    pub(crate) index_bytes_max: u64,
     /// Active series of all shards.
     series: AtomicUsize,
     pub(crate) metadata: RwLock<Metadata>,
@@ -54,11 +56,21 @@ pub(crate) struct Common {
 impl Common {
     pub(crate) fn new(config: Config, shards: usize) -> Self {
         let head_bytes_max = config.head_bytes_max / shards.max(1) as u64;
+        let index_bytes_max = config.index_bytes_max / shards.max(1) as u64;
         let metadata = RwLock::new(Metadata::new(config.series_max));
         let exemplars_max = exemplars::STORE_MAX / shards.max(1);
         let (series, wake) = (AtomicUsize::new(0), Mutex::new(None));
         let over_limit = Mutex::default();
-        Self { config, head_bytes_max, series, metadata, exemplars_max, over_limit, wake }
+        Self {
+            config,
+            head_bytes_max,
+            index_bytes_max,
+            series,
+            metadata,
+            exemplars_max,
+            over_limit,
+            wake,
+        }
     }
 
     /// Takes one of the series the limit allows; false when there is none left.
@@ -135,6 +147,7 @@ pub(crate) struct Shared {
     pub(crate) merging: Mutex<()>,
     quarantined: Mutex<Vec<Quarantined>>,
     wal_bytes: AtomicU64,
+    writer_bytes: AtomicU64,
 }
 
 impl Shared {
@@ -152,6 +165,16 @@ impl Shared {
 
     pub(crate) fn note_wal(&self, bytes: u64) {
         self.wal_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Notes how many bytes the writer has noted down about its sources.
+    pub(crate) fn note_writer(&self, bytes: u64) {
+        self.writer_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes the writer has noted down about its sources.
+    pub(crate) fn writer_bytes(&self) -> u64 {
+        self.writer_bytes.load(Ordering::Relaxed)
     }
 
     /// Removes parts that are wholly outside retention.
@@ -365,6 +388,7 @@ impl Shard {
             merging: Mutex::new(()),
             quarantined: Mutex::new(quarantined),
             wal_bytes: AtomicU64::new(0),
+            writer_bytes: AtomicU64::new(0),
             common,
             dir,
         });

@@ -63,6 +63,9 @@ pub struct Config {
     pub head_bytes_max: u64,
     /// Milliseconds after which unflushed samples are flushed.
     pub flush_after_ms: i64,
+    /// Bytes of decoded indexes of parts that are kept for the next query, in all shards together; those not used for
+    /// the longest go first.
+    pub index_bytes_max: u64,
     /// Active series at most, in all shards together.
     pub series_max: usize,
     /// Samples further than this many milliseconds in the future are refused.

@@ -1,11 +1,17 @@
-//! What one target sent last time: raw series texts with their finished labels, in order.
+//! What one target sent last time: how it wrote its series, with their finished labels, in order.
 //!
-//! A scrape walks the body and the previous order side by side. While both agree, a series costs one comparison of bytes
-//! and one clone of its labels; only where they differ is there a hash look-up, and only a new series is parsed and
-//! relabelled. Series that stop coming end with staleness markers.
+//! A scrape walks the body and the previous order side by side. While both agree, a series costs one hash of its bytes
+//! and one clone of its labels; only where they differ is there a look-up, and only a new series is parsed and relabelled.
+//! Series that stop coming end with staleness markers.
+//!
+//! Of the text of a series length and hash are kept ([`Spelling`]), as the text itself would be as large as all else
+//! that is known of a series.
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
+
+use foldhash::SharedSeed;
+use foldhash::quality::SeedableRandomState;
 
 use hashbrown::HashTable;
 use ingest::exposition::{
@@ -27,13 +33,45 @@ use super::labels::finish_labels;
 /// Failed scrapes in a row after which nothing of the target is kept.
 const FAILURES_KEPT: u32 = 3;
 
+/// How a target wrote a series: length and hash of the text. The hash is keyed at random for each process; two texts of
+/// one target have the same by a chance of 1 in 2^64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Spelling {
+    hash: u64,
+    len: u32,
+}
+
+impl Spelling {
+    fn of(text: &str) -> Self {
+        // Bodies are far below 4 GiB; a longer text would have another length, and so be new each time.
+        Self { hash: hash(text.as_bytes()), len: u32::try_from(text.len()).unwrap_or(u32::MAX) }
+    }
+
+    /// Its length, if `text` starts with it.
+    #[inline]
+    fn starts(self, text: &str) -> Option<usize> {
+        let (len, bytes) = (self.len as usize, text.as_bytes());
+        let start = bytes.get(..len)?;
+        // What stands behind a series tells most others apart without a hash.
+        let ends = matches!(bytes.get(len), None | Some(b' ' | b'\t'));
+        (ends && hash(start) == self.hash).then_some(len)
+    }
+}
+
+#[inline]
+fn hash(bytes: &[u8]) -> u64 {
+    let mut hasher = SeedableRandomState::with_seed(1, SharedSeed::global_random()).build_hasher();
+    hasher.write(bytes);
+    hasher.finish()
+}
+
 #[derive(Debug)]
 struct Entry {
-    raw: Box<str>,
+    spelling: Spelling,
     /// `None` when metric relabelling drops the series.
     labels: Option<Labels>,
     /// Number of the scrape that saw it last.
-    seen: u64,
+    seen: u32,
     /// Its place in the order of that scrape.
     place: u32,
     /// Whether it has a current value at scrape time, and so needs a staleness marker one day.
@@ -45,10 +83,11 @@ struct Entry {
 pub(super) struct SeriesCache {
     entries: Vec<Option<Entry>>,
     free: Vec<u32>,
-    by_raw: HashTable<u32>,
+    by_spelling: HashTable<u32>,
     /// Entries in the order of the last good scrape.
     order: Vec<u32>,
-    scrape: u64,
+    /// Starts anew after 2^32.
+    scrape: u32,
     failures: u32,
     encoding: Option<Encoding>,
     /// Live series whose texts were forgotten; they end unless the next scrape brings their labels again.
@@ -111,7 +150,7 @@ impl SeriesCache {
             self.forget_texts();
             self.encoding = Some(scrape.encoding);
         }
-        self.scrape += 1;
+        self.scrape = self.scrape.wrapping_add(1);
         rows.rows.reserve(self.order.len() + 16);
         let order = std::mem::take(&mut self.order);
         let mut reader = Reader {
@@ -216,14 +255,14 @@ impl SeriesCache {
         rows.rows.extend(ended.into_iter().map(|labels| MetricRow { labels, value: stale_nan() }));
     }
 
-    fn find(&self, raw: &str) -> Option<u32> {
-        let hash = FxBuildHasher.hash_one(raw);
-        let same = |id: &u32| self.entries[*id as usize].as_ref().is_some_and(|e| *e.raw == *raw);
-        self.by_raw.find(hash, same).copied()
+    fn find(&self, spelling: Spelling) -> Option<u32> {
+        let same =
+            |id: &u32| self.entries[*id as usize].as_ref().is_some_and(|e| e.spelling == spelling);
+        self.by_spelling.find(spelling.hash, same).copied()
     }
 
-    fn insert(&mut self, raw: &str, labels: Option<Labels>) -> u32 {
-        let entry = Entry { raw: raw.into(), labels, seen: 0, place: u32::MAX, live: false };
+    fn insert(&mut self, spelling: Spelling, labels: Option<Labels>) -> u32 {
+        let entry = Entry { spelling, labels, seen: 0, place: u32::MAX, live: false };
         let id = match self.free.pop() {
             Some(id) => {
                 self.entries[id as usize] = Some(entry);
@@ -236,18 +275,14 @@ impl SeriesCache {
             }
         };
         let entries = &self.entries;
-        let rehash = |id: &u32| {
-            entries[*id as usize].as_ref().map_or(0, |e| FxBuildHasher.hash_one(&*e.raw))
-        };
-        self.by_raw.insert_unique(FxBuildHasher.hash_one(raw), id, rehash);
+        let rehash = |id: &u32| entries[*id as usize].as_ref().map_or(0, |e| e.spelling.hash);
+        self.by_spelling.insert_unique(spelling.hash, id, rehash);
         id
     }
 
     fn remove(&mut self, id: u32) -> Option<Entry> {
-        let raw = &self.entries[id as usize].as_ref()?.raw;
-        if let Ok(found) =
-            self.by_raw.find_entry(FxBuildHasher.hash_one(&**raw), |other| *other == id)
-        {
+        let hash = self.entries[id as usize].as_ref()?.spelling.hash;
+        if let Ok(found) = self.by_spelling.find_entry(hash, |other| *other == id) {
             found.remove();
         }
         self.free.push(id);
@@ -296,7 +331,8 @@ impl Reader<'_> {
             self.next += 1;
             return Ok(id);
         }
-        if let Some(id) = self.cache.find(series) {
+        let spelling = Spelling::of(series);
+        if let Some(id) = self.cache.find(spelling) {
             let place =
                 self.cache.entries[id as usize].as_ref().map_or(u32::MAX, |e| e.place) as usize;
             if self.order.get(place) == Some(&id) {
@@ -309,7 +345,7 @@ impl Reader<'_> {
         if labels.is_some() {
             self.rows.counts.added += 1;
         }
-        let id = self.cache.insert(series, labels);
+        let id = self.cache.insert(spelling, labels);
         self.fresh.push(id);
         Ok(id)
     }
@@ -405,9 +441,9 @@ impl Reader<'_> {
 }
 
 impl Visitor for Reader<'_> {
-    fn expected(&self) -> &str {
-        let id = self.order.get(self.next).copied();
-        id.and_then(|id| self.cache.entries[id as usize].as_ref()).map_or("", |e| &e.raw)
+    fn expects(&self, text: &str) -> Option<usize> {
+        let id = *self.order.get(self.next)?;
+        self.cache.entries[id as usize].as_ref()?.spelling.starts(text)
     }
 
     fn sample(&mut self, sample: Sample<'_>) -> Result<()> {

@@ -101,7 +101,7 @@ impl<'v, V: Visitor> CustomBuckets<'v, V> {
 
     /// Hands on a sample that was read while a histogram may have been pending, which changes what is expected.
     fn forward(&mut self, sample: Sample<'_>) -> Result<()> {
-        let predicted = self.inner.expected() == sample.series;
+        let predicted = self.inner.expects(sample.series) == Some(sample.series.len());
         self.inner.sample(Sample { predicted, ..sample })
     }
 
@@ -110,7 +110,7 @@ impl<'v, V: Visitor> CustomBuckets<'v, V> {
         let Some(value) = group.convert() else { return Ok(()) };
         let series = series_text(&group.base);
         let exemplars: Vec<_> = group.exemplars.iter().map(OwnedExemplar::raw).collect();
-        let predicted = self.inner.expected() == series;
+        let predicted = self.inner.expects(&series) == Some(series.len());
         self.inner.histogram(NativeSample {
             series: &series,
             value,
@@ -122,8 +122,8 @@ impl<'v, V: Visitor> CustomBuckets<'v, V> {
 }
 
 impl<V: Visitor> Visitor for CustomBuckets<'_, V> {
-    fn expected(&self) -> &str {
-        self.inner.expected()
+    fn expects(&self, text: &str) -> Option<usize> {
+        self.inner.expects(text)
     }
 
     fn histograms(&self) -> Histograms {
@@ -155,7 +155,7 @@ impl<V: Visitor> Visitor for CustomBuckets<'_, V> {
     fn histogram(&mut self, sample: NativeSample<'_>) -> Result<()> {
         self.flush()?;
         self.native = Some(series_labels(sample.series, self.format)?);
-        let predicted = self.inner.expected() == sample.series;
+        let predicted = self.inner.expects(sample.series) == Some(sample.series.len());
         self.inner.histogram(NativeSample { predicted, ..sample })
     }
 

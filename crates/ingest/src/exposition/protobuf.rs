@@ -255,7 +255,7 @@ impl<V: Visitor> Families<'_, '_, V> {
                 value: parts.native(family.kind == MetricKind::GaugeHistogram)?,
                 timestamp_ms: metric.timestamp_ms,
                 exemplars: &exemplars,
-                predicted: self.visitor.expected() == self.series,
+                predicted: self.visitor.expects(&self.series) == Some(self.series.len()),
             };
             self.visitor.histogram(sample)?;
             if wanted == Histograms::Native || parts.buckets.is_empty() {
@@ -296,7 +296,7 @@ impl<V: Visitor> Families<'_, '_, V> {
     ) -> Result<()> {
         self.count_sample()?;
         self.write_series(family.name, suffix, bound);
-        let predicted = self.visitor.expected() == self.series;
+        let predicted = self.visitor.expects(&self.series) == Some(self.series.len());
         let value = normal_nan(value);
         self.visitor.sample(Sample {
             series: &self.series,

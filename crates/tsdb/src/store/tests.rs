@@ -78,6 +78,7 @@ fn config() -> Config {
         head_bytes_max: 1 << 20,
         flush_after_ms: 1_800_000,
         series_max: 10_000,
+        index_bytes_max: 256 << 20,
         future_ms_max: 600_000,
         free_bytes_floor: 0,
         retention_rules: Vec::new(),

@@ -41,7 +41,7 @@ impl<'p> IndexGroups<'p> {
         if let Some(grouping) = self.grouping {
             // Both ascend.
             let mut named = self.named.iter().peekable();
-            for value in self.index.pairs(id) {
+            for value in &self.index.pairs(id) {
                 while named.next_if(|range| range.end <= *value).is_some() {}
                 let is_named = named.peek().is_some_and(|range| range.contains(value));
                 if is_named != grouping.without {

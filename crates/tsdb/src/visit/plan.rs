@@ -133,7 +133,7 @@ impl HeadView {
         for id in matching(&head.registry, &plan.matchers) {
             let Some(series) = head.registry.get(id) else { continue };
             let identity = series.identity;
-            if let Some((target, column)) = series.home {
+            if let Some((target, column)) = series.home() {
                 if current.0 != target {
                     let before = std::mem::take(&mut current.1);
                     targets.entry(current.0).or_default().extend(before);
@@ -318,7 +318,7 @@ impl<'a> Builder<'a, '_> {
             let labels = {
                 let head = shared.head.read();
                 let series = head.registry.get(id).filter(|s| s.identity == identity);
-                series.map(|s| s.labels.clone())
+                series.and_then(|_| head.registry.labels(id))
             };
             // Gone with a flush since the look at the head: the ordinary way looks again.
             let labels = labels.ok_or_else(|| model::Error::corrupt("series has left the head"))?;

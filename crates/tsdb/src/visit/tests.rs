@@ -221,6 +221,7 @@ proptest! {
             head_bytes_max: 1 << 30,
             flush_after_ms: 1 << 40,
             series_max: 1 << 20,
+            index_bytes_max: 256 << 20,
             future_ms_max: 1000,
             free_bytes_floor: 0,
         };
