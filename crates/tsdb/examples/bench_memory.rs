@@ -126,7 +126,7 @@ impl Bench {
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    std::fs::create_dir_all(to)?;
+    RealFs.create_dir_all(to)?;
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;
         let to = to.join(entry.file_name());
@@ -190,7 +190,7 @@ fn main() -> Result<()> {
     bench.report("flushed", before)?;
     for part in bench.store.part_list() {
         let per_series = part.index_bytes as f64 / part.series as f64;
-        println!("| {}: index on disk, B/series | {per_series:.1} |", part.name);
+        println!("| {}: index on disk, B/series | {per_series:.2} |", part.name);
     }
     bench.ask()?;
     bench.report("with decoded indexes", before)?;

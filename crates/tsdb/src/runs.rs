@@ -96,7 +96,7 @@ mod tests {
             let list = list(k);
             kept.push((runs.insert(&list), list));
         }
-        let long: Vec<u32> = (0..100_000).collect();
+        let long: Vec<u32> = (0..200_000).collect();
         let long_at = runs.insert(&long);
         kept.push((runs.insert(&[7]), vec![7]));
         let bytes = runs.memory_bytes();
@@ -111,10 +111,10 @@ mod tests {
         for (place, list) in &kept {
             assert_eq!(runs.get(*place, u32::try_from(list.len()).unwrap()), list);
         }
-        assert_eq!(runs.get(long_at, 100_000), long);
+        assert_eq!(runs.get(long_at, 200_000), long);
         assert!(runs.memory_bytes() < bytes + 1024, "churn needs no more memory");
         assert!(!runs.is_sparse());
-        runs.remove(long_at, 100_000);
+        runs.remove(long_at, 200_000);
         assert!(runs.is_sparse());
     }
 }

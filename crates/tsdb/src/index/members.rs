@@ -311,7 +311,9 @@ mod tests {
 
     #[test]
     fn runs_cross_chunks() {
-        check(&[(CHUNK - 3, vec![3, 2, 0]), (20, vec![0]), (5, vec![2]), (CHUNK + 9, vec![0, 1])]);
-        check(&[(2 * CHUNK + 9, vec![2])]);
+        // The last target has `few` in a run that is not its whole, and longer than a chunk.
+        let mut long = vec![3; CHUNK + 5];
+        long.extend([1, 1]);
+        check(&[(CHUNK - 3, vec![3, 2, 0]), (20, vec![0]), (5, vec![2]), (CHUNK + 7, long)]);
     }
 }
