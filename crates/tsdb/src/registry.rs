@@ -129,11 +129,13 @@ impl Ids {
 /// Bytes a bitmap takes in memory.
 fn bitmap_bytes(ids: &RoaringBitmap) -> usize {
     const CONTAINER_BYTES: usize = 40;
+    const BITSET_BYTES: usize = 8192;
     let figures = ids.statistics();
-    let bytes = figures.n_bytes_array_containers
-        + figures.n_bytes_run_containers
-        + figures.n_bytes_bitset_containers;
-    usize::try_from(bytes).unwrap_or(usize::MAX) + figures.n_containers as usize * CONTAINER_BYTES
+    // The crate counts numbers of two bytes with four, and a bitset by its bits.
+    let listed = figures.n_bytes_array_containers / 2 + figures.n_bytes_run_containers;
+    usize::try_from(listed).unwrap_or(usize::MAX)
+        + figures.n_bitset_containers as usize * BITSET_BYTES
+        + figures.n_containers as usize * CONTAINER_BYTES
 }
 
 /// A label that some series have.
