@@ -13,6 +13,7 @@ mod logs;
 mod matcher;
 mod metrics;
 pub mod re2;
+mod rollup;
 mod sink;
 mod spans;
 mod time;
@@ -32,6 +33,7 @@ pub use metrics::{
     MetricPlan, MetricRow, MetricSource, STALE_NAN_BITS, Selected, SeriesData, SeriesExemplars,
     StampedRow, StartTimes, is_stale, stale_nan,
 };
+pub use rollup::{FIRST_EVERY, Fall, ROLL_UP_MS, RollUpNeeds, RollUpView, RollUpWindow, window_of};
 pub use sink::{Done, Receipt, RejectReason, Sink};
 pub use spans::{AttributeValue, Span, SpanPlan, SpanStatus, Trace, TraceSource, TraceSummary};
 pub use time::{Clock, ManualClock, SystemClock, TimeRange};

@@ -5,7 +5,10 @@
 
 use std::sync::Arc;
 
-use crate::{Budget, Grouping, Labels, MetricPlan, MetricSource, Result, SeriesData};
+use crate::{
+    Budget, Error, ErrorKind, Grouping, Labels, MetricPlan, MetricSource, Result, RollUpNeeds, RollUpView,
+    SeriesData,
+};
 
 /// One series on its way past a worker; the slices are the source's scratch memory.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +34,12 @@ pub trait MetricVisitor: Sync {
 
     /// A worker for one thread.
     fn worker(&self) -> Box<dyn MetricWorker + '_>;
+
+    /// What its workers want to know of windows when they can do without the samples; the plan's times are whole
+    /// windows then. A source that keeps roll-ups may show those of a series instead of its samples.
+    fn roll_ups(&self) -> Option<RollUpNeeds> {
+        None
+    }
 }
 
 /// One thread's side of a visit: takes series, morsel after morsel.
@@ -40,6 +49,15 @@ pub trait MetricWorker {
     /// # Errors
     /// Ends the visit.
     fn series(&mut self, series: SeriesView<'_>) -> Result<()>;
+
+    /// One series of the current morsel, by windows; only called if [`MetricVisitor::roll_ups`] asks for it. False: they do
+    /// not say enough, and its samples are shown instead.
+    ///
+    /// # Errors
+    /// Ends the visit.
+    fn rolled(&mut self, _series: RollUpView<'_>) -> Result<bool> {
+        Err(Error::new(ErrorKind::Bug, "a source showed roll-ups that nobody asked for"))
+    }
 
     /// All series of the current morsel were shown, and it was number `morsel`. Morsels are numbered from 0 without
     /// gaps, whichever worker has them; combining what they gave in this order makes results independent of threads.

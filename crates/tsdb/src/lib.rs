@@ -29,6 +29,7 @@ mod postings;
 pub mod record;
 mod registry;
 mod regroup;
+pub mod rollup;
 pub mod row;
 mod runs;
 mod scan;

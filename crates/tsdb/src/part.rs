@@ -5,10 +5,10 @@
 //!
 //! ```text
 //! part  = blocks of times (kind 1) and of pages (kind 2 plain, 3 zstd), of histogram pages (5 plain, 6 zstd),
-//!         index (kind 4, zstd), directory of histogram pages (7, zstd), meta
-//! meta  = version u8, flags u8 (bit 0: pages are zstd, bit 1: histograms), level u8, first seq, last seq,
+//!         index (kind 4, zstd), directory of histogram pages (7, zstd), of roll-ups (8, zstd), directory of these (9), meta
+//! meta  = version u8, flags u8 (bit 0: pages are zstd, bit 1: histograms, bit 2: roll-ups), level u8, first seq, last seq,
 //!         first ms, last ms zigzag, samples, series, clean varints, index block reference
-//!         [ directory block reference ]
+//!         [ directory block reference ] [ directory of roll-ups block reference ]
 //! ```
 
 use std::path::Path;
@@ -17,14 +17,15 @@ use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use model::{Error, Labels, Result};
 use parking_lot::Mutex;
-use storage::codec::{Reader, blob, put_varint, put_zigzag, times};
+use storage::codec::{Reader, blob, put_count, put_varint, put_zigzag, times};
 use storage::fs::Fs;
 use storage::part::{BlockRef, PartReader, PartWriter};
 
 use crate::column::Column;
 use crate::histograms::{HistogramPages, PagesBuilder, Samples};
-use crate::index::{Index, IndexBuilder, Target};
+use crate::index::{Directory, Index, IndexBuilder, Target};
 use crate::page::{self, BlockBuilder, ROWS_MAX, SERIES_MAX};
+use crate::rollup;
 
 /// Milliseconds of one part's day.
 pub const DAY_MS: i64 = 86_400_000;
@@ -36,11 +37,14 @@ const INDEX: u8 = 4;
 const HISTOGRAMS: u8 = 5;
 const HISTOGRAMS_ZSTD: u8 = 6;
 const HISTOGRAM_PAGES: u8 = 7;
+const ROLL_UPS: u8 = 8;
+const ROLL_UP_PAGES: u8 = 9;
 const VERSION: u8 = 2;
 /// Version 1 had no histograms.
 const VERSION_MIN: u8 = 1;
 const COLD: u8 = 1;
 const HAS_HISTOGRAMS: u8 = 2;
+const HAS_ROLL_UPS: u8 = 4;
 const ZSTD_LEVEL: i32 = 3;
 /// Plain bytes an index can have.
 const INDEX_BYTES_MAX: usize = 1 << 30;
@@ -68,12 +72,14 @@ pub struct Meta {
     pub clean: u64,
     index: BlockRef,
     histograms: Option<BlockRef>,
+    roll_ups: Option<BlockRef>,
 }
 
 impl Meta {
     fn encode(&self) -> Vec<u8> {
-        let flags =
-            (u8::from(self.cold) * COLD) | (u8::from(self.histograms.is_some()) * HAS_HISTOGRAMS);
+        let flags = (u8::from(self.cold) * COLD)
+            | (u8::from(self.histograms.is_some()) * HAS_HISTOGRAMS)
+            | (u8::from(self.roll_ups.is_some()) * HAS_ROLL_UPS);
         let mut out = vec![VERSION, flags, self.level];
         put_varint(&mut out, self.first_seq);
         put_varint(&mut out, self.last_seq);
@@ -84,6 +90,7 @@ impl Meta {
         put_varint(&mut out, self.clean);
         self.index.encode(&mut out);
         self.histograms.iter().for_each(|block| block.encode(&mut out));
+        self.roll_ups.iter().for_each(|block| block.encode(&mut out));
         out
     }
 
@@ -113,12 +120,16 @@ impl Meta {
         let mut rest = r.take(r.remaining())?;
         let index = BlockRef::decode(&mut rest)
             .ok_or_else(|| Error::corrupt("metric part has no index reference"))?;
-        let histograms = if flags & HAS_HISTOGRAMS == 0 {
-            None
-        } else {
+        let mut directory = |flag: u8, what: &str| {
+            if flags & flag == 0 {
+                return Ok(None);
+            }
             let block = BlockRef::decode(&mut rest);
-            Some(block.ok_or_else(|| Error::corrupt("metric part has no histogram directory"))?)
+            let missing = || Error::corrupt(format!("metric part has no directory of {what}"));
+            block.map(Some).ok_or_else(missing)
         };
+        let histograms = directory(HAS_HISTOGRAMS, "histograms")?;
+        let roll_ups = directory(HAS_ROLL_UPS, "roll-ups")?;
         let cold = flags & COLD != 0;
         Ok(Self {
             cold,
@@ -132,6 +143,7 @@ impl Meta {
             clean,
             index,
             histograms,
+            roll_ups,
         })
     }
 }
@@ -152,6 +164,7 @@ pub struct PartBuilder {
     has_histograms: bool,
     rows: usize,
     stripe: Vec<Column>,
+    roll_ups: RollUpsBuilder,
     cold: bool,
     first_ms: i64,
     last_ms: i64,
@@ -173,6 +186,7 @@ impl PartBuilder {
             has_histograms: false,
             rows: 0,
             stripe: Vec::with_capacity(SERIES_MAX),
+            roll_ups: RollUpsBuilder::default(),
             cold,
             first_ms: i64::MAX,
             last_ms: i64::MIN,
@@ -191,6 +205,9 @@ impl PartBuilder {
         if let (Some(first), Some(last)) = (target_times.first(), target_times.last()) {
             self.first_ms = self.first_ms.min(*first);
             self.last_ms = self.last_ms.max(*last);
+        }
+        if self.cold && self.roll_ups.target(target_times) {
+            self.write_roll_ups()?;
         }
         for chunk in target_times.chunks(ROWS_MAX) {
             let mut page = Vec::new();
@@ -243,6 +260,7 @@ impl PartBuilder {
             return Ok(());
         }
         let stripe = std::mem::take(&mut self.stripe);
+        let mut sizes = vec![0; stripe.len()];
         for start in (0..self.rows).step_by(ROWS_MAX) {
             let end = (start + ROWS_MAX).min(self.rows);
             let mut bytes = Vec::new();
@@ -252,10 +270,27 @@ impl PartBuilder {
                 let columns: Vec<Column> = stripe.iter().map(|c| c.slice(start, end)).collect();
                 page::encode(&columns, &mut bytes);
             }
+            if self.cold {
+                let page = page::Page::decode(&bytes, end - start)?;
+                for (slot, size) in sizes.iter_mut().enumerate() {
+                    *size += page.bytes(slot)?.len();
+                }
+            }
             if self.pages.push(bytes) {
                 self.write_pages()?;
             }
         }
+        if self.cold && self.roll_ups.stripe(&stripe, &sizes) {
+            self.write_roll_ups()?;
+        }
+        Ok(())
+    }
+
+    fn write_roll_ups(&mut self) -> Result<()> {
+        let Some((block, pages)) = self.roll_ups.pages.take() else { return Ok(()) };
+        let mut packed = Vec::new();
+        blob::compress_zstd(&block, ZSTD_LEVEL, &mut packed)?;
+        self.roll_ups.found.push(self.writer.block(ROLL_UPS, &packed)?, pages);
         Ok(())
     }
 
@@ -292,6 +327,11 @@ impl PartBuilder {
         self.end_stripe()?;
         self.write_times()?;
         self.write_pages()?;
+        self.write_roll_ups()?;
+        let roll_ups = match self.roll_ups.directory() {
+            Some(directory) => Some(self.writer.block(ROLL_UP_PAGES, &directory)?),
+            None => None,
+        };
         let (writer, cold) = (&mut self.writer, self.cold);
         let pages = self.histograms.finish(&mut |block| write_histograms(writer, cold, block))?;
         let histograms = match pages {
@@ -316,9 +356,85 @@ impl PartBuilder {
             clean,
             index: self.writer.block(INDEX, &packed)?,
             histograms,
+            roll_ups,
         };
         self.writer.finish(&meta.encode())?;
         Ok(())
+    }
+}
+
+/// Collects the roll-ups of a part: for each target, whether it has any, then its windows, then stripe by stripe.
+#[derive(Debug, Default)]
+struct RollUpsBuilder {
+    pages: BlockBuilder,
+    found: Directory,
+    /// Whether each target has roll-ups.
+    has: Vec<bool>,
+    /// Times of the current one, if it has.
+    times: Vec<i64>,
+}
+
+impl RollUpsBuilder {
+    /// Starts the next target; true when the block is full.
+    fn target(&mut self, times: &[i64]) -> bool {
+        let mut page = Vec::new();
+        let has = rollup::encode_target(times, &mut page);
+        self.has.push(has);
+        self.times = if has { times.to_vec() } else { Vec::new() };
+        has && self.pages.push(page)
+    }
+
+    /// Adds a stripe of the target; true when the block is full.
+    fn stripe(&mut self, columns: &[Column], sizes: &[usize]) -> bool {
+        if self.times.is_empty() {
+            return false;
+        }
+        let mut page = Vec::new();
+        rollup::encode(columns, &self.times, sizes, &mut page);
+        self.pages.push(page)
+    }
+
+    /// Where the pages are; `None` when there are none.
+    fn directory(&self) -> Option<Vec<u8>> {
+        if !self.has.contains(&true) {
+            return None;
+        }
+        let mut out = Vec::new();
+        put_count(&mut out, self.has.len());
+        out.extend(self.has.iter().map(|has| u8::from(*has)));
+        self.found.encode(&mut out);
+        Some(out)
+    }
+}
+
+/// Where the roll-ups of a part are.
+#[derive(Debug, Default)]
+pub struct RollUpPages {
+    /// By target: the page of its windows, which pages of its stripes follow.
+    first_pages: Vec<Option<usize>>,
+    blocks: Directory,
+}
+
+impl RollUpPages {
+    /// Reads the directory of a part with these targets.
+    ///
+    /// # Errors
+    /// [`Corrupt`](model::ErrorKind::Corrupt) on short or impossible input.
+    pub fn decode(bytes: &[u8], targets: &[Target]) -> Result<Self> {
+        let mut r = Reader::new(bytes);
+        let count = r.count(targets.len())?;
+        let (mut first_pages, mut pages) = (Vec::with_capacity(count), 0);
+        for target in targets.iter().take(count) {
+            let has = r.u8()? != 0;
+            first_pages.push(has.then_some(pages));
+            pages += if has { 1 + target.series.div_ceil(SERIES_MAX) } else { 0 };
+        }
+        Ok(Self { first_pages, blocks: Directory::decode(&mut r)? })
+    }
+
+    /// Page of the windows of target number `target`; `None` when it has no roll-ups.
+    pub fn windows(&self, target: usize) -> Option<usize> {
+        self.first_pages.get(target).copied().flatten()
     }
 }
 
@@ -361,6 +477,7 @@ pub struct BlockCache {
     times: Option<(BlockRef, Vec<u8>)>,
     pages: Option<(BlockRef, Vec<u8>)>,
     histograms: Option<(BlockRef, Vec<u8>)>,
+    roll_ups: Option<(BlockRef, Vec<u8>)>,
 }
 
 /// How often indexes of parts were asked for.
@@ -377,6 +494,7 @@ pub struct Part {
     /// When its index was asked for last: how many were asked for before in this process. 0 for never since the last
     /// sweep.
     used: AtomicU64,
+    roll_up_pages: Mutex<Option<Arc<RollUpPages>>>,
     settled: AtomicU16,
 }
 
@@ -390,8 +508,9 @@ impl Part {
         let meta = Meta::decode(reader.meta()).map_err(|e| e.context(format!("part {name}")))?;
         let (index, histogram_pages) = (Mutex::new(None), Mutex::new(None));
         let (used, settled) = (AtomicU64::new(0), AtomicU16::new(0));
+        let roll_up_pages = Mutex::new(None);
         let name = name.to_owned();
-        Ok(Self { name, reader, meta, index, histogram_pages, used, settled })
+        Ok(Self { name, reader, meta, index, histogram_pages, roll_up_pages, used, settled })
     }
 
     /// Classes of retention (a bit for each) of which it is known to have no series.
@@ -450,6 +569,7 @@ impl Part {
     fn forget_index(&self) {
         *self.index.lock() = None;
         *self.histogram_pages.lock() = None;
+        *self.roll_up_pages.lock() = None;
     }
 
     /// Bytes its index takes in memory now.
@@ -533,6 +653,44 @@ impl Part {
         let bytes = match &cache.histograms {
             Some((cached, bytes)) if *cached == block => bytes,
             _ => &cache.histograms.insert((block, self.read_histograms(block)?)).1,
+        };
+        page::block_page(bytes, inner).and_then(f).map_err(|e| self.place(e))
+    }
+
+    /// Where its roll-ups are; `None` when it has none, as parts of days that are not closed.
+    ///
+    /// # Errors
+    /// As [`index`](Self::index).
+    pub fn roll_up_pages(&self, index: &Index) -> Result<Option<Arc<RollUpPages>>> {
+        let Some(block) = self.meta.roll_ups else { return Ok(None) };
+        let mut slot = self.roll_up_pages.lock();
+        if slot.is_none() {
+            let bytes = self.reader.block(block, ROLL_UP_PAGES)?;
+            let pages = RollUpPages::decode(&bytes, index.targets()).map_err(|e| self.place(e))?;
+            *slot = Some(Arc::new(pages));
+        }
+        Ok(slot.clone())
+    }
+
+    /// Calls `f` with page `page` of its roll-ups.
+    ///
+    /// # Errors
+    /// As [`index`](Self::index), or what `f` returns.
+    pub fn roll_up_page<R>(
+        &self,
+        pages: &RollUpPages,
+        page: usize,
+        cache: &mut BlockCache,
+        f: impl FnOnce(&[u8]) -> Result<R>,
+    ) -> Result<R> {
+        let (block, inner) = pages.blocks.find(page).ok_or_else(|| self.missing(page))?;
+        let bytes = match &cache.roll_ups {
+            Some((cached, bytes)) if *cached == block => bytes,
+            _ => {
+                let packed = self.reader.block(block, ROLL_UPS)?;
+                let plain = blob::decompress_zstd(&packed, page::BLOCK_BYTES_MAX);
+                &cache.roll_ups.insert((block, plain.map_err(|e| self.place(e))?)).1
+            }
         };
         page::block_page(bytes, inner).and_then(f).map_err(|e| self.place(e))
     }

@@ -10,6 +10,7 @@ mod histogram;
 mod info;
 mod invariant;
 mod native;
+mod rolled;
 mod select;
 mod starts;
 mod windows;

@@ -4,15 +4,18 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::AtomicUsize;
 
-use model::{Budget, ErrorKind, Grouping, MetricPlan, MetricVisitor, Result};
+use model::{
+    Budget, ErrorKind, Grouping, MetricPlan, MetricVisitor, Result, RollUpNeeds, RollUpWindow,
+};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 
 use super::groups::{IndexGroups, LabelGroups};
 use super::read::Tail;
+use super::rolled::RolledPlace;
 use crate::cuts::{Cuts, Tombstone};
 use crate::head::{TargetSamples, settle};
 use crate::index::Index;
@@ -37,6 +40,8 @@ pub(super) struct Layout<'a> {
     /// Series that are in several units or have samples that overlap: where, those that count less first.
     pub(super) scattered: Vec<Scattered>,
     pub(super) morsels: Vec<Morsel>,
+    /// What of windows is wanted; none if samples are.
+    pub(super) needs: Option<RollUpNeeds>,
 }
 
 /// A piece of work.
@@ -61,6 +66,8 @@ pub(super) struct Unit {
     pub(super) identities: Vec<u64>,
     /// Members that are shown elsewhere, ascending.
     pub(super) scattered: Vec<u32>,
+    /// Windows of `times`, when first wanted.
+    windows: OnceLock<Vec<RollUpWindow>>,
     /// Morsels that are not done; then the tails of the head can go.
     pub(super) morsels_left: AtomicUsize,
 }
@@ -74,6 +81,8 @@ pub(super) struct Place {
     pub(super) members: Vec<u32>,
     /// The wanted rows of each chunk of a part, or of each frame and then of the tail.
     pub(super) windows: Vec<Window>,
+    /// Its roll-ups, if they are wanted and there.
+    pub(super) rolled: Option<RolledPlace>,
     /// Whether it has all members.
     pub(super) is_complete: bool,
 }
@@ -224,7 +233,8 @@ impl<'a> Layout<'a> {
         units.iter_mut().for_each(Unit::put_in_order);
         let scattered = find_scattered(&mut units);
         let morsels = cut(&mut units, scattered.len());
-        Ok(Some(Self { parts, units, scattered, morsels }))
+        let needs = visitor.roll_ups();
+        Ok(Some(Self { parts, units, scattered, morsels, needs }))
     }
 
     /// Samples that will be shown, at most.
@@ -303,6 +313,12 @@ impl<'a> Builder<'a, '_> {
             let group = |k: usize| groups.number(ids[k], visitor);
             let source = Source::Part(number, place);
             self.units[unit].add(rank, source, windows, series, group)?;
+            if visitor.roll_ups().is_some() {
+                let rolled = RolledPlace::find((part, &index), place, self.range, &mut cache)?;
+                if let Some(place) = self.units[unit].places.last_mut() {
+                    place.rolled = rolled;
+                }
+            }
         }
         drop(groups);
         self.parts.push((shard, Arc::clone(part), index));
@@ -363,6 +379,7 @@ impl Default for Unit {
             groups: Vec::new(),
             identities: Vec::new(),
             scattered: Vec::new(),
+            windows: OnceLock::new(),
             morsels_left: AtomicUsize::new(0),
         }
     }
@@ -408,7 +425,8 @@ impl Unit {
             }
         }
         let is_complete = false;
-        self.places.push(Place { rank, source, members, windows, is_complete });
+        let rolled = None;
+        self.places.push(Place { rank, source, members, windows, rolled, is_complete });
         Ok(())
     }
 
@@ -423,6 +441,18 @@ impl Unit {
         self.overlap =
             self.places.windows(2).any(|pair| pair[0].times().last() >= pair[1].times().next());
         self.times = self.places.iter().flat_map(Place::times).copied().collect();
+    }
+}
+
+impl Unit {
+    /// Whether some place has roll-ups that are wanted.
+    pub(super) fn has_roll_ups(&self) -> bool {
+        self.places.iter().any(|place| place.rolled.is_some())
+    }
+
+    /// The windows of its times.
+    pub(super) fn windows(&self) -> &[RollUpWindow] {
+        self.windows.get_or_init(|| RollUpWindow::of(&self.times).into_iter().map(|w| w.0).collect())
     }
 }
 

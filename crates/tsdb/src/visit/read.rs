@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use model::{Budget, MetricWorker, Result, SeriesView};
 use storage::codec::Reader as Bytes;
 
+use super::rolled::RolledScratch;
 use super::plan::{HeadPlace, Layout, Morsel, NOWHERE, Place, Source, Unit, note};
 use crate::bitmap::Bitmap;
 use crate::column;
@@ -17,11 +18,11 @@ use crate::scan::{Piece, Pieces, Window, merge};
 
 /// One series being put together.
 #[derive(Debug, Default)]
-struct Slot {
-    values: Vec<f64>,
+pub(super) struct Slot {
+    pub(super) values: Vec<f64>,
     /// Its own times, when some of the unit's rows have no value.
-    own: Vec<i64>,
-    has_gaps: bool,
+    pub(super) own: Vec<i64>,
+    pub(super) has_gaps: bool,
 }
 
 impl Slot {
@@ -130,10 +131,11 @@ impl Tail {
 
 /// Reads for one thread.
 pub(super) struct Reader<'l, 'a> {
-    layout: &'l Layout<'a>,
+    pub(super) layout: &'l Layout<'a>,
     budget: &'l Budget,
-    caches: Vec<BlockCache>,
-    slots: Vec<Slot>,
+    pub(super) caches: Vec<BlockCache>,
+    pub(super) slots: Vec<Slot>,
+    pub(super) rolled: RolledScratch,
     scratch: Scratch,
 }
 
@@ -141,7 +143,8 @@ impl<'l, 'a> Reader<'l, 'a> {
     pub(super) fn new(layout: &'l Layout<'a>, budget: &'l Budget) -> Self {
         let caches = layout.parts.iter().map(|_| BlockCache::default()).collect();
         let slots = (0..SERIES_MAX).map(|_| Slot::default()).collect();
-        Self { layout, budget, caches, slots, scratch: Scratch::default() }
+        let rolled = RolledScratch::default();
+        Self { layout, budget, caches, slots, rolled, scratch: Scratch::default() }
     }
 
     /// Shows the series of one morsel.
@@ -157,12 +160,12 @@ impl<'l, 'a> Reader<'l, 'a> {
                         continue;
                     }
                     if members.len() == SERIES_MAX {
-                        self.show_members(*number, &members, worker)?;
+                        self.show_some(*number, &members, worker)?;
                         members.clear();
                     }
                     members.push(member);
                 }
-                self.show_members(*number, &members, worker)?;
+                self.show_some(*number, &members, worker)?;
                 if unit.morsels_left.fetch_sub(1, Ordering::AcqRel) == 1 {
                     self.free_tails(unit);
                 }
@@ -184,7 +187,31 @@ impl<'l, 'a> Reader<'l, 'a> {
         }
     }
 
-    fn show_members(
+    /// Shows some members of a unit, by windows if the worker likes and there are any.
+    fn show_some(
+        &mut self,
+        number: usize,
+        members: &[usize],
+        worker: &mut dyn MetricWorker,
+    ) -> Result<()> {
+        match self.layout.needs.filter(|_| self.layout.units[number].has_roll_ups()) {
+            Some(needs) => self.show_rolled(number, members, needs, worker),
+            None => self.show_members(number, members, worker),
+        }
+    }
+
+    /// Reads what `place`, which has the rows of `times`, has of `members` into their slots.
+    pub(super) fn read_samples(
+        &mut self,
+        place: &Place,
+        members: &[usize],
+        times: &[i64],
+    ) -> Result<()> {
+        self.slots[..members.len()].iter_mut().for_each(Slot::clear);
+        self.read_place(place, members, times, 0)
+    }
+
+    pub(super) fn show_members(
         &mut self,
         number: usize,
         members: &[usize],

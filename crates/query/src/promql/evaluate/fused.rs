@@ -5,18 +5,20 @@
 //! are those of the ordinary path; sums may differ from it in the order of their terms, never in the number of threads.
 
 mod cells;
-mod windows;
+pub(super) mod rolled;
+pub(super) mod windows;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use model::{
     Budget, Grouping, Labels, METRIC_NAME, MetricPlan, MetricVisitor, MetricWorker, Result,
-    SeriesView,
+    RollUpNeeds, RollUpView, SeriesView,
 };
 use rustc_hash::FxHashMap;
 
 use self::cells::Cells;
+use self::rolled::{RolledFunction, RolledWalker};
 use self::windows::{Kernel, Walker};
 use super::Evaluator;
 use crate::promql::ast::{Aggregate, AggregateOp, Edges, Expr, Kind, Selector, Type};
@@ -64,6 +66,7 @@ impl Evaluator<'_> {
             ends,
             eval: grid,
             range_ms: inner.range_ms,
+            rolled: RolledFunction::of(inner.function, ends, inner.range_ms),
             budget: self.budget,
             names: Mutex::new(Names::new(&aggregate.grouping)),
             group_of: RwLock::default(),
@@ -195,6 +198,30 @@ struct Partial {
 }
 
 impl Partial {
+    /// Takes in the values of a series of a group, and of a finer group of the source.
+    fn take(
+        &mut self,
+        visitor: &Visitor<'_>,
+        (group, fine): (u32, usize),
+        values: &[f64],
+        is_dense: bool,
+    ) -> Result<()> {
+        if self.seen.len() <= fine {
+            self.seen.resize(fine + 1, false);
+        }
+        self.seen[fine] = true;
+        let steps = visitor.eval.count;
+        let cells = match self.cells.entry(group) {
+            std::collections::hash_map::Entry::Occupied(slot) => slot.into_mut(),
+            std::collections::hash_map::Entry::Vacant(slot) => {
+                visitor.budget.charge_bytes(Cells::bytes(steps))?;
+                slot.insert(Cells::new(visitor.op, steps))
+            }
+        };
+        cells.add(values, is_dense);
+        Ok(())
+    }
+
     fn merge(&mut self, next: Self) {
         self.overflow |= next.overflow;
         if self.seen.len() < next.seen.len() {
@@ -231,6 +258,8 @@ struct Visitor<'a> {
     /// The steps themselves, which `@` and `offset` do not shift.
     eval: Grid,
     range_ms: i64,
+    /// If roll-ups will do.
+    rolled: Option<RolledFunction>,
     budget: &'a Budget,
     names: Mutex<Names<'a>>,
     /// By number of the source's group, that of the result.
@@ -260,13 +289,19 @@ impl MetricVisitor for Visitor<'_> {
 
     fn worker(&self) -> Box<dyn MetricWorker + '_> {
         let walker = Walker::new(self.kernel, self.ends, self.eval, self.range_ms);
+        let rolled = |function| RolledWalker::new(function, self.ends, self.range_ms);
         Box::new(Worker {
             visitor: self,
             walker,
+            rolled: self.rolled.map(rolled),
             group_of: Vec::new(),
             partial: Partial::default(),
             samples: 0,
         })
+    }
+
+    fn roll_ups(&self) -> Option<RollUpNeeds> {
+        self.rolled.map(RolledFunction::needs)
     }
 }
 
@@ -277,6 +312,7 @@ fn number(count: usize) -> Result<u32> {
 struct Worker<'v, 'a> {
     visitor: &'v Visitor<'a>,
     walker: Walker<'a>,
+    rolled: Option<RolledWalker>,
     /// What is known of [`Visitor::group_of`].
     group_of: Vec<u32>,
     partial: Partial,
@@ -310,20 +346,19 @@ impl MetricWorker for Worker<'_, '_> {
         if !row.had_samples {
             return Ok(());
         }
-        if self.partial.seen.len() <= fine {
-            self.partial.seen.resize(fine + 1, false);
-        }
-        self.partial.seen[fine] = true;
-        let steps = visitor.eval.count;
-        let cells = match self.partial.cells.entry(group) {
-            std::collections::hash_map::Entry::Occupied(slot) => slot.into_mut(),
-            std::collections::hash_map::Entry::Vacant(slot) => {
-                visitor.budget.charge_bytes(Cells::bytes(steps))?;
-                slot.insert(Cells::new(visitor.op, steps))
-            }
+        self.partial.take(visitor, (group, fine), row.values, row.is_dense)
+    }
+
+    fn rolled(&mut self, series: RollUpView<'_>) -> Result<bool> {
+        self.samples += series.windows.len() as u64;
+        let fine = series.group as usize;
+        let group = self.group_of(fine);
+        let Some((values, is_dense)) = self.rolled.as_mut().and_then(|rolled| rolled.row(&series))
+        else {
+            return Ok(false);
         };
-        cells.add(row.values, row.is_dense);
-        Ok(())
+        self.partial.take(self.visitor, (group, fine), values, is_dense)?;
+        Ok(true)
     }
 
     fn end_morsel(&mut self, morsel: usize) -> Result<()> {

@@ -133,6 +133,10 @@ impl Evaluator<'_> {
         if selector.edges == Edges::Smoothed {
             return self.smoothed(at, selector, times);
         }
+        let lookback_ms = self.query.lookback_ms;
+        if let Some(rows) = self.rolled(("", selector), (times, grid), (lookback_ms, None))? {
+            return Ok(rows);
+        }
         self.instant_at(selector, times, Pick::Value)
     }
 

@@ -4,7 +4,7 @@ use model::{Budget, Labels, Result};
 
 use super::select::{RangeSeries, Ranges, advance};
 use super::{Evaluator, extended, native, starts};
-use crate::promql::ast::{Edges, Expr, Type};
+use crate::promql::ast::{Edges, Expr, Kind, Type};
 use crate::promql::functions::Function;
 use crate::promql::notes::About;
 use crate::vector::numeric::{Mean, Sum, Variance, nan_first, quantile, regression};
@@ -118,6 +118,15 @@ impl Evaluator<'_> {
         let Some(matrix) = matrix else {
             return Err(model::Error::invalid("expected a range vector"));
         };
+        if let (Kind::Range { selector, range }, []) = (&matrix.unparenthesised().kind, &params[..]) {
+            let range_ms = self.positive_ms(range)?;
+            let ends = self.shifted(grid, self.at_ms(selector.at), selector.offset.as_ref())?;
+            let doubted_at = Some(matrix.start);
+            let rows = self.rolled((name, selector), (ends, grid), (range_ms, doubted_at))?;
+            if let Some(rows) = rows {
+                return Ok(rows);
+            }
+        }
         let ranges = self.ranges(matrix.unparenthesised(), grid, name)?;
         self.charge_rows(ranges.series.len(), grid.count)?;
         if name == "absent_over_time" {

@@ -14,7 +14,7 @@ const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 
 /// What is made of each window.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Kernel {
+pub(in crate::promql::evaluate) enum Kernel {
     /// The last sample, unless it is a staleness marker.
     Instant,
     /// `rate`, `increase`, `delta`.
@@ -39,7 +39,7 @@ pub(super) enum Kernel {
 
 impl Kernel {
     /// That of the function called `name`, if it has one argument and makes a number of a window.
-    pub(super) fn find(name: &str) -> Option<Self> {
+    pub(in crate::promql::evaluate) fn find(name: &str) -> Option<Self> {
         Some(match name {
             "rate" => Self::Extrapolated { counter: true, per_second: true },
             "increase" => Self::Extrapolated { counter: true, per_second: false },
@@ -80,7 +80,7 @@ struct Bounds {
 
 /// How far a window's difference is extrapolated; seconds.
 #[derive(Debug, Clone, Copy, Default)]
-struct Reach {
+pub(super) struct Reach {
     sampled: f64,
     to_start: f64,
     to_end: f64,
@@ -91,17 +91,17 @@ fn seconds(ms: i64) -> f64 {
 }
 
 /// A row of step values.
-pub(super) struct Walked<'w> {
+pub(in crate::promql::evaluate) struct Walked<'w> {
     /// [`ABSENT`] at steps without.
-    pub(super) values: &'w [f64],
+    pub(in crate::promql::evaluate) values: &'w [f64],
     /// Whether all steps have one.
-    pub(super) is_dense: bool,
+    pub(in crate::promql::evaluate) is_dense: bool,
     /// Whether the series had any sample that is no staleness marker.
-    pub(super) had_samples: bool,
+    pub(in crate::promql::evaluate) had_samples: bool,
 }
 
 /// Walks series; keeps scratch memory.
-pub(super) struct Walker<'k> {
+pub(in crate::promql::evaluate) struct Walker<'k> {
     kernel: &'k Kernel,
     ends: Grid,
     eval: Grid,
@@ -119,10 +119,10 @@ pub(super) struct Walker<'k> {
 
 impl<'k> Walker<'k> {
     /// Bytes of memory it takes for a step, about.
-    pub(super) const STEP_BYTES: u64 = 96;
+    pub(in crate::promql::evaluate) const STEP_BYTES: u64 = 96;
 
     /// For windows that end at the steps of `ends`; functions are told the times of `eval`.
-    pub(super) fn new(kernel: &'k Kernel, ends: Grid, eval: Grid, range_ms: i64) -> Self {
+    pub(in crate::promql::evaluate) fn new(kernel: &'k Kernel, ends: Grid, eval: Grid, range_ms: i64) -> Self {
         Self {
             kernel,
             ends,
@@ -144,7 +144,7 @@ impl<'k> Walker<'k> {
     ///
     /// # Errors
     /// Those of `budget`, which is looked at where one series is much work.
-    pub(super) fn row(&mut self, series: &SeriesView<'_>, budget: &Budget) -> Result<Walked<'_>> {
+    pub(in crate::promql::evaluate) fn row(&mut self, series: &SeriesView<'_>, budget: &Budget) -> Result<Walked<'_>> {
         let (times, values) = (series.timestamps, series.values);
         // Instant selectors see the markers: they end a series.
         let has_markers = values.iter().fold(false, |any, v| any | is_stale(*v));
@@ -228,13 +228,8 @@ impl Bounds {
             let (low, high) = (*low as usize, *high as usize);
             let mut reach = Reach::default();
             if high - low >= 2 {
-                let last = high - 1;
-                reach.sampled = seconds(times[last] - times[low]);
-                let mean_gap = reach.sampled / (last - low) as f64;
-                let threshold = mean_gap * 1.1;
-                let within = |gap: f64| if gap >= threshold { mean_gap / 2.0 } else { gap };
-                reach.to_start = within(seconds(times[low] - to.saturating_sub(range_ms)));
-                reach.to_end = within(seconds(to - times[last]));
+                let (last, window) = (high - 1, (to.saturating_sub(range_ms), to));
+                reach = Reach::new(window, times[low], times[last], last - low);
             }
             self.reach.push(reach);
             self.factor.push(reach.factor(reach.to_start, self.per));
@@ -245,12 +240,32 @@ impl Bounds {
 }
 
 impl Reach {
+    /// In the window `(from, to]` with samples from `first_ms` to `last_ms`, and `gaps` distances between them.
+    pub(super) fn new(
+        (from_ms, to_ms): (i64, i64),
+        first_ms: i64,
+        last_ms: i64,
+        gaps: usize,
+    ) -> Self {
+        let sampled = seconds(last_ms - first_ms);
+        let mean_gap = sampled / gaps as f64;
+        let threshold = mean_gap * 1.1;
+        let within = |gap: f64| if gap >= threshold { mean_gap / 2.0 } else { gap };
+        let to_start = within(seconds(first_ms - from_ms));
+        Self { sampled, to_start, to_end: within(seconds(to_ms - last_ms)) }
+    }
+
+    /// The extrapolated difference of what is no counter.
+    pub(super) fn of_gauge(self, difference: f64, per: f64) -> f64 {
+        difference * self.factor(self.to_start, per)
+    }
+
     fn factor(self, to_start: f64, per: f64) -> f64 {
         (self.sampled + to_start + self.to_end) / self.sampled / per
     }
 
     /// The extrapolated difference of a counter whose first value in the window is `first`.
-    fn of_counter(self, first: f64, difference: f64, per: f64) -> f64 {
+    pub(super) fn of_counter(self, first: f64, difference: f64, per: f64) -> f64 {
         let mut to_start = self.to_start;
         if difference > 0.0 && first >= 0.0 {
             // A counter cannot have been below zero.
