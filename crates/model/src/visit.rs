@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use crate::{
-    Budget, Error, ErrorKind, Grouping, Labels, MetricPlan, MetricSource, Result, RollUpNeeds, RollUpView,
-    SeriesData,
+    Budget, Error, ErrorKind, Grouping, Labels, MetricPlan, MetricSource, Result, RollUpNeeds,
+    RollUpView, SeriesData,
 };
 
 /// One series on its way past a worker; the slices are the source's scratch memory.

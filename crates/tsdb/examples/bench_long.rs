@@ -112,10 +112,8 @@ fn ingest(store: &Store, clock: &ManualClock, mix: &mut Mix, days: i64) -> Resul
     for round in 0..days * DAY_MS / STEP_MS {
         let t_ms = clock.now_ms();
         mix.scrape(&mut values);
-        let row = |(labels, value): (&Labels, &f64)| MetricRow {
-            labels: labels.clone(),
-            value: *value,
-        };
+        let row =
+            |(labels, value): (&Labels, &f64)| MetricRow { labels: labels.clone(), value: *value };
         let rows = labels.iter().zip(&values).map(row).collect();
         let batch =
             MetricBatch { source: "scrape/pods/0".into(), t_ms, rows, ..MetricBatch::default() };

@@ -165,18 +165,18 @@ fn encode_series(
     let mut flags = KEPT | if has_markers { MARKERS } else { 0 };
     let own_windows;
     let without_markers;
-    let (windows, values): (&[(RollUpWindow, usize)], &[f64]) =
-        if has_markers || column.values.len() < times.len() {
-            let kept = column.iter().filter(|(_, v)| !is_stale(*v));
-            let (times, values): (Vec<i64>, Vec<f64>) =
-                kept.map(|(row, v)| (times[row], v)).unzip();
-            own_windows = RollUpWindow::of(&times);
-            without_markers = values;
-            flags |= OWN;
-            (&own_windows, &without_markers)
-        } else {
-            (windows, &column.values)
-        };
+    let (windows, values): (&[(RollUpWindow, usize)], &[f64]) = if has_markers
+        || column.values.len() < times.len()
+    {
+        let kept = column.iter().filter(|(_, v)| !is_stale(*v));
+        let (times, values): (Vec<i64>, Vec<f64>) = kept.map(|(row, v)| (times[row], v)).unzip();
+        own_windows = RollUpWindow::of(&times);
+        without_markers = values;
+        flags |= OWN;
+        (&own_windows, &without_markers)
+    } else {
+        (windows, &column.values)
+    };
     if values.is_empty() || values.len() < windows.len() * SAMPLES_PER_WINDOW_MIN {
         return None;
     }
@@ -462,14 +462,16 @@ mod tests {
 
     /// A day's column with gaps of some kind, and its times.
     fn series() -> impl Strategy<Value = (Vec<i64>, Column)> {
-        let steps = prop::collection::vec((1i64..40_000, value(), prop::bool::weighted(0.95)), 1..900);
+        let steps =
+            prop::collection::vec((1i64..40_000, value(), prop::bool::weighted(0.95)), 1..900);
         (steps, 0u8..4, 0i64..DAY_MS / 2).prop_map(|(steps, kind, start)| {
             let (mut t, mut total) = (20_000 * DAY_MS + start, 0.0);
             let (mut times, mut column) = (Vec::new(), Column::default());
             for (row, (step, value, has)) in steps.into_iter().enumerate() {
                 t += if kind % 2 == 0 { 15_000 } else { step };
                 times.push(t);
-                total = if kind < 2 && !value.is_nan() && value != 8.0 { total + value } else { value };
+                total =
+                    if kind < 2 && !value.is_nan() && value != 8.0 { total + value } else { value };
                 if kind != 2 || has {
                     column.push(row, total);
                 }

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 
 use model::{
     Budget, ErrorKind, Grouping, MetricPlan, MetricVisitor, Result, RollUpNeeds, RollUpWindow,
@@ -452,7 +452,8 @@ impl Unit {
 
     /// The windows of its times.
     pub(super) fn windows(&self) -> &[RollUpWindow] {
-        self.windows.get_or_init(|| RollUpWindow::of(&self.times).into_iter().map(|w| w.0).collect())
+        self.windows
+            .get_or_init(|| RollUpWindow::of(&self.times).into_iter().map(|w| w.0).collect())
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use model::{Budget, MetricWorker, Result, SeriesView};
 use storage::codec::Reader as Bytes;
 
-use super::rolled::RolledScratch;
 use super::plan::{HeadPlace, Layout, Morsel, NOWHERE, Place, Source, Unit, note};
+use super::rolled::RolledScratch;
 use crate::bitmap::Bitmap;
 use crate::column;
 use crate::head::TailRow;

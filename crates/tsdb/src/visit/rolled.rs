@@ -41,8 +41,8 @@ impl RolledPlace {
     ) -> Result<Option<Self>> {
         let Some(pages) = part.roll_up_pages(index)? else { return Ok(None) };
         let Some(page) = pages.windows(target) else { return Ok(None) };
-        let windows = part
-            .roll_up_page(&pages, page, cache, |bytes| decode_windows(&mut Bytes::new(bytes)))?;
+        let windows =
+            part.roll_up_page(&pages, page, cache, |bytes| decode_windows(&mut Bytes::new(bytes)))?;
         let (Some(first), Some(last)) = (windows.first(), windows.last()) else { return Ok(None) };
         let is_whole = (first.first_ms >= start_ms || (start_ms - 1) % ROLL_UP_MS == 0)
             && (last.last_ms <= end_ms || end_ms % ROLL_UP_MS == 0);
@@ -163,9 +163,14 @@ impl Reader<'_, '_> {
         for place in &unit.places {
             let end = rows + place.times().count();
             let raw = match &place.rolled {
-                Some(rolled) => {
-                    self.read_rolled(place, rolled, members, needs, &unit.times[..rows], &mut scratch)?
-                }
+                Some(rolled) => self.read_rolled(
+                    place,
+                    rolled,
+                    members,
+                    needs,
+                    &unit.times[..rows],
+                    &mut scratch,
+                )?,
                 None => (0..members.len()).collect(),
             };
             self.fold_place(place, (members, &raw), needs, &unit.times, rows..end, &mut scratch)?;

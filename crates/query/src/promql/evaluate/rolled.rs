@@ -26,7 +26,8 @@ impl Evaluator<'_> {
         (ends, eval): (Grid, Grid),
         (range_ms, doubted_at): (i64, Option<usize>),
     ) -> Result<Option<Vec<Row>>> {
-        let kernel = if function.is_empty() { Some(Kernel::Instant) } else { Kernel::find(function) };
+        let kernel =
+            if function.is_empty() { Some(Kernel::Instant) } else { Kernel::find(function) };
         let rolled = RolledFunction::of(function, ends, range_ms);
         let (Some(rolled), Some(kernel)) = (rolled, kernel) else { return Ok(None) };
         if selector.edges != Edges::Plain || ends.count == 0 {

@@ -118,7 +118,8 @@ impl Evaluator<'_> {
         let Some(matrix) = matrix else {
             return Err(model::Error::invalid("expected a range vector"));
         };
-        if let (Kind::Range { selector, range }, []) = (&matrix.unparenthesised().kind, &params[..]) {
+        if let (Kind::Range { selector, range }, []) = (&matrix.unparenthesised().kind, &params[..])
+        {
             let range_ms = self.positive_ms(range)?;
             let ends = self.shifted(grid, self.at_ms(selector.at), selector.offset.as_ref())?;
             let doubted_at = Some(matrix.start);

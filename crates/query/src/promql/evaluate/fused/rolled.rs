@@ -114,7 +114,10 @@ impl RolledWalker {
     }
 
     /// The row of one series and whether all steps have a value; `None` if its roll-ups do not say enough.
-    pub(in crate::promql::evaluate) fn row(&mut self, view: &RollUpView<'_>) -> Option<(&[f64], bool)> {
+    pub(in crate::promql::evaluate) fn row(
+        &mut self,
+        view: &RollUpView<'_>,
+    ) -> Option<(&[f64], bool)> {
         if view.times_id == 0 || view.times_id != self.times_id {
             self.steps = self.find(view.windows);
             self.times_id = view.times_id;

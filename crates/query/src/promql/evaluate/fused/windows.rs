@@ -122,7 +122,12 @@ impl<'k> Walker<'k> {
     pub(in crate::promql::evaluate) const STEP_BYTES: u64 = 96;
 
     /// For windows that end at the steps of `ends`; functions are told the times of `eval`.
-    pub(in crate::promql::evaluate) fn new(kernel: &'k Kernel, ends: Grid, eval: Grid, range_ms: i64) -> Self {
+    pub(in crate::promql::evaluate) fn new(
+        kernel: &'k Kernel,
+        ends: Grid,
+        eval: Grid,
+        range_ms: i64,
+    ) -> Self {
         Self {
             kernel,
             ends,
@@ -144,7 +149,11 @@ impl<'k> Walker<'k> {
     ///
     /// # Errors
     /// Those of `budget`, which is looked at where one series is much work.
-    pub(in crate::promql::evaluate) fn row(&mut self, series: &SeriesView<'_>, budget: &Budget) -> Result<Walked<'_>> {
+    pub(in crate::promql::evaluate) fn row(
+        &mut self,
+        series: &SeriesView<'_>,
+        budget: &Budget,
+    ) -> Result<Walked<'_>> {
         let (times, values) = (series.timestamps, series.values);
         // Instant selectors see the markers: they end a series.
         let has_markers = values.iter().fold(false, |any, v| any | is_stale(*v));
