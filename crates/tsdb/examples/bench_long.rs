@@ -144,6 +144,7 @@ fn main() -> Result<()> {
         shards: 1,
         retention_ms: 1000 * DAY_MS,
         head_bytes_max: 256 << 20,
+        index_bytes_max: 64 << 20,
         flush_after_ms: 1000 * DAY_MS,
         series_max: 10_000_000,
         future_ms_max: 600_000,

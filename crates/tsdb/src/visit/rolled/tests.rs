@@ -99,6 +99,7 @@ impl Life {
             retention_ms: 1 << 40,
             retention_rules: Vec::new(),
             head_bytes_max: 1 << 30,
+            index_bytes_max: 1 << 30,
             flush_after_ms: 1 << 40,
             series_max: 1 << 20,
             future_ms_max: 1000,
@@ -221,7 +222,7 @@ proptest! {
         }
         if let Some(age_ms) = late {
             let t_ms = (life.clock.now_ms() - DAY_MS / 2 - age_ms).max(START_MS) + 1;
-            let stamped = vec![StampedRow { labels: labels(1), t_ms, value: 5.0 }];
+            let stamped = vec![StampedRow { labels: labels(1), t_ms, value: 5.0, target: 0 }];
             let batch = MetricBatch { source: "a".into(), t_ms, stamped, ..MetricBatch::default() };
             life.append(batch);
             life.settle();
