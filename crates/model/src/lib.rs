@@ -37,4 +37,4 @@ pub use rollup::{FIRST_EVERY, Fall, ROLL_UP_MS, RollUpNeeds, RollUpView, RollUpW
 pub use sink::{Done, Receipt, RejectReason, Sink};
 pub use spans::{AttributeValue, Span, SpanPlan, SpanStatus, Trace, TraceSource, TraceSummary};
 pub use time::{Clock, ManualClock, SystemClock, TimeRange};
-pub use visit::{MetricVisitor, MetricWorker, SeriesView, Visited, group_labels};
+pub use visit::{MetricVisitor, MetricWorker, SeriesView, Together, Visited, group_labels};

@@ -21,6 +21,24 @@ pub struct SeriesView<'a> {
     pub timestamps: &'a [i64],
     /// Values at those times; may be the staleness marker.
     pub values: &'a [f64],
+    /// How many series this stands for; more than one only as the worker's [`Together`] allows.
+    pub count: u32,
+}
+
+/// Which series of one group and with the same times a worker likes to be shown as one, because that is the same to it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Together {
+    /// None.
+    Apart,
+    /// Those of whole numbers, as their sum, as long as all sums are below 2^53 and so exact.
+    Sum,
+    /// As `Sum`, those that never fall and whose first value is at least 0 and `headroom` times what they rise in all.
+    RisingSum {
+        /// At least 0.
+        headroom: f64,
+    },
+    /// Those without a staleness marker, with any values: only how many they are counts.
+    Count,
 }
 
 /// What a query makes of the series it visits; shared by all threads of a visit.
@@ -44,6 +62,11 @@ pub trait MetricVisitor: Sync {
 
 /// One thread's side of a visit: takes series, morsel after morsel.
 pub trait MetricWorker {
+    /// What may be shown together of the series with these times, which have the number `times_id`.
+    fn together(&mut self, _times_id: u64, _timestamps: &[i64]) -> Together {
+        Together::Apart
+    }
+
     /// One series of the current morsel; never empty. Charges the budget for its samples.
     ///
     /// # Errors
@@ -102,7 +125,7 @@ pub(crate) fn visit_selected(
             times_id += 1;
         }
         let (timestamps, values) = (&series.timestamps, &series.values);
-        worker.series(SeriesView { group, times_id, timestamps, values })?;
+        worker.series(SeriesView { group, times_id, timestamps, values, count: 1 })?;
     }
     worker.end_morsel(0)?;
     Ok(Visited { complete: true, warnings: selected.warnings })

@@ -147,6 +147,14 @@ pub(crate) fn validity(r: &mut Reader<'_>, rows: usize) -> Result<Option<Bitmap>
     })
 }
 
+/// Reads whether all rows have a value; if not, the reader is of no more use.
+///
+/// # Errors
+/// As [`validity`].
+pub(crate) fn is_whole(r: &mut Reader<'_>) -> Result<bool> {
+    Ok(r.u8()? == ALL)
+}
+
 /// Reads a column of `rows` rows.
 ///
 /// # Errors

@@ -26,6 +26,7 @@ use crate::part::Part;
 use crate::side;
 use crate::snapshot;
 use crate::store::{Config, OpenReport, Stats};
+use crate::visit::Tails;
 
 /// Manifest key: WAL sequence number behind the samples that are in parts.
 pub(crate) const WAL_SEQ_KEY: &str = "wal_seq";
@@ -33,6 +34,8 @@ pub(crate) const WAL_SEQ_KEY: &str = "wal_seq";
 const SEGMENT_BYTES: u64 = 64 << 20;
 const QUEUE: usize = 1024;
 const GROUP_WINDOW_MS: u64 = 20;
+/// Bytes of decoded tails that all shards keep for queries: those of some 100,000 series.
+const TAILS_BYTES_MAX: usize = 64 << 20;
 /// Metrics over the series limit that are counted each by itself.
 const OVER_LIMIT_NAMES_MAX: usize = 1000;
 
@@ -48,6 +51,8 @@ pub(crate) struct Common {
     series: AtomicUsize,
     pub(crate) metadata: RwLock<Metadata>,
     exemplars_max: usize,
+    /// Bytes of decoded tails that one shard keeps for queries.
+    tails_bytes_max: usize,
     /// Rows refused because of the series limit since the start, by metric.
     over_limit: Mutex<BTreeMap<String, u64>>,
     wake: Mutex<Option<Sender<()>>>,
@@ -61,6 +66,7 @@ impl Common {
         let exemplars_max = exemplars::STORE_MAX / shards.max(1);
         let (series, wake) = (AtomicUsize::new(0), Mutex::new(None));
         let over_limit = Mutex::default();
+        let tails_bytes_max = TAILS_BYTES_MAX / shards.max(1);
         Self {
             config,
             head_bytes_max,
@@ -68,6 +74,7 @@ impl Common {
             series,
             metadata,
             exemplars_max,
+            tails_bytes_max,
             over_limit,
             wake,
         }
@@ -143,6 +150,8 @@ pub(crate) struct Shared {
     pub(crate) head: RwLock<Head>,
     pub(crate) changes: Mutex<Changes>,
     pub(crate) exemplars: RwLock<Exemplars>,
+    /// Tails as queries read them.
+    pub(crate) tails: Tails,
     /// Held while merging: two merges of the same parts would write the same file.
     pub(crate) merging: Mutex<()>,
     quarantined: Mutex<Vec<Quarantined>>,
@@ -385,6 +394,7 @@ impl Shard {
             head: RwLock::new(Head { parts, tombstones, ..Head::default() }),
             changes: Mutex::new(Changes { manifest, next_seq, side, next_tombstone }),
             exemplars: RwLock::new(exemplars),
+            tails: Tails::new(common.tails_bytes_max),
             merging: Mutex::new(()),
             quarantined: Mutex::new(quarantined),
             wal_bytes: AtomicU64::new(0),

@@ -1,7 +1,8 @@
 //! Visits: showing the series of a plan to a query's workers, by group, without making their labels.
 //!
 //! Owns: who shows what. Does not own: which series there are and where their pieces lie ([`plan`]), reading these
-//! ([`read`], [`rolled`]), groups ([`groups`]). Why and how: `docs/decisions/0006-visiting-plans.md`.
+//! ([`read`], [`rolled`]), groups ([`groups`]), showing series as sums ([`sums`]). Why and how:
+//! `docs/decisions/0006-visiting-plans.md`.
 //!
 //! The series of one target are a unit: they have the same times, in parts and in the head, so a unit's times are joined
 //! once and its pages read stripe by stripe. Units are cut into morsels, which threads take from one queue. A series that
@@ -11,6 +12,9 @@ mod groups;
 mod plan;
 mod read;
 mod rolled;
+mod slot;
+mod sums;
+mod tail;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +27,7 @@ use parking_lot::Mutex;
 
 use self::plan::Layout;
 use self::read::Reader;
+pub(crate) use self::tail::Tails;
 use crate::shard::Shared;
 
 /// Samples that are worth a thread.

@@ -9,6 +9,8 @@
 //! exceptions = count, count × ( position delta varint, class u8 [ bits u64 ] )
 //! ```
 
+use std::ops::Range;
+
 use model::{Error, Result, STALE_NAN_BITS};
 
 use super::{Reader, check_count, ints, put_bytes, put_count};
@@ -233,6 +235,33 @@ pub fn decode_first(
         }
     }
     Ok(())
+}
+
+/// If the `count` values written by [`encode`] are all whole numbers, the differences between neighbours among those
+/// `wanted`, as by [`ints::decode_steps`]; `None`, with nothing but `r` changed, if some is not.
+///
+/// # Errors
+/// As [`ints::decode_steps`].
+pub fn decode_steps(
+    r: &mut Reader<'_>,
+    count: usize,
+    wanted: Range<usize>,
+    before: &mut i64,
+    out: &mut [u64],
+) -> Result<Option<u64>> {
+    // No exceptions, and exponent 0.
+    if r.u8()? != DECIMAL {
+        return Ok(None);
+    }
+    ints::decode_steps(r, count, wanted, before, out).map(Some)
+}
+
+/// Whether the values whose encoding begins here are decimals without exceptions: none is a staleness marker.
+///
+/// # Errors
+/// [`Corrupt`](model::ErrorKind::Corrupt) when nothing is there.
+pub fn are_plain(r: &mut Reader<'_>) -> Result<bool> {
+    Ok(r.u8()? & 7 == DECIMAL)
 }
 
 fn decode_decimal(

@@ -9,6 +9,8 @@
 //! Heads are zigzag varints; deltas, bases and blocks are in units of the gcd. Arithmetic wraps, so every input
 //! survives.
 
+use std::ops::Range;
+
 use model::{Error, Result};
 
 use super::{Reader, bitpack, check_count, put_varint, put_zigzag, unzigzag, zigzag};
@@ -273,6 +275,109 @@ pub fn decode_blocks(
         mode => return Err(Error::corrupt(format!("unknown integer mode {mode}"))),
     }
     Ok(())
+}
+
+/// The differences between neighbours among the values `wanted` of `count` written by [`encode`]: as many as wanted,
+/// the first one to `before`, which becomes the last value. Arithmetic wraps; differences are in two's complement.
+///
+/// Returns all bits that any but the first of them has: without the sign bit, the values never fall.
+///
+/// # Errors
+/// As [`decode`], or when `wanted` is empty, ends behind `count`, or has not the length of `out`.
+pub fn decode_steps(
+    r: &mut Reader<'_>,
+    count: usize,
+    wanted: Range<usize>,
+    before: &mut i64,
+    out: &mut [u64],
+) -> Result<u64> {
+    check_count(count)?;
+    if wanted.is_empty() || wanted.end > count || wanted.len() != out.len() {
+        return Err(Error::corrupt(format!("cannot take values {wanted:?} of {count}")));
+    }
+    let head = r.clone().u8()?;
+    match head & !GCD {
+        DELTA | DELTA_FOR => {
+            r.u8()?;
+            let gcd = if head & GCD == 0 { 1 } else { r.varint()? };
+            let first = r.zigzag()?.cast_unsigned();
+            if head & !GCD == DELTA {
+                let step = |x| unzigzag(x).cast_unsigned().wrapping_mul(gcd);
+                return steps(r, count, wanted, first, before, out, step);
+            }
+            let base = r.zigzag()?.cast_unsigned();
+            if gcd == 1 {
+                // The usual counter: worth a loop without a multiplication.
+                steps(r, count, wanted, first, before, out, |x| x.wrapping_add(base))
+            } else {
+                let step = |x: u64| x.wrapping_add(base).wrapping_mul(gcd);
+                steps(r, count, wanted, first, before, out, step)
+            }
+        }
+        _ => {
+            let (mut row, mut last, mut any) = (0, before.cast_unsigned(), 0);
+            decode_blocks(r, count, wanted.end, |block| {
+                for value in block.iter().map(|v| v.cast_unsigned()) {
+                    if row >= wanted.start {
+                        let step = value.wrapping_sub(last);
+                        any |= if row > wanted.start { step } else { 0 };
+                        out[row - wanted.start] = step;
+                        last = value;
+                    }
+                    row += 1;
+                }
+            })?;
+            *before = last.cast_signed();
+            Ok(any)
+        }
+    }
+}
+
+/// [`decode_steps`] of a sequence that begins with `first` and goes on in blocks of numbers, each of which `step` makes
+/// the difference to the next value.
+#[inline]
+fn steps(
+    r: &mut Reader<'_>,
+    count: usize,
+    wanted: Range<usize>,
+    mut first: u64,
+    before: &mut i64,
+    out: &mut [u64],
+    step: impl Fn(u64) -> u64,
+) -> Result<u64> {
+    // Number `k` leads from value `k` to the next, so it belongs to `rest[k - wanted.start]`.
+    let Some((head, rest)) = out.split_first_mut() else { return Ok(0) };
+    let (mut any, mut total) = (0u64, 0u64);
+    let mut packed = [0u64; bitpack::BLOCK];
+    for start in (0..wanted.end - 1).step_by(bitpack::BLOCK) {
+        let n = (count - 1 - start).min(bitpack::BLOCK);
+        let end = n.min(wanted.end - 1 - start);
+        let skipped = wanted.start.saturating_sub(start).min(end);
+        let rows = if skipped == 0 && end == n {
+            let rows = &mut rest[start - wanted.start..][..n];
+            bitpack::decode_block(r, rows)?;
+            rows
+        } else {
+            bitpack::decode_block(r, &mut packed[..n])?;
+            for x in &packed[..skipped] {
+                first = first.wrapping_add(step(*x));
+            }
+            if skipped == end {
+                continue;
+            }
+            let rows = &mut rest[start + skipped - wanted.start..][..end - skipped];
+            rows.copy_from_slice(&packed[skipped..end]);
+            rows
+        };
+        for x in rows {
+            *x = step(*x);
+            any |= *x;
+            total = total.wrapping_add(*x);
+        }
+    }
+    *head = first.wrapping_sub(before.cast_unsigned());
+    *before = first.wrapping_add(total).cast_signed();
+    Ok(any)
 }
 
 /// Unpacks blocks until `wanted` of `count` values were made of their numbers.

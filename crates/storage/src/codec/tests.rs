@@ -51,6 +51,23 @@ fn check_ints(values: &[i64]) {
     assert!(r.is_empty());
 }
 
+/// Differences of any run of the values against those of the values themselves.
+fn check_steps(values: &[i64], start: usize, end: usize) {
+    let mut bytes = Vec::new();
+    ints::encode(values, &mut bytes);
+    let (mut before, mut steps) = (7, vec![0; end - start]);
+    let r = &mut Reader::new(&bytes);
+    let any = ints::decode_steps(r, values.len(), start..end, &mut before, &mut steps);
+    let wanted = &values[start..end];
+    let Some((first, last)) = wanted.first().zip(wanted.last()) else {
+        return assert!(any.is_err());
+    };
+    let mut expected = vec![first.wrapping_sub(7).cast_unsigned()];
+    expected.extend(wanted.windows(2).map(|w| w[1].wrapping_sub(w[0]).cast_unsigned()));
+    assert_eq!((&steps, before), (&expected, *last));
+    assert_eq!(any.unwrap(), expected[1..].iter().fold(0, |any, step| any | step));
+}
+
 fn check_floats(bits: &[u64]) -> usize {
     let values: Vec<f64> = bits.iter().map(|&b| f64::from_bits(b)).collect();
     let mut bytes = Vec::new();
@@ -72,6 +89,32 @@ proptest! {
     #[test]
     fn counters_survive(values in counter()) {
         check_ints(&values);
+    }
+
+    #[test]
+    fn steps_are_those_of_the_values(
+        values in prop_oneof![
+            counter(),
+            proptest::collection::vec(prop_oneof![9 => Just(4i64), 1 => any::<i64>()], 1..400),
+            proptest::collection::vec(-40i64..40, 1..400),
+            (any::<i64>(), -9i64..9, 1i64..400).prop_map(|(first, step, count)|
+                (0..count).map(|k| first.wrapping_add(k * step)).collect()),
+        ],
+        cuts in (any::<prop::sample::Index>(), any::<prop::sample::Index>())
+    ) {
+        let (a, b) = (cuts.0.index(values.len() + 1), cuts.1.index(values.len() + 1));
+        check_steps(&values, a.min(b), a.max(b));
+        check_steps(&values, 0, values.len());
+        let whole = values.iter().all(|v| v.unsigned_abs() < 1 << 53);
+        let mut bytes = Vec::new();
+        floats::encode(&values.iter().map(|v| *v as f64).collect::<Vec<_>>(), &mut bytes);
+        if whole && !values.is_empty() {
+            let (mut before, mut steps) = (0, vec![0; values.len()]);
+            let r = &mut Reader::new(&bytes);
+            let any = floats::decode_steps(r, values.len(), 0..values.len(), &mut before, &mut steps);
+            prop_assert!(any.unwrap().is_some());
+            prop_assert_eq!(before, values[values.len() - 1]);
+        }
     }
 
     #[test]
@@ -175,6 +218,11 @@ fn decode_noise(bytes: &[u8], count: usize) {
     if ints::decode(&mut Reader::new(bytes), count, &mut signed).is_ok() {
         assert_eq!(signed.len(), count);
     }
+    let (mut before, mut steps) = (0, vec![0; count / 2]);
+    ints::decode_steps(&mut Reader::new(bytes), count, 0..count / 2, &mut before, &mut steps).ok();
+    let wanted = count - count / 2..count;
+    steps.resize(wanted.len(), 0);
+    floats::decode_steps(&mut Reader::new(bytes), count, wanted, &mut before, &mut steps).ok();
     let mut values = Vec::new();
     if floats::decode(&mut Reader::new(bytes), count, &mut values).is_ok() {
         assert_eq!(values.len(), count);

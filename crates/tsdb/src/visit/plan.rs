@@ -4,18 +4,18 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use model::{
     Budget, ErrorKind, Grouping, MetricPlan, MetricVisitor, Result, RollUpNeeds, RollUpWindow,
 };
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 
 use super::groups::{IndexGroups, LabelGroups};
-use super::read::Tail;
 use super::rolled::RolledPlace;
+use super::tail::{NoRoom, Tail};
 use crate::cuts::{Cuts, Tombstone};
 use crate::head::{TargetSamples, settle};
 use crate::index::Index;
@@ -98,8 +98,42 @@ pub(super) enum Source {
 /// A target in the head.
 pub(super) struct HeadPlace {
     pub(super) samples: TargetSamples,
-    /// Columns of the members, decoded when first wanted.
-    pub(super) tail: Mutex<Option<Arc<Tail>>>,
+    /// Its columns; may have fewer rows, and more.
+    tail: Mutex<Arc<RwLock<Tail>>>,
+    /// Bytes charged for columns that are not kept.
+    charged: AtomicU64,
+}
+
+impl HeadPlace {
+    /// The last rows by column: at least those of `samples`.
+    pub(super) fn tail(&self, budget: &Budget) -> Result<Arc<RwLock<Tail>>> {
+        let rows = &self.samples.tail;
+        let mut known = self.tail.lock();
+        if known.read().len() >= rows.len() {
+            return Ok(Arc::clone(&known));
+        }
+        let extended = {
+            let mut tail = known.write();
+            // Another query may have come first.
+            if tail.len() < rows.len() { tail.extend(rows)? } else { Ok(()) }
+        };
+        if let Err(NoRoom) = extended {
+            let mut tail = Tail::default();
+            // Without a bound of its own it has room.
+            tail.extend(rows)?.ok();
+            let bytes = tail.memory_bytes() as u64;
+            budget.charge_bytes(bytes)?;
+            self.charged.store(bytes, Ordering::Relaxed);
+            *known = Arc::new(RwLock::new(tail));
+        }
+        Ok(Arc::clone(&known))
+    }
+
+    /// Forgets the columns; bytes to give back to the budget.
+    pub(super) fn free(&self) -> u64 {
+        *self.tail.lock() = Arc::default();
+        self.charged.swap(0, Ordering::Relaxed)
+    }
 }
 
 /// A series with pieces that must be merged.
@@ -211,6 +245,7 @@ impl<'a> Layout<'a> {
             is_beyond: false,
         };
         for (number, shard) in shards.iter().enumerate() {
+            shard.tails.begin_visit();
             let view = HeadView::take(shard, plan, range);
             for part in &view.parts {
                 budget.check()?;
@@ -352,7 +387,12 @@ impl<'a> Builder<'a, '_> {
             }
             let unit = self.unit(&key);
             let series = found.iter().map(|found| (found.identity, found.column));
-            let source = Source::Head(Box::new(HeadPlace { samples, tail: Mutex::new(None) }));
+            let tail = match windows.last() {
+                Some(window) if !window.is_empty() => shared.tails.of(&samples.tail),
+                _ => Arc::default(),
+            };
+            let (tail, charged) = (Mutex::new(tail), AtomicU64::new(0));
+            let source = Source::Head(Box::new(HeadPlace { samples, tail, charged }));
             let group = |k: usize| group(found[k].id, found[k].identity);
             self.units[unit].add(rank, source, windows, series, group)?;
         }

@@ -3,131 +3,18 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use model::{Budget, MetricWorker, Result, SeriesView};
-use storage::codec::Reader as Bytes;
+use model::{Budget, MetricWorker, Result, SeriesView, Together};
 
 use super::plan::{HeadPlace, Layout, Morsel, NOWHERE, Place, Source, Unit, note};
 use super::rolled::RolledScratch;
-use crate::bitmap::Bitmap;
-use crate::column;
-use crate::head::TailRow;
+use super::slot::{Aim, Slot};
+use super::sums::{Sums, Times};
 use crate::page::SERIES_MAX;
 use crate::part::BlockCache;
-use crate::row::RowState;
-use crate::scan::{Piece, Pieces, Window, merge};
+use crate::scan::{Piece, Pieces, merge};
 
-/// One series being put together.
-#[derive(Debug, Default)]
-pub(super) struct Slot {
-    pub(super) values: Vec<f64>,
-    /// Its own times, when some of the unit's rows have no value.
-    pub(super) own: Vec<i64>,
-    pub(super) has_gaps: bool,
-}
-
-impl Slot {
-    fn clear(&mut self) {
-        self.values.clear();
-        self.own.clear();
-        self.has_gaps = false;
-    }
-
-    /// Says that not all rows have a value, after `before`, which have.
-    fn begin_gaps(&mut self, before: &[i64]) {
-        if !self.has_gaps {
-            self.has_gaps = true;
-            self.own.extend_from_slice(before);
-        }
-    }
-
-    /// Appends the wanted rows of an encoded column; `before` are the times of what came before them.
-    fn append(
-        &mut self,
-        bytes: &[u8],
-        rows: usize,
-        window: &Window,
-        before: &[i64],
-        scratch: &mut Scratch,
-    ) -> Result<()> {
-        let mut r = Bytes::new(bytes);
-        let (low, high) = window.rows();
-        match column::validity(&mut r, rows)? {
-            None => {
-                if self.has_gaps {
-                    self.own.extend_from_slice(window.times());
-                }
-                column::values(&mut r, rows, low..high, &mut scratch.column, &mut self.values)
-            }
-            Some(valid) => {
-                self.begin_gaps(before);
-                let (from, to) = (valid.rank(low), valid.rank(high));
-                let wanted = valid.ones().skip(from).take(to - from);
-                self.own.extend(wanted.map(|row| window.times()[row - low]));
-                let count = valid.count();
-                column::values(&mut r, count, from..to, &mut scratch.column, &mut self.values)
-            }
-        }
-    }
-}
-
-#[derive(Debug, Default)]
-struct Scratch {
-    column: Vec<f64>,
-}
-
-/// The rows of a tail, by column.
-#[derive(Debug)]
-pub(super) struct Tail {
-    rows: usize,
-    values: Vec<f64>,
-    /// Rows in which a member may be missing.
-    present: Vec<Option<Bitmap>>,
-    bytes: u64,
-}
-
-impl Tail {
-    /// Decodes the rows; member `m` is column `columns[m]`.
-    fn decode(tail: &[TailRow], columns: &[u32], budget: &Budget) -> Result<Self> {
-        let rows = tail.len();
-        let bytes = (rows * columns.len() * 8) as u64;
-        budget.charge_bytes(bytes)?;
-        let mut values = vec![0.0; rows * columns.len()];
-        let mut present = Vec::with_capacity(rows);
-        let mut state = RowState::default();
-        for (row, scrape) in tail.iter().enumerate() {
-            scrape.decode(&mut state)?;
-            let bits = state.values();
-            let cells = values.iter_mut().skip(row).step_by(rows);
-            for (cell, column) in cells.zip(columns) {
-                *cell = f64::from_bits(bits.get(*column as usize).copied().unwrap_or(0));
-            }
-            let all = state.present().count() == bits.len();
-            let has_all = all && columns.iter().all(|c| (*c as usize) < bits.len());
-            present.push((!has_all).then(|| state.present().clone()));
-        }
-        Ok(Self { rows, values, present, bytes })
-    }
-
-    fn append(&self, member: usize, column: u32, window: &Window, before: &[i64], slot: &mut Slot) {
-        let (low, high) = window.rows();
-        let values = &self.values[member * self.rows..(member + 1) * self.rows];
-        let has = |row: usize| {
-            self.present[row].as_ref().is_none_or(|present| present.get(column as usize))
-        };
-        if (low..high).all(has) {
-            slot.values.extend_from_slice(&values[low..high]);
-            if slot.has_gaps {
-                slot.own.extend_from_slice(window.times());
-            }
-            return;
-        }
-        slot.begin_gaps(before);
-        for row in (low..high).filter(|row| has(*row)) {
-            slot.values.push(values[row]);
-            slot.own.push(window.times()[row - low]);
-        }
-    }
-}
+/// Rows up to which series are shown together: with more, what is collected of each outgrows the processor's caches.
+const TOGETHER_ROWS_MAX: usize = 1 << 14;
 
 /// Reads for one thread.
 pub(super) struct Reader<'l, 'a> {
@@ -136,15 +23,16 @@ pub(super) struct Reader<'l, 'a> {
     pub(super) caches: Vec<BlockCache>,
     pub(super) slots: Vec<Slot>,
     pub(super) rolled: RolledScratch,
-    scratch: Scratch,
+    scratch: Vec<f64>,
+    sums: Sums,
 }
 
 impl<'l, 'a> Reader<'l, 'a> {
     pub(super) fn new(layout: &'l Layout<'a>, budget: &'l Budget) -> Self {
         let caches = layout.parts.iter().map(|_| BlockCache::default()).collect();
         let slots = (0..SERIES_MAX).map(|_| Slot::default()).collect();
-        let rolled = RolledScratch::default();
-        Self { layout, budget, caches, slots, rolled, scratch: Scratch::default() }
+        let (rolled, scratch, sums) = (RolledScratch::default(), Vec::new(), Sums::default());
+        Self { layout, budget, caches, slots, rolled, scratch, sums }
     }
 
     /// Shows the series of one morsel.
@@ -152,6 +40,12 @@ impl<'l, 'a> Reader<'l, 'a> {
         match morsel {
             Morsel::Members(number, range) => {
                 let unit = &self.layout.units[*number];
+                let times = self.times(*number);
+                let is_rolled = self.layout.needs.is_some() && unit.has_roll_ups();
+                let together = match times.all.len() {
+                    1..=TOGETHER_ROWS_MAX if !is_rolled => worker.together(times.id, times.all),
+                    _ => Together::Apart,
+                };
                 let first = unit.scattered.partition_point(|m| (*m as usize) < range.start);
                 let mut elsewhere = unit.scattered[first..].iter().peekable();
                 let mut members: Vec<usize> = Vec::with_capacity(SERIES_MAX);
@@ -160,12 +54,13 @@ impl<'l, 'a> Reader<'l, 'a> {
                         continue;
                     }
                     if members.len() == SERIES_MAX {
-                        self.show_some(*number, &members, worker)?;
+                        self.show_some(*number, &members, together, worker)?;
                         members.clear();
                     }
                     members.push(member);
                 }
-                self.show_some(*number, &members, worker)?;
+                self.show_some(*number, &members, together, worker)?;
+                self.sums.show(times, worker)?;
                 if unit.morsels_left.fetch_sub(1, Ordering::AcqRel) == 1 {
                     self.free_tails(unit);
                 }
@@ -177,12 +72,15 @@ impl<'l, 'a> Reader<'l, 'a> {
         }
     }
 
+    /// The times of a unit, and what they are known by.
+    fn times(&self, number: usize) -> Times<'l> {
+        Times { id: number as u64 + 1, all: &self.layout.units[number].times }
+    }
+
     fn free_tails(&self, unit: &Unit) {
         for place in &unit.places {
-            if let Source::Head(head) = &place.source
-                && let Some(tail) = head.tail.lock().take()
-            {
-                self.budget.release_bytes(tail.bytes);
+            if let Source::Head(head) = &place.source {
+                self.budget.release_bytes(head.free());
             }
         }
     }
@@ -192,11 +90,12 @@ impl<'l, 'a> Reader<'l, 'a> {
         &mut self,
         number: usize,
         members: &[usize],
+        together: Together,
         worker: &mut dyn MetricWorker,
     ) -> Result<()> {
         match self.layout.needs.filter(|_| self.layout.units[number].has_roll_ups()) {
             Some(needs) => self.show_rolled(number, members, needs, worker),
-            None => self.show_members(number, members, worker),
+            None => self.show_members(number, members, together, worker),
         }
     }
 
@@ -207,7 +106,8 @@ impl<'l, 'a> Reader<'l, 'a> {
         members: &[usize],
         times: &[i64],
     ) -> Result<()> {
-        self.slots[..members.len()].iter_mut().for_each(Slot::clear);
+        let slots = &mut self.slots[..members.len()];
+        slots.iter_mut().for_each(|slot| slot.clear(Together::Apart, 0));
         self.read_place(place, members, times, 0)
     }
 
@@ -215,24 +115,30 @@ impl<'l, 'a> Reader<'l, 'a> {
         &mut self,
         number: usize,
         members: &[usize],
+        together: Together,
         worker: &mut dyn MetricWorker,
     ) -> Result<()> {
-        let unit = &self.layout.units[number];
-        self.slots[..members.len()].iter_mut().for_each(Slot::clear);
+        let (unit, times) = (&self.layout.units[number], self.times(number));
+        let slots = &mut self.slots[..members.len()];
+        slots.iter_mut().for_each(|slot| slot.clear(together, times.all.len()));
         let mut rows = 0;
         for place in &unit.places {
-            self.read_place(place, members, &unit.times, rows)?;
+            self.read_place(place, members, times.all, rows)?;
             rows += place.times().count();
         }
-        for (slot, member) in self.slots.iter().zip(members) {
-            let (times_id, timestamps) = if slot.has_gaps {
-                (0, slot.own.as_slice())
-            } else {
-                (number as u64 + 1, unit.times.as_slice())
-            };
+        for (slot, member) in self.slots.iter_mut().zip(members) {
+            let group = unit.groups[*member];
+            if slot.aim != Aim::Values {
+                if self.sums.add(group, slot, together, times, worker)? {
+                    continue;
+                }
+                slot.take_values();
+            }
+            let (times_id, timestamps) =
+                if slot.has_gaps { (0, slot.own.as_slice()) } else { (times.id, times.all) };
             if !timestamps.is_empty() {
-                let (group, values) = (unit.groups[*member], slot.values.as_slice());
-                worker.series(SeriesView { group, times_id, timestamps, values })?;
+                let values = slot.values.as_slice();
+                worker.series(SeriesView { group, times_id, timestamps, values, count: 1 })?;
             }
         }
         Ok(())
@@ -262,10 +168,7 @@ impl<'l, 'a> Reader<'l, 'a> {
                 let Some(window) = place.windows.first() else { return Ok(()) };
                 let (low, high) = window.rows();
                 for (slot, _) in self.slots.iter_mut().zip(members) {
-                    slot.values.extend_from_slice(&values[low..high]);
-                    if slot.has_gaps {
-                        slot.own.extend_from_slice(window.times());
-                    }
+                    slot.append_values(&values[low..high], window.times());
                 }
                 Ok(())
             }
@@ -352,21 +255,14 @@ impl<'l, 'a> Reader<'l, 'a> {
         let Some(window) = place.windows.last().filter(|window| !window.is_empty()) else {
             return Ok(());
         };
-        let tail = {
-            let mut tail = head.tail.lock();
-            match &*tail {
-                Some(tail) => Arc::clone(tail),
-                None => {
-                    let decoded = Tail::decode(&head.samples.tail, &place.members, self.budget)?;
-                    Arc::clone(tail.insert(Arc::new(decoded)))
-                }
-            }
-        };
-        let before = &times[..rows_before];
+        let tail = head.tail(self.budget)?;
+        let tail = tail.read();
+        let (low, high) = window.rows();
+        let (complete, before) = (tail.complete(low..high), &times[..rows_before]);
         for (slot, member) in slots.iter_mut().zip(members) {
             let column = place.members[*member];
             if column != NOWHERE {
-                tail.append(*member, column, window, before, slot);
+                slot.append_tail(&tail, (column as usize, complete), window, before);
             }
         }
         Ok(())
@@ -379,7 +275,7 @@ impl<'l, 'a> Reader<'l, 'a> {
         for (unit, member) in &scattered.places {
             let unit = &self.layout.units[*unit];
             for place in &unit.places {
-                self.slots[0].clear();
+                self.slots[0].clear(Together::Apart, 0);
                 let mut times: Arc<[i64]> = place.times().copied().collect();
                 self.read_place(place, &[*member as usize], &times, 0)?;
                 let slot = &self.slots[0];
@@ -398,6 +294,6 @@ impl<'l, 'a> Reader<'l, 'a> {
         }
         let Piece { times, values } = merge(&pieces);
         let (group, timestamps) = (scattered.group, &*times);
-        worker.series(SeriesView { group, times_id: 0, timestamps, values: &values })
+        worker.series(SeriesView { group, times_id: 0, timestamps, values: &values, count: 1 })
     }
 }

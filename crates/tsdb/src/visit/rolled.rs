@@ -7,8 +7,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use model::{
-    Fall, MetricWorker, ROLL_UP_MS, Result, RollUpNeeds, RollUpView, RollUpWindow, is_stale,
-    window_of,
+    Fall, MetricWorker, ROLL_UP_MS, Result, RollUpNeeds, RollUpView, RollUpWindow, Together,
+    is_stale, window_of,
 };
 use storage::codec::Reader as Bytes;
 
@@ -204,7 +204,11 @@ impl Reader<'_, '_> {
             }
         }
         self.rolled = scratch;
-        if declined.is_empty() { Ok(()) } else { self.show_members(number, &declined, worker) }
+        if declined.is_empty() {
+            Ok(())
+        } else {
+            self.show_members(number, &declined, Together::Apart, worker)
+        }
     }
 
     /// Appends what the roll-ups of `place` say; returns which of `members` it must be read of from samples.

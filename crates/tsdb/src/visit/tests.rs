@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use crossbeam_channel::bounded;
 use model::{
     Budget, Clock, Done, Grouping, Labels, ManualClock, MatchOp, Matcher, MetricBatch, MetricPlan,
-    MetricRow, MetricSource, MetricVisitor, MetricWorker, Result, SeriesView, StampedRow,
+    MetricRow, MetricSource, MetricVisitor, MetricWorker, Result, SeriesView, StampedRow, Together,
     stale_nan,
 };
 use proptest::prelude::*;
@@ -18,15 +18,18 @@ use crate::{Config, RetentionRule, Store};
 type Samples = Vec<(i64, u64)>;
 
 /// Notes down everything it is shown.
-#[derive(Default)]
 struct Recorder {
+    together: Together,
     groups: Mutex<Vec<Labels>>,
-    shown: Mutex<BTreeMap<usize, Vec<(u32, Samples)>>>,
+    shown: Mutex<BTreeMap<usize, Vec<Shown>>>,
 }
+
+/// Group, how many series, and their samples.
+type Shown = (u32, u32, Samples);
 
 struct Hand<'r> {
     recorder: &'r Recorder,
-    series: Vec<(u32, Samples)>,
+    series: Vec<Shown>,
     times: BTreeMap<u64, Vec<i64>>,
 }
 
@@ -43,6 +46,11 @@ impl MetricVisitor for Recorder {
 }
 
 impl MetricWorker for Hand<'_> {
+    fn together(&mut self, times_id: u64, timestamps: &[i64]) -> Together {
+        assert_eq!(self.times.entry(times_id).or_insert(timestamps.to_vec()), timestamps);
+        self.recorder.together
+    }
+
     fn series(&mut self, series: SeriesView<'_>) -> Result<()> {
         assert_eq!(series.timestamps.len(), series.values.len());
         assert!(!series.values.is_empty());
@@ -51,7 +59,21 @@ impl MetricWorker for Hand<'_> {
             assert_eq!(known, series.timestamps, "times that should be those of before");
         }
         let bits = series.values.iter().map(|v| v.to_bits());
-        self.series.push((series.group, series.timestamps.iter().copied().zip(bits).collect()));
+        let samples = series.timestamps.iter().copied().zip(bits).collect();
+        self.series.push((series.group, series.count, samples));
+        if series.count == 1 {
+            return Ok(());
+        }
+        let values = series.values;
+        let (first, last) = (values[0], values[values.len() - 1]);
+        match self.recorder.together {
+            Together::Apart => panic!("{} series as one", series.count),
+            Together::Count => {}
+            Together::Sum => assert!(values.iter().all(|v| v.fract() == 0.0)),
+            Together::RisingSum { headroom } => {
+                assert!(values.is_sorted() && first >= headroom * (last - first));
+            }
+        }
         Ok(())
     }
 
@@ -63,18 +85,51 @@ impl MetricWorker for Hand<'_> {
 }
 
 /// `None` when the store declines.
-fn visited(store: &Store, plan: &MetricPlan) -> Option<BTreeMap<(Labels, Samples), usize>> {
-    let recorder = Recorder::default();
+fn shown(
+    store: &Store,
+    plan: &MetricPlan,
+    together: Together,
+) -> Option<Vec<(Labels, u32, Samples)>> {
+    let (groups, shown) = (Mutex::default(), Mutex::default());
+    let recorder = Recorder { together, groups, shown };
     if !store.visit(plan, &recorder, &Budget::unlimited()).unwrap().complete {
         return None;
     }
     let (groups, shown) = (recorder.groups.lock().unwrap(), recorder.shown.lock().unwrap());
     assert!(shown.keys().copied().eq(0..shown.len()), "morsels are numbered without gaps");
+    let all = shown
+        .values()
+        .flatten()
+        .map(|(group, count, samples)| (groups[*group as usize].clone(), *count, samples.clone()));
+    Some(all.collect())
+}
+
+fn visited(store: &Store, plan: &MetricPlan) -> Option<BTreeMap<(Labels, Samples), usize>> {
     let mut found = BTreeMap::new();
-    for (group, samples) in shown.values().flatten() {
-        *found.entry((groups[*group as usize].clone(), samples.clone())).or_default() += 1;
+    for (labels, _, samples) in shown(store, plan, Together::Apart)? {
+        *found.entry((labels, samples)).or_default() += 1;
     }
     Some(found)
+}
+
+/// By group and time: series, those with a marker, the sum of the others; all values here have exact sums.
+fn totals(
+    series: impl Iterator<Item = (Labels, u32, Samples)>,
+    sums: bool,
+) -> BTreeMap<(Labels, i64), (u32, u32, f64)> {
+    let mut totals: BTreeMap<(Labels, i64), (u32, u32, f64)> = BTreeMap::new();
+    for (labels, count, samples) in series {
+        for (t_ms, bits) in samples {
+            let total = totals.entry((labels.clone(), t_ms)).or_default();
+            total.0 += count;
+            if bits == stale_nan().to_bits() {
+                total.1 += count;
+            } else if sums {
+                total.2 += f64::from_bits(bits);
+            }
+        }
+    }
+    totals
 }
 
 fn selected(store: &Store, plan: &MetricPlan) -> BTreeMap<(Labels, Samples), usize> {
@@ -149,6 +204,8 @@ fn take(store: &Store, clock: &ManualClock, step: &Step) {
         Step::Scrape { target, series, value } => {
             let value = |s: u8| match value {
                 -9 => stale_nan(),
+                // Seconds that passed, and what goes up and down.
+                _ if s % 5 == 1 => ((t_ms - (1 << 40)) / 1000 + i64::from(s)) as f64,
                 value => f64::from(*value) + f64::from(s) / 8.0,
             };
             let row = |s: u8| MetricRow { labels: labels(*target, s), value: value(s) };
@@ -234,7 +291,22 @@ proptest! {
             let hides = rules || steps.iter().any(|step| matches!(step, Step::Delete { .. }));
             prop_assert!(visited.is_some() || hides);
             if let Some(visited) = visited {
-                prop_assert_eq!(visited, selected(&store, &plan), "{:?}", plan);
+                let selected = selected(&store, &plan);
+                prop_assert_eq!(&visited, &selected, "{:?}", plan);
+                let all = || selected.iter().flat_map(|((labels, samples), count)| {
+                    std::iter::repeat_n((labels.clone(), 1, samples.clone()), *count)
+                });
+                let ways = [
+                    Together::Sum,
+                    Together::Count,
+                    Together::RisingSum { headroom: 0.0 },
+                    Together::RisingSum { headroom: 0.5 },
+                ];
+                for together in ways {
+                    let shown = shown(&store, &plan, together).unwrap().into_iter();
+                    let sums = together != Together::Count;
+                    prop_assert_eq!(totals(shown, sums), totals(all(), sums), "{:?}", together);
+                }
             }
         }
     }

@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use model::{
     Budget, Grouping, Labels, METRIC_NAME, MetricPlan, MetricVisitor, MetricWorker, Result,
-    RollUpNeeds, RollUpView, SeriesView,
+    RollUpNeeds, RollUpView, SeriesView, Together,
 };
 use rustc_hash::FxHashMap;
 
@@ -198,13 +198,12 @@ struct Partial {
 }
 
 impl Partial {
-    /// Takes in the values of a series of a group, and of a finer group of the source.
+    /// Takes in the values of one or of the sum of some series of a group, and of a finer group of the source.
     fn take(
         &mut self,
         visitor: &Visitor<'_>,
         (group, fine): (u32, usize),
-        values: &[f64],
-        is_dense: bool,
+        (values, is_dense, series): (&[f64], bool, u32),
     ) -> Result<()> {
         if self.seen.len() <= fine {
             self.seen.resize(fine + 1, false);
@@ -218,7 +217,7 @@ impl Partial {
                 slot.insert(Cells::new(visitor.op, steps))
             }
         };
-        cells.add(values, is_dense);
+        cells.add(values, is_dense, series);
         Ok(())
     }
 
@@ -334,9 +333,13 @@ impl Worker<'_, '_> {
 }
 
 impl MetricWorker for Worker<'_, '_> {
+    fn together(&mut self, times_id: u64, timestamps: &[i64]) -> Together {
+        self.walker.together(self.visitor.op, times_id, timestamps)
+    }
+
     fn series(&mut self, series: SeriesView<'_>) -> Result<()> {
         let visitor = self.visitor;
-        self.samples += series.values.len() as u64;
+        self.samples += series.values.len() as u64 * u64::from(series.count);
         if self.samples >= SAMPLES_PER_CHECK {
             visitor.budget.charge_samples(std::mem::take(&mut self.samples))?;
         }
@@ -346,7 +349,7 @@ impl MetricWorker for Worker<'_, '_> {
         if !row.had_samples {
             return Ok(());
         }
-        self.partial.take(visitor, (group, fine), row.values, row.is_dense)
+        self.partial.take(visitor, (group, fine), (row.values, row.is_dense, series.count))
     }
 
     fn rolled(&mut self, series: RollUpView<'_>) -> Result<bool> {
@@ -357,7 +360,7 @@ impl MetricWorker for Worker<'_, '_> {
         else {
             return Ok(false);
         };
-        self.partial.take(self.visitor, (group, fine), values, is_dense)?;
+        self.partial.take(self.visitor, (group, fine), (values, is_dense, 1))?;
         Ok(true)
     }
 

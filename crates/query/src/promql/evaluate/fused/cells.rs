@@ -36,14 +36,14 @@ impl Counts {
     }
 
     #[inline]
-    fn add(&mut self, values: &[f64], is_dense: bool) {
+    fn add(&mut self, values: &[f64], is_dense: bool, series: u32) {
         if is_dense {
-            self.full += 1;
+            self.full += series;
             return;
         }
         self.some.resize(self.steps, 0);
         for (count, value) in self.some.iter_mut().zip(values) {
-            *count += u32::from(!is_absent(*value));
+            *count += series * u32::from(!is_absent(*value));
         }
     }
 
@@ -104,11 +104,11 @@ impl Cells {
         }
     }
 
-    /// Takes one series' values in; `is_dense` when no step is without one.
-    pub(super) fn add(&mut self, values: &[f64], is_dense: bool) {
+    /// Takes the values of one series in, or of the sum of some; `is_dense` when no step is without one.
+    pub(super) fn add(&mut self, values: &[f64], is_dense: bool, series: u32) {
         match self {
             Self::Sum { total, error, counts } => {
-                counts.add(values, is_dense);
+                counts.add(values, is_dense, series);
                 let cells = total.iter_mut().zip(error.iter_mut()).zip(values);
                 if is_dense {
                     cells.for_each(|((total, error), x)| add(total, error, *x));
@@ -118,7 +118,7 @@ impl Cells {
                     cells.for_each(|((total, error), x)| add(total, error, or_zero(*x)));
                 }
             }
-            Self::Count(counts) => counts.add(values, is_dense),
+            Self::Count(counts) => counts.add(values, is_dense, series),
             Self::Min(least) => {
                 least.iter_mut().zip(values).for_each(|(m, x)| *m = lesser(*m, *x));
             }

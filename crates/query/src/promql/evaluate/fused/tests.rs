@@ -1,8 +1,10 @@
 //! The fused path against the ordinary one, on the same data.
 
+use std::collections::BTreeMap;
+
 use model::{
     Budget, Labels, Matcher, MetricMetadata, MetricPlan, MetricSource, MetricVisitor, Result,
-    Selected, SeriesView, TimeRange, Visited, group_labels, stale_nan,
+    Selected, SeriesView, TimeRange, Together, Visited, group_labels, is_stale, stale_nan,
 };
 use proptest::prelude::*;
 
@@ -18,6 +20,8 @@ enum Manner {
     Whole,
     /// Some series per morsel, by several workers, the last morsel first.
     Morsels(usize),
+    /// All in one morsel, together wherever the worker allows.
+    Together,
 }
 
 struct Table {
@@ -39,6 +43,7 @@ impl MetricSource for Table {
         let size = match self.manner {
             Manner::Declines => return Ok(Visited::default()),
             Manner::Whole => return self.series.visit(plan, visitor, budget),
+            Manner::Together => return self.visit_together(plan, visitor, budget),
             Manner::Morsels(size) => size,
         };
         let selected = self.select(plan, budget)?;
@@ -48,7 +53,7 @@ impl MetricSource for Table {
             for one in series.iter().rev() {
                 let group = visitor.group(&group_labels(plan.grouping.as_ref(), &one.labels))?;
                 let (timestamps, values) = (&one.timestamps, &one.values);
-                worker.series(SeriesView { group, times_id: 0, timestamps, values })?;
+                worker.series(SeriesView { group, times_id: 0, timestamps, values, count: 1 })?;
             }
             worker.end_morsel(morsel)?;
         }
@@ -75,6 +80,59 @@ impl MetricSource for Table {
 
     fn metadata(&self, _: Option<&str>) -> Vec<MetricMetadata> {
         Vec::new()
+    }
+}
+
+impl Table {
+    /// As the rules of [`Together`] say, read as literally as can be.
+    fn visit_together(
+        &self,
+        plan: &MetricPlan,
+        visitor: &dyn MetricVisitor,
+        budget: &Budget,
+    ) -> Result<Visited> {
+        let selected = self.select(plan, budget)?;
+        let mut worker = visitor.worker();
+        let mut all_times: Vec<Vec<i64>> = Vec::new();
+        for series in &selected.series {
+            if !all_times.iter().any(|times| **times == *series.timestamps) {
+                all_times.push(series.timestamps.to_vec());
+            }
+        }
+        for (times_id, timestamps) in (1u64..).zip(&all_times) {
+            let together = worker.together(times_id, timestamps);
+            let mut sums: BTreeMap<u32, (u32, Vec<f64>)> = BTreeMap::new();
+            for one in selected.series.iter().filter(|one| *one.timestamps == **timestamps) {
+                let group = visitor.group(&group_labels(plan.grouping.as_ref(), &one.labels))?;
+                let values = &one.values;
+                let whole = values.iter().all(|v| v.fract() == 0.0 && v.abs() < 1e9);
+                let rises = values.windows(2).all(|pair| pair[0] <= pair[1]);
+                let (first, last) = (values[0], values[values.len() - 1]);
+                let may = match together {
+                    Together::Apart => false,
+                    Together::Sum => whole,
+                    Together::RisingSum { headroom } => {
+                        whole && rises && first >= 0.0 && first >= headroom * (last - first)
+                    }
+                    Together::Count => !values.iter().any(|v| is_stale(*v)),
+                };
+                if may {
+                    let sum = sums.entry(group).or_insert((0, vec![0.0; values.len()]));
+                    sum.0 += 1;
+                    if together != Together::Count {
+                        sum.1.iter_mut().zip(values).for_each(|(sum, v)| *sum += v);
+                    }
+                } else {
+                    worker.series(SeriesView { group, times_id, timestamps, values, count: 1 })?;
+                }
+            }
+            for (group, (count, values)) in &sums {
+                let (group, count) = (*group, *count);
+                worker.series(SeriesView { group, times_id, timestamps, values, count })?;
+            }
+        }
+        worker.end_morsel(0)?;
+        Ok(Visited { complete: true, warnings: selected.warnings })
     }
 }
 
@@ -150,7 +208,8 @@ fn table(series: &[Vec<Sample>]) -> MemorySource {
             ("le", ["", "1", "2"][number % 3]),
         ]);
         let counter = number % 4 != 1;
-        let mut total = 0.0;
+        // Far from zero, near it, and below.
+        let mut total = [0.0, 500.0, 40.0, -7.0][number * 5 / 3 % 4];
         let points = samples.iter().enumerate().filter(|(_, s)| !s.skip).map(|(i, s)| {
             total = if !counter || s.value.is_nan() || s.value == 0.125 {
                 s.value
@@ -223,6 +282,7 @@ fn check(
     };
     let ordinary = run(Manner::Declines);
     compare(run(Manner::Whole), &ordinary, true)?;
+    compare(run(Manner::Together), &ordinary, false)?;
     compare(run(Manner::Morsels(size)), &ordinary, false)
 }
 

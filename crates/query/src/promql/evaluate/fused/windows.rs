@@ -3,10 +3,11 @@
 //! Owns: where windows begin and end, found once for all series with the same times, and the fast forms of functions.
 //! Does not own: what functions mean; those without a fast form are [`Apply`], and all give what these would, to the bit.
 
-use model::{Budget, Result, SeriesView, is_stale};
+use model::{Budget, Result, SeriesView, Together, is_stale};
 
 use crate::promql::evaluate::select::advance;
 use crate::promql::evaluate::windows::{Apply, Window, find};
+use crate::vector::aggregate::Reduce;
 use crate::vector::{ABSENT, Grid};
 
 /// Sums of integers below this are exact in any order.
@@ -145,6 +146,37 @@ impl<'k> Walker<'k> {
         }
     }
 
+    /// What `op` over the rows of series with these times lets be one series before it is walked.
+    pub(super) fn together(&mut self, op: Reduce, times_id: u64, times: &[i64]) -> Together {
+        let is_sum = match op {
+            Reduce::Sum | Reduce::Avg => true,
+            Reduce::Count | Reduce::Group => false,
+            _ => return Together::Apart,
+        };
+        match self.kernel {
+            Kernel::Other(_) => Together::Apart,
+            // Which steps have a value depends on the times alone.
+            _ if !is_sum => Together::Count,
+            // All of these are linear, a counter's as long as neither falls nor zero come into it.
+            Kernel::Instant | Kernel::First | Kernel::Last | Kernel::Summed { .. } => Together::Sum,
+            Kernel::Extrapolated { counter: false, .. } => Together::Sum,
+            Kernel::Extrapolated { counter: true, .. } => {
+                self.find_shared(times_id, times);
+                let floors = self.shared.floor.iter().copied();
+                Together::RisingSum { headroom: floors.fold(0.0, f64::max) }
+            }
+            _ => Together::Apart,
+        }
+    }
+
+    /// Finds the windows over times with a number, unless it was the last one.
+    fn find_shared(&mut self, times_id: u64, times: &[i64]) {
+        if times_id != self.times_id {
+            self.shared.find(times, self.ends, self.range_ms, *self.kernel);
+            self.times_id = times_id;
+        }
+    }
+
     /// The row of one series.
     ///
     /// # Errors
@@ -162,12 +194,10 @@ impl<'k> Walker<'k> {
             return self.row_without_markers(series, budget);
         }
         let is_shared = series.times_id != 0;
-        if !is_shared || series.times_id != self.times_id {
-            let bounds = if is_shared { &mut self.shared } else { &mut self.own };
-            bounds.find(times, self.ends, self.range_ms, *self.kernel);
-            if is_shared {
-                self.times_id = series.times_id;
-            }
+        if is_shared {
+            self.find_shared(series.times_id, times);
+        } else {
+            self.own.find(times, self.ends, self.range_ms, *self.kernel);
         }
         if values.len() > 1 << 16 {
             budget.check()?;
