@@ -19,7 +19,8 @@ use crate::row::RowState;
 
 /// Rows for which there is room at first, and by how much that grows.
 const ROOM: usize = 64;
-/// Visits between two looks for tails that nobody will ask for again, and after which an idle one is forgotten.
+/// Visits between two looks for tails that nobody will ask for again while there is room, and after which an idle one is
+/// forgotten.
 const VISITS_PER_LOOK: u64 = 32;
 
 /// The rows of one tail, by column.
@@ -265,7 +266,9 @@ impl Tails {
         let mut kept = self.kept.lock();
         kept.visits += 1;
         let visits = kept.visits;
-        if visits.is_multiple_of(VISITS_PER_LOOK) {
+        // Tails that were sealed would keep the new ones out.
+        let is_tight = self.room.bytes.load(Ordering::Relaxed) > self.room.bytes_max / 2;
+        if is_tight || visits.is_multiple_of(VISITS_PER_LOOK) {
             let is_live = |entry: &mut Entry| Arc::strong_count(&entry.first) > 1;
             kept.tails.retain(|_, e| is_live(e) && e.used + VISITS_PER_LOOK >= visits);
         }
@@ -283,5 +286,90 @@ impl Tails {
         });
         entry.used = used;
         Arc::clone(&entry.tail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::stale_nan;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::column::Column;
+    use crate::head::tail_columns;
+
+    fn value() -> impl Strategy<Value = Option<f64>> {
+        prop_oneof![
+            6 => (0i32..5).prop_map(|i| Some(f64::from(i))),
+            1 => Just(None),
+            1 => prop_oneof![Just(-0.0), Just(0.5), Just(1e300), Just(stale_nan())].prop_map(Some),
+        ]
+    }
+
+    /// Rows as the writer makes them; each has at least the columns of the one before.
+    fn tail(rows: &[Vec<Option<f64>>]) -> Vec<TailRow> {
+        let mut state = RowState::default();
+        let one = |(row, values): (usize, &Vec<Option<f64>>)| {
+            let mut present = Bitmap::zeros(values.len());
+            let has = values.iter().enumerate().filter(|(_, value)| value.is_some());
+            has.for_each(|(column, _)| present.set(column));
+            let bits: Vec<u64> = values.iter().map(|v| v.unwrap_or(0.0).to_bits()).collect();
+            let mut bytes = Vec::new();
+            state.encode(&bits, &present, &mut bytes);
+            TailRow { t_ms: row as i64, keyframe: row == 0, bytes: bytes.into() }
+        };
+        rows.iter().enumerate().map(one).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn tails_grow_as_rows_come(
+            mut rows in prop::collection::vec(prop::collection::vec(value(), 1..9), 1..90),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+        ) {
+            rows.sort_by_key(Vec::len);
+            let all = tail(&rows);
+            let tails = Tails::new(1 << 20);
+            let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(all.len()) + 1).collect();
+            ends.sort_unstable();
+            for end in ends.into_iter().chain([all.len()]) {
+                let tail = tails.of(&all);
+                prop_assert!(tail.write().extend(&all[..end]).unwrap().is_ok());
+            }
+            let tail = tails.of(&all);
+            let tail = tail.read();
+            let width = rows[rows.len() - 1].len();
+            let wanted: Vec<u32> = (0u32..).take(width).collect();
+            let expected = tail_columns(&all, &wanted).unwrap();
+            for (column, expected) in expected.iter().enumerate() {
+                let values: Vec<f64> = tail.values(column, 0..all.len()).collect();
+                let mut found = Column::default();
+                for row in (0..all.len()).filter(|row| tail.has(*row, column)) {
+                    found.push(row, values[row]);
+                }
+                found.finish(all.len());
+                let bits = |c: &Column| c.iter().map(|(r, v)| (r, v.to_bits())).collect::<Vec<_>>();
+                prop_assert_eq!(bits(&found), bits(expected));
+                if let Some(steps) = tail.steps(column) {
+                    let sum = steps[..all.len()].iter().fold(0u64, |v, step| v.wrapping_add(*step));
+                    prop_assert_eq!(float(sum).to_bits(), values[all.len() - 1].to_bits());
+                }
+            }
+            prop_assert_eq!(tails.room.bytes.load(Ordering::Relaxed), tail.memory_bytes());
+        }
+    }
+
+    #[test]
+    fn what_was_sealed_makes_room() {
+        let rows = || tail(&[vec![Some(1.0); 100]]);
+        let tails = Tails::new(Tail::bytes(100, 1));
+        let (sealed, live) = (rows(), rows());
+        tails.begin_visit();
+        assert!(tails.of(&sealed).write().extend(&sealed).unwrap().is_ok());
+        assert!(tails.of(&live).write().extend(&live).unwrap().is_err());
+        drop(sealed);
+        tails.begin_visit();
+        assert!(tails.of(&live).write().extend(&live).unwrap().is_ok());
+        assert_eq!(tails.of(&live).read().len(), 1);
     }
 }
