@@ -33,8 +33,9 @@ use tokio_util::task::TaskTracker;
 
 pub use body::BodyReader;
 pub use config::{
-    Config, DockerSd, FileSd, HistogramOptions, HttpOptions, HttpSd, JobLimits, NameEscaping,
-    OAuth2, ProxyOptions, ScrapeJob, ScrapeProtocol, Secret, TargetGroup, TlsOptions, TlsVersion,
+    Assertion, Config, DockerSd, FileSd, Grant, HistogramOptions, HttpOptions, HttpSd, JobLimits,
+    NameEscaping, OAuth2, ProxyOptions, ScrapeJob, ScrapeProtocol, Secret, SignatureAlgorithm,
+    TargetGroup, TlsOptions, TlsVersion,
 };
 pub use docker_sd::DockerApi;
 pub use file_sd::{matching_files, read_target_groups};

@@ -227,12 +227,12 @@ pub enum TlsVersion {
     Tls13,
 }
 
-/// The client credentials grant of OAuth 2.0.
+/// How OAuth 2.0 gives out tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OAuth2 {
     /// Who asks.
     pub client_id: String,
-    /// The proof.
+    /// The proof of the client credentials grant.
     pub client_secret: Secret,
     /// What the token is for.
     pub scopes: Vec<String>,
@@ -244,8 +244,59 @@ pub struct OAuth2 {
     pub tls: TlsOptions,
     /// The way there.
     pub proxy: ProxyOptions,
-    /// A grant that cannot be asked for; requests fail and say so.
-    pub unsupported_grant: Option<String>,
+    /// How the client proves who it is.
+    pub grant: Grant,
+}
+
+/// Grants of OAuth 2.0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Grant {
+    /// By the client's secret (RFC 6749, 4.4).
+    ClientCredentials,
+    /// By a token the client signs (RFC 7523, 2.1).
+    Assertion(Assertion),
+    /// One that cannot be asked for; requests fail and say so.
+    Unknown(String),
+}
+
+/// What the client signs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Assertion {
+    /// RSA private key in PEM; without one requests fail and say so.
+    pub key: Option<Secret>,
+    /// Name of the key for the token's server; none if empty.
+    pub key_id: String,
+    /// How it is signed.
+    pub algorithm: SignatureAlgorithm,
+    /// Who issues it; the client if empty.
+    pub issuer: String,
+    /// Whom it is for; the token's URL if empty.
+    pub audience: String,
+    /// Further claims, which win over those always made.
+    pub claims: serde_json::Map<String, serde_json::Value>,
+}
+
+/// RSA signatures of PKCS #1, version 1.5.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SignatureAlgorithm {
+    /// Over SHA-256.
+    #[default]
+    Rs256,
+    /// Over SHA-384.
+    Rs384,
+    /// Over SHA-512.
+    Rs512,
+}
+
+impl SignatureAlgorithm {
+    /// The name in tokens and in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rs256 => "RS256",
+            Self::Rs384 => "RS384",
+            Self::Rs512 => "RS512",
+        }
+    }
 }
 
 /// Limits of one job; 0 means none of its own.

@@ -1,5 +1,6 @@
 //! The HTTP side: one request per scrape with its redirects, bounded bodies, content negotiation, readable errors.
 
+mod assertion;
 mod clients;
 mod oauth2;
 #[cfg(test)]

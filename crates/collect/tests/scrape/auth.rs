@@ -7,7 +7,7 @@ use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
-use collect::scrape::{OAuth2, ProxyOptions, ScrapeJob, Secret, TlsOptions};
+use collect::scrape::{Grant, OAuth2, ProxyOptions, ScrapeJob, Secret, TlsOptions};
 
 use crate::scene::{Scene, TEXT, patient_job, serve};
 
@@ -113,7 +113,7 @@ fn oauth2(token_url: String) -> Option<Box<OAuth2>> {
         endpoint_params: vec![("audience".to_owned(), "x".to_owned())],
         tls: TlsOptions::default(),
         proxy: ProxyOptions::default(),
-        unsupported_grant: None,
+        grant: Grant::ClientCredentials,
     }))
 }
 
@@ -141,7 +141,7 @@ async fn oauth2_tokens_are_fetched_kept_and_renewed() {
         job
     };
     let mut foreign = with("grant");
-    foreign.http.oauth2.as_mut().unwrap().unsupported_grant = Some("jwt".to_owned());
+    foreign.http.oauth2.as_mut().unwrap().grant = Grant::Unknown("jwt".to_owned());
     let scene = Scene::start(vec![
         with("kept"),
         with("renewed"),
@@ -165,7 +165,7 @@ async fn oauth2_tokens_are_fetched_kept_and_renewed() {
     assert_eq!([&kept, &body].map(|n| n.load(Ordering::SeqCst)), [1, 1]);
     scene.fails("refused", "oauth2: the token's server returned HTTP status 403 Forbidden").await;
     scene.fails("odd", "oauth2: the answer of the token's server has no access_token").await;
-    scene.fails("grant", "oauth2: the grant jwt is not supported").await;
+    scene.fails("grant", "oauth2: the grant_type jwt is not supported").await;
     scene.stop().await;
 }
 

@@ -7,6 +7,7 @@
     reason = "tests and their servers; secrets are read from real files"
 )]
 
+mod assertion;
 mod auth;
 mod limits;
 mod protocols;

@@ -2,12 +2,17 @@
 
 use std::path::Path;
 
-use collect::scrape::{HttpOptions, OAuth2, ProxyOptions, Secret, TlsOptions, TlsVersion};
+use collect::scrape::{
+    Assertion, Grant, HttpOptions, OAuth2, ProxyOptions, Secret, SignatureAlgorithm, TlsOptions,
+    TlsVersion,
+};
 
-use super::node::Node;
+use super::node::{Node, Value, parse_bool};
 
 /// The grant that needs no proof but the client's secret.
 const CLIENT_CREDENTIALS: &str = "client_credentials";
+/// The grant for a token the client signs.
+pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// The HTTP keys of `node`; relative paths start from `dir`.
 pub(super) fn options(node: &Node, dir: &Path) -> HttpOptions {
@@ -51,7 +56,11 @@ fn secret(node: &Node, text_key: &str, file_key: &str, dir: &Path) -> Option<Sec
 fn oauth2(node: &Node, dir: &Path) -> OAuth2 {
     let text = |key: &str| node.text_of(key).unwrap_or("").to_owned();
     let params = node.get("endpoint_params").map(Node::entries).unwrap_or_default();
-    let grant = node.text_of("grant_type").unwrap_or("");
+    let grant = match node.text_of("grant_type").unwrap_or("") {
+        "" | CLIENT_CREDENTIALS => Grant::ClientCredentials,
+        JWT_BEARER => Grant::Assertion(assertion(node, dir)),
+        other => Grant::Unknown(other.to_owned()),
+    };
     OAuth2 {
         client_id: text("client_id"),
         client_secret: secret(node, "client_secret", "client_secret_file", dir)
@@ -64,7 +73,40 @@ fn oauth2(node: &Node, dir: &Path) -> OAuth2 {
             .collect(),
         tls: node.get("tls_config").map(|node| tls(node, dir)).unwrap_or_default(),
         proxy: proxy(node),
-        unsupported_grant: (!matches!(grant, "" | CLIENT_CREDENTIALS)).then(|| grant.to_owned()),
+        grant,
+    }
+}
+
+fn assertion(node: &Node, dir: &Path) -> Assertion {
+    let text = |key: &str| node.text_of(key).unwrap_or("").to_owned();
+    let claims = node.get("claims").map(Node::entries).unwrap_or_default();
+    Assertion {
+        key: secret(node, "client_certificate_key", "client_certificate_key_file", dir),
+        key_id: text("client_certificate_key_id"),
+        algorithm: match node.text_of("signature_algorithm") {
+            Some("RS384") => SignatureAlgorithm::Rs384,
+            Some("RS512") => SignatureAlgorithm::Rs512,
+            _ => SignatureAlgorithm::Rs256,
+        },
+        issuer: text("iss"),
+        audience: text("audience"),
+        claims: claims.iter().map(|(key, value)| (key.name.clone(), json(value))).collect(),
+    }
+}
+
+/// What a value of YAML is in JSON: numbers and truth values are what they look like unless they are quoted.
+fn json(node: &Node) -> serde_json::Value {
+    match &node.value {
+        Value::Null => serde_json::Value::Null,
+        Value::Text(text) => text.as_str().into(),
+        Value::Bare(text) => parse_bool(text)
+            .map(Into::into)
+            .or_else(|| text.parse::<serde_json::Number>().ok().map(Into::into))
+            .unwrap_or_else(|| text.as_str().into()),
+        Value::List(items) => items.iter().map(json).collect(),
+        Value::Map(entries) => {
+            entries.iter().map(|(key, value)| (key.name.clone(), json(value))).collect()
+        }
     }
 }
 

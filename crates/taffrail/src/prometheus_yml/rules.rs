@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use collect::scrape::parse_duration;
 
+use super::http::JWT_BEARER;
 use super::node::{Node, Placed, Value};
 use super::relabel;
 
@@ -123,11 +124,22 @@ fn proxy(node: &Node) -> Result<(), Placed> {
 fn oauth2(node: &Node) -> Result<(), Placed> {
     need(node, "client_id")?;
     need(node, "token_url")?;
-    at_most_one(node, &["client_secret", "client_secret_file", "client_secret_ref"])?;
-    at_most_one(
-        node,
-        &["client_certificate_key", "client_certificate_key_file", "client_certificate_key_ref"],
-    )?;
+    // As in Prometheus the keys of the other grant are not looked at.
+    if node.text_of("grant_type") == Some(JWT_BEARER) {
+        at_most_one(
+            node,
+            &[
+                "client_certificate_key",
+                "client_certificate_key_file",
+                "client_certificate_key_ref",
+            ],
+        )?;
+        if node.text_of("signature_algorithm") != Some("") {
+            one_of(node, "signature_algorithm", &["RS256", "RS384", "RS512"])?;
+        }
+    } else {
+        at_most_one(node, &["client_secret", "client_secret_file", "client_secret_ref"])?;
+    }
     proxy(node)
 }
 

@@ -63,9 +63,9 @@ const OBJECTS: &[(&str, &str)] = &[
     (
         "oauth2",
         "client_id:str client_secret:str client_secret_file:str ~client_secret_ref:str scopes:[str] \
-        token_url:str endpoint_params:<str> tls_config:{tls} ~client_certificate_key_id:str \
-        ~client_certificate_key:str ~client_certificate_key_file:str ~client_certificate_key_ref:str \
-        ~signature_algorithm:str grant_type:str ~iss:str ~audience:str ~claims:<any> +proxy",
+        token_url:str endpoint_params:<str> tls_config:{tls} client_certificate_key_id:str \
+        client_certificate_key:str client_certificate_key_file:str ~client_certificate_key_ref:str \
+        signature_algorithm:str grant_type:str iss:str audience:str claims:<any> +proxy",
     ),
     (
         "tls",

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use collect::scrape::{NameEscaping, ScrapeJob, ScrapeProtocol, Secret, TlsVersion};
+use collect::scrape::{
+    Assertion, Grant, NameEscaping, ScrapeJob, ScrapeProtocol, Secret, SignatureAlgorithm,
+    TlsVersion,
+};
 
 use super::{PrometheusConfig, load};
 
@@ -84,7 +87,7 @@ fn the_whole_way_to_a_target_is_taken_over() {
     let oauth2 = job.http.oauth2.unwrap();
     assert_eq!((oauth2.client_id.as_str(), oauth2.token_url.as_str()), ("i", "https://t/"));
     assert_eq!(oauth2.client_secret, Secret::File("/etc/p/s".into()));
-    assert_eq!((oauth2.scopes.join(" ").as_str(), oauth2.unsupported_grant), ("a b", None));
+    assert_eq!((oauth2.scopes.join(" ").as_str(), oauth2.grant), ("a b", Grant::ClientCredentials));
     assert_eq!(oauth2.endpoint_params, [("c".to_owned(), "d".to_owned())]);
     assert_eq!(oauth2.tls.min_version, Some(TlsVersion::Tls13));
     assert_eq!(oauth2.proxy.url.as_deref(), Some("http://p:1"));
@@ -103,6 +106,45 @@ fn the_whole_way_to_a_target_is_taken_over() {
     let sd = &job.http_sd[0];
     assert_eq!((sd.url.as_str(), sd.refresh_interval_ms), ("http://sd/", 5000));
     assert!(!sd.http.follow_redirects);
+}
+
+#[test]
+fn signed_assertions_are_taken_over() {
+    const HEAD: &str = "oauth2: {client_id: i, token_url: 'https://t/', \
+        grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer', ";
+    let check = |keys: &str, expected: Assertion| {
+        let oauth2 = job(&format!("{HEAD}{keys}}}\n")).http.oauth2.unwrap();
+        assert_eq!(oauth2.grant, Grant::Assertion(expected));
+    };
+    check("", Assertion::default());
+    // Keys of the other grant are read over, as in Prometheus.
+    check("client_secret: a, client_secret_file: b, signature_algorithm: ''", Assertion::default());
+    check(
+        "client_certificate_key_file: k.pem, client_certificate_key_id: id, iss: me, audience: you, \
+        signature_algorithm: RS512, claims: {a: '1', b: 1, c: 1.5, d: true, e: null, f: [x, {y: no}]}",
+        Assertion {
+            key: Some(Secret::File("/etc/p/k.pem".into())),
+            key_id: "id".to_owned(),
+            algorithm: SignatureAlgorithm::Rs512,
+            issuer: "me".to_owned(),
+            audience: "you".to_owned(),
+            claims: serde_json::from_str(
+                r#"{"a": "1", "b": 1, "c": 1.5, "d": true, "e": null, "f": ["x", {"y": false}]}"#,
+            )
+            .unwrap(),
+        },
+    );
+    let refused = |keys: &str, expected: &str| {
+        check_error(&format!("scrape_configs:\n- job_name: j\n  {HEAD}{keys}}}\n"), expected);
+    };
+    refused(
+        "signature_algorithm: ES256",
+        "3: signature_algorithm must be one of RS256, RS384, RS512, not \"ES256\"",
+    );
+    refused(
+        "client_certificate_key: a, client_certificate_key_file: b",
+        "3: client_certificate_key and client_certificate_key_file exclude each other",
+    );
 }
 
 #[test]

@@ -1,7 +1,8 @@
-//! Tokens by the client credentials grant, kept until shortly before they end.
+//! Tokens by the client credentials grant or for a signed assertion, kept until shortly before they end.
 //!
-//! Source: RFC 6749, 4.4; what the reference client does where the RFC leaves it open: credentials go into the header
-//! first, into the body if that is refused, and the way that worked is kept.
+//! Does not own the assertion's making. Source: RFC 6749, 4.4 and RFC 7523, 2.1; what the reference client does where
+//! they leave it open: credentials go into the header first, into the body if that is refused, and the way that
+//! worked is kept.
 
 use std::sync::Arc;
 
@@ -10,10 +11,12 @@ use parking_lot::Mutex;
 use reqwest::{Url, header};
 use serde::Deserialize;
 
-use super::super::config::{OAuth2, TlsOptions};
+use super::super::config::{Grant, OAuth2, TlsOptions};
 use super::clients::{Clients, Needs};
-use super::{innermost, reveal};
+use super::{assertion, innermost, reveal};
 
+const CLIENT_CREDENTIALS: &str = "client_credentials";
+const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 /// Bytes of a token answer at most.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// A token is not used in the last moments of its life.
@@ -83,14 +86,24 @@ impl Tokens {
         if let Some(token) = slot.token.as_ref().filter(|t| is_fresh(t)) {
             return Ok(token.header.clone());
         }
-        let answer = match request(clients, oauth, slot.credentials_in_body).await {
-            Ok(answer) => answer,
-            Err(e) if e.kind() == ErrorKind::Invalid && !slot.credentials_in_body => {
-                let answer = request(clients, oauth, true).await.map_err(|_| e)?;
-                slot.credentials_in_body = true;
-                answer
+        let answer = match &oauth.grant {
+            Grant::ClientCredentials => by_secret(clients, oauth, &mut slot).await?,
+            Grant::Assertion(described) => {
+                let now_s = self.clock.now_ms().div_euclid(1000);
+                let assertion = assertion::sign(oauth, described, now_s).await?;
+                let form =
+                    form(oauth, &[("grant_type", JWT_BEARER), ("assertion", &assertion)], &[]);
+                request(clients, oauth, None, form).await?
             }
-            Err(e) => return Err(e),
+            Grant::Unknown(grant) => {
+                return Err(Error::new(
+                    ErrorKind::NotFound,
+                    format!(
+                        "oauth2: the grant_type {grant:.200} is not supported; \
+                         {CLIENT_CREDENTIALS} and {JWT_BEARER} are"
+                    ),
+                ));
+            }
         };
         let kind = match answer.token_type.to_ascii_lowercase().as_str() {
             "" | "bearer" => "Bearer",
@@ -121,16 +134,39 @@ impl Tokens {
     }
 }
 
-async fn request(clients: &Clients, oauth: &OAuth2, credentials_in_body: bool) -> Result<Answer> {
-    if let Some(grant) = &oauth.unsupported_grant {
-        return Err(Error::new(
-            ErrorKind::NotFound,
-            format!("oauth2: the grant {grant:.200} is not supported"),
-        ));
+/// A token for the client's secret, sent in the place that the server is known to take.
+async fn by_secret(clients: &Clients, oauth: &OAuth2, slot: &mut Slot) -> Result<Answer> {
+    let secret = reveal(&oauth.client_secret).await?;
+    let mut parameters = vec![("grant_type", CLIENT_CREDENTIALS)];
+    let scopes = oauth.scopes.join(" ");
+    if !scopes.is_empty() {
+        parameters.push(("scope", &scopes));
     }
+    let in_header = form(oauth, &parameters, &[]);
+    let client = [("client_id", oauth.client_id.as_str()), ("client_secret", &secret)];
+    let in_body = form(oauth, &parameters, if secret.is_empty() { &client[..1] } else { &client });
+    if slot.credentials_in_body {
+        return request(clients, oauth, None, in_body).await;
+    }
+    match request(clients, oauth, Some(&secret), in_header).await {
+        Err(e) if e.kind() == ErrorKind::Invalid => {
+            let answer = request(clients, oauth, None, in_body).await.map_err(|_| e)?;
+            slot.credentials_in_body = true;
+            Ok(answer)
+        }
+        answer => answer,
+    }
+}
+
+/// Sends `form` to the token's server, with the client's name and `secret` in the header if there is one.
+async fn request(
+    clients: &Clients,
+    oauth: &OAuth2,
+    secret: Option<&str>,
+    form: String,
+) -> Result<Answer> {
     let url = Url::parse(&oauth.token_url)
         .map_err(|e| Error::invalid(format!("oauth2: token_url is not a URL: {e}")))?;
-    let secret = reveal(&oauth.client_secret).await?;
     let needs = Needs {
         https: url.scheme() == "https",
         http2: true,
@@ -142,12 +178,12 @@ async fn request(clients: &Clients, oauth: &OAuth2, credentials_in_body: bool) -
         .get(&needs)?
         .post(url)
         .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-        .body(form(oauth, credentials_in_body.then_some(secret.as_str())));
-    if !credentials_in_body {
+        .body(form);
+    if let Some(secret) = secret {
         // The RFC has both parts encoded like a form before they are joined.
         let encode =
             |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-        request = request.basic_auth(encode(&oauth.client_id), Some(encode(&secret)));
+        request = request.basic_auth(encode(&oauth.client_id), Some(encode(secret)));
     }
     let failed = |e: &reqwest::Error| {
         Error::new(ErrorKind::Io, format!("oauth2: cannot fetch a token: {}", innermost(e)))
@@ -170,7 +206,8 @@ async fn request(clients: &Clients, oauth: &OAuth2, credentials_in_body: bool) -
     }
     if !status.is_success() {
         return Err(Error::invalid(format!(
-            "oauth2: the token's server returned HTTP status {status}"
+            "oauth2: the token's server returned HTTP status {status}{}",
+            refusal(&body)
         )));
     }
     let answer = if is_form { from_form(&body) } else { serde_json::from_slice(&body).ok() };
@@ -182,21 +219,30 @@ async fn request(clients: &Clients, oauth: &OAuth2, credentials_in_body: bool) -
     })
 }
 
-/// The request's body, with the client's credentials if its `secret` is to be in there.
-fn form(oauth: &OAuth2, secret: Option<&str>) -> String {
+/// The request's body: parameters of the configuration between others.
+fn form(oauth: &OAuth2, before: &[(&str, &str)], after: &[(&str, &str)]) -> String {
     let mut form = form_urlencoded::Serializer::new(String::new());
-    form.append_pair("grant_type", "client_credentials");
-    if !oauth.scopes.is_empty() {
-        form.append_pair("scope", &oauth.scopes.join(" "));
-    }
-    form.extend_pairs(&oauth.endpoint_params);
-    if let Some(secret) = secret {
-        form.append_pair("client_id", &oauth.client_id);
-        if !secret.is_empty() {
-            form.append_pair("client_secret", secret);
-        }
-    }
+    form.extend_pairs(before).extend_pairs(&oauth.endpoint_params).extend_pairs(after);
     form.finish()
+}
+
+/// Why the server refused, in its own words (RFC 6749, 5.2) where it has any.
+fn refusal(body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Refusal {
+        error: String,
+        #[serde(default)]
+        error_description: String,
+    }
+    match serde_json::from_slice(body) {
+        Ok(Refusal { error, error_description }) if error_description.is_empty() => {
+            format!(": {error:.200}")
+        }
+        Ok(Refusal { error, error_description }) => {
+            format!(": {error:.200}: {error_description:.200}")
+        }
+        Err(_) => String::new(),
+    }
 }
 
 fn from_form(body: &[u8]) -> Option<Answer> {
