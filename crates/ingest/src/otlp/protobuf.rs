@@ -1,6 +1,6 @@
 //! OTLP metrics in binary protobuf.
 
-use model::Result;
+use model::{ErrorKind, Result};
 
 use super::value::VALUE_DEPTH_MAX;
 use super::{
@@ -17,6 +17,10 @@ pub(super) fn decode(body: &[u8], elements_max: usize) -> Result<Request> {
             request.resources.push(decoder.resource(&field)?);
         }
         Ok(())
+    })
+    .map_err(|e| match e.kind() {
+        ErrorKind::Limit => e,
+        _ => e.context("body is not an OTLP/protobuf metrics request"),
     })?;
     Ok(request)
 }

@@ -11,13 +11,16 @@ const BASE64: &str = "@base64";
 const LABELS_MAX: usize = 64;
 
 /// Labels of the group at `path`, which starts at `job` and is still percent-encoded: `job/a%2Fb/instance/c`,
-/// `job@base64/YS9i`.
+/// `job@base64/YS9i`. A slash at the end is an empty value where one is missing, else nothing.
 ///
 /// # Errors
 /// [`Invalid`](model::ErrorKind::Invalid) for an odd number of parts, names that cannot be labels, an empty job, and
 /// values that are not what they should be.
 pub fn group_labels(path: &str) -> Result<Labels> {
-    let parts: Vec<&str> = path.split('/').collect();
+    let mut parts: Vec<&str> = path.split('/').collect();
+    if !parts.len().is_multiple_of(2) && parts.len() > 1 {
+        parts.pop_if(|part| part.is_empty());
+    }
     if !parts.len().is_multiple_of(2) {
         return Err(Error::invalid(format!(
             "group {path:?} has {} parts; labels and values must come in pairs",

@@ -15,6 +15,14 @@ fn paths_name_groups() {
     check("job/a", r#"{job="a"}"#);
     check("job/a%2Fb/dir/c", r#"{dir="c", job="a/b"}"#);
     check("job@base64/YS9i/instance@base64/=", r#"{job="a/b"}"#);
+    // A slash at the end is an empty value, which is no label; behind whole pairs it is nothing.
+    check("job/a/b/", r#"{job="a"}"#);
+    check("job/a/b@base64/", r#"{job="a"}"#);
+    check("job/a/b@base64/=", r#"{job="a"}"#);
+    check("job/a/", r#"{job="a"}"#);
+    check("job/a/b/c/", r#"{b="c", job="a"}"#);
+    check("job/a/b//c/d", r#"{c="d", job="a"}"#);
+    check("job/", "job name is required");
     check("job/a/U__http_2e_path/x", r#"{http.path="x", job="a"}"#);
     check("job/a/b/c/b/d", "group has the label \"b\" twice");
     check("job@base64/!", "label value \"!\" is not base64 of UTF-8");

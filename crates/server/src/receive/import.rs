@@ -94,7 +94,7 @@ fn added_labels(path: &str, params: &Params, app: &App) -> Result<Labels> {
     let rest = path.strip_prefix(PATH).unwrap_or("");
     let group = match rest.strip_prefix("/metrics/") {
         // The raw path counts: in it `%2F` is not a separator.
-        Some(group) => group_labels(group.strip_suffix('/').unwrap_or(group))?,
+        Some(group) => group_labels(group)?,
         None => Labels::default(),
     };
     let mut builder = group.to_builder();

@@ -281,7 +281,7 @@ fn empty(status: StatusCode) -> Response {
 fn group_of(request: &Request) -> Result<Labels> {
     let path = request.uri().path();
     let path = path.strip_prefix("/metrics/").unwrap_or(path);
-    group_labels(path.strip_suffix('/').unwrap_or(path))
+    group_labels(path)
 }
 
 async fn push(app: &Arc<App>, request: Request, replace: bool) -> Response {

@@ -61,11 +61,15 @@ async fn every_route_holds_its_role() {
 #[tokio::test]
 async fn wrong_methods_are_refused() {
     let router = router(&app(open_access()));
-    for (method, path) in [
-        ("GET", "/-/reload"),
-        ("PUT", "/api/v1/query"),
-        ("DELETE", "/api/v1/series"),
-        ("POST", "/api/taffrail/v1/status"),
+    for (method, path, expected, allow) in [
+        ("GET", "/-/reload", 405, "POST,PUT"),
+        ("PUT", "/api/v1/query", 405, "GET,HEAD,POST"),
+        ("DELETE", "/api/v1/series", 405, "GET,HEAD,POST"),
+        ("POST", "/api/taffrail/v1/status", 405, "GET,HEAD"),
+        ("HEAD", "/api/v1/write", 405, "POST"),
+        ("GET", "/metrics/job/x", 405, "PUT,POST,DELETE"),
+        // RFC 9110, 9.3.2: as GET, without the content.
+        ("HEAD", "/api/taffrail/v1/status", 200, ""),
     ] {
         let request = Request::builder()
             .method(method)
@@ -73,7 +77,10 @@ async fn wrong_methods_are_refused() {
             .header("host", "localhost")
             .body(Body::empty())
             .unwrap();
-        assert_eq!(ask(&router, request).await.0, 405, "{method} {path}");
+        let (status, headers, body) = ask(&router, request).await;
+        let allowed = headers.get("allow").map_or("", |v| v.to_str().unwrap());
+        assert_eq!((status.as_u16(), allowed), (expected, allow), "{method} {path}");
+        assert!(body.is_empty(), "{method} {path}: {body}");
     }
 }
 

@@ -306,7 +306,9 @@ async fn what_is_not_otlp_is_refused() {
     let json = ("content-type", "application/json");
     check(&[], "{}", 415, "content type").await;
     check(&[json, ("content-encoding", "br")], "{}", 415, "br").await;
-    check(&[json], "{", 400, "line 1").await;
+    let protobuf = ("content-type", "application/x-protobuf");
+    check(&[json], "{", 400, "not an OTLP/JSON metrics request").await;
+    check(&[protobuf], "{", 400, "not an OTLP/protobuf metrics request").await;
     check(&[json], r#"{"resourceMetrics":[{"scopeMetrics":7}]}"#, 400, "line 1").await;
     let deep = "[".repeat(10_000);
     check(&[json], &format!(r#"{{"x":{deep}"#), 400, "EOF while parsing").await;
