@@ -216,12 +216,17 @@ fn last(since: &str) -> Result<[String; 2]> {
     Ok([seconds(end_ms - since_ms), seconds(end_ms)])
 }
 
-/// Left column padded to its widest cell.
+/// Cells of a left column that are wider than this do not move the right one for all other rows.
+const COLUMN_CHARS_MAX: usize = 100;
+
+/// Left column padded to its widest cell of up to [`COLUMN_CHARS_MAX`]. Nothing is cut, for what is printed is often
+/// searched or copied.
 fn table(out: &mut impl Write, head: [&str; 2], rows: &[[String; 2]]) -> Result<()> {
-    let width = rows.iter().map(|r| r[0].chars().count()).chain([head[0].len()]).max().unwrap_or(0);
+    let widths = rows.iter().map(|r| r[0].chars().count()).filter(|w| *w <= COLUMN_CHARS_MAX);
+    let width = widths.chain([head[0].len()]).max().unwrap_or(0);
     writeln!(out, "{:width$}  {}", head[0], head[1])?;
     for [left, right] in rows {
-        let pad = width - left.chars().count();
+        let pad = width.saturating_sub(left.chars().count());
         writeln!(out, "{left}{:pad$}  {}", "", visible(right))?;
     }
     Ok(())
@@ -473,14 +478,15 @@ mod tests {
     }
 
     #[test]
-    fn tables_align_by_characters() {
-        let mut out = Vec::new();
-        table(
-            &mut out,
-            ["SERIES", "VALUE"],
-            &[["é{}".into(), "1".into()], ["longer{}".into(), "2".into()]],
-        )
-        .unwrap();
-        assert_eq!(String::from_utf8(out).unwrap(), "SERIES    VALUE\né{}       1\nlonger{}  2\n");
+    fn tables_align_by_characters_and_long_cells_move_only_their_own_row() {
+        let check = |rows: &[[&str; 2]], expected: &str| {
+            let rows: Vec<_> = rows.iter().map(|row| row.map(str::to_owned)).collect();
+            let mut out = Vec::new();
+            table(&mut out, ["SERIES", "VALUE"], &rows).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        };
+        check(&[["é{}", "1"], ["longer{}", "2"]], "SERIES    VALUE\né{}       1\nlonger{}  2\n");
+        let long = "x".repeat(COLUMN_CHARS_MAX + 1);
+        check(&[["a", "1"], [&long, "2"]], &format!("SERIES  VALUE\na       1\n{long}  2\n"));
     }
 }

@@ -27,6 +27,7 @@ use model::{
 };
 
 use crate::cli::ImportSource;
+use crate::stores::FUTURE_MS_MAX;
 use blocks::Blocks;
 use position::Position;
 use progress::Progress;
@@ -145,12 +146,35 @@ pub async fn import(
     let plan = Plan::make(source, cutoff_ms)?;
     plan.say(out, retention_ms)?;
     if args.dry_run {
-        return Ok(true);
+        return match plan {
+            // Blocks have said what is in them.
+            Plan::Tsdb { .. } => Ok(true),
+            Plan::OpenMetrics(_) => rehearse(plan, cutoff_ms, args.quiet, out).await,
+        };
     }
     let mut journal = position::Journal::open(args, &target, &plan.source_name(), env)?;
-    let done = journal.positions().to_vec();
-    let (steps, received) = tokio::sync::mpsc::channel(QUEUE);
     let mut progress = Progress::new(plan.bytes(), args.quiet);
+    let (received, reader) = spawn(plan, cutoff_ms, journal.positions().to_vec())?;
+    let written = write_all(&target, received, &mut journal, &mut progress).await;
+    let (read, skipped) = reader.join().map_err(|_| anyhow::anyhow!("BUG: the reader panicked"))?;
+    let totals = written?;
+    read?;
+    target.close().await?;
+    progress.finish();
+    report(out, &totals, &skipped, &progress)?;
+    Ok(totals.refused == 0 && skipped.damaged + skipped.invalid == 0)
+}
+
+/// Outcome of reading, and what was left out.
+type Reader = std::thread::JoinHandle<(Result<()>, Skipped)>;
+
+/// Starts to read what is not done yet.
+fn spawn(
+    plan: Plan,
+    cutoff_ms: i64,
+    done: Vec<Position>,
+) -> Result<(tokio::sync::mpsc::Receiver<Step>, Reader)> {
+    let (steps, received) = tokio::sync::mpsc::channel(QUEUE);
     let mut outlet = Outlet {
         cutoff_ms,
         source: Arc::from("import"),
@@ -163,14 +187,44 @@ pub async fn import(
         let outcome = plan.read(&mut outlet, &done);
         (outcome, outlet.skipped)
     })?;
-    let written = write_all(&target, received, &mut journal, &mut progress).await;
+    Ok((received, reader))
+}
+
+/// Reads everything and says what an import would do with it. What the target has already is not known here.
+async fn rehearse(plan: Plan, cutoff_ms: i64, quiet: bool, out: &mut impl Write) -> Result<bool> {
+    let newest_ms = SystemClock.now_ms().saturating_add(FUTURE_MS_MAX);
+    let mut progress = Progress::new(plan.bytes(), quiet);
+    let (mut received, reader) = spawn(plan, cutoff_ms, Vec::new())?;
+    let mut totals = Totals::default();
+    let mut range: Option<[i64; 2]> = None;
+    while let Some(Step { batch, bytes, .. }) = received.recv().await {
+        let times = batch.stamped.iter().map(|row| row.t_ms);
+        let times = times.chain(batch.histograms.iter().map(|row| row.t_ms));
+        let mut samples = 0;
+        for t_ms in times {
+            samples += 1;
+            if t_ms > newest_ms {
+                totals.refused += 1;
+            } else {
+                let [from, to] = range.unwrap_or([t_ms, t_ms]);
+                range = Some([from.min(t_ms), to.max(t_ms)]);
+            }
+        }
+        totals.sent += samples;
+        totals.exemplars += batch.exemplars.len() as u64;
+        totals.families += batch.metadata.len() as u64;
+        progress.add(bytes, samples);
+    }
     let (read, skipped) = reader.join().map_err(|_| anyhow::anyhow!("BUG: the reader panicked"))?;
-    let totals = written?;
     read?;
-    target.close().await?;
     progress.finish();
-    report(out, &totals, &skipped, &progress)?;
-    Ok(totals.refused == 0 && skipped.damaged + skipped.invalid == 0)
+    write!(out, "{} samples would be imported", totals.sent - totals.refused)?;
+    if let Some([from, to]) = range {
+        write!(out, ", from {} to {}", utc(from), utc(to))?;
+    }
+    writeln!(out)?;
+    report_rest(out, &totals, &skipped, "more than ten minutes in the future, would be refused")?;
+    Ok(totals.refused == 0)
 }
 
 /// What became of the samples.
@@ -231,10 +285,20 @@ fn report(
     progress: &Progress,
 ) -> Result<()> {
     writeln!(out, "imported {} samples{}", totals.sent - totals.refused, progress.speed())?;
+    report_rest(out, totals, skipped, "refused by the target")
+}
+
+/// What is not a sample that came in; `refused` says why samples are counted so.
+fn report_rest(
+    out: &mut impl Write,
+    totals: &Totals,
+    skipped: &Skipped,
+    refused: &str,
+) -> Result<()> {
     for (count, what) in [
         (totals.exemplars, "exemplars; of each series the latest are kept"),
         (totals.families, "descriptions of metrics (type, help, unit)"),
-        (totals.refused, "refused by the target"),
+        (totals.refused, refused),
         (skipped.too_old, "older than the target's retention, left out"),
         (skipped.deleted, "deleted at the source, left out"),
         (skipped.invalid, "histograms that make no sense, left out"),
@@ -248,6 +312,10 @@ fn report(
         writeln!(out, "  {reason}")?;
     }
     Ok(())
+}
+
+fn utc(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).map_or(ms.to_string(), |t| t.to_string())
 }
 
 /// What will be read.

@@ -17,7 +17,7 @@ const MIB: u64 = 1 << 20;
 /// Samples are moved from the head to parts at this age at the latest.
 const FLUSH_AFTER_MS: i64 = 30 * 60_000;
 /// Times further ahead than this are refused.
-const FUTURE_MS_MAX: i64 = 10 * 60_000;
+pub(crate) const FUTURE_MS_MAX: i64 = 10 * 60_000;
 /// A log line longer than this is cut, with a marker. The container reader cuts earlier and marks the line itself; its
 /// marker must not be cut again.
 const LINE_BYTES_MAX: usize = ingest::docker::frames::LINE_BYTES_MAX + 64;

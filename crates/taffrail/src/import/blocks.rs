@@ -77,9 +77,6 @@ impl Blocks {
         )?;
         for block in &self.blocks {
             let meta = &block.meta;
-            let time = |ms: i64| {
-                jiff::Timestamp::from_millisecond(ms).map_or(ms.to_string(), |t| t.to_string())
-            };
             let note = if meta.max_time <= self.cutoff_ms {
                 "  all too old"
             } else if meta.min_time < self.cutoff_ms {
@@ -91,8 +88,8 @@ impl Blocks {
                 out,
                 "  {}  {} to {}  {} series, {} samples{note}",
                 meta.ulid,
-                time(meta.min_time),
-                time(meta.max_time),
+                super::utc(meta.min_time),
+                super::utc(meta.max_time),
                 meta.stats.num_series,
                 meta.stats.num_samples
             )?;

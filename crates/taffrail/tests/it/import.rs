@@ -105,6 +105,43 @@ fn open_metrics_needs_times_and_an_end() {
     assert!(text(&import(&data, &kept)).contains("imported 0 samples"));
 }
 
+#[test]
+fn a_rehearsal_of_open_metrics_says_what_would_come_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let file = dir.path().join("history.om");
+    let rehearse = |body: &str| {
+        std::fs::write(&file, body).unwrap();
+        import(&data, &["openmetrics", file.to_str().unwrap(), "--retention", "20y", "--dry-run"])
+    };
+    let output = rehearse(
+        "# TYPE a gauge\n# HELP a Things.\na 1 1750003200 # {t=\"1\"} 1 1750003199\n\
+         a 2 1750003215.5\nb 1 100\n# EOF\n",
+    );
+    let said = text(&output);
+    assert!(output.status.success(), "{said}");
+    for part in [
+        "2 samples would be imported, from 2025-06-15T16:00:00Z to 2025-06-15T16:00:15.5Z\n",
+        "1 exemplars",
+        "1 descriptions",
+        "1 older than the target's retention",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    let output = rehearse("a 1 1750003200\na 2 33000000000\n# EOF\n");
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output);
+    assert!(said.contains("1 more than ten minutes in the future, would be refused"), "{said}");
+    let said = text(&rehearse("a 1 1750003200\na {\n# EOF\n"));
+    assert!(said.contains("line 2"), "{said}");
+    // Nothing of it was taken for done.
+    let output = import(&data, &["openmetrics", file.to_str().unwrap(), "--retention", "20y"]);
+    assert!(text(&output).contains("line 2"), "{output:?}");
+    std::fs::write(&file, "a 1 1750003200\n# EOF\n").unwrap();
+    let output = import(&data, &["openmetrics", file.to_str().unwrap(), "--retention", "20y"]);
+    assert!(text(&output).contains("imported 1 samples"), "{output:?}");
+}
+
 /// Into a stopped directory and into the running program.
 #[test]
 fn open_metrics_brings_exemplars_and_metadata() {
