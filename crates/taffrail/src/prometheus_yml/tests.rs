@@ -139,11 +139,11 @@ fn signed_assertions_are_taken_over() {
     };
     refused(
         "signature_algorithm: ES256",
-        "3: signature_algorithm must be one of RS256, RS384, RS512, not \"ES256\"",
+        "3:3: signature_algorithm must be one of RS256, RS384, RS512, not \"ES256\"",
     );
     refused(
         "client_certificate_key: a, client_certificate_key_file: b",
-        "3: client_certificate_key and client_certificate_key_file exclude each other",
+        "3:3: client_certificate_key and client_certificate_key_file exclude each other",
     );
 }
 
