@@ -260,3 +260,48 @@ fn reason(kind: ErrorKind) -> &'static str {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use model::{Histogram, HistogramRow, Labels, StampedRow, SystemClock};
+
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn dropped_batches_are_booked_with_their_histograms() {
+        let dir = tempfile::tempdir().unwrap();
+        let overrides =
+            config::Overrides { data_dir: Some(dir.path().join("data")), ..Default::default() };
+        let config = config::load(&overrides, &|_| None).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let stores = Stores::open(&config, &clock, Arc::new(TailHub::default())).unwrap();
+        let append = || {
+            let row = |i: i64| HistogramRow {
+                labels: Labels::from_pairs([("__name__", "h")]),
+                t_ms: clock.now_ms() + i,
+                value: Arc::new(Histogram::default()),
+            };
+            let batch = MetricBatch {
+                source: Arc::from("test"),
+                stamped: vec![StampedRow::new(
+                    Labels::from_pairs([("__name__", "a")]),
+                    clock.now_ms(),
+                    1.0,
+                )],
+                histograms: vec![row(0), row(1)],
+                ..MetricBatch::default()
+            };
+            let (answered, answer) = std::sync::mpsc::channel();
+            stores.append_metrics(batch, Done::new(move |outcome| drop(answered.send(outcome))));
+            answer.recv().unwrap()
+        };
+        assert_eq!(append().unwrap().stored, 3);
+        stores.close().unwrap();
+        append().unwrap_err();
+        let accounts = stores.ledger.accounts();
+        let [(Signal::Metrics, _, account)] = &accounts[..] else { panic!("{accounts:?}") };
+        assert_eq!((account.received, account.stored), (6, 3));
+        assert_eq!(account.dropped.values().sum::<u64>(), 3);
+    }
+}

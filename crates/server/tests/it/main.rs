@@ -4,6 +4,7 @@
 
 mod access;
 mod answers;
+mod beside_samples;
 mod prometheus;
 mod receive;
 mod table;
