@@ -6,7 +6,8 @@ use axum::Router;
 use axum::http::{HeaderMap, header};
 use axum::routing::get;
 use collect::scrape::{HttpOptions, HttpSd, NameEscaping, ScrapeProtocol};
-use model::{MetricBatch, is_stale};
+use ingest::protobuf::Writer;
+use model::{MetricBatch, MetricKind, is_stale};
 use parking_lot::Mutex;
 
 use crate::scene::{Scene, TEXT, patient_job, serve};
@@ -65,6 +66,70 @@ fn check_native(batches: &[MetricBatch]) {
     let of_native = |b: &&MetricBatch| b.source.contains("/native/");
     let first = batches.iter().find(of_native).unwrap();
     assert_eq!((first.t_ms, first.metadata.len()), (first.histograms[0].t_ms, 1));
+}
+
+/// A counter with metadata and an exemplar, as protobuf has it.
+fn described() -> Vec<u8> {
+    let mut family = Writer::new();
+    family.text(1, "runs_total");
+    family.text(2, "Runs.");
+    family.always_uint(3, 0);
+    family.message(4, |metric| {
+        metric.message(3, |counter| {
+            counter.double(1, 3.0);
+            counter.message(2, |exemplar| {
+                exemplar.message(1, |pair| {
+                    pair.text(1, "trace_id");
+                    pair.text(2, "0a");
+                });
+                exemplar.double(2, 0.5);
+            });
+        });
+    });
+    let family = family.finish();
+    [&[u8::try_from(family.len()).unwrap()], &family[..]].concat()
+}
+
+#[tokio::test]
+async fn metadata_and_exemplars_come_with_every_format() {
+    const OPEN_METRICS: [(header::HeaderName, &str); 1] =
+        [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0")];
+    let text = "# HELP runs_total Runs.\n# TYPE runs_total counter\nruns_total 3\n";
+    let open =
+        "# HELP runs Runs.\n# TYPE runs counter\nruns_total 3 # {trace_id=\"0a\"} 0.5\n# EOF\n";
+    let app = Router::new()
+        .route("/text", get(move || async move { (TEXT, text) }))
+        .route("/open", get(move || async move { (OPEN_METRICS, open) }))
+        .route("/protobuf", get(|| async { (PROTOBUF, described()) }));
+    let address = serve(app).await;
+    let formats = [
+        // Families of OpenMetrics are named without the ending of their counters.
+        ("text", "runs_total", false),
+        ("open", "runs", true),
+        ("protobuf", "runs_total", true),
+    ];
+    let jobs = formats.map(|(name, ..)| {
+        let mut job = patient_job(name, &address);
+        job.metrics_path = format!("/{name}");
+        job
+    });
+    let scene = Scene::start(jobs.to_vec());
+    for (name, family, has_exemplar) in formats {
+        scene.up(name).await;
+        let batches = scene.table.batches();
+        let of_job = || batches.iter().filter(|b| b.source.contains(&format!("/{name}/")));
+        let described = of_job().flat_map(|b| &b.metadata).next().unwrap();
+        assert_eq!(
+            (&*described.name, described.kind, &*described.help),
+            (family, MetricKind::Counter, "Runs."),
+        );
+        let exemplar = of_job().flat_map(|b| &b.exemplars).next().map(|row| {
+            let trace = row.exemplar.labels.get("trace_id").unwrap_or_default();
+            format!("{} {} {trace}", row.series.metric_name(), row.exemplar.value)
+        });
+        assert_eq!(exemplar, has_exemplar.then(|| "runs_total 0.5 0a".to_owned()), "{name}");
+    }
+    scene.stop().await;
 }
 
 #[tokio::test]
