@@ -46,6 +46,24 @@ impl Bitmap {
         }
     }
 
+    /// Bits `[64 × number, 64 × number + 64)`, the first one lowest; zeros past the end.
+    #[inline]
+    pub fn word(&self, number: usize) -> u64 {
+        self.words.get(number).copied().unwrap_or(0)
+    }
+
+    /// Sets all bits and changes the length.
+    pub fn fill(&mut self, len: usize) {
+        self.words.clear();
+        self.words.resize(len.div_ceil(64), u64::MAX);
+        self.len = len;
+        if !len.is_multiple_of(64)
+            && let Some(last) = self.words.last_mut()
+        {
+            *last = (1 << (len % 64)) - 1;
+        }
+    }
+
     /// Clears all bits and changes the length.
     pub fn reset(&mut self, len: usize) {
         self.words.clear();

@@ -167,6 +167,13 @@ impl Encoder {
         column
     }
 
+    /// Whether `resolved` is all columns, in order, and each the home of its series.
+    fn is_all(&self, resolved: &[u32]) -> bool {
+        resolved.len() == self.columns.len()
+            && resolved.iter().zip(0u32..).all(|(column, expected)| *column == expected)
+            && self.homes.count() == resolved.len()
+    }
+
     /// Last sample that column `column` has in a row.
     fn last_of(&self, column: u32) -> Option<(i64, u64)> {
         if self.state.present().get(column as usize) {
@@ -422,18 +429,23 @@ impl Engine {
         resolved.clear();
         let encoder = self.encoders[target as usize].as_mut().expect("BUG: target has an encoder");
         let shared = Arc::clone(&self.shared);
-        let mut unknown = false;
+        let (mut unknown, mut as_before) = (false, true);
         {
             let head = shared.head.read();
             let mut expected = encoder.first;
             for labels in rows.clone() {
-                let column = predicted(&head, encoder, expected, labels)
-                    .or_else(|| known(&head, encoder, target, labels))
-                    .unwrap_or(NONE);
+                let column = predicted(&head, encoder, expected, labels).unwrap_or_else(|| {
+                    as_before = false;
+                    known(&head, encoder, target, labels).unwrap_or(NONE)
+                });
                 unknown |= column == NONE;
                 expected = encoder.next.get(column as usize).copied().unwrap_or(NONE);
                 resolved.push(column);
             }
+        }
+        if as_before {
+            self.resolved = resolved;
+            return;
         }
         if unknown {
             let mut head = shared.head.write();
@@ -665,9 +677,19 @@ impl Engine {
         let resolved = std::mem::take(&mut self.resolved);
         let mut values = std::mem::take(&mut self.values);
         let mut present = std::mem::take(&mut self.present);
+        let nothing_loose = self.loose_last.is_empty();
         let encoder = self.encoder(plan.target);
         let columns = encoder.columns.len();
         let is_next = t_ms > encoder.last_ms;
+        if is_next && nothing_loose && encoder.is_all(&resolved) {
+            // As usual: the series of before in the order of before, all at home here.
+            values.clear();
+            values.extend(rows);
+            present.fill(columns);
+            plan.ledger.stored += columns as u64;
+            (self.resolved, self.values, self.present) = (resolved, values, present);
+            return;
+        }
         values.resize(columns, 0);
         present.reset(columns);
         for (&column, bits) in resolved.iter().zip(rows) {

@@ -19,6 +19,7 @@ use crate::histograms::HeadHistograms;
 use crate::part::Part;
 use crate::registry::Registry;
 use crate::row::{self, RowState};
+use crate::seal;
 
 /// Columns a target may have; more arrive as further samples of the same source would: refused by the series limit.
 pub(crate) const COLUMNS_MAX: usize = 1 << 24;
@@ -67,23 +68,9 @@ impl Frame {
     /// # Errors
     /// [`Corrupt`](model::ErrorKind::Corrupt) when a row does not decode.
     pub(crate) fn seal(tail: &[TailRow]) -> Result<Self> {
-        let mut columns: Vec<Column> = Vec::new();
-        let mut state = RowState::default();
-        for (row, scrape) in tail.iter().enumerate() {
-            scrape.decode(&mut state)?;
-            columns.resize_with(columns.len().max(state.values().len()), Column::default);
-            for c in state.present().ones() {
-                columns[c].push(row, f64::from_bits(state.values()[c]));
-            }
-        }
-        let (mut data, mut ends) = (Vec::new(), Vec::with_capacity(columns.len()));
-        for mut column in columns {
-            column.finish(tail.len());
-            column::encode(&column, &mut data);
-            ends.push(u32::try_from(data.len()).unwrap_or(u32::MAX));
-        }
-        data.shrink_to_fit();
-        Ok(Self { times: tail.iter().map(|r| r.t_ms).collect(), ends, data })
+        let rows = tail.iter().map(|row| (row.keyframe, &*row.bytes));
+        let (ends, data) = seal::turn(rows, COLUMNS_MAX)?;
+        Ok(Self { times: tail.iter().map(|row| row.t_ms).collect(), ends, data })
     }
 
     /// Values of column `c`; empty for columns that came later.

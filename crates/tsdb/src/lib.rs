@@ -33,6 +33,7 @@ pub mod rollup;
 pub mod row;
 mod runs;
 mod scan;
+mod seal;
 mod select;
 mod shard;
 mod side;

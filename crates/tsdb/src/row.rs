@@ -21,7 +21,8 @@ use crate::bitmap::Bitmap;
 const AS_BEFORE: u8 = 0;
 const BITMAP: u8 = 1;
 
-const ESCAPE: u64 = 0;
+/// Begins a value that is no difference.
+pub(crate) const ESCAPE: u64 = 0;
 const STALE: u8 = 254;
 const BITS: u8 = 255;
 
@@ -85,14 +86,36 @@ impl RowState {
             self.present.clone_from(present);
         }
         let changed_at = out.len();
-        out.resize(changed_at + present.count().div_ceil(8), 0);
-        for (k, column) in present.ones().enumerate() {
-            let (bits, before) = (values[column], self.values[column]);
-            if bits != before {
-                out[changed_at + k / 8] |= 1 << (k % 8);
-                put_value(before, bits, &mut self.exponents[column], out);
-                self.values[column] = bits;
+        let count = present.count();
+        out.resize(changed_at + count.div_ceil(8), 0);
+        if count < columns {
+            for (k, column) in present.ones().enumerate() {
+                let (bits, before) = (values[column], self.values[column]);
+                if bits != before {
+                    out[changed_at + k / 8] |= 1 << (k % 8);
+                    put_value(before, bits, &mut self.exponents[column], out);
+                    self.values[column] = bits;
+                }
             }
+            return;
+        }
+        // As usual: every column has a value, and what changed is found 64 columns at a time.
+        let columns = values[..columns].chunks(64).zip(self.values.chunks_mut(64));
+        for (k, ((now, before), exponents)) in
+            columns.zip(self.exponents.chunks_mut(64)).enumerate()
+        {
+            let mut changed = 0u64;
+            for (bit, (now, before)) in now.iter().zip(&*before).enumerate() {
+                changed |= u64::from(now != before) << bit;
+            }
+            let bytes = now.len().div_ceil(8);
+            out[changed_at + k * 8..][..bytes].copy_from_slice(&changed.to_le_bytes()[..bytes]);
+            while changed != 0 {
+                let c = changed.trailing_zeros() as usize;
+                changed &= changed - 1;
+                put_value(before[c], now[c], &mut exponents[c], out);
+            }
+            before.copy_from_slice(now);
         }
     }
 
@@ -102,16 +125,14 @@ impl RowState {
     /// [`Corrupt`](model::ErrorKind::Corrupt) on short or impossible input, or over `columns_max` columns; the state is
     /// then unusable.
     pub fn decode(&mut self, r: &mut Reader<'_>, columns_max: usize) -> Result<()> {
-        let columns = r.count(columns_max)?;
+        let (columns, present) = take_head(r, columns_max)?;
         if columns < self.values.len() {
             let had = self.values.len();
             return Err(Error::corrupt(format!("row has {columns} columns, the one before {had}")));
         }
         self.resize(columns);
-        match r.u8()? {
-            AS_BEFORE => {}
-            BITMAP => self.present = Bitmap::decode(r, columns)?,
-            presence => return Err(Error::corrupt(format!("unknown row presence {presence}"))),
+        if let Some(present) = present {
+            self.present = present;
         }
         let changed = r.take(self.present.count().div_ceil(8))?;
         for (k, column) in self.present.ones().enumerate() {
@@ -121,6 +142,16 @@ impl RowState {
             }
         }
         Ok(())
+    }
+}
+
+/// Reads how many columns a row has, and which of them have a value if it says so.
+pub(crate) fn take_head(r: &mut Reader<'_>, columns_max: usize) -> Result<(usize, Option<Bitmap>)> {
+    let columns = r.count(columns_max)?;
+    match r.u8()? {
+        AS_BEFORE => Ok((columns, None)),
+        BITMAP => Ok((columns, Some(Bitmap::decode(r, columns)?))),
+        presence => Err(Error::corrupt(format!("unknown row presence {presence}"))),
     }
 }
 
@@ -150,6 +181,20 @@ fn put_value(before: u64, bits: u64, exponent: &mut u8, out: &mut Vec<u8>) {
 #[inline]
 fn take_value(r: &mut Reader<'_>, before: u64, exponent: &mut u8) -> Result<u64> {
     let code = r.varint()?;
+    take_coded(code, r, before, exponent)
+}
+
+/// The value that begins with `code`.
+///
+/// # Errors
+/// [`Corrupt`](model::ErrorKind::Corrupt) on short or impossible input.
+#[inline]
+pub(crate) fn take_coded(
+    code: u64,
+    r: &mut Reader<'_>,
+    before: u64,
+    exponent: &mut u8,
+) -> Result<u64> {
     if code != ESCAPE {
         let Some(from) = to_decimal(before, *exponent) else {
             return Err(Error::corrupt("difference to a value that is not decimal"));
@@ -173,12 +218,10 @@ fn take_value(r: &mut Reader<'_>, before: u64, exponent: &mut u8) -> Result<u64>
 /// # Errors
 /// As [`RowState::decode`].
 pub fn presence(row: &[u8], before: &mut Bitmap, columns_max: usize) -> Result<()> {
-    let mut r = Reader::new(row);
-    let columns = r.count(columns_max)?;
-    if r.u8()? == BITMAP {
-        *before = Bitmap::decode(&mut r, columns)?;
-    } else {
-        before.resize(columns);
+    let (columns, present) = take_head(&mut Reader::new(row), columns_max)?;
+    match present {
+        Some(present) => *before = present,
+        None => before.resize(columns),
     }
     Ok(())
 }

@@ -44,6 +44,15 @@ struct Profile {
 
 /// Appends `values`; an empty slice appends nothing.
 pub fn encode(values: &[i64], out: &mut Vec<u8>) {
+    encode_as(values, out, cheapest);
+}
+
+/// As [`encode`], in half the time and a few per cent larger: for what is soon encoded again.
+pub fn encode_brief(values: &[i64], out: &mut Vec<u8>) {
+    encode_as(values, out, likely);
+}
+
+fn encode_as(values: &[i64], out: &mut Vec<u8>, choose: impl FnOnce(&[i64], &Profile) -> Plan) {
     let Some(&first) = values.first() else { return };
     if values.iter().all(|&v| v == first) {
         out.push(CONST);
@@ -56,7 +65,7 @@ pub fn encode(values: &[i64], out: &mut Vec<u8>) {
         return put_zigzag(out, profile.delta_min);
     }
     let gcd = profile.gcd;
-    let plan = cheapest(values, &profile);
+    let plan = choose(values, &profile);
     let flag = if gcd > 1 { GCD } else { 0 };
     let mode = match plan {
         Plan::Delta => DELTA,
@@ -145,6 +154,26 @@ fn cheapest(values: &[i64], profile: &Profile) -> Plan {
         }
     }
     best.1
+}
+
+/// The plan that looks cheapest by the range of its numbers; only where values fall as well as rise, two are tried.
+fn likely(values: &[i64], profile: &Profile) -> Plan {
+    let gcd = profile.gcd;
+    let width = |span: i64| 64 - (span / gcd).cast_unsigned().leading_zeros();
+    let steps = profile.delta_max.checked_sub(profile.delta_min).map_or(64, width);
+    let narrow = match profile.span {
+        Some(span) if width(span) < steps => Plan::For { least: profile.least },
+        _ => Plan::DeltaFor { base: profile.delta_min / gcd },
+    };
+    if profile.delta_min >= 0 {
+        return narrow;
+    }
+    let cost = |plan| {
+        let mut bytes = 0;
+        blocks(values, gcd, plan, |block| bytes += bitpack::block_cost(block));
+        bytes
+    };
+    if cost(Plan::Delta) < cost(narrow) { Plan::Delta } else { narrow }
 }
 
 /// Calls `f` with each block of unsigned numbers that `plan` makes of `values`.

@@ -42,13 +42,15 @@ fn counter() -> impl Strategy<Value = Vec<i64>> {
 }
 
 fn check_ints(values: &[i64]) {
-    let mut bytes = Vec::new();
-    ints::encode(values, &mut bytes);
-    let mut r = Reader::new(&bytes);
-    let mut back = Vec::new();
-    ints::decode(&mut r, values.len(), &mut back).unwrap();
-    assert_eq!(back, values);
-    assert!(r.is_empty());
+    for encode in [ints::encode, ints::encode_brief] {
+        let mut bytes = Vec::new();
+        encode(values, &mut bytes);
+        let mut r = Reader::new(&bytes);
+        let mut back = Vec::new();
+        ints::decode(&mut r, values.len(), &mut back).unwrap();
+        assert_eq!(back, values);
+        assert!(r.is_empty());
+    }
 }
 
 /// Differences of any run of the values against those of the values themselves.
@@ -70,17 +72,37 @@ fn check_steps(values: &[i64], start: usize, end: usize) {
 
 fn check_floats(bits: &[u64]) -> usize {
     let values: Vec<f64> = bits.iter().map(|&b| f64::from_bits(b)).collect();
-    let mut bytes = Vec::new();
-    floats::encode(&values, &mut bytes);
-    let mut r = Reader::new(&bytes);
-    let mut back = Vec::new();
-    floats::decode(&mut r, values.len(), &mut back).unwrap();
-    assert_eq!(back.iter().map(|v| v.to_bits()).collect::<Vec<_>>(), bits);
-    assert!(r.is_empty());
-    bytes.len()
+    let check = |encode: fn(&[f64], &mut Vec<u8>)| {
+        let mut bytes = Vec::new();
+        encode(&values, &mut bytes);
+        let mut r = Reader::new(&bytes);
+        let mut back = Vec::new();
+        floats::decode(&mut r, values.len(), &mut back).unwrap();
+        assert_eq!(back.iter().map(|v| v.to_bits()).collect::<Vec<_>>(), bits);
+        assert!(r.is_empty());
+        bytes.len()
+    };
+    check(floats::encode_brief);
+    check(floats::encode)
 }
 
 proptest! {
+    #[test]
+    fn the_least_exponent_is_found(
+        bits in prop_oneof![
+            value(),
+            special(),
+            (0u8..19, any::<i64>()).prop_map(|(e, i)| floats::from_decimal(i >> 8, e).to_bits()),
+            (0u8..19, 0u8..54).prop_map(|(e, power)| floats::from_decimal((1 << power) - 1, e).to_bits()),
+        ],
+        least in 0u8..19,
+    ) {
+        let is_number = f64::from_bits(bits).is_finite() && bits != 1 << 63;
+        let every = (least..=floats::EXPONENT_MAX).filter(|_| is_number);
+        let expected = every.filter_map(|e| Some((e, floats::to_decimal(bits, e)?))).next();
+        prop_assert_eq!(floats::find_decimal(bits, least), expected);
+    }
+
     #[test]
     fn ints_survive(values in proptest::collection::vec(any::<i64>(), 0..300)) {
         check_ints(&values);
