@@ -104,11 +104,19 @@ impl<'a> Reader<'a> {
     /// As [`take`](Self::take), or when it does not fit 64 bits.
     #[inline]
     pub fn varint(&mut self) -> Result<u64> {
-        if let Some(&first) = self.bytes.get(self.position)
-            && first < 0x80
-        {
+        // One and two bytes are most.
+        let Some(&[first, second]) =
+            self.bytes.get(self.position..).and_then(|rest| rest.first_chunk::<2>())
+        else {
+            return self.varint_long();
+        };
+        if first < 0x80 {
             self.position += 1;
             return Ok(u64::from(first));
+        }
+        if second < 0x80 {
+            self.position += 2;
+            return Ok(u64::from(first & 0x7f) | u64::from(second) << 7);
         }
         self.varint_long()
     }

@@ -985,7 +985,10 @@ impl storage::writer::Engine for Engine {
         };
         plan.last_ms_before = self.encoder(plan.target).last_ms;
         let valid_before = batch.rows.len() + batch.stamped.len();
-        batch.rows.retain(|row| !row.labels.is_empty());
+        // Looking first costs less than moving every row to where it is.
+        if batch.rows.iter().any(|row| row.labels.is_empty()) {
+            batch.rows.retain(|row| !row.labels.is_empty());
+        }
         batch.stamped.retain(|row| !row.labels.is_empty());
         plan.ledger.invalid += (valid_before - batch.rows.len() - batch.stamped.len()) as u64;
         if batch.t_ms < oldest_ms {

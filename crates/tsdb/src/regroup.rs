@@ -25,22 +25,20 @@ pub(crate) fn take_groups(batch: &mut MetricBatch) -> Vec<MetricBatch> {
     if batch.stamped.len() < GROUP_MIN {
         return Vec::new();
     }
-    let mut groups: Vec<Group> = Vec::new();
-    let mut by_key: FxHashMap<(u64, i64), usize> = FxHashMap::default();
-    let mut current = None;
-    for row in std::mem::take(&mut batch.stamped) {
-        let key = (row.target, row.t_ms);
-        // Senders gather what one scrape brought: most rows are of the group of the row before.
-        let number = match current {
-            Some((before, number)) if before == key => number,
-            _ => *by_key.entry(key).or_insert_with(|| {
-                let of = |name: &str| row.labels.get(name).unwrap_or("");
-                let source = format!("{}/{}/{}", batch.source, of("job"), of("instance")).into();
-                groups.push(Group { source, t_ms: row.t_ms, rows: Vec::new() });
-                groups.len() - 1
-            }),
-        };
-        current = Some((key, number));
+    let numbers = group_numbers(&batch.stamped);
+    let mut counts: Vec<usize> = Vec::new();
+    for number in &numbers {
+        counts.resize(counts.len().max(number + 1), 0);
+        counts[*number] += 1;
+    }
+    let mut groups: Vec<Group> = Vec::with_capacity(counts.len());
+    for (row, number) in std::mem::take(&mut batch.stamped).into_iter().zip(numbers) {
+        if number == groups.len() {
+            let of = |name: &str| row.labels.get(name).unwrap_or("");
+            let source = format!("{}/{}/{}", batch.source, of("job"), of("instance")).into();
+            let rows = Vec::with_capacity(counts[number]);
+            groups.push(Group { source, t_ms: row.t_ms, rows });
+        }
         groups[number].rows.push(MetricRow { labels: row.labels, value: row.value });
     }
     let mut taken = Vec::new();
@@ -54,6 +52,31 @@ pub(crate) fn take_groups(batch: &mut MetricBatch) -> Vec<MetricBatch> {
     }
     taken.sort_by_key(|group| group.t_ms);
     taken
+}
+
+/// The group of each row, numbered in order of appearance.
+fn group_numbers(rows: &[StampedRow]) -> Vec<usize> {
+    let mut keys: Vec<(u64, i64)> = Vec::new();
+    let mut by_key: FxHashMap<(u64, i64), usize> = FxHashMap::default();
+    // Senders gather what one scrape brought, or the samples of one series after another: most rows are of the group of
+    // the row before, of the one after that, or of the one with which the series before began.
+    let (mut current, mut began) = (0, 0);
+    let mut numbers = Vec::with_capacity(rows.len());
+    for row in rows {
+        let key = (row.target, row.t_ms);
+        let before = current;
+        let likely = [before, before + 1, began];
+        current = match likely.into_iter().find(|number| keys.get(*number) == Some(&key)) {
+            Some(number) => number,
+            None => *by_key.entry(key).or_insert_with(|| {
+                keys.push(key);
+                keys.len() - 1
+            }),
+        };
+        began = if current == before || current == before + 1 { began } else { current };
+        numbers.push(current);
+    }
+    numbers
 }
 
 /// Whether nothing is left of a batch.
@@ -110,6 +133,33 @@ fn add(sum: &mut Receipt, more: Receipt) {
         match sum.rejected.iter_mut().find(|(known, _)| *known == reason) {
             Some((_, sum)) => *sum += count,
             None => sum.rejected.push((reason, count)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::Labels;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn rows_are_grouped_by_target_and_time(keys in proptest::collection::vec((0u64..3, 0i64..4), 0..60)) {
+            let row = |(target, t_ms)| StampedRow { labels: Labels::default(), t_ms, value: 0.0, target };
+            let rows: Vec<StampedRow> = keys.iter().copied().map(row).collect();
+            let mut distinct = Vec::new();
+            let expected: Vec<usize> = keys
+                .iter()
+                .map(|key| {
+                    distinct.iter().position(|known| known == key).unwrap_or_else(|| {
+                        distinct.push(*key);
+                        distinct.len() - 1
+                    })
+                })
+                .collect();
+            prop_assert_eq!(group_numbers(&rows), expected);
         }
     }
 }

@@ -151,26 +151,40 @@ fn decimal(
     let tolerated = values.len() / 8 + 2;
     let mut exponent = 0;
     let mut misfits = 0;
-    for value in values {
-        let bits = value.to_bits();
-        if to_decimal(bits, exponent).is_none() {
-            match find_decimal(bits, exponent + 1) {
-                Some((e, _)) => exponent = e,
-                None => misfits += 1,
-            }
-            if misfits > tolerated {
-                return None;
-            }
-        }
-    }
+    // Most columns have their exponent from the first value on; when a larger one turns up, the integers so far were not
+    // the last ones.
+    let mut settled = true;
     for (position, value) in values.iter().enumerate() {
         let bits = value.to_bits();
-        match to_decimal(bits, exponent) {
-            Some(int) => decimals.push(int),
+        if let Some(int) = to_decimal(bits, exponent) {
+            decimals.push(int);
+            continue;
+        }
+        match find_decimal(bits, exponent + 1) {
+            Some((e, int)) => {
+                settled &= position == 0;
+                exponent = e;
+                decimals.push(int);
+            }
             None => {
+                misfits += 1;
                 exceptions.push((position, bits));
                 decimals.push(decimals.last().copied().unwrap_or(0));
             }
+        }
+        if misfits > tolerated {
+            return None;
+        }
+    }
+    if !settled {
+        decimals.clear();
+        exceptions.clear();
+        for (position, value) in values.iter().enumerate() {
+            let bits = value.to_bits();
+            decimals.push(to_decimal(bits, exponent).unwrap_or_else(|| {
+                exceptions.push((position, bits));
+                decimals.last().copied().unwrap_or(0)
+            }));
         }
     }
     // Leading exceptions repeat what follows, which costs nothing.

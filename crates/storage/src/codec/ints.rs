@@ -148,7 +148,10 @@ fn cheapest(values: &[i64], profile: &Profile) -> Plan {
     let mut best = (usize::MAX, Plan::Delta);
     for &plan in &candidates[..count] {
         let mut bytes = 0;
-        blocks(values, gcd, plan, |block| bytes += bitpack::block_cost(block));
+        blocks(values, gcd, plan, |block| {
+            // What costs more already needs no look at its other blocks.
+            bytes += if bytes < best.0 { bitpack::block_cost(block) } else { 0 };
+        });
         if bytes < best.0 {
             best = (bytes, plan);
         }
