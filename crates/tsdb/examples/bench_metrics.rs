@@ -48,15 +48,15 @@ fn cpu_ns(thread: &str) -> Result<i64> {
     Ok(stat.split(' ').next().context("schedstat has a first field")?.parse()?)
 }
 
-/// The same for the store's writer thread.
-fn writer_cpu_ns() -> Result<i64> {
+/// The same for a thread of the store by name.
+fn cpu_ns_of(name: &str) -> Result<i64> {
     for task in std::fs::read_dir("/proc/self/task")? {
         let id = task?.file_name().to_string_lossy().into_owned();
-        if std::fs::read_to_string(format!("/proc/self/task/{id}/comm"))?.trim() == "tsdb-writer" {
+        if std::fs::read_to_string(format!("/proc/self/task/{id}/comm"))?.trim() == name {
             return cpu_ns(&format!("self/task/{id}"));
         }
     }
-    anyhow::bail!("there is no writer thread")
+    anyhow::bail!("there is no thread {name}")
 }
 
 fn seconds(ns: i64) -> f64 {
@@ -211,10 +211,14 @@ fn run(bench: &mut Bench, hours: i64, labels_bytes: u64, before_bytes: u64) -> R
     (first..rounds).try_for_each(|_| bench.scrape())?;
     let rate = bench.samples as f64 / seconds(bench.ingest_ns) / 1e6;
     println!("| ingest with flushes and merges, Ms/s of wall time | {rate:.2} |");
-    let rate = bench.samples as f64 / seconds(writer_cpu_ns()?) / 1e6;
+    let rate = bench.samples as f64 / seconds(cpu_ns_of("tsdb-writer")?) / 1e6;
     println!("| the same, Ms per CPU second of the writer thread | {rate:.2} |");
     bench.store.flush()?;
+    let started_ns = cpu_ns("thread-self")?;
     while bench.store.merge()? {}
+    let merging_ns = cpu_ns("thread-self")? - started_ns + cpu_ns_of("tsdb-merger")?;
+    let per_sample = merging_ns as f64 / bench.samples as f64;
+    println!("| merges of the open day, ns of CPU per sample | {per_sample:.1} |");
     report_parts(bench, "fresh parts");
     bench.selects("fresh parts", 3_600_000)?;
     // Close the day: its parts take their final form.
@@ -222,8 +226,8 @@ fn run(bench: &mut Bench, hours: i64, labels_bytes: u64, before_bytes: u64) -> R
     bench.clock.advance_ms(DAY_MS);
     let started_ns = cpu_ns("thread-self")?;
     while bench.store.merge()? {}
-    let merged_s = seconds(cpu_ns("thread-self")? - started_ns);
-    println!("| final merge, Ms/s of CPU | {:.1} |", bench.samples as f64 / merged_s / 1e6);
+    let per_sample = (cpu_ns("thread-self")? - started_ns) as f64 / bench.samples as f64;
+    println!("| final merge, ns of CPU per sample | {per_sample:.1} |");
     report_parts(bench, "final part");
     bench.selects("final part", DAY_MS + open_ms)
 }

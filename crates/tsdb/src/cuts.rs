@@ -206,6 +206,12 @@ impl Cuts {
         self.0.iter().fold(RoaringBitmap::new(), |all, (ids, ..)| all | ids)
     }
 
+    /// Whether something is hidden of series `id`.
+    pub(crate) fn hides(&self, id: usize) -> bool {
+        let id = u32::try_from(id).unwrap_or(u32::MAX);
+        self.0.iter().any(|(ids, ..)| ids.contains(id))
+    }
+
     /// What is hidden of series `id`.
     fn ranges(&self, id: usize) -> SmallVec<[(i64, i64); 2]> {
         let id = u32::try_from(id).unwrap_or(u32::MAX);

@@ -62,6 +62,11 @@ impl<'a> DayParts<'a> {
         Self { instead_of: Some(part.name().to_owned()), ..self }
     }
 
+    /// Whether they are of a closed day.
+    pub(crate) fn cold(&self) -> bool {
+        self.cold
+    }
+
     fn name(&self, day: i64) -> String {
         match &self.instead_of {
             Some(before) => rewritten_name(before),

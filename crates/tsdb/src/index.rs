@@ -47,19 +47,33 @@ pub struct Target {
     pub series: usize,
     /// Number of shared timestamps.
     pub rows: usize,
+    /// Rows of each chunk; empty when all but the last have [`ROWS_MAX`].
+    lengths: Box<[u16]>,
     first_times: usize,
     first_page: usize,
 }
 
 impl Target {
+    fn memory_bytes(&self) -> usize {
+        self.key.len() + self.lengths.len() * 2 + size_of::<Self>()
+    }
+
     /// Number of runs of at most [`ROWS_MAX`] rows.
     pub fn chunks(&self) -> usize {
-        self.rows.div_ceil(ROWS_MAX)
+        if self.lengths.is_empty() { self.rows.div_ceil(ROWS_MAX) } else { self.lengths.len() }
+    }
+
+    /// Number of data pages.
+    fn pages(&self) -> usize {
+        self.series.div_ceil(SERIES_MAX) * self.chunks()
     }
 
     /// Rows of chunk `chunk`.
     pub fn chunk_rows(&self, chunk: usize) -> usize {
-        (self.rows - chunk * ROWS_MAX).min(ROWS_MAX)
+        if self.lengths.is_empty() {
+            return self.rows.saturating_sub(chunk * ROWS_MAX).min(ROWS_MAX);
+        }
+        self.lengths.get(chunk).map_or(0, |rows| usize::from(*rows))
     }
 
     /// Number of the times page of chunk `chunk`.
@@ -125,6 +139,8 @@ impl Directory {
 #[derive(Debug, Default)]
 pub struct IndexBuilder {
     targets: Vec<(String, usize, usize)>,
+    /// Rows of the chunks of each target, where they are not the usual ones.
+    lengths: Vec<Vec<usize>>,
     series: u32,
     /// name → value → series, ascending.
     postings: BTreeMap<String, BTreeMap<String, Runs>>,
@@ -138,6 +154,29 @@ impl IndexBuilder {
     /// Starts the next target.
     pub fn target(&mut self, key: &str, rows: usize) {
         self.targets.push((key.to_owned(), 0, rows));
+        self.lengths.push(Vec::new());
+    }
+
+    /// Says how many rows (at most [`ROWS_MAX`]) each chunk of the target just started has.
+    pub fn chunks(&mut self, lengths: &[usize]) {
+        let is_usual =
+            lengths.iter().rev().skip(1).all(|rows| *rows == ROWS_MAX) && !lengths.contains(&0);
+        if let Some(last) = self.lengths.last_mut().filter(|_| !is_usual) {
+            *last = lengths.to_vec();
+        }
+    }
+
+    /// What [`Index::cut`] reads; `None` when all chunks are the usual ones.
+    pub fn encode_chunks(&self) -> Option<Vec<u8>> {
+        if self.lengths.iter().all(Vec::is_empty) {
+            return None;
+        }
+        let mut out = Vec::new();
+        for lengths in &self.lengths {
+            put_count(&mut out, lengths.len());
+            lengths.iter().for_each(|rows| put_count(&mut out, *rows));
+        }
+        Some(out)
     }
 
     /// Adds the next series of the current target.
@@ -238,6 +277,34 @@ impl Index {
         Ok(index)
     }
 
+    /// Takes over how many rows the chunks of each target have.
+    ///
+    /// # Errors
+    /// [`Corrupt`](model::ErrorKind::Corrupt) on short input, or when they are not the rows of the target; the index is
+    /// then unusable.
+    pub fn cut(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut r = Reader::new(bytes);
+        let (mut times, mut pages) = (0, 0);
+        for target in &mut self.targets {
+            let count = r.count(r.remaining())?;
+            let mut lengths = Vec::with_capacity(count);
+            for _ in 0..count {
+                let rows = r.count(ROWS_MAX)?;
+                lengths.push(u16::try_from(rows).unwrap_or(u16::MAX));
+            }
+            let rows: usize = lengths.iter().map(|rows| usize::from(*rows)).sum();
+            if count > 0 && (rows != target.rows || lengths.contains(&0)) {
+                let expected = target.rows;
+                return Err(Error::corrupt(format!("chunks have {rows} rows, not {expected}")));
+            }
+            target.lengths = lengths.into();
+            (target.first_times, target.first_page) = (times, pages);
+            times += target.chunks();
+            pages += target.pages();
+        }
+        Ok(())
+    }
+
     /// What each value adds to the identity of its series.
     fn value_identities(&self) -> Vec<u64> {
         let mut all = Vec::with_capacity(self.values.len());
@@ -326,7 +393,7 @@ impl Index {
             + self.postings.capacity()
             + self.posting_starts.capacity() * 4
             + self.members.memory_bytes()
-            + self.targets.iter().map(|t| t.key.len() + size_of::<Target>()).sum::<usize>()
+            + self.targets.iter().map(Target::memory_bytes).sum::<usize>()
     }
 
     /// Numbers of the values of label `name`.
@@ -368,10 +435,11 @@ fn decode_targets(r: &mut Reader<'_>) -> Result<(Vec<Target>, usize)> {
     for key in keys.iter() {
         let (series, rows) = (r.count(PART_SERIES_MAX)?, r.count(TARGET_ROWS_MAX)?);
         let key = key.to_owned();
-        let target = Target { key, first_series, series, rows, first_times, first_page };
+        let lengths = Box::default();
+        let target = Target { key, first_series, series, rows, lengths, first_times, first_page };
         first_series += series;
         first_times += target.chunks();
-        first_page += series.div_ceil(SERIES_MAX) * target.chunks();
+        first_page += target.pages();
         if first_series > PART_SERIES_MAX {
             return Err(Error::corrupt(format!("part has over {PART_SERIES_MAX} series")));
         }
@@ -494,7 +562,42 @@ mod tests {
         assert!(per_series < 8.0, "index takes {per_series} B per series");
     }
 
+    #[test]
+    fn chunks_may_have_any_length() {
+        let (mut builder, _) = sample();
+        assert_eq!(builder.encode_chunks(), None);
+        builder.target("scrape/3", 4000);
+        builder.chunks(&[ROWS_MAX, ROWS_MAX, 160]);
+        assert_eq!(builder.encode_chunks(), None, "these are the usual ones");
+        builder.target("scrape/4", 500);
+        builder.chunks(&[100, 400]);
+        builder.series(&Labels::from_pairs([("a", "b")]));
+        let mut index = Index::decode(&builder.encode()).unwrap();
+        let chunks = builder.encode_chunks().unwrap();
+        index.cut(&chunks).unwrap();
+        let rows = |t: &Target| (0..t.chunks()).map(|c| t.chunk_rows(c)).collect::<Vec<_>>();
+        assert_eq!(rows(&index.targets()[3]), [ROWS_MAX, ROWS_MAX, 160]);
+        let last = &index.targets()[4];
+        assert_eq!(rows(last), [100, 400]);
+        // Three targets of one chunk and 80 series, one of three chunks and none.
+        assert_eq!((last.times_page(1), last.data_page(0, 1)), (7, (7, 0)));
+        assert!(index.cut(&chunks[..chunks.len() - 1]).is_err());
+        let short: Vec<u8> = [&chunks[..chunks.len() - 1], &[5]].concat();
+        assert!(index.cut(&short).is_err());
+    }
+
     proptest! {
+        #[test]
+        fn noise_is_no_chunks(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+            let mut index = Index::decode(&sample().0.encode()).unwrap();
+            if index.cut(&bytes).is_ok() {
+                for target in index.targets() {
+                    let rows: usize = (0..target.chunks()).map(|c| target.chunk_rows(c)).sum();
+                    prop_assert_eq!(rows, target.rows);
+                }
+            }
+        }
+
         #[test]
         fn noise_is_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             if let Ok(index) = Index::decode(&bytes) {

@@ -39,20 +39,83 @@ pub struct Summary {
 
 /// Appends one page of at most [`SERIES_MAX`] columns of the same rows.
 pub fn encode(columns: &[Column], out: &mut Vec<u8>) {
-    debug_assert!(columns.len() <= SERIES_MAX, "{} columns in a page", columns.len());
-    let mut body = Vec::new();
-    out.push(columns.len().to_le_bytes()[0]);
+    let mut page = PageBuilder::default();
     for column in columns {
-        let start = body.len();
-        column::encode(column, &mut body);
+        page.push(column);
+    }
+    out.extend_from_slice(&page.take());
+}
+
+/// An encoded column with what the page's header says about it, to be copied from page to page.
+#[derive(Debug, Clone)]
+pub struct Packed {
+    flags: u8,
+    stats: Option<[f64; 4]>,
+    bytes: Vec<u8>,
+    rows: usize,
+    values: usize,
+}
+
+impl Packed {
+    /// Rows with a value.
+    pub fn values(&self) -> usize {
+        self.values
+    }
+
+    /// Decodes it.
+    ///
+    /// # Errors
+    /// [`Corrupt`](model::ErrorKind::Corrupt) when its bytes are impossible.
+    pub fn column(&self) -> Result<Column> {
+        column::decode(&mut Reader::new(&self.bytes), self.rows)
+    }
+}
+
+/// Collects one page, series by series.
+#[derive(Debug, Default)]
+pub struct PageBuilder {
+    series: u8,
+    heads: Vec<u8>,
+    bodies: Vec<u8>,
+}
+
+impl PageBuilder {
+    /// Adds the next series; returns the bytes of its column.
+    pub fn push(&mut self, column: &Column) -> usize {
+        let start = self.bodies.len();
+        column::encode(column, &mut self.bodies);
+        let len = self.bodies.len() - start;
         let (flags, stats) = summarise(&column.values);
-        out.push(flags);
-        put_count(out, body.len() - start);
+        self.head(flags, len, stats);
+        len
+    }
+
+    /// Adds the next series as it was encoded before; returns the bytes of its column.
+    pub fn copy(&mut self, packed: &Packed) -> usize {
+        self.bodies.extend_from_slice(&packed.bytes);
+        self.head(packed.flags, packed.bytes.len(), packed.stats);
+        packed.bytes.len()
+    }
+
+    fn head(&mut self, flags: u8, len: usize, stats: Option<[f64; 4]>) {
+        debug_assert!(usize::from(self.series) < SERIES_MAX, "a page has {SERIES_MAX} columns");
+        self.series += 1;
+        self.heads.push(flags);
+        put_count(&mut self.heads, len);
         if let Some(stats) = stats {
-            floats::encode(&stats, out);
+            floats::encode(&stats, &mut self.heads);
         }
     }
-    out.extend_from_slice(&body);
+
+    /// The page; starts the next one.
+    pub fn take(&mut self) -> Vec<u8> {
+        let mut page = Vec::with_capacity(1 + self.heads.len() + self.bodies.len());
+        page.push(self.series);
+        page.append(&mut self.heads);
+        page.append(&mut self.bodies);
+        self.series = 0;
+        page
+    }
 }
 
 fn summarise(values: &[f64]) -> (u8, Option<[f64; 4]>) {
@@ -130,6 +193,20 @@ impl<'a> Page<'a> {
     /// [`Corrupt`](model::ErrorKind::Corrupt) when there is no such slot or its bytes are impossible.
     pub fn column(&self, slot: usize) -> Result<Column> {
         column::decode(&mut Reader::new(self.bytes(slot)?), self.rows)
+    }
+
+    /// The column of series `slot` as it is.
+    ///
+    /// # Errors
+    /// As [`column`](Self::column).
+    pub fn packed(&self, slot: usize) -> Result<Packed> {
+        let bytes = self.bytes(slot)?;
+        let Summary { constant, reset, stats } = self.summaries[slot];
+        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+        let flags = flag(constant, CONSTANT) | flag(reset, RESET) | flag(stats.is_some(), STATS);
+        let valid = column::validity(&mut Reader::new(bytes), self.rows)?;
+        let values = valid.map_or(self.rows, |valid| valid.count());
+        Ok(Packed { flags, stats, bytes: bytes.to_vec(), rows: self.rows, values })
     }
 
     /// The encoded column of series `slot`.
@@ -257,6 +334,15 @@ mod tests {
                 joined.append(cut, &b.slice(cut, 40), 40 - cut);
                 prop_assert!(same(&joined, b));
             }
+            let page = Page::decode(&bytes, 40).unwrap();
+            let mut copy = PageBuilder::default();
+            for (slot, column) in columns.iter().enumerate() {
+                let packed = page.packed(slot).unwrap();
+                prop_assert_eq!(packed.values(), column.values.len());
+                prop_assert!(same(&packed.column().unwrap(), column));
+                copy.copy(&packed);
+            }
+            prop_assert_eq!(&copy.take(), &bytes);
             let mut builder = BlockBuilder::default();
             builder.push(vec![1, 2]);
             builder.push(bytes.clone());

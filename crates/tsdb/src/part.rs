@@ -5,10 +5,11 @@
 //!
 //! ```text
 //! part  = blocks of times (kind 1) and of pages (kind 2 plain, 3 zstd), of histogram pages (5 plain, 6 zstd),
-//!         index (kind 4, zstd), directory of histogram pages (7, zstd), of roll-ups (8, zstd), directory of these (9), meta
-//! meta  = version u8, flags u8 (bit 0: pages are zstd, bit 1: histograms, bit 2: roll-ups), level u8, first seq, last seq,
-//!         first ms, last ms zigzag, samples, series, clean varints, index block reference
-//!         [ directory block reference ] [ directory of roll-ups block reference ]
+//!         index (kind 4, zstd), directory of histogram pages (7, zstd), of roll-ups (8, zstd), directory of these (9),
+//!         chunks (10, zstd), meta
+//! meta  = version u8, flags u8 (bit 0: pages are zstd, bit 1: histograms, bit 2: roll-ups, bit 3: chunks), level u8,
+//!         first seq, last seq, first ms, last ms zigzag, samples, series, clean varints, index block reference
+//!         [ directory block reference ] [ directory of roll-ups block reference ] [ chunks block reference ]
 //! ```
 
 use std::path::Path;
@@ -24,7 +25,7 @@ use storage::part::{BlockRef, PartReader, PartWriter};
 use crate::column::Column;
 use crate::histograms::{HistogramPages, PagesBuilder, Samples};
 use crate::index::{Directory, Index, IndexBuilder, Target};
-use crate::page::{self, BlockBuilder, ROWS_MAX, SERIES_MAX};
+use crate::page::{self, BlockBuilder, Packed, PageBuilder, ROWS_MAX, SERIES_MAX};
 use crate::rollup;
 
 /// Milliseconds of one part's day.
@@ -39,12 +40,14 @@ const HISTOGRAMS_ZSTD: u8 = 6;
 const HISTOGRAM_PAGES: u8 = 7;
 const ROLL_UPS: u8 = 8;
 const ROLL_UP_PAGES: u8 = 9;
-const VERSION: u8 = 2;
-/// Version 1 had no histograms.
+const CHUNKS: u8 = 10;
+/// Version 1 had no histograms, version 2 no chunks of other lengths than the usual.
+const VERSION: u8 = 3;
 const VERSION_MIN: u8 = 1;
 const COLD: u8 = 1;
 const HAS_HISTOGRAMS: u8 = 2;
 const HAS_ROLL_UPS: u8 = 4;
+const HAS_CHUNKS: u8 = 8;
 const ZSTD_LEVEL: i32 = 3;
 /// Plain bytes an index can have.
 const INDEX_BYTES_MAX: usize = 1 << 30;
@@ -73,13 +76,15 @@ pub struct Meta {
     index: BlockRef,
     histograms: Option<BlockRef>,
     roll_ups: Option<BlockRef>,
+    chunks: Option<BlockRef>,
 }
 
 impl Meta {
     fn encode(&self) -> Vec<u8> {
         let flags = (u8::from(self.cold) * COLD)
             | (u8::from(self.histograms.is_some()) * HAS_HISTOGRAMS)
-            | (u8::from(self.roll_ups.is_some()) * HAS_ROLL_UPS);
+            | (u8::from(self.roll_ups.is_some()) * HAS_ROLL_UPS)
+            | (u8::from(self.chunks.is_some()) * HAS_CHUNKS);
         let mut out = vec![VERSION, flags, self.level];
         put_varint(&mut out, self.first_seq);
         put_varint(&mut out, self.last_seq);
@@ -91,6 +96,7 @@ impl Meta {
         self.index.encode(&mut out);
         self.histograms.iter().for_each(|block| block.encode(&mut out));
         self.roll_ups.iter().for_each(|block| block.encode(&mut out));
+        self.chunks.iter().for_each(|block| block.encode(&mut out));
         out
     }
 
@@ -120,16 +126,17 @@ impl Meta {
         let mut rest = r.take(r.remaining())?;
         let index = BlockRef::decode(&mut rest)
             .ok_or_else(|| Error::corrupt("metric part has no index reference"))?;
-        let mut directory = |flag: u8, what: &str| {
+        let mut reference = |flag: u8, what: &str| {
             if flags & flag == 0 {
                 return Ok(None);
             }
             let block = BlockRef::decode(&mut rest);
-            let missing = || Error::corrupt(format!("metric part has no directory of {what}"));
+            let missing = || Error::corrupt(format!("metric part has no reference of {what}"));
             block.map(Some).ok_or_else(missing)
         };
-        let histograms = directory(HAS_HISTOGRAMS, "histograms")?;
-        let roll_ups = directory(HAS_ROLL_UPS, "roll-ups")?;
+        let histograms = reference(HAS_HISTOGRAMS, "histograms")?;
+        let roll_ups = reference(HAS_ROLL_UPS, "roll-ups")?;
+        let chunks = reference(HAS_CHUNKS, "chunks")?;
         let cold = flags & COLD != 0;
         Ok(Self {
             cold,
@@ -144,7 +151,32 @@ impl Meta {
             index,
             histograms,
             roll_ups,
+            chunks,
         })
+    }
+}
+
+/// Rows of the chunks of so many rows, where nothing else is said.
+pub(crate) fn usual_chunks(rows: usize) -> impl Iterator<Item = usize> {
+    (0..rows).step_by(ROWS_MAX).map(move |start| (rows - start).min(ROWS_MAX))
+}
+
+/// What a series has in one chunk.
+#[derive(Debug)]
+pub enum Cell {
+    /// As another part has it; for parts of closed days also decoded, as roll-ups are made of it.
+    Packed(Packed, Option<Column>),
+    /// To be encoded.
+    Plain(Column),
+}
+
+impl Cell {
+    /// Rows with a value.
+    pub fn values(&self) -> usize {
+        match self {
+            Self::Packed(packed, _) => packed.values(),
+            Self::Plain(column) => column.values.len(),
+        }
     }
 }
 
@@ -162,8 +194,14 @@ pub struct PartBuilder {
     pages: BlockBuilder,
     histograms: PagesBuilder,
     has_histograms: bool,
-    rows: usize,
-    stripe: Vec<Column>,
+    /// Where the chunks of the target's rows begin, and where the last one ends.
+    bounds: Vec<usize>,
+    /// The stripe so far: its page of each chunk, and its number of series.
+    stripe: Vec<PageBuilder>,
+    stripe_series: usize,
+    /// Its columns and the bytes of each, for the roll-ups of a closed day.
+    columns: Vec<Column>,
+    sizes: Vec<usize>,
     roll_ups: RollUpsBuilder,
     cold: bool,
     first_ms: i64,
@@ -184,8 +222,11 @@ impl PartBuilder {
             pages: BlockBuilder::default(),
             histograms: PagesBuilder::default(),
             has_histograms: false,
-            rows: 0,
-            stripe: Vec::with_capacity(SERIES_MAX),
+            bounds: vec![0],
+            stripe: Vec::new(),
+            stripe_series: 0,
+            columns: Vec::new(),
+            sizes: Vec::new(),
             roll_ups: RollUpsBuilder::default(),
             cold,
             first_ms: i64::MAX,
@@ -199,9 +240,29 @@ impl PartBuilder {
     /// # Errors
     /// As [`PartWriter::block`].
     pub fn target(&mut self, key: &str, target_times: &[i64]) -> Result<()> {
+        let chunks: Vec<usize> = usual_chunks(target_times.len()).collect();
+        self.target_in_chunks(key, target_times, &chunks)
+    }
+
+    /// The same, its rows in chunks of the lengths `chunks`, of at most [`ROWS_MAX`] rows each.
+    ///
+    /// # Errors
+    /// As [`target`](Self::target).
+    pub fn target_in_chunks(
+        &mut self,
+        key: &str,
+        target_times: &[i64],
+        chunks: &[usize],
+    ) -> Result<()> {
         self.end_stripe()?;
-        self.rows = target_times.len();
-        self.index.target(key, self.rows);
+        self.index.target(key, target_times.len());
+        self.index.chunks(chunks);
+        self.bounds = vec![0];
+        for rows in chunks {
+            self.bounds.push(self.bounds[self.bounds.len() - 1] + rows);
+        }
+        debug_assert_eq!(self.bounds.last(), Some(&target_times.len()), "chunks have all rows");
+        self.stripe.resize_with(chunks.len(), PageBuilder::default);
         if let (Some(first), Some(last)) = (target_times.first(), target_times.last()) {
             self.first_ms = self.first_ms.min(*first);
             self.last_ms = self.last_ms.max(*last);
@@ -209,9 +270,9 @@ impl PartBuilder {
         if self.cold && self.roll_ups.target(target_times) {
             self.write_roll_ups()?;
         }
-        for chunk in target_times.chunks(ROWS_MAX) {
+        for bounds in 1..self.bounds.len() {
             let mut page = Vec::new();
-            times::encode(chunk, &mut page);
+            times::encode(&target_times[self.bounds[bounds - 1]..self.bounds[bounds]], &mut page);
             if self.times.push(page) {
                 self.write_times()?;
             }
@@ -226,8 +287,58 @@ impl PartBuilder {
     pub fn series(&mut self, labels: &Labels, column: Column) -> Result<()> {
         self.samples += column.values.len() as u64;
         self.index.series(labels);
-        self.stripe.push(column);
-        if self.stripe.len() == SERIES_MAX { self.end_stripe() } else { Ok(()) }
+        let mut size = 0;
+        match &mut self.stripe[..] {
+            [only] => size = only.push(&column),
+            pages => {
+                for (page, bounds) in pages.iter_mut().zip(self.bounds.windows(2)) {
+                    size += page.push(&column.slice(bounds[0], bounds[1]));
+                }
+            }
+        }
+        if self.cold {
+            self.columns.push(column);
+            self.sizes.push(size);
+        }
+        self.end_series()
+    }
+
+    /// Adds the next series of the target, chunk by chunk. The roll-ups of a closed day are made anew.
+    ///
+    /// # Errors
+    /// As [`PartWriter::block`].
+    pub fn series_in_chunks(&mut self, labels: &Labels, cells: &[Cell]) -> Result<()> {
+        debug_assert_eq!(cells.len(), self.stripe.len(), "a cell for each chunk");
+        self.index.series(labels);
+        let (mut whole, mut size) = (Column::default(), 0);
+        for ((page, cell), bounds) in self.stripe.iter_mut().zip(cells).zip(self.bounds.windows(2))
+        {
+            self.samples += cell.values() as u64;
+            let column = match cell {
+                Cell::Packed(packed, column) => {
+                    size += page.copy(packed);
+                    column.as_ref()
+                }
+                Cell::Plain(column) => {
+                    size += page.push(column);
+                    Some(column)
+                }
+            };
+            if self.cold {
+                let column = column.expect("BUG: cells for closed days are decoded");
+                whole.append(bounds[0], column, bounds[1] - bounds[0]);
+            }
+        }
+        if self.cold {
+            self.columns.push(whole);
+            self.sizes.push(size);
+        }
+        self.end_series()
+    }
+
+    fn end_series(&mut self) -> Result<()> {
+        self.stripe_series += 1;
+        if self.stripe_series == SERIES_MAX { self.end_stripe() } else { Ok(()) }
     }
 
     /// Adds the next series of histograms (ascending by time, of one day), in order of labels; after all targets.
@@ -256,31 +367,17 @@ impl PartBuilder {
     }
 
     fn end_stripe(&mut self) -> Result<()> {
-        if self.stripe.is_empty() {
+        if std::mem::take(&mut self.stripe_series) == 0 {
             return Ok(());
         }
-        let stripe = std::mem::take(&mut self.stripe);
-        let mut sizes = vec![0; stripe.len()];
-        for start in (0..self.rows).step_by(ROWS_MAX) {
-            let end = (start + ROWS_MAX).min(self.rows);
-            let mut bytes = Vec::new();
-            if start == 0 && end == self.rows {
-                page::encode(&stripe, &mut bytes);
-            } else {
-                let columns: Vec<Column> = stripe.iter().map(|c| c.slice(start, end)).collect();
-                page::encode(&columns, &mut bytes);
-            }
-            if self.cold {
-                let page = page::Page::decode(&bytes, end - start)?;
-                for (slot, size) in sizes.iter_mut().enumerate() {
-                    *size += page.bytes(slot)?.len();
-                }
-            }
-            if self.pages.push(bytes) {
+        for chunk in 0..self.stripe.len() {
+            let page = self.stripe[chunk].take();
+            if self.pages.push(page) {
                 self.write_pages()?;
             }
         }
-        if self.cold && self.roll_ups.stripe(&stripe, &sizes) {
+        let (columns, sizes) = (std::mem::take(&mut self.columns), std::mem::take(&mut self.sizes));
+        if self.cold && self.roll_ups.stripe(&columns, &sizes) {
             self.write_roll_ups()?;
         }
         Ok(())
@@ -342,6 +439,14 @@ impl PartBuilder {
             }
             None => None,
         };
+        let chunks = match self.index.encode_chunks() {
+            Some(chunks) => {
+                let mut packed = Vec::new();
+                blob::compress_zstd(&chunks, ZSTD_LEVEL, &mut packed)?;
+                Some(self.writer.block(CHUNKS, &packed)?)
+            }
+            None => None,
+        };
         let mut packed = Vec::new();
         blob::compress_zstd(&self.index.encode(), ZSTD_LEVEL, &mut packed)?;
         let meta = Meta {
@@ -357,6 +462,7 @@ impl PartBuilder {
             index: self.writer.block(INDEX, &packed)?,
             histograms,
             roll_ups,
+            chunks,
         };
         self.writer.finish(&meta.encode())?;
         Ok(())
@@ -554,7 +660,13 @@ impl Part {
             return Ok(Arc::clone(index));
         }
         let block = self.reader.block(self.meta.index, INDEX)?;
-        let index = Arc::new(decode_index(&block).map_err(|e| self.place(e))?);
+        let mut index = decode_index(&block).map_err(|e| self.place(e))?;
+        if let Some(block) = self.meta.chunks {
+            let packed = self.reader.block(block, CHUNKS)?;
+            let chunks = blob::decompress_zstd(&packed, INDEX_BYTES_MAX);
+            chunks.and_then(|chunks| index.cut(&chunks)).map_err(|e| self.place(e))?;
+        }
+        let index = Arc::new(index);
         *slot = Some(Arc::clone(&index));
         Ok(index)
     }

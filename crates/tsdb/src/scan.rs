@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use crate::column::Column;
 use crate::index::{Index, Target};
-use crate::page::SERIES_MAX;
+use crate::page::{Packed, SERIES_MAX};
 use crate::part::{BlockCache, Part};
 
 /// Some samples of one series; never empty, times strictly ascending.
@@ -55,6 +55,11 @@ impl Window {
     /// The times inside.
     pub(crate) fn times(&self) -> &[i64] {
         &self.times
+    }
+
+    /// The same, shared.
+    pub(crate) fn shared_times(&self) -> Arc<[i64]> {
+        Arc::clone(&self.times)
     }
 
     /// The part of `column` that is inside; `None` when it has no value there.
@@ -143,6 +148,21 @@ impl<'a> PartScan<'a> {
             })?;
         }
         Ok(())
+    }
+
+    /// The columns of the stripe with the series `offset` behind the target's first, in chunk `chunk`, as they are encoded.
+    ///
+    /// # Errors
+    /// As [`Part::with_page`].
+    pub(crate) fn packed(
+        &mut self,
+        target: &Target,
+        (offset, chunk): (usize, usize),
+    ) -> Result<Vec<Packed>> {
+        let index = Arc::clone(&self.index);
+        self.part.with_page(&index, target, (offset, chunk), &mut self.cache, |page| {
+            (0..page.len()).map(|slot| page.packed(slot)).collect()
+        })
     }
 
     /// Of the series at `offsets` of one stripe, calls `found(position)` for those with a sample in range.

@@ -21,6 +21,7 @@ use crate::cuts::{KEY_PREFIX, Retention, Tombstone};
 use crate::engine::{Batch, Engine};
 use crate::exemplars::{self, Exemplars};
 use crate::head::Head;
+use crate::merge::Brake;
 use crate::metadata::Metadata;
 use crate::part::Part;
 use crate::side;
@@ -56,6 +57,8 @@ pub(crate) struct Common {
     /// Rows refused because of the series limit since the start, by metric.
     over_limit: Mutex<BTreeMap<String, u64>>,
     wake: Mutex<Option<Sender<()>>>,
+    /// Of all merges.
+    pub(crate) brake: Brake,
 }
 
 impl Common {
@@ -77,6 +80,7 @@ impl Common {
             tails_bytes_max,
             over_limit,
             wake,
+            brake: Brake::default(),
         }
     }
 
@@ -170,6 +174,13 @@ impl Shared {
     /// Earliest millisecond inside the retention of any series.
     pub(crate) fn oldest_ms(&self) -> i64 {
         self.retention().oldest_ms()
+    }
+
+    /// Bytes that can still be written to the disk.
+    pub(crate) fn free_bytes(&self) -> Result<u64> {
+        self.fs.free_bytes(&self.parts_dir).map_err(|e| {
+            storage::fs::error(format!("ask {} for room", self.parts_dir.display()), e)
+        })
     }
 
     pub(crate) fn note_wal(&self, bytes: u64) {

@@ -31,7 +31,7 @@ use storage::writer::WriterState;
 use crate::cuts::{RULES_MAX, RetentionRule};
 use crate::exemplars;
 use crate::histograms;
-use crate::merge;
+use crate::merge::{self, Pace};
 use crate::regroup;
 use crate::scan::Piece;
 use crate::select;
@@ -273,10 +273,11 @@ impl Store {
     /// Merges parts once if that is due (a thread does so by itself, at most with a quarter of a core); whether it did.
     ///
     /// # Errors
-    /// A failure to read or write; [`Corrupt`](ErrorKind::Corrupt) after which the damaged part is set aside.
+    /// A failure to read or write; [`Corrupt`](ErrorKind::Corrupt) after which the damaged part is set aside;
+    /// [`Busy`](ErrorKind::Busy) without room on the disk; [`Cancelled`](ErrorKind::Cancelled) when the store is closed.
     pub fn merge(&self) -> Result<bool> {
         for shard in &self.shards {
-            if merge::merge_once(&shard.shared)? {
+            if merge::merge_once(&shard.shared, &mut Pace::fast(&shard.shared))? {
                 return Ok(true);
             }
         }
@@ -308,7 +309,8 @@ impl Store {
     /// # Errors
     /// As [`merge`](Self::merge).
     pub fn clean_tombstones(&self) -> Result<usize> {
-        self.shards.iter().map(|shard| merge::clean_tombstones(&shard.shared)).sum()
+        let clean = |shared| merge::clean_tombstones(shared, &mut Pace::fast(shared));
+        self.shards.iter().map(|shard| clean(&shard.shared)).sum()
     }
 
     /// Flushes, and makes the directory NAME in `dir`, which opens as a store with what is there now; returns NAME
@@ -356,12 +358,13 @@ impl Store {
         Ok(all)
     }
 
-    /// Flushes and stops; appends are refused from then on, queries go on.
+    /// Stops merges where they are, flushes and stops; appends and merges are refused from then on, queries go on.
     ///
     /// # Errors
     /// As [`flush`](Self::flush).
     pub fn close(&self) -> Result<()> {
         self.common.set_wake(None);
+        self.common.brake.stop();
         if let Some(merger) = self.merger.lock().take()
             && merger.join().is_err()
         {

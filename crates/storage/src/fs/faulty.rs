@@ -66,6 +66,8 @@ struct State {
     capacity: Option<u64>,
     plan: Vec<PlannedFault>,
     changes: u64,
+    /// Bytes ever written to files, by the directory in which they were made.
+    written: BTreeMap<PathBuf, u64>,
     random: u64,
 }
 
@@ -83,6 +85,7 @@ struct NameChange {
 
 #[derive(Default)]
 struct FileState {
+    dir: PathBuf,
     bytes: Vec<u8>,
     durable: Vec<u8>,
     pending: Vec<ByteChange>,
@@ -163,6 +166,11 @@ impl FaultyFs {
         self.state.lock().changes
     }
 
+    /// Bytes ever written to files made in `dir`, also when they have other names now or are gone.
+    pub fn bytes_written(&self, dir: &Path) -> u64 {
+        self.state.lock().written.get(dir).copied().unwrap_or(0)
+    }
+
     /// Power loss: what was not synced is kept, lost or torn as `seed` decides; all open handles are dead.
     pub fn crash(&self, seed: u64) {
         self.state.lock().crash(seed);
@@ -200,7 +208,7 @@ impl FaultyFs {
         state.live.insert(path.to_owned(), Node::File(id));
         state.durable.insert(path.to_owned(), Node::File(id));
         let file =
-            FileState { bytes: bytes.to_vec(), durable: bytes.to_vec(), pending: Vec::new() };
+            FileState { bytes: bytes.to_vec(), durable: bytes.to_vec(), ..FileState::default() };
         state.files.insert(id, file);
     }
 }
@@ -307,10 +315,12 @@ impl State {
             Ok(()) => (bytes.len(), Ok(())),
         };
         let file = self.file_of_life(id, life)?;
+        let dir = file.dir.clone();
         let (bytes, offset) = (bytes[..kept].to_vec(), file.bytes.len());
         file.bytes.extend_from_slice(&bytes);
         let kind = ByteChangeKind::Write { offset, bytes };
         file.pending.push(ByteChange { kind, forgotten: false });
+        *self.written.entry(dir).or_default() += kept as u64;
         outcome
     }
 
@@ -460,6 +470,9 @@ impl Fs for FaultyFs {
             }
             None => {
                 let id = state.new_file();
+                if let Some(file) = state.files.get_mut(&id) {
+                    file.dir.clone_from(&parent);
+                }
                 state.change_names(&parent, vec![(path.to_owned(), Some(Node::File(id)))]);
                 id
             }

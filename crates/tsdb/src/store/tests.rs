@@ -1,5 +1,7 @@
 //! The store on the faulty file system, against a table of what must be there.
 
+mod merging;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
