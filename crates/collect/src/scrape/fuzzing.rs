@@ -1,9 +1,10 @@
-//! What the fuzz targets ask of discovery: lists of targets from files, servers and the container engine.
+//! What the fuzz targets ask of scraping: lists of targets from files, servers and the container engine, and answers of
+//! token servers.
 
 use std::path::Path;
 
 use super::config::DockerSd;
-use super::{TargetGroup, docker_sd, file_sd, http_sd};
+use super::{TargetGroup, docker_sd, file_sd, http, http_sd};
 
 /// Reads `bytes` as each kind of list.
 ///
@@ -37,4 +38,33 @@ pub fn discovery(bytes: &[u8]) {
     let (containers, networks) = bytes.split_at(half);
     let networks = networks.get(1..).filter(|n| !n.is_empty()).unwrap_or(b"[]");
     docker_sd::group(&config, containers, None, networks).ok();
+}
+
+/// Reads `bytes` as an OAuth 2.0 server's answer to who asks for a token.
+///
+/// # Panics
+/// When the reader does, or makes more of it than it has bytes.
+pub fn token_answer(bytes: &[u8]) {
+    http::oauth2::check_answer(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn noise_is_refused_or_bounded(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+            token in "[ -~]{0,40}", seconds in any::<f64>(), why in ".{0,300}",
+        ) {
+            super::token_answer(&bytes);
+            let json = |value: &str| serde_json::Value::from(value).to_string();
+            let good = format!(r#"{{"access_token":{},"expires_in":"{seconds}"}}"#, json(&token));
+            super::token_answer(good.as_bytes());
+            let bad = format!(r#"{{"error":{0},"error_description":{0}}}"#, json(&why));
+            super::token_answer(bad.as_bytes());
+            super::token_answer(format!("access_token={token}&expires_in={seconds}").as_bytes());
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 mod assertion;
 mod clients;
-mod oauth2;
+pub(super) mod oauth2;
 #[cfg(test)]
 mod tests;
 

@@ -67,6 +67,19 @@ impl Seconds {
     }
 }
 
+impl Answer {
+    /// When the token ends, if it says so.
+    fn until_ns(&self, now_ns: i64) -> Option<i64> {
+        let seconds = self.expires_in.as_ref().map(Seconds::get).filter(|s| *s > 0.0)?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "out of range saturates, which is a token without end"
+        )]
+        let lasts_ns = (seconds * 1e9) as i64;
+        Some(now_ns.saturating_add(lasts_ns))
+    }
+}
+
 impl Tokens {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, slots: Mutex::new(Vec::new()) }
@@ -110,15 +123,7 @@ impl Tokens {
             _ => &answer.token_type,
         };
         let header = format!("{kind} {}", answer.access_token);
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "out of range saturates, which is a token without end"
-        )]
-        let until_ns = answer
-            .expires_in
-            .map(|seconds| seconds.get())
-            .filter(|seconds| *seconds > 0.0)
-            .map(|seconds| now_ns.saturating_add((seconds * 1e9) as i64));
+        let until_ns = answer.until_ns(now_ns);
         slot.token = Some(Token { header: header.clone(), until_ns });
         Ok(header)
     }
@@ -210,13 +215,33 @@ async fn request(
             refusal(&body)
         )));
     }
-    let answer = if is_form { from_form(&body) } else { serde_json::from_slice(&body).ok() };
-    answer.filter(|a| !a.access_token.is_empty()).ok_or_else(|| {
+    decode(&body, is_form).ok_or_else(|| {
         Error::new(
             ErrorKind::NotFound,
             "oauth2: the answer of the token's server has no access_token",
         )
     })
+}
+
+/// The token in an answer's body, JSON or a form.
+fn decode(body: &[u8], is_form: bool) -> Option<Answer> {
+    let answer = if is_form { from_form(body) } else { serde_json::from_slice(body).ok() };
+    answer.filter(|answer| !answer.access_token.is_empty())
+}
+
+/// Reads `body` as each kind of answer, for the fuzzer.
+///
+/// # Panics
+/// When a reader does, or makes more of it than it has bytes.
+pub(crate) fn check_answer(body: &[u8]) {
+    for is_form in [false, true] {
+        if let Some(answer) = decode(body, is_form) {
+            assert!(answer.access_token.len() <= 3 * body.len(), "{} bytes", body.len());
+            answer.until_ns(i64::MAX / 2);
+        }
+    }
+    // Both of its texts are cut to 200 characters.
+    assert!(refusal(body).chars().count() <= 404, "{}", refusal(body));
 }
 
 /// The request's body: parameters of the configuration between others.
