@@ -83,9 +83,14 @@ impl Pace {
     }
 
     /// Waits until nobody else merges in this shard; one in the background does not rest meanwhile if this is a caller.
-    pub(super) fn lock<'a>(&self, shared: &'a Shared) -> MutexGuard<'a, ()> {
+    pub(super) fn lock<'a>(&mut self, shared: &'a Shared) -> MutexGuard<'a, ()> {
         if self.rests {
-            return shared.merging.lock();
+            let merging = shared.merging.try_lock();
+            return merging.unwrap_or_else(|| {
+                let merging = shared.merging.lock();
+                self.restart();
+                merging
+            });
         }
         self.common.brake.wait(true);
         let merging = shared.merging.lock();
@@ -123,5 +128,31 @@ impl Pace {
             return Err(Error::new(ErrorKind::Cancelled, "merge was stopped as the store closes"));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// For longer than a test may take.
+    const LONG: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn rests_end_when_stopped_or_waited_for() {
+        let brake = Brake::default();
+        brake.rest(Duration::ZERO);
+        std::thread::scope(|scope| {
+            scope.spawn(|| brake.rest(LONG));
+            brake.wait(true);
+        });
+        // There is no rest while somebody waits.
+        brake.rest(LONG);
+        brake.wait(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| brake.rest(LONG));
+            brake.stop();
+        });
+        brake.rest(LONG);
     }
 }
