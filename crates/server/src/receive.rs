@@ -185,7 +185,9 @@ fn reasons(receipt: &Receipt) -> impl Iterator<Item = String> + '_ {
             RejectReason::TooOld => "too old, their time is before the retention",
             RejectReason::TooNew => "too new, their time is more than ten minutes ahead",
             RejectReason::DuplicateTimestamp => "duplicate timestamp, with another value",
-            RejectReason::SeriesLimit => "series limit of the store",
+            RejectReason::SeriesLimit => {
+                "over the number of active series that memory_limit allows"
+            }
             RejectReason::Invalid => "invalid",
         };
         format!("{count} rows refused: {why}")

@@ -68,7 +68,7 @@ fn report(file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Report {
 
 /// A `prometheus.yml` is recognised by the keys that only it has, at the start of a line.
 fn looks_like_prometheus(text: &str) -> bool {
-    const KEYS: [&str; 7] = [
+    const KEYS: [&str; 11] = [
         "global:",
         "scrape_configs:",
         "rule_files:",
@@ -76,6 +76,10 @@ fn looks_like_prometheus(text: &str) -> bool {
         "remote_write:",
         "remote_read:",
         "scrape_config_files:",
+        "storage:",
+        "otlp:",
+        "tracing:",
+        "runtime:",
     ];
     text.lines().any(|line| KEYS.iter().any(|key| line.starts_with(key)))
 }
@@ -108,4 +112,19 @@ fn taffrail(
         notes.extend(more);
     }
     Ok((format!("listens on {}, data in {}", config.listen, config.data_dir.display()), notes))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_file_is_known_by_its_keys() {
+        for (text, prometheus) in [
+            ("otlp: {translation_strategy: NoTranslation}\n", true),
+            ("# c\nstorage:\n  exemplars: {max_exemplars: 5}\n", true),
+            ("data_dir: x\nserver:\n  storage: 1\n", false),
+            ("", false),
+        ] {
+            assert_eq!(super::looks_like_prometheus(text), prometheus, "{text}");
+        }
+    }
 }

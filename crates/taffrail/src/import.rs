@@ -153,6 +153,7 @@ pub async fn import(
         };
     }
     let mut journal = position::Journal::open(args, &target, &plan.source_name(), env)?;
+    journal.say(out)?;
     let mut progress = Progress::new(plan.bytes(), args.quiet);
     let (received, reader) = spawn(plan, cutoff_ms, journal.positions().to_vec())?;
     let written = write_all(&target, received, &mut journal, &mut progress).await;
@@ -374,7 +375,7 @@ impl Plan {
                 blocks.say(out, &retention)?;
                 match head {
                     Some(head) => head.say(out)?,
-                    None => writeln!(out, "the head (what is not in blocks yet) is not read")?,
+                    None => writeln!(out, "no head: what is not in blocks yet is not read")?,
                 }
             }
             Self::OpenMetrics(files) => {

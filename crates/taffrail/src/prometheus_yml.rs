@@ -59,6 +59,8 @@ pub enum NoteKind {
     NotNeeded,
     /// Prometheus acts on it and this release does not.
     NotSupportedYet,
+    /// It stands behind the end of the first document.
+    SecondDocument,
 }
 
 /// A key that was read and has no effect.
@@ -87,6 +89,7 @@ impl Note {
         match self.kind {
             NoteKind::NotNeeded => "read, not needed",
             NoteKind::NotSupportedYet => "not supported yet",
+            NoteKind::SecondDocument => "a second document, not read, as in Prometheus",
         }
     }
 }
@@ -168,6 +171,10 @@ fn read(
         return Ok(Node { line: 1, value: Value::Null });
     }
     let mut root = Node::parse(text)?;
+    if let Some(line) = node::second_document(text) {
+        let (file, key) = (file.to_owned(), "---".to_owned());
+        notes.push(Note { file, line, key, kind: NoteKind::SecondDocument });
+    }
     expand::expand(&mut root, env, false)?;
     schema::Walk { file, notes, check: &rules::check }.object(object, &root, false)?;
     Ok(root)

@@ -58,6 +58,9 @@ pub fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigEr
             serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
                 format!("key {key:?} is given twice")
             }
+            serde_saphyr::Error::MultipleDocuments { .. } => {
+                "a second document begins here; the file must be one".to_owned()
+            }
             other => {
                 let message = other.to_string();
                 // The place stands in front already.

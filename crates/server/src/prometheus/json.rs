@@ -35,7 +35,7 @@ pub(crate) fn typed_result(out: &mut String, value: &Value) {
         Value::Scalar(t_ms, number) => {
             out.push_str("{\"resultType\":\"scalar\",\"result\":");
             out.push('[');
-            seconds(out, *t_ms);
+            short_seconds(out, *t_ms);
             out.push_str(",\"");
             // As in Prometheus, scalars alone never have an exponent.
             let _infallible = match number.classify() {
@@ -47,7 +47,7 @@ pub(crate) fn typed_result(out: &mut String, value: &Value) {
         }
         Value::String(t_ms, text) => {
             out.push_str("{\"resultType\":\"string\",\"result\":[");
-            seconds(out, *t_ms);
+            short_seconds(out, *t_ms);
             out.push(',');
             string(out, text);
             out.push(']');
@@ -232,6 +232,14 @@ pub(crate) fn seconds(out: &mut String, t_ms: i64) {
         0 => write!(out, "{sign}{whole}"),
         ms => write!(out, "{sign}{whole}.{ms:03}"),
     };
+}
+
+/// As [`seconds`], without zeros at the end: scalars and strings have their time so in Prometheus.
+fn short_seconds(out: &mut String, t_ms: i64) {
+    seconds(out, t_ms);
+    if t_ms % 1000 != 0 {
+        out.truncate(out.trim_end_matches('0').len());
+    }
 }
 
 /// The shortest text that reads back as `value`, as Go's `strconv` prints it: exponents below 1e-6 and from 1e21 on.

@@ -40,6 +40,17 @@ async fn prometheus_queries() {
         ),
     )
     .await;
+    for (time, shown) in [("1.5", "1.5"), ("0.05", "0.05"), ("-1.25", "-1.25"), ("1.123", "1.123")]
+    {
+        check(
+            &format!("/api/v1/query?query=2&time={time}"),
+            200,
+            &format!(
+                r#"{{"status":"success","data":{{"resultType":"scalar","result":[{shown},"2"]}}}}"#
+            ),
+        )
+        .await;
+    }
     check(
         "/api/v1/query_range?query=up%7Bjob%3D%22node%22%7D&start=1435781430&end=1435781460&step=15s",
         200,

@@ -2,6 +2,7 @@
 //!
 //! It names the target and the source, so that another source starts at its own beginning.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -75,6 +76,15 @@ impl Journal {
     /// What is done.
     pub(super) fn positions(&self) -> &[Position] {
         &self.state.positions
+    }
+
+    /// Says that an earlier run came somewhere: what it brought in is not read again, even if the target has lost it.
+    pub(super) fn say(&self, out: &mut impl Write) -> std::io::Result<()> {
+        if self.state.positions.is_empty() {
+            return Ok(());
+        }
+        let path = self.path.display();
+        writeln!(out, "going on where an earlier run stopped ({path}); --again starts over")
     }
 
     /// Everything up to `position` is durable at the target.

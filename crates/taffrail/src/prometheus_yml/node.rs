@@ -33,14 +33,24 @@ pub(super) enum Value {
 pub(super) type Placed = (usize, String);
 
 impl Node {
+    /// Reads the first document of `text`. As in Prometheus, others may follow and mean nothing.
     pub(super) fn parse(text: &str) -> Result<Self, Placed> {
         let options = serde_saphyr::options! { emit_comments: false };
         match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options) {
             Ok(raw) => Ok(place(raw, &text.lines().collect::<Vec<_>>())),
             Err(e) => {
                 let line = e.location().map_or(1, |l| usize::try_from(l.line()).unwrap_or(1));
-                let message = e.without_snippet().to_string();
-                Err((line, message.lines().next().unwrap_or("invalid YAML").to_owned()))
+                let e = e.without_snippet();
+                if let serde_saphyr::Error::MultipleDocuments { .. } = e
+                    && let Some(first) = lines_before(text, line)
+                {
+                    return Self::parse(first);
+                }
+                let message = e.to_string();
+                let message = message.lines().next().unwrap_or("invalid YAML");
+                // The place stands in front already.
+                let message = message.rsplit_once(" at line ").map_or(message, |(text, _)| text);
+                Err((line, message.to_owned()))
             }
         }
     }
@@ -202,6 +212,22 @@ fn place(raw: Spanned<Raw>, lines: &[&str]) -> Node {
         ),
     };
     Node { line, value }
+}
+
+/// What stands before line `line`, from 1; `None` when that is nothing.
+fn lines_before(text: &str, line: usize) -> Option<&str> {
+    let end: usize = text.split_inclusive('\n').take(line.checked_sub(1)?).map(str::len).sum();
+    text.get(..end).filter(|first| !first.is_empty() && first.len() < text.len())
+}
+
+/// The line, from 1, on which a second document with something in it begins.
+pub(super) fn second_document(text: &str) -> Option<usize> {
+    let is_mark = |line: &str| line == "---" || line.starts_with("--- ");
+    let says = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    let first = lines.iter().position(|line| says(line))?;
+    let mark = first + 1 + lines[first + 1..].iter().position(|line| is_mark(line))?;
+    lines[mark + 1..].iter().any(|line| says(line) && !is_mark(line)).then_some(mark + 1)
 }
 
 /// The plain scalar that starts at a place of the file.

@@ -280,3 +280,23 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn what_follows_the_first_document_is_not_read() {
+    let first = "# c\n---\nscrape_configs:\n  - job_name: j\n";
+    for (end, notes) in [
+        ("---\n", &[][..]),
+        ("--- # end\n---\n# nothing\n", &[]),
+        ("...\n", &[]),
+        (
+            "---\n\nscrape_configs: 7\n---\n",
+            &["/etc/p/prometheus.yml:5: ---: a second document, not read, as in Prometheus"],
+        ),
+    ] {
+        let (config, told) = read(&format!("{first}{end}")).unwrap();
+        assert_eq!(config.jobs.len(), 1, "{end}");
+        assert_eq!(told, notes, "{end}");
+    }
+    let mistake = read("scrape_configs: 7\n---\nscrape_configs: []\n").unwrap_err();
+    assert!(mistake.starts_with("/etc/p/prometheus.yml:1:"), "{mistake}");
+}

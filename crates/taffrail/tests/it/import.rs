@@ -53,7 +53,10 @@ fn a_prometheus_directory_comes_in_once() {
     let first = import(&data, &kept);
     assert!(first.status.success(), "{first:?}");
     assert!(text(&first).contains("imported 351 samples in "), "{}", text(&first));
-    assert!(text(&import(&data, &kept)).contains("imported 0 samples"));
+    let second = text(&import(&data, &kept));
+    assert!(second.contains("imported 0 samples"), "{second}");
+    assert!(second.contains("going on where an earlier run stopped ("), "{second}");
+    assert!(!text(&first).contains("earlier run"), "{}", text(&first));
     let again = import(&data, &[&kept[..], &["--again"]].concat());
     assert!(text(&again).contains("imported 351 samples"), "{}", text(&again));
     // Without blocks, the log comes in whole.
