@@ -32,10 +32,13 @@ pub enum Together {
     Apart,
     /// Those of whole numbers, as their sum, as long as all sums are below 2^53 and so exact.
     Sum,
-    /// As `Sum`, those that never fall and whose first value is at least 0 and `headroom` times what they rise in all.
+    /// As `Sum`, those that never fall and of which every value is at least 0 and `headroom` times what they rise from
+    /// there to the value `rows` rows later, or to the last one.
     RisingSum {
         /// At least 0.
         headroom: f64,
+        /// At least 1.
+        rows: usize,
     },
     /// Those without a staleness marker, with any values: only how many they are counts.
     Count,

@@ -54,20 +54,24 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`Corrupt`](model::ErrorKind::Corrupt) when fewer are left; so for all methods below.
+    #[inline]
     pub fn take(&mut self, n: usize) -> Result<&'a [u8]> {
         match self.bytes.get(self.position..).and_then(|rest| rest.get(..n)) {
             Some(taken) => {
                 self.position += n;
                 Ok(taken)
             }
-            None => Err(Error::corrupt(format!(
-                "need {n} bytes at offset {}, {} are left",
-                self.position,
-                self.remaining()
-            ))),
+            None => Err(self.short(n)),
         }
     }
 
+    #[cold]
+    fn short(&self, n: usize) -> Error {
+        let (position, left) = (self.position, self.remaining());
+        Error::corrupt(format!("need {n} bytes at offset {position}, {left} are left"))
+    }
+
+    #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
         let mut array = [0; N];
         array.copy_from_slice(self.take(N)?);
@@ -78,6 +82,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// As [`take`](Self::take).
+    #[inline]
     pub fn u8(&mut self) -> Result<u8> {
         Ok(u8::from_le_bytes(self.array()?))
     }
@@ -149,15 +154,19 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// As [`varint`](Self::varint), or when it is over `max`.
+    #[inline]
     pub fn count(&mut self, max: usize) -> Result<usize> {
         let count = self.varint()?;
         match usize::try_from(count) {
             Ok(count) if count <= max => Ok(count),
-            _ => Err(Error::corrupt(format!(
-                "count {count} before offset {} is over the limit {max}",
-                self.position
-            ))),
+            _ => Err(self.too_many(count, max)),
         }
+    }
+
+    #[cold]
+    fn too_many(&self, count: u64, max: usize) -> Error {
+        let position = self.position;
+        Error::corrupt(format!("count {count} before offset {position} is over the limit {max}"))
     }
 
     /// A varint length and that many bytes.

@@ -15,6 +15,7 @@ mod members;
 mod runs;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use model::{Error, Labels, Result};
 use roaring::RoaringBitmap;
@@ -397,7 +398,7 @@ impl Index {
     }
 
     /// Numbers of the values of label `name`.
-    pub(crate) fn value_range(&self, name: &str) -> std::ops::Range<usize> {
+    pub(crate) fn value_range(&self, name: &str) -> Range<usize> {
         match self.names.find(name) {
             Some(k) => self.name_starts[k] as usize..self.name_starts[k + 1] as usize,
             None => 0..0,
@@ -405,12 +406,34 @@ impl Index {
     }
 
     fn add_postings(&self, value: usize, set: &mut RoaringBitmap) {
-        let Some(start) = self.posting_starts.get(value) else { return };
-        let runs = RunCursor::new(&self.postings, *start as usize, self.series);
-        debug_assert!(runs.is_ok(), "postings were checked when the index was decoded");
-        let Ok(mut runs) = runs else { return };
-        while let Ok(Some((first, end))) = runs.next(&self.postings, self.series) {
+        self.posting_runs(value).for_each(|(first, end)| {
             set.insert_range(first..end);
+        });
+    }
+
+    /// Series `[first, end)` that have value number `value`, run by run.
+    fn posting_runs(&self, value: usize) -> impl Iterator<Item = (u32, u32)> + '_ {
+        let start = self.posting_starts.get(value).copied();
+        let mut runs = start.and_then(|start| {
+            let runs = RunCursor::new(&self.postings, start as usize, self.series);
+            debug_assert!(runs.is_ok(), "postings were checked when the index was decoded");
+            runs.ok()
+        });
+        std::iter::from_fn(move || runs.as_mut()?.next(&self.postings, self.series).ok()?)
+    }
+
+    /// For each series `first + k` whose label has one of the values `values`, makes `column[k]` the number of that value.
+    ///
+    /// Cost: all postings of the values.
+    pub(crate) fn fill_values(&self, values: Range<u32>, first: u32, column: &mut [u32]) {
+        let end = first.saturating_add(u32::try_from(column.len()).unwrap_or(u32::MAX));
+        for value in values {
+            for (low, high) in self.posting_runs(value as usize) {
+                let (low, high) = (low.max(first), high.min(end));
+                if low < high {
+                    column[(low - first) as usize..(high - first) as usize].fill(value);
+                }
+            }
         }
     }
 }

@@ -7,6 +7,7 @@
 //! ```
 
 use model::{Error, Result};
+use smallvec::SmallVec;
 use storage::codec::{Reader, floats, put_count};
 
 use crate::column::{self, Column};
@@ -25,6 +26,8 @@ const RESET: u8 = 2;
 const STATS: u8 = 4;
 /// Below this many values the four numbers cost more than decoding them would.
 const STATS_VALUES_MIN: usize = 960;
+/// First, last, least and greatest.
+const STATS_VALUES: usize = 4;
 
 /// What a page's header says about one series without decoding it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -135,8 +138,12 @@ fn summarise(values: &[f64]) -> (u8, Option<[f64; 4]>) {
 /// A page's header: where each series' column is.
 #[derive(Debug)]
 pub struct Page<'a> {
-    summaries: Vec<Summary>,
-    columns: Vec<&'a [u8]>,
+    flags: SmallVec<[u8; SERIES_MAX]>,
+    /// Where each column ends in `body`.
+    ends: SmallVec<[usize; SERIES_MAX]>,
+    /// Of the series whose flags say that there are some.
+    stats: Vec<f64>,
+    body: &'a [u8],
     rows: usize,
 }
 
@@ -151,40 +158,42 @@ impl<'a> Page<'a> {
         if series > SERIES_MAX || rows > ROWS_MAX {
             return Err(Error::corrupt(format!("page of {series} series and {rows} rows")));
         }
-        let (mut summaries, mut lens) = (Vec::with_capacity(series), Vec::with_capacity(series));
+        let (mut flags, mut ends, mut stats) = (SmallVec::new(), SmallVec::new(), Vec::new());
+        let mut end = 0;
         for _ in 0..series {
-            let flags = r.u8()?;
-            lens.push(r.count(bytes.len())?);
-            let stats = if flags & STATS == 0 {
-                None
-            } else {
-                let mut stats = Vec::with_capacity(4);
-                floats::decode(&mut r, 4, &mut stats)?;
-                stats.try_into().ok()
-            };
-            summaries.push(Summary {
-                constant: flags & CONSTANT != 0,
-                reset: flags & RESET != 0,
-                stats,
-            });
+            let of_series = r.u8()?;
+            end += r.count(bytes.len())?;
+            if of_series & STATS != 0 {
+                floats::decode(&mut r, STATS_VALUES, &mut stats)?;
+            }
+            flags.push(of_series);
+            ends.push(end);
         }
-        let columns = lens.iter().map(|len| r.take(*len)).collect::<Result<_>>()?;
-        Ok(Self { summaries, columns, rows })
+        Ok(Self { flags, ends, stats, body: r.take(end)?, rows })
     }
 
     /// Series in it.
     pub fn len(&self) -> usize {
-        self.columns.len()
+        self.ends.len()
     }
 
     /// Whether it has no series.
     pub fn is_empty(&self) -> bool {
-        self.columns.is_empty()
+        self.ends.is_empty()
     }
 
     /// What the header says about series `slot`.
     pub fn summary(&self, slot: usize) -> Option<Summary> {
-        self.summaries.get(slot).copied()
+        let flags = *self.flags.get(slot)?;
+        let stats = || {
+            let before = self.flags[..slot].iter().filter(|flags| **flags & STATS != 0).count();
+            self.stats.get(before * STATS_VALUES..)?.first_chunk().copied()
+        };
+        Some(Summary {
+            constant: flags & CONSTANT != 0,
+            reset: flags & RESET != 0,
+            stats: if flags & STATS == 0 { None } else { stats() },
+        })
     }
 
     /// The values of series `slot`.
@@ -201,7 +210,8 @@ impl<'a> Page<'a> {
     /// As [`column`](Self::column).
     pub fn packed(&self, slot: usize) -> Result<Packed> {
         let bytes = self.bytes(slot)?;
-        let Summary { constant, reset, stats } = self.summaries[slot];
+        let summary = self.summary(slot).ok_or_else(|| self.missing(slot))?;
+        let Summary { constant, reset, stats } = summary;
         let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
         let flags = flag(constant, CONSTANT) | flag(reset, RESET) | flag(stats.is_some(), STATS);
         let valid = column::validity(&mut Reader::new(bytes), self.rows)?;
@@ -213,10 +223,18 @@ impl<'a> Page<'a> {
     ///
     /// # Errors
     /// [`Corrupt`](model::ErrorKind::Corrupt) when there is no such slot.
+    #[inline]
     pub(crate) fn bytes(&self, slot: usize) -> Result<&'a [u8]> {
-        let missing =
-            || Error::corrupt(format!("no series {slot} in page of {}", self.columns.len()));
-        self.columns.get(slot).copied().ok_or_else(missing)
+        let start = if slot == 0 { Some(0) } else { self.ends.get(slot - 1).copied() };
+        match (start, self.ends.get(slot)) {
+            (Some(start), Some(end)) => Ok(&self.body[start..*end]),
+            _ => Err(self.missing(slot)),
+        }
+    }
+
+    #[cold]
+    fn missing(&self, slot: usize) -> Error {
+        Error::corrupt(format!("no series {slot} in page of {}", self.len()))
     }
 }
 

@@ -12,6 +12,7 @@
 //!         [ directory block reference ] [ directory of roll-ups block reference ] [ chunks block reference ]
 //! ```
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
@@ -581,9 +582,35 @@ pub fn decode_times(block: &[u8], page: usize, rows: usize) -> Result<Vec<i64>> 
 #[derive(Debug, Default)]
 pub struct BlockCache {
     times: Option<(BlockRef, Vec<u8>)>,
-    pages: Option<(BlockRef, Vec<u8>)>,
+    pages: Pages,
     histograms: Option<(BlockRef, Vec<u8>)>,
     roll_ups: Option<(BlockRef, Vec<u8>)>,
+}
+
+/// A block of pages.
+#[derive(Debug, Default)]
+struct Pages {
+    block: Option<BlockRef>,
+    /// As it is stored, or what was decompressed.
+    buffer: Vec<u8>,
+    /// Where its pages are in there.
+    plain: Range<usize>,
+}
+
+impl Pages {
+    /// The pages of `block`, which `read` makes be in the buffer and tells where, unless it is the last one.
+    fn of(
+        &mut self,
+        block: BlockRef,
+        read: impl FnOnce(&mut Vec<u8>) -> Result<Range<usize>>,
+    ) -> Result<&[u8]> {
+        if self.block != Some(block) {
+            self.block = None;
+            self.plain = read(&mut self.buffer)?;
+            self.block = Some(block);
+        }
+        Ok(self.buffer.get(self.plain.clone()).unwrap_or_default())
+    }
 }
 
 /// How often indexes of parts were asked for.
@@ -723,10 +750,7 @@ impl Part {
     ) -> Result<R> {
         let (number, _) = target.data_page(offset, chunk);
         let (block, inner) = index.data_block(number).ok_or_else(|| self.missing(number))?;
-        let bytes = match &cache.pages {
-            Some((cached, bytes)) if *cached == block => bytes,
-            _ => &cache.pages.insert((block, self.read_pages(block)?)).1,
-        };
+        let bytes = cache.pages.of(block, |buffer| self.read_pages(block, buffer))?;
         page::block_page(bytes, inner)
             .and_then(|bytes| page::Page::decode(bytes, target.chunk_rows(chunk)))
             .and_then(|page| f(&page))
@@ -815,12 +839,16 @@ impl Part {
         blob::decompress_zstd(&packed, page::BLOCK_BYTES_MAX).map_err(|e| self.place(e))
     }
 
-    fn read_pages(&self, block: BlockRef) -> Result<Vec<u8>> {
+    /// Makes the pages of a block be in `buffer`; where.
+    fn read_pages(&self, block: BlockRef, buffer: &mut Vec<u8>) -> Result<Range<usize>> {
         if !self.meta.cold {
-            return self.reader.block(block, PAGES);
+            let len = self.reader.block_in(block, PAGES, buffer)?.len();
+            return Ok(buffer.len() - len..buffer.len());
         }
-        let packed = self.reader.block(block, PAGES_ZSTD)?;
-        blob::decompress_zstd(&packed, page::BLOCK_BYTES_MAX).map_err(|e| self.place(e))
+        let packed = self.reader.block_in(block, PAGES_ZSTD, buffer)?;
+        *buffer =
+            blob::decompress_zstd(packed, page::BLOCK_BYTES_MAX).map_err(|e| self.place(e))?;
+        Ok(0..buffer.len())
     }
 
     fn missing(&self, page: usize) -> Error {

@@ -172,6 +172,7 @@ pub(crate) struct Registry {
     runs: Runs,
     pairs: Vec<Option<Entry>>,
     free_pairs: Vec<u32>,
+    pairs_freed: u64,
     /// By packed form.
     by_text: HashTable<u32>,
     /// Numbers of the pairs of each name.
@@ -201,6 +202,22 @@ impl Registry {
     /// Labels of series number `id`, put together.
     pub(crate) fn labels(&self, id: u32) -> Option<Labels> {
         Some(Labels::of_pairs(self.pairs_of(self.get(id)?)))
+    }
+
+    /// Numbers of the pairs of series number `id`, in order of their names.
+    #[inline]
+    pub(crate) fn pair_numbers(&self, id: u32) -> &[u32] {
+        self.get(id).map_or(&[], |series| self.runs.get(series.pairs_at, series.pairs.get()))
+    }
+
+    /// The pair with this number.
+    pub(crate) fn pair(&self, number: u32) -> Option<&Pair> {
+        self.pairs.get(number as usize)?.as_ref().map(|entry| &entry.pair)
+    }
+
+    /// How often a number of a pair became free, to stand for another one later.
+    pub(crate) fn pairs_freed(&self) -> u64 {
+        self.pairs_freed
     }
 
     fn pairs_of(&self, series: &Series) -> impl Iterator<Item = &Pair> + Clone {
@@ -306,6 +323,7 @@ impl Registry {
             entry.remove();
         }
         self.free_pairs.push(pair);
+        self.pairs_freed += 1;
         let Some(of_name) = self.names.get_mut(text.name()) else { return };
         of_name.swap_remove(place as usize);
         if let Some(moved) = of_name.get(place as usize).copied()

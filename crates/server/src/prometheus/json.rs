@@ -173,6 +173,13 @@ pub(crate) fn labels(out: &mut String, labels: &Labels) {
 /// A JSON string.
 pub(crate) fn string(out: &mut String, text: &str) {
     out.push('"');
+    // The first byte of the line separators counts as one of them; most texts have nothing of the kind.
+    let is_plain = |b: &u8| *b >= b' ' && !matches!(*b, b'"' | b'\\' | 0xe2);
+    if text.as_bytes().iter().all(is_plain) {
+        out.push_str(text);
+        out.push('"');
+        return;
+    }
     for c in text.chars() {
         match c {
             '"' => out.push_str("\\\""),
@@ -226,12 +233,37 @@ fn histogram_point(out: &mut String, t_ms: i64, h: &Histogram) {
 
 /// Milliseconds as seconds with up to three decimals, never in exponent form.
 pub(crate) fn seconds(out: &mut String, t_ms: i64) {
-    let sign = if t_ms < 0 { "-" } else { "" };
+    if t_ms < 0 {
+        out.push('-');
+    }
     let (whole, ms) = (t_ms.unsigned_abs() / 1000, t_ms.unsigned_abs() % 1000);
-    let _infallible = match ms {
-        0 => write!(out, "{sign}{whole}"),
-        ms => write!(out, "{sign}{whole}.{ms:03}"),
-    };
+    integer(out, whole);
+    if ms > 0 {
+        out.push('.');
+        out.push_str(if ms < 10 {
+            "00"
+        } else if ms < 100 {
+            "0"
+        } else {
+            ""
+        });
+        integer(out, ms);
+    }
+}
+
+/// A whole number; several times as fast as `write!`, in answers of a million of them.
+fn integer(out: &mut String, mut value: u64) {
+    let mut text = [b'0'; 20];
+    let mut start = text.len();
+    loop {
+        start -= 1;
+        text[start] = b'0' + (value % 10).to_le_bytes()[0];
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.push_str(std::str::from_utf8(&text[start..]).unwrap_or_default());
 }
 
 /// As [`seconds`], without zeros at the end: scalars and strings have their time so in Prometheus.
@@ -244,7 +276,16 @@ fn short_seconds(out: &mut String, t_ms: i64) {
 
 /// The shortest text that reads back as `value`, as Go's `strconv` prints it: exponents below 1e-6 and from 1e21 on.
 pub(crate) fn number(out: &mut String, value: f64) {
-    if value.is_nan() {
+    #[expect(clippy::cast_possible_truncation, reason = "compared with what it was")]
+    let whole = value as i64;
+    #[expect(clippy::cast_precision_loss, reason = "compared with what it was")]
+    let is_whole = whole as f64 == value && whole.unsigned_abs() < 1 << 53;
+    if is_whole && (whole != 0 || value.is_sign_positive()) {
+        if whole < 0 {
+            out.push('-');
+        }
+        integer(out, whole.unsigned_abs());
+    } else if value.is_nan() {
         out.push_str("NaN");
     } else if value.is_infinite() {
         out.push_str(if value > 0.0 { "+Inf" } else { "-Inf" });
@@ -284,6 +325,9 @@ mod tests {
             (-0.0, "-0"),
             (1.0, "1"),
             (0.1, "0.1"),
+            (-120.0, "-120"),
+            (9_007_199_254_740_991.0, "9007199254740991"),
+            (-9_007_199_254_740_994.0, "-9007199254740994"),
             (1e20, "100000000000000000000"),
             (1e21, "1e+21"),
             (1.5e-7, "1.5e-07"),
@@ -297,11 +341,11 @@ mod tests {
             assert_eq!(print(value), expected);
         }
         let mut out = String::new();
-        for t in [1_435_781_451_781, 1_435_781_430_000, 1_001, -500] {
+        for t in [1_435_781_451_781, 1_435_781_430_000, 1_001, -500, 12_050, 0] {
             seconds(&mut out, t);
             out.push(' ');
         }
-        assert_eq!(out, "1435781451.781 1435781430 1.001 -0.500 ");
+        assert_eq!(out, "1435781451.781 1435781430 1.001 -0.500 12.050 0 ");
     }
 
     #[test]

@@ -13,6 +13,10 @@ use super::{Reader, check_count};
 pub const BLOCK: usize = 128;
 
 const EXCEPTIONS: u8 = 0x80;
+/// Exceptions of most blocks that have any; more room than needed would have to be cleared.
+const FEW: usize = 16;
+/// Values that fill whole bytes at any width.
+const OCTET: usize = 8;
 
 /// How one block will be packed.
 #[derive(Debug, Clone, Copy)]
@@ -94,11 +98,26 @@ pub fn decode_block(r: &mut Reader<'_>, out: &mut [u64]) -> Result<()> {
             "packed block has {count} exceptions of {high_width} over {width} bits"
         )));
     }
-    let positions = r.take(count)?;
-    let mut high = [0; BLOCK];
-    unpack(r, high_width, &mut high[..count])?;
+    if count <= FEW {
+        patched(r, width, high_width, &mut [0; FEW][..count], out)
+    } else {
+        patched(r, width, high_width, &mut [0; BLOCK][..count], out)
+    }
+}
+
+/// Reads the rest of a block with as many exceptions as there is room for in `high`.
+#[inline]
+fn patched(
+    r: &mut Reader<'_>,
+    width: usize,
+    high_width: usize,
+    high: &mut [u64],
+    out: &mut [u64],
+) -> Result<()> {
+    let positions = r.take(high.len())?;
+    unpack(r, high_width, high)?;
     unpack(r, width, out)?;
-    for (&position, &above) in positions.iter().zip(&high) {
+    for (&position, &above) in positions.iter().zip(&*high) {
         match out.get_mut(usize::from(position)) {
             Some(value) if width < 64 => *value |= above << width,
             _ => return Err(Error::corrupt(format!("exception at {position} is outside block"))),
@@ -172,16 +191,21 @@ fn unpack(r: &mut Reader<'_>, width: usize, out: &mut [u64]) -> Result<()> {
     Ok(())
 }
 
-/// Unpacks fewer than 64 values: as a whole group whose rest is zeros.
+/// Unpacks fewer than 64 values: eight by eight, the last few as eight whose rest is zeros.
 fn unpack_tail(bytes: &[u8], width: usize, out: &mut [u64]) {
     if width == 0 || out.is_empty() {
         return out.fill(0);
     }
-    let mut padded = [0; 64 * 8];
-    padded[..bytes.len()].copy_from_slice(bytes);
-    let mut group = [0; 64];
-    unpack_group(width, &padded[..width * 8], &mut group);
-    out.copy_from_slice(&group[..out.len()]);
+    let (octets, rest) = out.as_chunks_mut::<OCTET>();
+    let (octet_bytes, rest_bytes) = bytes.split_at(octets.len() * width);
+    unpack_octets(width, octet_bytes, octets);
+    if !rest.is_empty() {
+        let mut padded = [0; 64];
+        padded[..rest_bytes.len()].copy_from_slice(rest_bytes);
+        let mut octet = [[0; OCTET]];
+        unpack_octets(width, &padded[..width], &mut octet);
+        rest.copy_from_slice(&octet[0][..rest.len()]);
+    }
 }
 
 /// Unpacks 64 values of a width known at compile time; the optimiser turns shifts and word numbers into constants.
@@ -202,15 +226,43 @@ fn unpack_words<const W: usize>(source: &[u8], out: &mut [u64; 64]) {
     }
 }
 
-fn unpack_group(width: usize, source: &[u8], out: &mut [u64; 64]) {
-    macro_rules! dispatch {
-        ($($w:literal)*) => {
-            match width {
-                $($w => unpack_words::<$w>(source, out),)*
-                _ => unpack_words::<64>(source, out),
+/// Unpacks eight values at a time of a width known at compile time, each of them from `W` bytes.
+#[inline]
+fn unpack_eights<const W: usize>(source: &[u8], out: &mut [[u64; OCTET]]) {
+    let mask = mask(W);
+    let (sources, _) = source.as_chunks::<W>();
+    for (octet, source) in out.iter_mut().zip(sources) {
+        let mut bytes = [0; 72];
+        bytes[..W].copy_from_slice(source);
+        let words = bytes.as_chunks::<8>().0;
+        for (i, value) in octet.iter_mut().enumerate() {
+            let (word, shift) = (i * W / 64, i * W % 64);
+            let mut bits = u64::from_le_bytes(words[word]) >> shift;
+            if shift + W > 64 {
+                bits |= u64::from_le_bytes(words[word + 1]) << (64 - shift);
             }
-        };
+            *value = bits & mask;
+        }
     }
-    dispatch!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32
-        33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63);
+}
+
+macro_rules! dispatch {
+    ($unpack:ident, $width:expr, $source:expr, $out:expr; $($w:literal)*) => {
+        match $width {
+            $($w => $unpack::<$w>($source, $out),)*
+            _ => $unpack::<64>($source, $out),
+        }
+    };
+    ($unpack:ident, $width:expr, $source:expr, $out:expr) => {
+        dispatch!($unpack, $width, $source, $out; 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28
+            29 30 31 32 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63)
+    };
+}
+
+fn unpack_group(width: usize, source: &[u8], out: &mut [u64; 64]) {
+    dispatch!(unpack_words, width, source, out);
+}
+
+fn unpack_octets(width: usize, source: &[u8], out: &mut [[u64; OCTET]]) {
+    dispatch!(unpack_eights, width, source, out);
 }

@@ -329,6 +329,14 @@ pub fn decode_steps(
     }
     let head = r.clone().u8()?;
     match head & !GCD {
+        CONST if head & GCD == 0 => {
+            r.u8()?;
+            let value = r.zigzag()?;
+            out.fill(0);
+            out[0] = value.wrapping_sub(*before).cast_unsigned();
+            *before = value;
+            Ok(0)
+        }
         DELTA | DELTA_FOR => {
             r.u8()?;
             let gcd = if head & GCD == 0 { 1 } else { r.varint()? };
@@ -380,7 +388,6 @@ fn steps(
     // Number `k` leads from value `k` to the next, so it belongs to `rest[k - wanted.start]`.
     let Some((head, rest)) = out.split_first_mut() else { return Ok(0) };
     let (mut any, mut total) = (0u64, 0u64);
-    let mut packed = [0u64; bitpack::BLOCK];
     for start in (0..wanted.end - 1).step_by(bitpack::BLOCK) {
         let n = (count - 1 - start).min(bitpack::BLOCK);
         let end = n.min(wanted.end - 1 - start);
@@ -390,6 +397,7 @@ fn steps(
             bitpack::decode_block(r, rows)?;
             rows
         } else {
+            let mut packed = [0u64; bitpack::BLOCK];
             bitpack::decode_block(r, &mut packed[..n])?;
             for x in &packed[..skipped] {
                 first = first.wrapping_add(step(*x));

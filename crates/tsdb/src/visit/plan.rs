@@ -11,13 +11,13 @@ use model::{
     Budget, ErrorKind, Grouping, MetricPlan, MetricVisitor, Result, RollUpNeeds, RollUpWindow,
 };
 use parking_lot::{Mutex, RwLock};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::groups::{IndexGroups, LabelGroups};
+use super::groups::{HeadGroups, IndexGroups};
 use super::rolled::RolledPlace;
 use super::tail::{NoRoom, Tail};
 use crate::cuts::{Cuts, Tombstone};
-use crate::head::{TargetSamples, settle};
+use crate::head::{Head, TargetSamples, settle};
 use crate::index::Index;
 use crate::page::SERIES_MAX;
 use crate::part::{BlockCache, Part};
@@ -27,6 +27,8 @@ use crate::shard::Shared;
 
 /// Series of a morsel, at most.
 const MORSEL_SERIES: usize = 16 * SERIES_MAX;
+/// Bits per series in which it is noted that there was one.
+const SEEN_BITS: usize = 32;
 /// Bytes that a series costs while a visit lasts, per place.
 const PLACE_BYTES: u64 = 48;
 
@@ -317,14 +319,15 @@ impl<'a> Builder<'a, '_> {
         let rank = self.rank();
         let number = self.parts.len();
         let mut cache = BlockCache::default();
-        let mut groups = IndexGroups::new(&index, self.grouping);
         let ids = matching(&*index, &plan.matchers);
+        let mut groups = IndexGroups::new(&index, self.grouping, &ids);
         let cuts = Cuts::of(part, &index, tombstones, &shard.retention(), self.range);
         self.is_beyond |= !cuts.series().is_disjoint(&ids);
         if let Some(pages) = part.histogram_pages()? {
             self.is_beyond |= pages.of(&ids).next().is_some();
         }
-        self.budget.charge_bytes(ids.len() * PLACE_BYTES)?;
+        let group_bytes = groups.memory_bytes();
+        self.budget.charge_bytes(ids.len() * PLACE_BYTES + group_bytes)?;
         let mut ids = ids.iter().map(|id| id as usize).peekable();
         while let Some(first) = ids.peek().copied() {
             let place = index.targets().partition_point(|t| t.first_series <= first) - 1;
@@ -356,24 +359,22 @@ impl<'a> Builder<'a, '_> {
             }
         }
         drop(groups);
+        self.budget.release_bytes(group_bytes);
         self.parts.push((shard, Arc::clone(part), index));
         Ok(())
     }
 
     fn add_head(&mut self, shard: usize, view: HeadView) -> Result<()> {
         let shared = self.shards[shard];
-        let mut groups = LabelGroups::new(self.grouping);
+        let mut groups = HeadGroups::new(self.grouping);
         let visitor = self.visitor;
-        // Labels are only wanted of series that no part has.
-        let mut group = |id: u32, identity: u64| {
-            let labels = {
-                let head = shared.head.read();
-                let series = head.registry.get(id).filter(|s| s.identity == identity);
-                series.and_then(|_| head.registry.labels(id))
-            };
-            // Gone with a flush since the look at the head: the ordinary way looks again.
-            let labels = labels.ok_or_else(|| model::Error::corrupt("series has left the head"))?;
-            groups.number(&labels, visitor)
+        // Groups are only wanted of series that no part has.
+        let mut group = |head: &Head, id: u32, identity: u64| {
+            if head.registry.get(id).is_none_or(|series| series.identity != identity) {
+                // Gone with a flush since the look at the head: the ordinary way looks again.
+                return Err(model::Error::corrupt("series has left the head"));
+            }
+            groups.number(&head.registry, id, visitor)
         };
         let rank = self.rank();
         for (samples, key, found) in view.targets {
@@ -393,7 +394,12 @@ impl<'a> Builder<'a, '_> {
             };
             let (tail, charged) = (Mutex::new(tail), AtomicU64::new(0));
             let source = Source::Head(Box::new(HeadPlace { samples, tail, charged }));
-            let group = |k: usize| group(found[k].id, found[k].identity);
+            // For as long as one target takes, and only if it is not known.
+            let mut head = None;
+            let group = |k: usize| {
+                let head = head.get_or_insert_with(|| shared.head.read());
+                group(head, found[k].id, found[k].identity)
+            };
             self.units[unit].add(rank, source, windows, series, group)?;
         }
         let rank = self.rank();
@@ -404,7 +410,8 @@ impl<'a> Builder<'a, '_> {
             let unit = self.unit("");
             let source = Source::Loose(values);
             let series = std::iter::once((identity, 0));
-            self.units[unit].add(rank, source, windows, series, |_| group(id, identity))?;
+            self.units[unit]
+                .add(rank, source, windows, series, |_| group(&shared.head.read(), id, identity))?;
         }
         Ok(())
     }
@@ -502,23 +509,25 @@ impl Place {
     pub(super) fn times(&self) -> impl Iterator<Item = &i64> {
         self.windows.iter().flat_map(|window| window.times())
     }
+
+    /// How many these are.
+    pub(super) fn rows(&self) -> usize {
+        self.windows.iter().map(|window| window.times().len()).sum()
+    }
 }
 
 /// Takes the series out of their units that are in several, or whose samples overlap.
 fn find_scattered(units: &mut [Unit]) -> Vec<Scattered> {
-    let total = units.iter().map(|unit| unit.identities.len()).sum();
     let mut first: FxHashMap<u64, (u32, u32)> = FxHashMap::default();
     let mut found: FxHashMap<u64, usize> = FxHashMap::default();
     let mut scattered: Vec<Scattered> = Vec::new();
-    let several = units.len() > 1;
-    if several {
-        first.reserve(total);
-    }
+    let doubtful = doubtful(units);
     let mut taken: Vec<(usize, u32)> = Vec::new();
     for (u, unit) in (0u32..).zip(units.iter()) {
         for (m, identity) in (0u32..).zip(&unit.identities) {
             let here = (u as usize, m);
-            let before = if several { first.insert(*identity, (u, m)) } else { None };
+            let is_doubtful = !doubtful.is_empty() && doubtful.contains(identity);
+            let before = if is_doubtful { first.insert(*identity, (u, m)) } else { None };
             if before.is_none() && !unit.overlap {
                 continue;
             }
@@ -544,6 +553,27 @@ fn find_scattered(units: &mut [Unit]) -> Vec<Scattered> {
     }
     units.iter_mut().for_each(|unit| unit.scattered.sort_unstable());
     scattered
+}
+
+/// Identities of which some unit may have one that another has, too; a few of them are in one place only.
+fn doubtful(units: &[Unit]) -> FxHashSet<u64> {
+    let mut doubtful = FxHashSet::default();
+    if units.len() < 2 {
+        return doubtful;
+    }
+    let total: usize = units.iter().map(|unit| unit.identities.len()).sum();
+    // A bit by the low bits of each identity: small enough for the processor's caches, where a table of all is not.
+    let bits = (total * SEEN_BITS).next_power_of_two().max(64);
+    let mut seen = vec![0u64; bits / 64];
+    for identity in units.iter().flat_map(|unit| &unit.identities) {
+        let bit = usize::try_from(*identity & (bits as u64 - 1)).unwrap_or(0);
+        let (word, mask) = (&mut seen[bit / 64], 1u64 << (bit % 64));
+        if *word & mask != 0 {
+            doubtful.insert(*identity);
+        }
+        *word |= mask;
+    }
+    doubtful
 }
 
 fn cut(units: &mut [Unit], scattered: usize) -> Vec<Morsel> {

@@ -124,7 +124,7 @@ impl<'l, 'a> Reader<'l, 'a> {
         let mut rows = 0;
         for place in &unit.places {
             self.read_place(place, members, times.all, rows)?;
-            rows += place.times().count();
+            rows += place.rows();
         }
         for (slot, member) in self.slots.iter_mut().zip(members) {
             let group = unit.groups[*member];

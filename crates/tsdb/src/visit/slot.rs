@@ -168,34 +168,34 @@ impl Slot {
         let (low, high) = window.rows();
         if column >= complete {
             self.begin_gaps(before);
-            for (row, value) in tail.values(column, low..high).enumerate() {
-                if tail.has(low + row, column) {
-                    self.values.push(value);
-                    self.own.push(window.times()[row]);
+            let start = self.values.len();
+            tail.append_values(column, low..high, &mut self.values);
+            let mut kept = start;
+            for (row, t_ms) in (low..high).zip(window.times()) {
+                if tail.has(row, column) {
+                    self.values[kept] = self.values[start + row - low];
+                    self.own.push(*t_ms);
+                    kept += 1;
                 }
             }
-            return;
+            return self.values.truncate(kept);
         }
-        match tail.steps(column) {
-            Some(_) if self.aim == Aim::Count => self.filled += high - low,
-            Some(steps) if self.aim == Aim::Steps => {
-                let value = steps[..=low].iter().fold(0u64, |v, step| v.wrapping_add(*step));
+        match self.aim {
+            Aim::Count if tail.is_whole(column) => return self.filled += high - low,
+            Aim::Steps => {
                 let out = &mut self.steps[self.filled..][..high - low];
-                out.copy_from_slice(&steps[low..high]);
-                out[0] = value.wrapping_sub(self.last.cast_unsigned());
-                let rest = &out[1..];
-                let first = if self.filled == 0 { 0 } else { out[0] };
-                self.any |= rest.iter().fold(first, |any, step| any | step);
-                self.last = rest.iter().fold(value, |v, step| v.wrapping_add(*step)).cast_signed();
-                self.filled += high - low;
-            }
-            _ => {
-                self.take_values();
-                self.values.extend(tail.values(column, low..high));
-                if self.has_gaps {
-                    self.own.extend_from_slice(window.times());
+                if let Some(any) = tail.steps(column, low..high, &mut self.last, out) {
+                    let first = if self.filled == 0 { 0 } else { out[0] };
+                    self.any |= any | first;
+                    return self.filled += high - low;
                 }
             }
+            Aim::Count | Aim::Values => {}
+        }
+        self.take_values();
+        tail.append_values(column, low..high, &mut self.values);
+        if self.has_gaps {
+            self.own.extend_from_slice(window.times());
         }
     }
 

@@ -98,12 +98,21 @@ fn most(slot: &Slot, together: Together) -> Option<u64> {
         Together::Sum => slot.integers().map(i64::unsigned_abs).max().unwrap_or(0),
         Together::RisingSum { .. } => return None,
     };
-    #[expect(clippy::cast_precision_loss, reason = "both are up to 2^53 where it counts")]
     let has_room = match together {
-        Together::RisingSum { headroom } => first as f64 >= headroom * (last - first) as f64,
+        Together::RisingSum { headroom, rows } => {
+            // As none falls, what all windows hold bounds what each of them does.
+            let has_room = |value: i64, later: i64| float(value) >= headroom * float(later - value);
+            let later = slot.integers().skip(rows).chain(std::iter::repeat(last));
+            has_room(first, last) || slot.integers().zip(later).all(|(v, later)| has_room(v, later))
+        }
         _ => true,
     };
     (has_room && most <= EXACT_MAX).then_some(most)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "integers are up to 2^53 where it counts")]
+fn float(int: i64) -> f64 {
+    int as f64
 }
 
 impl Sum {
@@ -122,9 +131,7 @@ impl Sum {
         let mut value = 0u64;
         values.extend(self.steps.iter().map(|step| {
             value = value.wrapping_add(*step);
-            #[expect(clippy::cast_precision_loss, reason = "all are up to 2^53")]
-            let value = value.cast_signed() as f64;
-            value
+            float(value.cast_signed())
         }));
         values.resize(times.all.len(), 0.0);
         let (timestamps, values) = (times.all, values.as_slice());

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use model::Result;
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
+use smallvec::{SmallVec, smallvec};
 use storage::codec::floats::to_decimal;
 
 use crate::bitmap::Bitmap;
@@ -29,8 +30,7 @@ pub(super) struct Tail {
     /// Rows for which each column has room.
     room: usize,
     columns: Vec<ColumnState>,
-    /// Column after column: differences to the integer before, or bits of values.
-    cells: Vec<u64>,
+    cells: Cells,
     rows: Vec<Row>,
     state: RowState,
     reserved: Option<Reserved>,
@@ -40,8 +40,173 @@ pub(super) struct Tail {
 struct ColumnState {
     /// Bits of the value of the last row.
     last: u64,
-    /// Whether all values so far are integers.
-    is_whole: bool,
+    /// The first integer, from which steps lead on; unused for [`Form::Bits`].
+    first: i64,
+    form: Form,
+    /// Its number among the columns of this form.
+    place: u32,
+}
+
+/// How a column is kept: most steps of most columns fit a byte, and many columns have none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Form {
+    /// All values are the first.
+    Same,
+    /// Integers, as differences to the one before.
+    Steps1,
+    Steps2,
+    Steps4,
+    Steps8,
+    /// Anything, as bits of values.
+    Bits,
+}
+
+impl Form {
+    /// The least for an integer that is `step` over the one before.
+    fn of(step: i64) -> Self {
+        match step {
+            0 => Self::Same,
+            _ if i8::try_from(step).is_ok() => Self::Steps1,
+            _ if i16::try_from(step).is_ok() => Self::Steps2,
+            _ if i32::try_from(step).is_ok() => Self::Steps4,
+            _ => Self::Steps8,
+        }
+    }
+}
+
+/// Cells of the columns of one form, column after column.
+#[derive(Debug, Default)]
+struct Lanes<T> {
+    cells: Vec<T>,
+    /// Places that columns left for a wider form; all zeros.
+    free: Vec<u32>,
+}
+
+impl<T: Copy + Default> Lanes<T> {
+    /// A place of zeros.
+    fn take(&mut self, room: usize) -> u32 {
+        if let Some(place) = self.free.pop() {
+            return place;
+        }
+        let place = self.cells.len() / room;
+        if self.cells.len() + room > self.cells.capacity() {
+            self.cells.reserve_exact((place / 8 + 8) * room);
+        }
+        self.cells.resize(self.cells.len() + room, T::default());
+        u32::try_from(place).expect("BUG: a target has under 2^32 columns")
+    }
+
+    fn give(&mut self, place: u32, room: usize) {
+        self.get_mut(place, room).fill(T::default());
+        self.free.push(place);
+    }
+
+    fn get(&self, place: u32, room: usize) -> &[T] {
+        let start = place as usize * room;
+        self.cells.get(start..start + room).unwrap_or_default()
+    }
+
+    fn get_mut(&mut self, place: u32, room: usize) -> &mut [T] {
+        let start = place as usize * room;
+        self.cells.get_mut(start..start + room).unwrap_or_default()
+    }
+
+    fn make_room(&mut self, before: usize, room: usize) {
+        if before == 0 {
+            return;
+        }
+        let mut cells = vec![T::default(); self.cells.len() / before * room];
+        for (to, from) in cells.chunks_exact_mut(room).zip(self.cells.chunks_exact(before)) {
+            to[..before].copy_from_slice(from);
+        }
+        self.cells = cells;
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.cells.capacity() * size_of::<T>() + self.free.capacity() * 4
+    }
+}
+
+/// Cells of all columns.
+#[derive(Debug, Default)]
+struct Cells {
+    steps1: Lanes<i8>,
+    steps2: Lanes<i16>,
+    steps4: Lanes<i32>,
+    steps8: Lanes<i64>,
+    bits: Lanes<u64>,
+}
+
+impl Cells {
+    /// Turns `column`, of which `row` rows are there, to a wider form.
+    fn widen(&mut self, column: &mut ColumnState, form: Form, row: usize, room: usize) {
+        let steps: SmallVec<[i64; ROOM]> = match column.form {
+            Form::Same | Form::Bits => smallvec![0; row],
+            Form::Steps1 => wide(self.steps1.get(column.place, room), row),
+            Form::Steps2 => wide(self.steps2.get(column.place, room), row),
+            Form::Steps4 => wide(self.steps4.get(column.place, room), row),
+            Form::Steps8 => wide(self.steps8.get(column.place, room), row),
+        };
+        match column.form {
+            Form::Same | Form::Bits => {}
+            Form::Steps1 => self.steps1.give(column.place, room),
+            Form::Steps2 => self.steps2.give(column.place, room),
+            Form::Steps4 => self.steps4.give(column.place, room),
+            Form::Steps8 => self.steps8.give(column.place, room),
+        }
+        column.form = form;
+        column.place = match form {
+            Form::Same => 0,
+            Form::Steps1 => self.steps1.take(room),
+            Form::Steps2 => self.steps2.take(room),
+            Form::Steps4 => self.steps4.take(room),
+            Form::Steps8 => self.steps8.take(room),
+            Form::Bits => self.bits.take(room),
+        };
+        if form == Form::Bits {
+            let mut value = column.first;
+            for (cell, step) in self.bits.get_mut(column.place, room).iter_mut().zip(steps) {
+                value = value.wrapping_add(step);
+                *cell = float(value).to_bits();
+            }
+            return;
+        }
+        for (row, step) in steps.into_iter().enumerate() {
+            self.set(*column, row, step, room);
+        }
+    }
+
+    /// Notes a step, which fits the column's form.
+    #[expect(clippy::cast_possible_truncation, reason = "the form was chosen to fit")]
+    fn set(&mut self, column: ColumnState, row: usize, step: i64, room: usize) {
+        match column.form {
+            Form::Same | Form::Bits => {}
+            Form::Steps1 => self.steps1.get_mut(column.place, room)[row] = step as i8,
+            Form::Steps2 => self.steps2.get_mut(column.place, room)[row] = step as i16,
+            Form::Steps4 => self.steps4.get_mut(column.place, room)[row] = step as i32,
+            Form::Steps8 => self.steps8.get_mut(column.place, room)[row] = step,
+        }
+    }
+
+    fn make_room(&mut self, before: usize, room: usize) {
+        self.steps1.make_room(before, room);
+        self.steps2.make_room(before, room);
+        self.steps4.make_room(before, room);
+        self.steps8.make_room(before, room);
+        self.bits.make_room(before, room);
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.steps1.memory_bytes()
+            + self.steps2.memory_bytes()
+            + self.steps4.memory_bytes()
+            + self.steps8.memory_bytes()
+            + self.bits.memory_bytes()
+    }
+}
+
+fn wide<T: Copy + Into<i64>>(cells: &[T], rows: usize) -> SmallVec<[i64; ROOM]> {
+    cells[..rows].iter().map(|cell| (*cell).into()).collect()
 }
 
 #[derive(Debug)]
@@ -64,12 +229,14 @@ impl Tail {
 
     /// Bytes it takes.
     pub(super) fn memory_bytes(&self) -> usize {
-        Self::bytes(self.columns.len(), self.room)
-    }
-
-    /// Bytes it takes with `columns` columns and `rows` rows.
-    fn bytes(columns: usize, rows: usize) -> usize {
-        columns * (rows.next_multiple_of(ROOM) * 8 + size_of::<ColumnState>() + 9)
+        let rows = self.rows.capacity() * size_of::<Row>();
+        let present: usize =
+            self.rows.iter().flat_map(|row| &row.present).map(|p| p.len() / 8 + 8).sum();
+        self.columns.capacity() * size_of::<ColumnState>()
+            + self.cells.memory_bytes()
+            + self.state.memory_bytes()
+            + rows
+            + present
     }
 
     /// Makes it all the rows of `tail`, which begins with those it has.
@@ -90,64 +257,62 @@ impl Tail {
         for scrape in &tail[self.rows.len().min(tail.len())..] {
             scrape.decode(&mut self.state)?;
             let width = self.state.values().len();
-            let columns = width.max(self.columns.len());
-            if self.rows.len() == self.room || columns > self.columns.len() {
-                if !self.reserve(columns, tail.len()) {
-                    return Ok(Err(NoRoom));
-                }
-                self.make_room(columns, tail.len().next_multiple_of(ROOM));
+            if self.rows.len() == self.room {
+                let room = tail.len().next_multiple_of(ROOM);
+                self.cells.make_room(self.room, room);
+                self.room = room;
             }
             self.push_row();
             let is_full = self.state.present().count() == width;
             let present = (!is_full).then(|| self.state.present().clone());
             self.rows.push(Row { columns: width, present });
+            let bytes = self.memory_bytes();
+            // Row by row, so that it is over its share by one row at most before that is noticed.
+            if self.reserved.as_mut().is_some_and(|reserved| !reserved.set(bytes)) {
+                return Ok(Err(NoRoom));
+            }
         }
         Ok(Ok(()))
     }
 
-    fn reserve(&mut self, columns: usize, rows: usize) -> bool {
-        let bytes = Self::bytes(columns, rows);
-        self.reserved.as_mut().is_none_or(|reserved| reserved.grow_to(bytes))
-    }
-
-    fn make_room(&mut self, columns: usize, room: usize) {
-        if room > self.room && !self.cells.is_empty() {
-            let mut cells = vec![0; self.columns.len() * room];
-            let from = self.cells.chunks_exact(self.room);
-            for (to, from) in cells.chunks_exact_mut(room).zip(from) {
-                to[..from.len()].copy_from_slice(from);
-            }
-            self.cells = cells;
-        }
-        self.room = room.max(self.room);
-        self.columns.resize(columns, ColumnState { last: 0, is_whole: true });
-        self.cells.resize(columns * self.room, 0);
-    }
-
     /// Adds the row that `state` is after.
     fn push_row(&mut self) {
-        let row = self.rows.len();
-        let columns = self.columns.iter_mut().zip(self.cells.chunks_exact_mut(self.room));
-        for ((column, cells), bits) in columns.zip(self.state.values()) {
-            if column.is_whole {
-                if *bits == column.last {
-                    continue;
-                }
-                if let Some(int) = to_decimal(*bits, 0) {
-                    let last = to_decimal(column.last, 0).unwrap_or(0);
-                    cells[row] = int.wrapping_sub(last).cast_unsigned();
-                    column.last = *bits;
-                    continue;
-                }
-                column.is_whole = false;
-                let mut value = 0u64;
-                for cell in &mut cells[..row] {
-                    value = value.wrapping_add(*cell);
-                    *cell = float(value).to_bits();
-                }
+        let Self { room, columns, cells, rows, state, .. } = self;
+        let (row, room) = (rows.len(), *room);
+        let known = columns.len();
+        for (column, bits) in columns.iter_mut().zip(state.values()) {
+            if column.form == Form::Bits {
+                cells.bits.get_mut(column.place, room)[row] = *bits;
+                column.last = *bits;
+                continue;
             }
-            cells[row] = *bits;
+            if *bits == column.last {
+                continue;
+            }
+            let last = to_decimal(column.last, 0).unwrap_or(0);
             column.last = *bits;
+            let Some(int) = to_decimal(*bits, 0) else {
+                cells.widen(column, Form::Bits, row, room);
+                cells.bits.get_mut(column.place, room)[row] = *bits;
+                continue;
+            };
+            let step = int.wrapping_sub(last);
+            let form = Form::of(step);
+            if form > column.form {
+                cells.widen(column, form, row, room);
+            }
+            cells.set(*column, row, step, room);
+        }
+        for bits in state.values().iter().skip(known) {
+            // In the rows before it has no value, so any will do.
+            let first = to_decimal(*bits, 0);
+            let mut column =
+                ColumnState { last: *bits, first: first.unwrap_or(0), form: Form::Same, place: 0 };
+            if first.is_none() {
+                cells.widen(&mut column, Form::Bits, row, room);
+                cells.bits.get_mut(column.place, room)[row] = *bits;
+            }
+            columns.push(column);
         }
     }
 
@@ -163,36 +328,98 @@ impl Tail {
         column < row.columns && row.present.as_ref().is_none_or(|present| present.get(column))
     }
 
-    fn cells(&self, column: usize) -> &[u64] {
-        self.cells.get(column * self.room..(column + 1) * self.room).unwrap_or_default()
+    /// Whether all values of a column are integers.
+    pub(super) fn is_whole(&self, column: usize) -> bool {
+        self.columns.get(column).is_some_and(|column| column.form != Form::Bits)
     }
 
-    /// Differences of the integers of a column, the first to zero; `None` if some is no integer.
-    pub(super) fn steps(&self, column: usize) -> Option<&[u64]> {
-        self.columns.get(column)?.is_whole.then(|| self.cells(column))
-    }
-
-    /// Values of a column; anything where it has none.
-    pub(super) fn values(
+    /// The differences between neighbours in `rows` of a column of integers, the first one to `before`, which becomes the
+    /// last integer; arithmetic wraps. Returns all bits that any but the first of them has; `None`, with nothing changed,
+    /// if some value is no integer.
+    pub(super) fn steps(
         &self,
         column: usize,
         rows: Range<usize>,
-    ) -> impl Iterator<Item = f64> + '_ {
-        let is_whole = self.columns.get(column).is_some_and(|column| column.is_whole);
-        let mut value = 0u64;
-        let of = move |cell: &u64| {
-            value = value.wrapping_add(*cell);
-            if is_whole { float(value) } else { f64::from_bits(*cell) }
+        before: &mut i64,
+        out: &mut [u64],
+    ) -> Option<u64> {
+        let ColumnState { first, form, place, .. } = *self.columns.get(column)?;
+        let (cells, room) = (&self.cells, self.room);
+        match form {
+            Form::Same => {
+                out.fill(0);
+                if let Some(to) = out.first_mut() {
+                    *to = first.wrapping_sub(*before).cast_unsigned();
+                    *before = first;
+                }
+                Some(0)
+            }
+            Form::Steps1 => Some(steps(cells.steps1.get(place, room), first, rows, before, out)),
+            Form::Steps2 => Some(steps(cells.steps2.get(place, room), first, rows, before, out)),
+            Form::Steps4 => Some(steps(cells.steps4.get(place, room), first, rows, before, out)),
+            Form::Steps8 => Some(steps(cells.steps8.get(place, room), first, rows, before, out)),
+            Form::Bits => None,
+        }
+    }
+
+    /// Appends the values of a column in `rows`; anything where it has none.
+    pub(super) fn append_values(&self, column: usize, rows: Range<usize>, out: &mut Vec<f64>) {
+        let Some(ColumnState { first, form, place, .. }) = self.columns.get(column).copied() else {
+            return out.resize(out.len() + rows.len(), 0.0);
         };
-        let count = rows.len();
-        let cells = self.cells(column).iter().map(of).chain(std::iter::repeat(0.0));
-        cells.skip(rows.start).take(count)
+        let (cells, room) = (&self.cells, self.room);
+        match form {
+            Form::Same => out.resize(out.len() + rows.len(), float(first)),
+            Form::Steps1 => values(cells.steps1.get(place, room), first, rows, out),
+            Form::Steps2 => values(cells.steps2.get(place, room), first, rows, out),
+            Form::Steps4 => values(cells.steps4.get(place, room), first, rows, out),
+            Form::Steps8 => values(cells.steps8.get(place, room), first, rows, out),
+            Form::Bits => {
+                let bits = &cells.bits.get(place, room)[rows];
+                out.extend(bits.iter().map(|bits| f64::from_bits(*bits)));
+            }
+        }
     }
 }
 
+/// [`Tail::steps`] of cells that lead on from `first`.
+#[inline]
+fn steps<T: Copy + Into<i64>>(
+    cells: &[T],
+    first: i64,
+    rows: Range<usize>,
+    before: &mut i64,
+    out: &mut [u64],
+) -> u64 {
+    let add = |value: i64, cell: &T| value.wrapping_add((*cell).into());
+    let Some((head, rest)) = out.split_first_mut() else { return 0 };
+    let start = cells[..=rows.start].iter().fold(first, add);
+    let (mut any, mut value) = (0u64, start);
+    for (to, cell) in rest.iter_mut().zip(&cells[rows.start + 1..rows.end]) {
+        let step: i64 = (*cell).into();
+        *to = step.cast_unsigned();
+        any |= step.cast_unsigned();
+        value = value.wrapping_add(step);
+    }
+    *head = start.wrapping_sub(*before).cast_unsigned();
+    *before = value;
+    any
+}
+
+/// [`Tail::append_values`] of cells that lead on from `first`.
+#[inline]
+fn values<T: Copy + Into<i64>>(cells: &[T], first: i64, rows: Range<usize>, out: &mut Vec<f64>) {
+    let add = |value: i64, cell: &T| value.wrapping_add((*cell).into());
+    let mut value = cells[..rows.start].iter().fold(first, add);
+    out.extend(cells[rows].iter().map(|cell| {
+        value = add(value, cell);
+        float(value)
+    }));
+}
+
 #[expect(clippy::cast_precision_loss, reason = "as what the integer was made of")]
-fn float(int: u64) -> f64 {
-    int.cast_signed() as f64
+fn float(int: i64) -> f64 {
+    int as f64
 }
 
 /// Bytes that a tail has of those all may have; given back with it.
@@ -209,13 +436,19 @@ struct Room {
 }
 
 impl Reserved {
-    fn grow_to(&mut self, bytes: usize) -> bool {
-        let more = bytes.saturating_sub(self.bytes);
+    /// Makes it as much; false, with nothing changed, when all would have too much.
+    fn set(&mut self, bytes: usize) -> bool {
         let max = self.of.bytes_max;
-        let add = |taken: usize| taken.checked_add(more).filter(|taken| *taken <= max);
+        let before = self.bytes;
+        let change = |taken: usize| {
+            let taken = (taken - before).checked_add(bytes)?;
+            (taken <= max || bytes <= before).then_some(taken)
+        };
         let has_room =
-            self.of.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok();
-        self.bytes += if has_room { more } else { 0 };
+            self.of.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change).is_ok();
+        if has_room {
+            self.bytes = bytes;
+        }
         has_room
     }
 
@@ -301,6 +534,7 @@ mod tests {
     fn value() -> impl Strategy<Value = Option<f64>> {
         prop_oneof![
             6 => (0i32..5).prop_map(|i| Some(f64::from(i))),
+            2 => (0u32..53, -3i64..4).prop_map(|(shift, i)| Some(float(i << shift))),
             1 => Just(None),
             1 => prop_oneof![Just(-0.0), Just(0.5), Just(1e300), Just(stale_nan())].prop_map(Some),
         ]
@@ -326,6 +560,7 @@ mod tests {
         fn tails_grow_as_rows_come(
             mut rows in prop::collection::vec(prop::collection::vec(value(), 1..9), 1..90),
             cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+            start in any::<prop::sample::Index>(),
         ) {
             rows.sort_by_key(Vec::len);
             let all = tail(&rows);
@@ -342,7 +577,8 @@ mod tests {
             let wanted: Vec<u32> = (0u32..).take(width).collect();
             let expected = tail_columns(&all, &wanted).unwrap();
             for (column, expected) in expected.iter().enumerate() {
-                let values: Vec<f64> = tail.values(column, 0..all.len()).collect();
+                let mut values = Vec::new();
+                tail.append_values(column, 0..all.len(), &mut values);
                 let mut found = Column::default();
                 for row in (0..all.len()).filter(|row| tail.has(*row, column)) {
                     found.push(row, values[row]);
@@ -350,9 +586,21 @@ mod tests {
                 found.finish(all.len());
                 let bits = |c: &Column| c.iter().map(|(r, v)| (r, v.to_bits())).collect::<Vec<_>>();
                 prop_assert_eq!(bits(&found), bits(expected));
-                if let Some(steps) = tail.steps(column) {
-                    let sum = steps[..all.len()].iter().fold(0u64, |v, step| v.wrapping_add(*step));
-                    prop_assert_eq!(float(sum).to_bits(), values[all.len() - 1].to_bits());
+                let low = start.index(all.len());
+                let mut part = Vec::new();
+                tail.append_values(column, low..all.len(), &mut part);
+                prop_assert!(part.iter().map(|v| v.to_bits()).eq(values[low..].iter().map(|v| v.to_bits())));
+                let (mut last, mut steps) = (7, vec![0; all.len() - low]);
+                let any = tail.steps(column, low..all.len(), &mut last, &mut steps);
+                prop_assert_eq!(any.is_some(), tail.is_whole(column));
+                if let Some(any) = any {
+                    let sums = steps.iter().scan(7u64, |v, step| {
+                        *v = v.wrapping_add(*step);
+                        Some(float(v.cast_signed()).to_bits())
+                    });
+                    prop_assert!(sums.eq(part.iter().map(|v| v.to_bits())));
+                    prop_assert_eq!(float(last).to_bits(), part[part.len() - 1].to_bits());
+                    prop_assert_eq!(any, steps[1..].iter().fold(0, |any, step| any | step));
                 }
             }
             prop_assert_eq!(tails.room.bytes.load(Ordering::Relaxed), tail.memory_bytes());
@@ -362,7 +610,9 @@ mod tests {
     #[test]
     fn what_was_sealed_makes_room() {
         let rows = || tail(&[vec![Some(1.0); 100]]);
-        let tails = Tails::new(Tail::bytes(100, 1));
+        let mut one = Tail::default();
+        assert!(one.extend(&rows()).unwrap().is_ok());
+        let tails = Tails::new(one.memory_bytes());
         let (sealed, live) = (rows(), rows());
         tails.begin_visit();
         assert!(tails.of(&sealed).write().extend(&sealed).unwrap().is_ok());

@@ -65,13 +65,16 @@ impl MetricWorker for Hand<'_> {
             return Ok(());
         }
         let values = series.values;
-        let (first, last) = (values[0], values[values.len() - 1]);
         match self.recorder.together {
             Together::Apart => panic!("{} series as one", series.count),
             Together::Count => {}
             Together::Sum => assert!(values.iter().all(|v| v.fract() == 0.0)),
-            Together::RisingSum { headroom } => {
-                assert!(values.is_sorted() && first >= headroom * (last - first));
+            Together::RisingSum { headroom, rows } => {
+                assert!(values.is_sorted());
+                for (row, value) in values.iter().enumerate() {
+                    let later = values[(row + rows).min(values.len() - 1)];
+                    assert!(*value >= headroom * (later - value), "{values:?}");
+                }
             }
         }
         Ok(())
@@ -299,8 +302,9 @@ proptest! {
                 let ways = [
                     Together::Sum,
                     Together::Count,
-                    Together::RisingSum { headroom: 0.0 },
-                    Together::RisingSum { headroom: 0.5 },
+                    Together::RisingSum { headroom: 0.0, rows: 1 },
+                    Together::RisingSum { headroom: 0.5, rows: 3 },
+                    Together::RisingSum { headroom: 0.5, rows: 1000 },
                 ];
                 for together in ways {
                     let shown = shown(&store, &plan, together).unwrap().into_iter();

@@ -107,12 +107,15 @@ impl Table {
                 let values = &one.values;
                 let whole = values.iter().all(|v| v.fract() == 0.0 && v.abs() < 1e9);
                 let rises = values.windows(2).all(|pair| pair[0] <= pair[1]);
-                let (first, last) = (values[0], values[values.len() - 1]);
+                let last = values.len() - 1;
                 let may = match together {
                     Together::Apart => false,
                     Together::Sum => whole,
-                    Together::RisingSum { headroom } => {
-                        whole && rises && first >= 0.0 && first >= headroom * (last - first)
+                    Together::RisingSum { headroom, rows } => {
+                        let has_room = |(row, v): (usize, &f64)| {
+                            *v >= 0.0 && *v >= headroom * (values[last.min(row + rows)] - v)
+                        };
+                        whole && rises && values.iter().enumerate().all(has_room)
                     }
                     Together::Count => !values.iter().any(|v| is_stale(*v)),
                 };

@@ -162,8 +162,12 @@ impl<'k> Walker<'k> {
             Kernel::Extrapolated { counter: false, .. } => Together::Sum,
             Kernel::Extrapolated { counter: true, .. } => {
                 self.find_shared(times_id, times);
-                let floors = self.shared.floor.iter().copied();
-                Together::RisingSum { headroom: floors.fold(0.0, f64::max) }
+                let Bounds { floor, low, high, .. } = &self.shared;
+                let rows = low.iter().zip(high).map(|(low, high)| (high - low) as usize).max();
+                Together::RisingSum {
+                    headroom: floor.iter().copied().fold(0.0, f64::max),
+                    rows: rows.map_or(1, |rows| rows.saturating_sub(1).max(1)),
+                }
             }
             _ => Together::Apart,
         }
