@@ -312,8 +312,9 @@ struct Batches(Mutex<HashMap<String, MetricBatch>>);
 
 impl Sink for Batches {
     fn append_metrics(&self, batch: MetricBatch, done: Done) {
-        let job = batch.rows.iter().find_map(|row| row.labels.get("job")).unwrap_or("").to_owned();
-        let samples = (batch.rows.len() + batch.stamped.len()) as u64;
+        let job =
+            batch.samples().find_map(|(labels, _)| labels.get("job")).unwrap_or("").to_owned();
+        let samples = batch.sample_count() as u64;
         self.0.lock().unwrap().entry(job).or_insert(batch);
         done.call(Ok(model::Receipt { stored: samples, rejected: Vec::new() }));
     }

@@ -21,11 +21,11 @@ struct Printer {
 
 impl Sink for Printer {
     fn append_metrics(&self, batch: MetricBatch, done: Done) {
-        println!("-- {} at {}: {} rows", batch.source, batch.t_ms, batch.rows.len());
-        for row in &batch.rows {
-            println!("{} {}", row.labels, row.value);
+        println!("-- {} at {}: {} rows", batch.source, batch.t_ms, batch.sample_count());
+        for (labels, value) in batch.samples() {
+            println!("{labels} {value}");
         }
-        let stored = u64::try_from(batch.rows.len()).unwrap_or(0);
+        let stored = u64::try_from(batch.sample_count()).unwrap_or(0);
         done.call(Ok(Receipt { stored, rejected: Vec::new() }));
     }
 

@@ -80,7 +80,7 @@ impl Delivery {
 
     /// Stores samples; gives up (and counts) when the store is still busy after `patience`. `true` when stored.
     pub(crate) async fn metrics(&self, batch: MetricBatch, patience: Duration) -> bool {
-        let rows = batch.rows.len() + batch.stamped.len();
+        let rows = batch.sample_count();
         let attempts = async {
             let mut backoff = Backoff::new(BACKOFF_FIRST, BACKOFF_MAX);
             loop {

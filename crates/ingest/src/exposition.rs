@@ -8,7 +8,8 @@
 //! series beyond [`series_labels`], relabelling, and the wire format of protocol buffers.
 //!
 //! The fast path: a scraper knows which series came at this position last time and offers its bytes through
-//! [`Visitor::expected`]; if the line starts with them, nothing is scanned, hashed or allocated.
+//! [`Visitor::expected`]; if the line starts with them, nothing is scanned, hashed or allocated. A body that differs from
+//! the last one in its numbers only is not parsed at all ([`Shape`]).
 
 mod bounds;
 mod custom_buckets;
@@ -17,6 +18,7 @@ mod exemplar;
 mod families;
 mod labels;
 mod protobuf;
+mod shape;
 mod strict;
 #[cfg(test)]
 mod tests;
@@ -31,6 +33,7 @@ pub use custom_buckets::CustomBuckets;
 pub use exemplar::RawExemplar;
 pub use families::Families;
 pub use labels::series_labels;
+pub use shape::Shape;
 pub use strict::validate;
 
 use exemplar::EXEMPLAR_CHARS_MAX;
@@ -128,6 +131,8 @@ pub struct Sample<'a> {
     pub exemplar: Option<RawExemplar<'a>>,
     /// Whether `series` equals what [`Visitor::expected`] offered.
     pub predicted: bool,
+    /// Where `series` ends in a body of text, in bytes; `None` in other formats.
+    pub series_end: Option<usize>,
 }
 
 /// One native histogram.
@@ -445,9 +450,15 @@ impl<'a> Parser<'a> {
         }
         self.samples += 1;
         let series = &self.text[at..series_end];
-        visitor
-            .sample(Sample { series, value, timestamp_ms: None, exemplar: None, predicted: true })
-            .map_err(|e| (at, e))?;
+        let sample = Sample {
+            series,
+            value,
+            timestamp_ms: None,
+            exemplar: None,
+            predicted: true,
+            series_end: Some(series_end),
+        };
+        visitor.sample(sample).map_err(|e| (at, e))?;
         Ok(Some(series_end + 1 + len + 1))
     }
 
@@ -471,8 +482,9 @@ impl<'a> Parser<'a> {
         };
         let predicted = predicted_end.is_some();
         let exemplar = exemplar.map(RawExemplar::Text);
+        let series_end = Some(series_end);
         visitor
-            .sample(Sample { series, value, timestamp_ms, exemplar, predicted })
+            .sample(Sample { series, value, timestamp_ms, exemplar, predicted, series_end })
             .map_err(|e| (at, e))
     }
 

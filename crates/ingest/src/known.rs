@@ -21,7 +21,7 @@ use rustc_hash::FxBuildHasher;
 /// No series.
 const NONE: u32 = u32::MAX;
 /// Series not named for so long (up to twice as long) are forgotten, in milliseconds.
-const FORGET_MS: i64 = 15 * 60_000;
+pub(crate) const FORGET_MS: i64 = 15 * 60_000;
 /// What a series takes beside its labels and key, in bytes.
 const ENTRY_BYTES: usize = 48;
 

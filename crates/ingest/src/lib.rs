@@ -6,6 +6,7 @@ pub mod compression;
 pub mod docker;
 pub mod exposition;
 pub mod known;
+mod known_bodies;
 pub mod logline;
 pub mod native_histogram;
 pub mod otlp;

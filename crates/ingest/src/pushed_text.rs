@@ -1,18 +1,25 @@
 //! Exposition text that is pushed: samples to be stored as they are, at their own times or at that of the request.
 //!
 //! Owns: what labels of the request add to those of the text, and recognising series that come again as in
-//! [`remote_write`](crate::remote_write). Does not own: the grammar ([`exposition`](crate::exposition)), HTTP, storing.
+//! [`remote_write`](crate::remote_write), or all of a text at once that differs from an earlier one in its numbers only
+//! ([`known_bodies`](crate::known_bodies)). Does not own: the grammar ([`exposition`](crate::exposition)), HTTP, storing.
 //! Unlike a scrape, a push says nothing about series that are not in it: none ends.
 
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use model::{
     Error, ErrorKind, ExemplarRow, Labels, MetricKind, MetricMetadata, Result, StampedRow,
+    SteadyRows,
 };
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
-use crate::exposition::{self, Format, Metadata, Sample, Visitor, parse, series_labels};
+use crate::exposition::{self, Format, Metadata, Sample, Shape, Visitor, parse, series_labels};
 use crate::known::{Entry, Key, Known, News, Walk};
+use crate::known_bodies::{Bodies, Body, start};
+
+/// Texts of fewer samples are not worth remembering as a whole.
+const STEADY_MIN: usize = 8;
 
 /// How a series was spelled: the same text means the same in the same format and with the same labels added.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,9 +60,51 @@ pub struct Push<'a> {
     pub t_ms: i64,
 }
 
+/// What is known of earlier pushes.
+#[derive(Debug)]
+pub struct KnownTexts {
+    series: Known<Spelled>,
+    bodies: Bodies,
+}
+
+/// What was new in a push.
+#[derive(Debug)]
+pub struct NewTexts {
+    series: News<Spelled>,
+    /// The text as a whole, with the hash of its start.
+    body: Option<(u64, Body)>,
+}
+
+impl NewTexts {
+    /// Whether there is nothing to learn.
+    pub fn is_empty(&self) -> bool {
+        self.series.is_empty() && self.body.is_none()
+    }
+}
+
+impl KnownTexts {
+    /// An empty memory that never takes more than `bytes_max`, labels included.
+    pub fn new(bytes_max: usize) -> Self {
+        Self { series: Known::new(bytes_max / 2), bodies: Bodies::new(bytes_max / 2) }
+    }
+
+    /// Takes in what was new in a push; `now_ms` is the present, Unix milliseconds.
+    pub fn learn(&mut self, news: NewTexts, now_ms: i64) {
+        if !news.series.is_empty() {
+            self.series.learn(news.series, now_ms);
+        }
+        if let Some((start, body)) = news.body {
+            self.bodies.learn(start, body, now_ms);
+        }
+    }
+}
+
 /// What a push holds.
 #[derive(Debug, Default)]
 pub struct Pushed {
+    /// Samples without a time of their own, of a text that came before but for its numbers; then there are none in
+    /// `samples`.
+    pub steady: SteadyRows,
     /// Samples, in the order of the text.
     pub samples: Vec<StampedRow>,
     /// Exemplars (OpenMetrics).
@@ -66,7 +115,8 @@ pub struct Pushed {
 
 /// Reads a push with what is known of earlier ones under the same limits, and says what was new in it.
 ///
-/// Cost: one pass; a known series in its usual place costs a comparison of its text.
+/// Cost: one pass; a known series in its usual place costs a comparison of its text. In a known text nothing but the
+/// numbers is read.
 ///
 /// # Errors
 /// As [`parse`]: nothing of a text with a mistake is kept.
@@ -74,19 +124,33 @@ pub fn read(
     text: &[u8],
     push: Push<'_>,
     limits: &Limits,
-    known: &Known<Spelled>,
-) -> Result<(Pushed, News<Spelled>)> {
+    known: &KnownTexts,
+) -> Result<(Pushed, NewTexts)> {
+    let is_within = text.len() <= limits.text.body_bytes_max;
+    let repeated = is_within.then(|| known.bodies.read(text, push.format, push.added)).flatten();
+    if let Some((body, values)) = repeated {
+        let series = Arc::clone(&body.series);
+        let steady = SteadyRows { series, values, is_group: true };
+        let news = NewTexts { series: known.series.walk().finish(), body: None };
+        return Ok((
+            Pushed { steady, metadata: body.metadata.to_vec(), ..Pushed::default() },
+            news,
+        ));
+    }
     let mut reader = Reader {
         push,
-        walk: known.walk(),
-        is_remembering: known.has_room(),
+        walk: known.series.walk(),
+        is_remembering: known.series.has_room(),
+        is_steady: known.bodies.has_room(),
+        series_ends: Vec::new(),
         label_bytes: 0,
         label_bytes_max: limits.label_bytes_max,
         pushed: Pushed::default(),
         described: FxHashMap::default(),
     };
     parse(text, push.format, &limits.text, &mut reader)?;
-    Ok((reader.pushed, reader.walk.finish()))
+    let body = reader.body(text);
+    Ok((reader.pushed, NewTexts { series: reader.walk.finish(), body }))
 }
 
 struct Reader<'a> {
@@ -94,6 +158,10 @@ struct Reader<'a> {
     walk: Walk<'a, Spelled>,
     /// Whether new series are noted.
     is_remembering: bool,
+    /// Whether all series but the first came where they were expected.
+    is_steady: bool,
+    /// Where in the text they end, while that is so.
+    series_ends: Vec<u32>,
     label_bytes: usize,
     label_bytes_max: usize,
     pushed: Pushed,
@@ -109,6 +177,21 @@ impl Spelled {
 }
 
 impl Reader<'_> {
+    /// The text as a whole, if the next one may differ in its numbers only and all its series are of one target.
+    fn body(&self, text: &[u8]) -> Option<(u64, Body)> {
+        let rows = &self.pushed.samples;
+        let target = rows.first()?.target;
+        let is_worth_it = self.is_steady && rows.len() >= STEADY_MIN;
+        if !is_worth_it || rows.iter().any(|row| row.target != target) {
+            return None;
+        }
+        let shape = Shape::of(text, &self.series_ends).filter(|shape| shape.len() == rows.len())?;
+        let series = rows.iter().map(|row| row.labels.clone()).collect();
+        let metadata = self.pushed.metadata.as_slice().into();
+        let Push { format, added, .. } = self.push;
+        Some((start(text, format, added), Body::new(shape, series, metadata, (format, added))))
+    }
+
     /// Labels and target of a series that is not where it was last time.
     fn series(&mut self, text: &str) -> Result<(Labels, u64)> {
         let hash = FxBuildHasher.hash_one(text);
@@ -164,6 +247,11 @@ impl Visitor for Reader<'_> {
     }
 
     fn sample(&mut self, sample: Sample<'_>) -> Result<()> {
+        if self.is_steady {
+            let end = sample.series_end.and_then(|end| u32::try_from(end).ok());
+            self.is_steady = end.is_some() && (sample.predicted || self.series_ends.is_empty());
+            self.series_ends.extend(end);
+        }
         let (labels, target) = match self.walk.expected().filter(|_| sample.predicted) {
             Some(entry) => {
                 self.walk.advance();
@@ -221,16 +309,25 @@ mod tests {
         label_bytes_max: 200,
     };
 
-    fn check(known: &mut Known<Spelled>, text: &str, added: &[(&str, &str)], expected: &str) {
+    /// Samples, exemplars and metadata, one line each.
+    fn told(pushed: &Pushed, t_ms: i64) -> Vec<String> {
+        let steady = pushed.steady.series.iter().zip(&pushed.steady.values);
+        let mut lines: Vec<String> = steady.map(|(l, v)| format!("{l} {v}@{t_ms}")).collect();
+        let rows = pushed.samples.iter();
+        lines.extend(rows.map(|row| format!("{} {}@{}", row.labels, row.value, row.t_ms)));
+        lines.extend(pushed.exemplars.iter().map(|e| format!("{e:?}")));
+        lines.extend(pushed.metadata.iter().map(|m| format!("{m:?}")));
+        lines
+    }
+
+    fn check(known: &mut KnownTexts, text: &str, added: &[(&str, &str)], expected: &str) {
         let added = Labels::from_pairs(added.iter().copied());
         let push = Push { format: Format::Prometheus, added: &added, t_ms: 7 };
         let found = match read(text.as_bytes(), push, &LIMITS, known) {
             Ok((pushed, news)) => {
                 known.learn(news, 0);
-                let rows = pushed.samples.iter();
-                let all: Vec<String> =
-                    rows.map(|row| format!("{} {}@{}", row.labels, row.value, row.t_ms)).collect();
-                all.join("; ")
+                let lines = told(&Pushed { metadata: Vec::new(), ..pushed }, 7);
+                lines.join("; ")
             }
             Err(e) => e.message().to_owned(),
         };
@@ -239,13 +336,13 @@ mod tests {
 
     #[test]
     fn text_is_read_the_same_again_and_by_what_is_added() {
-        let mut known = Known::new(1 << 16);
+        let mut known = KnownTexts::new(1 << 17);
         let text = "# TYPE a counter\na{b=\"c\"} 1\nd 2 50\n";
         for _ in 0..3 {
             check(&mut known, text, &[], "a{b=\"c\"} 1@7; d{} 2@50");
             check(&mut known, text, &[("b", "x")], "a{b=\"x\"} 1@7; d{b=\"x\"} 2@50");
         }
-        assert_eq!(known.len(), 4);
+        assert_eq!(known.series.len(), 4);
         check(
             &mut known,
             "a{b=\"c\"} 1\nd two\n",
@@ -254,35 +351,109 @@ mod tests {
         );
     }
 
-    fn line() -> impl Strategy<Value = String> {
+    #[test]
+    fn a_text_with_other_numbers_only_shares_the_list_of_its_series() {
+        let mut known = KnownTexts::new(1 << 17);
+        let added = Labels::from_pairs([("job", "j")]);
+        let push = Push { format: Format::Prometheus, added: &added, t_ms: 7 };
+        let text = |value: f64, job: &str| {
+            let line = |i: usize| format!("m{{i=\"{i}\",job=\"{job}\"}} {}\n", value + i as f64);
+            "# TYPE m gauge\n".to_owned() + &(0..10).map(line).collect::<String>()
+        };
+        let mut read = |text: &str, added: &Labels| {
+            let limits = Limits { label_bytes_max: 10_000, ..LIMITS };
+            let push = Push { added, ..push };
+            let (pushed, news) = super::read(text.as_bytes(), push, &limits, &known).unwrap();
+            known.learn(news, 0);
+            pushed
+        };
+        // Learnt by series, then seen in order, then seen so again.
+        for value in 0..3 {
+            assert_eq!(read(&text(f64::from(value), "x"), &added).samples.len(), 10);
+        }
+        let fourth = read(&text(4.0, "x"), &added);
+        let fifth = read(&text(5.5, "x"), &added);
+        assert!(fourth.samples.is_empty() && fifth.steady.is_group);
+        assert!(Arc::ptr_eq(&fourth.steady.series, &fifth.steady.series));
+        assert_eq!(told(&fifth, 7)[9], "m{i=\"9\", job=\"j\"} 14.5@7");
+        assert_eq!(fifth.metadata[0].kind, MetricKind::Gauge);
+        // Another text, another way to read it, and one that only begins like it.
+        assert_eq!(read(&text(4.0, "y"), &added).samples.len(), 10);
+        assert_eq!(read(&text(4.0, "x"), &Labels::default()).samples.len(), 10);
+        assert_eq!(read(&text(4.0, "x").replace("9\"", "7\""), &added).samples.len(), 10);
+    }
+
+    #[test]
+    fn whole_texts_are_bounded_and_forgotten() {
+        let added = Labels::default();
+        let push = Push { format: Format::Prometheus, added: &added, t_ms: 7 };
+        let mut known = KnownTexts::new(10_000);
+        let mut send = |number: usize, now_ms: i64| {
+            let line = |i: usize| format!("m{{i=\"{i}\",n=\"{number}\"}} 1\n");
+            let text: String = (0..10).map(line).collect();
+            let limits = Limits { label_bytes_max: 10_000, ..LIMITS };
+            let (pushed, news) = read(text.as_bytes(), push, &limits, &known).unwrap();
+            known.learn(news, now_ms);
+            let held: usize = known.bodies.bytes();
+            assert!(held <= 5_000, "{held}");
+            pushed.samples.is_empty()
+        };
+        // Four times, or more where the series were forgotten in between.
+        let mut sent_often = |number: usize, now_ms: i64| {
+            assert!((0..8).any(|_| send(number, now_ms)), "{number}");
+        };
+        (0..30).for_each(|number| sent_often(number, 0));
+        assert!(send(29, 0), "the last one is there");
+        assert!(!send(0, 0), "the memory was emptied since the first");
+        // Forgotten when others came for two rounds, and this one did not.
+        for (number, round) in [(40, 1), (41, 2)] {
+            (0..8).for_each(|_| _ = send(number, crate::known::FORGET_MS * round));
+        }
+        assert!(!send(29, crate::known::FORGET_MS * 2));
+    }
+
+    /// Line `at` of a text.
+    fn line() -> impl Strategy<Value = (String, String)> {
         let series = prop_oneof![
-            "[ab]",
-            "[ab]\\{c=\"[de]?\"\\}",
-            "[ab] \\{ c=\"d\", e=\"f\" \\}",
-            "\\{\"[ab]\"\\}",
-            "# TYPE a gauge"
+            8 => "a@",
+            4 => "b@\\{c=\"[de]?\"\\}",
+            1 => "[ab]",
+            1 => "[ab] \\{ c=\"d\", e=\"f\" \\}",
+            1 => "\\{\"[ab]\"\\}",
+            1 => "# TYPE a gauge"
         ];
-        (series, prop_oneof![" 1", " -0.5 3", "  NaN", " 1e3", "", " x"])
-            .prop_map(|(series, value)| format!("{series}{value}\n"))
+        let value = prop_oneof![20 => " 1", 9 => " -0.5", 5 => " NaN", 1 => " -0.5 3", 1 => "  1", 5 => " 1e3", 1 => "", 1 => " x"];
+        (series, value)
+    }
+
+    fn text(lines: &[(String, String)], shift: usize) -> String {
+        let line = |(at, (series, _)): (usize, &(String, String))| {
+            // The same series with the numbers of other lines.
+            let (_, value) = &lines[(at + shift) % lines.len()];
+            format!("{}{value}\n", series.replace('@', &at.to_string()))
+        };
+        lines.iter().enumerate().map(line).collect()
     }
 
     proptest! {
         #[test]
         fn what_is_known_changes_nothing(
             pushes in proptest::collection::vec(
-                (proptest::collection::vec(line(), 0..8), 0usize..3, any::<bool>()), 1..8),
+                (proptest::collection::vec(line(), 0..14), 0usize..3, any::<bool>()), 1..8),
+            room in 0usize..20_000,
         ) {
-            let mut known = Known::new(3_000);
+            let mut known = KnownTexts::new(room);
             let added = ["", "1", "2"].map(|value| Labels::from_pairs([("c", value)]));
             for (lines, number, is_open_metrics) in pushes {
-                let (mut text, mut format) = (lines.concat(), Format::Prometheus);
-                if is_open_metrics {
-                    (text, format) = (text + "# EOF\n", Format::OpenMetrics);
-                }
+                let (end, format) = match is_open_metrics {
+                    true => ("# EOF\n", Format::OpenMetrics),
+                    false => ("", Format::Prometheus),
+                };
                 let push = Push { format, added: &added[number], t_ms: 7 };
-                let told = |pushed: Result<Pushed>| pushed.map_or_else(|e| e.message().to_owned(), |p| format!("{p:?}"));
-                for _ in 0..2 {
-                    let plain = read(text.as_bytes(), push, &LIMITS, &Known::new(0)).map(|(pushed, _)| pushed);
+                let told = |pushed: Result<Pushed>| pushed.map_or_else(|e| vec![e.message().to_owned()], |p| told(&p, 7));
+                for shift in [0, 0, 1, 2, 0, 3] {
+                    let text = text(&lines, shift) + end;
+                    let plain = read(text.as_bytes(), push, &LIMITS, &KnownTexts::new(0)).map(|(pushed, _)| pushed);
                     let predicted = read(text.as_bytes(), push, &LIMITS, &known);
                     let predicted = predicted.map(|(pushed, news)| {
                         known.learn(news, 0);
@@ -298,7 +469,7 @@ mod tests {
             let added = Labels::default();
             for format in [Format::Prometheus, Format::OpenMetrics] {
                 let push = Push { format, added: &added, t_ms: 0 };
-                if let Ok((pushed, _)) = read(&noise, push, &LIMITS, &Known::new(1_000)) {
+                if let Ok((pushed, _)) = read(&noise, push, &LIMITS, &KnownTexts::new(1_000)) {
                     prop_assert!(pushed.samples.len() <= LIMITS.text.samples_max);
                 }
             }

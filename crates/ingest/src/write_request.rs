@@ -75,10 +75,10 @@ impl Series {
 /// The rows of a batch by series, in the order of their first row. Samples and histograms of one series make two
 /// entries, because a request must not mix them.
 pub fn series_of(batch: &MetricBatch) -> Vec<Series> {
-    let mut series: Vec<Series> = Vec::with_capacity(batch.rows.len());
-    for row in &batch.rows {
-        let mut one = Series::new(row.labels.clone());
-        one.samples.push((batch.t_ms, row.value));
+    let mut series: Vec<Series> = Vec::with_capacity(batch.sample_count());
+    for (labels, value) in batch.samples() {
+        let mut one = Series::new(labels.clone());
+        one.samples.push((batch.t_ms, value));
         series.push(one);
     }
     let mut stamped: FxHashMap<Labels, usize> = FxHashMap::default();

@@ -31,7 +31,7 @@ pub use matcher::{MatchOp, Matcher, anchored_regex};
 pub use metrics::{
     Exemplar, ExemplarRow, Grouping, HistogramRow, MetricBatch, MetricKind, MetricMetadata,
     MetricPlan, MetricRow, MetricSource, STALE_NAN_BITS, Selected, SeriesData, SeriesExemplars,
-    StampedRow, StartTimes, is_stale, stale_nan,
+    StampedRow, StartTimes, SteadyRows, is_stale, stale_nan,
 };
 pub use rollup::{FIRST_EVERY, Fall, ROLL_UP_MS, RollUpNeeds, RollUpView, RollUpWindow, window_of};
 pub use sink::{Done, Receipt, RejectReason, Sink};

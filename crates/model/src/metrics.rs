@@ -27,6 +27,21 @@ pub struct MetricRow {
     pub value: f64,
 }
 
+/// Values of series that came before: in the same order, and the list is the same allocation each time. What the list
+/// says is then found out once, not for every sample; senders whose bodies are alike give nearly all samples so.
+///
+/// Shape: both have the same length, which may be 0.
+#[derive(Debug, Clone, Default)]
+pub struct SteadyRows {
+    /// Full identities, with `__name__`.
+    pub series: Arc<[Labels]>,
+    /// Their values; [`stale_nan`] ends a series.
+    pub values: Vec<f64>,
+    /// Whether the series are of one target out of several of the batch's source, which may send more of it for the same
+    /// time: as with pushes. Otherwise they are what the source has.
+    pub is_group: bool,
+}
+
 /// One series' value at a time of its own.
 #[derive(Debug, Clone)]
 pub struct StampedRow {
@@ -99,10 +114,12 @@ pub struct MetricBatch {
     /// Stable key of the producer (`scrape/<job>/<instance>`, `containers`, `host`): batches of one source go to one
     /// shard and share timestamps.
     pub source: Arc<str>,
-    /// Time of `rows`, Unix milliseconds, UTC.
+    /// Time of `rows` and `steady`, Unix milliseconds, UTC.
     pub t_ms: i64,
     /// Samples at `t_ms`.
     pub rows: Vec<MetricRow>,
+    /// More samples at `t_ms`, of series in a well-known order.
+    pub steady: SteadyRows,
     /// Samples with times of their own.
     pub stamped: Vec<StampedRow>,
     /// Native histograms, each with its time.
@@ -111,6 +128,20 @@ pub struct MetricBatch {
     pub exemplars: Vec<ExemplarRow>,
     /// Type, help and unit of metrics; only what changed since the last batch of this source.
     pub metadata: Vec<MetricMetadata>,
+}
+
+impl MetricBatch {
+    /// The samples at its time, `steady` first.
+    pub fn samples(&self) -> impl Iterator<Item = (&Labels, f64)> {
+        let steady = self.steady.series.iter().zip(self.steady.values.iter().copied());
+        steady.chain(self.rows.iter().map(|row| (&row.labels, row.value)))
+    }
+
+    /// Samples and histograms: the rows of which a store says what became of them.
+    pub fn sample_count(&self) -> usize {
+        let at_its_time = self.steady.values.len() + self.rows.len();
+        at_its_time + self.stamped.len() + self.histograms.len()
+    }
 }
 
 /// Metric types of the exposition formats.

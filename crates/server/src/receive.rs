@@ -22,7 +22,7 @@ use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
 use ingest::known::{ByLabels, Known};
 use ingest::otlp::delta::Totals;
-use ingest::pushed_text::Spelled;
+use ingest::pushed_text::KnownTexts;
 use model::{Done, Error, ErrorKind, MetricBatch, Receipt, RejectReason, Result, Sink};
 use parking_lot::RwLock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -77,8 +77,8 @@ pub struct Receivers {
     gateway: Arc<Gateway>,
     /// Series of remote writes.
     known: RwLock<Known<ByLabels>>,
-    /// Series of pushed texts.
-    known_texts: RwLock<Known<Spelled>>,
+    /// Pushed texts and their series.
+    known_texts: RwLock<KnownTexts>,
 }
 
 impl Receivers {
@@ -99,7 +99,7 @@ impl Receivers {
             sink,
             gateway,
             known: RwLock::new(Known::new(limits.known_bytes_max)),
-            known_texts: RwLock::new(Known::new(limits.known_bytes_max)),
+            known_texts: RwLock::new(KnownTexts::new(limits.known_bytes_max)),
         })
     }
 
@@ -151,12 +151,7 @@ impl Answer {
 
 /// Hands a batch to the store, off the runtime's workers, as it may block for a moment; an empty one is nothing to wait for.
 fn hand_over(sink: &Arc<dyn Sink>, batch: MetricBatch) -> Answer {
-    let rows = batch.rows.len()
-        + batch.stamped.len()
-        + batch.histograms.len()
-        + batch.exemplars.len()
-        + batch.metadata.len();
-    if rows == 0 {
+    if batch.sample_count() + batch.exemplars.len() + batch.metadata.len() == 0 {
         return Answer(None);
     }
     let (sender, receiver) = oneshot::channel();

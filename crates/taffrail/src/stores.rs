@@ -206,7 +206,7 @@ fn default_reserve(data_dir: &Path) -> u64 {
 impl Sink for Stores {
     fn append_metrics(&self, batch: MetricBatch, done: Done) {
         let source = batch.source.clone();
-        let rows = (batch.rows.len() + batch.stamped.len() + batch.histograms.len()) as u64;
+        let rows = batch.sample_count() as u64;
         let ledger = self.ledger.clone();
         let forward = self.forward.read().clone();
         let forward = forward.map(|feed| (feed.prepare(&batch), feed));

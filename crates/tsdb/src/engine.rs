@@ -131,6 +131,8 @@ pub(crate) struct Encoder {
     defined: usize,
     /// The WAL must hear of everything anew.
     redefine: bool,
+    /// The list of series that came last, and their columns.
+    steady: Option<(Arc<[Labels]>, Box<[u32]>)>,
 }
 
 impl Encoder {
@@ -151,6 +153,7 @@ impl Encoder {
             chain: 0,
             defined: 0,
             redefine: true,
+            steady: None,
         }
     }
 
@@ -218,9 +221,14 @@ impl Encoder {
         let foreign = self.foreign.capacity() * 9;
         let left = self.left.capacity() * (size_of::<(u32, (i64, u64))>() + 1);
         let columns = (self.columns.capacity() + self.next.capacity()) * 4;
+        let steady = self
+            .steady
+            .as_ref()
+            .map_or(0, |(series, columns)| size_of_val(&**series) + size_of_val(&**columns));
         size_of::<Self>()
             + self.key.len()
             + columns
+            + steady
             + bits
             + foreign
             + left
@@ -238,6 +246,7 @@ impl Encoder {
     /// active otherwise; returns the series whose home they were. Numbers of columns stay.
     pub(crate) fn drop_unseen(&mut self, is_active: &dyn Fn(u32) -> bool) -> Vec<u32> {
         let mut dropped = Vec::new();
+        self.steady = None;
         for c in 0..self.columns.len() {
             let series = self.columns[c];
             let is_home = self.homes.get(c);
@@ -271,6 +280,7 @@ impl Encoder {
             .collect();
         let (columns, homes) = (std::mem::take(&mut self.columns), std::mem::take(&mut self.homes));
         let seen = std::mem::take(&mut self.seen);
+        self.steady = None;
         self.next.clear();
         self.foreign.clear();
         self.left.clear();
@@ -465,6 +475,33 @@ impl Engine {
             before = column;
         }
         self.resolved = resolved;
+    }
+
+    /// Finds the columns of a batch's samples at its time, as [`resolve`](Self::resolve); those of a list of series that
+    /// came before are known.
+    fn resolve_batch(&mut self, target: u32, batch: &MetricBatch) {
+        self.resolve(target, batch.rows.iter().map(|row| &row.labels));
+        let series = &batch.steady.series;
+        if series.is_empty() {
+            return;
+        }
+        let of_rows = std::mem::take(&mut self.resolved);
+        let encoder = self.encoder(target);
+        let last = encoder.steady.take().filter(|(known, _)| Arc::ptr_eq(known, series));
+        let (series, columns) = match last {
+            Some(steady) => steady,
+            None => {
+                self.resolve(target, series.iter());
+                (Arc::clone(series), self.resolved.as_slice().into())
+            }
+        };
+        self.resolved.clear();
+        self.resolved.extend_from_slice(&columns);
+        self.resolved.extend_from_slice(&of_rows);
+        // Those over the limit may be within it next time.
+        if !columns.contains(&NONE) {
+            self.encoder(target).steady = Some((series, columns));
+        }
     }
 
     /// Counts rows just resolved that are over the series limit by their metric.
@@ -979,8 +1016,9 @@ impl storage::writer::Engine for Engine {
     fn encode(&mut self, batch: &mut Batch, record: &mut Vec<u8>) -> Result<u8> {
         let (oldest_ms, newest_ms) = self.window();
         let Batch { batch, is_group, plan } = batch;
-        plan.target = match batch.rows.first() {
-            Some(first) if *is_group => self.group_target(&batch.source, &first.labels, batch.t_ms),
+        let first = batch.samples().next().map(|(labels, _)| labels);
+        plan.target = match first {
+            Some(first) if *is_group => self.group_target(&batch.source, first, batch.t_ms),
             _ => self.target(&batch.source),
         };
         plan.last_ms_before = self.encoder(plan.target).last_ms;
@@ -989,16 +1027,17 @@ impl storage::writer::Engine for Engine {
         if batch.rows.iter().any(|row| row.labels.is_empty()) {
             batch.rows.retain(|row| !row.labels.is_empty());
         }
+        let at_its_time = batch.rows.len() + batch.steady.values.len();
         batch.stamped.retain(|row| !row.labels.is_empty());
         plan.ledger.invalid += (valid_before - batch.rows.len() - batch.stamped.len()) as u64;
         if batch.t_ms < oldest_ms {
-            plan.ledger.too_old += batch.rows.len() as u64;
+            plan.ledger.too_old += at_its_time as u64;
         } else if batch.t_ms > newest_ms {
-            plan.ledger.too_new += batch.rows.len() as u64;
-        } else if !batch.rows.is_empty() {
-            self.resolve(plan.target, batch.rows.iter().map(|row| &row.labels));
-            self.fold(plan, batch.rows.iter().map(|row| &row.labels));
-            self.plan_row(plan, batch.t_ms, batch.rows.iter().map(|row| row.value.to_bits()));
+            plan.ledger.too_new += at_its_time as u64;
+        } else if at_its_time > 0 {
+            self.resolve_batch(plan.target, batch);
+            self.fold(plan, batch.samples().map(|(labels, _)| labels));
+            self.plan_row(plan, batch.t_ms, batch.samples().map(|(_, value)| value.to_bits()));
             self.encode_row(plan, batch.t_ms);
         }
         let before = batch.stamped.len();

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use model::{Done, Error, MetricBatch, MetricRow, Receipt, StampedRow};
+use model::{Done, Error, Labels, MetricBatch, MetricRow, Receipt, StampedRow};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 
@@ -22,8 +22,14 @@ struct Group {
 
 /// Takes the groups out of `batch`, in order of time; each is a batch of rows. What stays has none.
 pub(crate) fn take_groups(batch: &mut MetricBatch) -> Vec<MetricBatch> {
+    let mut taken = Vec::new();
+    if batch.steady.is_group && !batch.steady.series.is_empty() {
+        let steady = std::mem::take(&mut batch.steady);
+        let source = group_source(&batch.source, &steady.series[0]);
+        taken.push(MetricBatch { source, t_ms: batch.t_ms, steady, ..MetricBatch::default() });
+    }
     if batch.stamped.len() < GROUP_MIN {
-        return Vec::new();
+        return taken;
     }
     let numbers = group_numbers(&batch.stamped);
     let mut counts: Vec<usize> = Vec::new();
@@ -34,14 +40,12 @@ pub(crate) fn take_groups(batch: &mut MetricBatch) -> Vec<MetricBatch> {
     let mut groups: Vec<Group> = Vec::with_capacity(counts.len());
     for (row, number) in std::mem::take(&mut batch.stamped).into_iter().zip(numbers) {
         if number == groups.len() {
-            let of = |name: &str| row.labels.get(name).unwrap_or("");
-            let source = format!("{}/{}/{}", batch.source, of("job"), of("instance")).into();
+            let source = group_source(&batch.source, &row.labels);
             let rows = Vec::with_capacity(counts[number]);
             groups.push(Group { source, t_ms: row.t_ms, rows });
         }
         groups[number].rows.push(MetricRow { labels: row.labels, value: row.value });
     }
-    let mut taken = Vec::new();
     for Group { source, t_ms, rows } in groups {
         if rows.len() < GROUP_MIN {
             let stamped = rows.into_iter().map(|row| StampedRow::new(row.labels, t_ms, row.value));
@@ -79,13 +83,15 @@ fn group_numbers(rows: &[StampedRow]) -> Vec<usize> {
     numbers
 }
 
+/// The source of a group, by any of its series.
+fn group_source(source: &str, labels: &Labels) -> Arc<str> {
+    let of = |name: &str| labels.get(name).unwrap_or("");
+    format!("{source}/{}/{}", of("job"), of("instance")).into()
+}
+
 /// Whether nothing is left of a batch.
 pub(crate) fn is_empty(batch: &MetricBatch) -> bool {
-    batch.rows.is_empty()
-        && batch.stamped.is_empty()
-        && batch.histograms.is_empty()
-        && batch.exemplars.is_empty()
-        && batch.metadata.is_empty()
+    batch.sample_count() == 0 && batch.exemplars.is_empty() && batch.metadata.is_empty()
 }
 
 /// What the pieces' answers make so far.

@@ -38,6 +38,7 @@ impl BodyReader {
             source: Arc::clone(&self.source),
             t_ms,
             rows: rows.rows,
+            steady: rows.steady,
             stamped: rows.stamped,
             histograms: rows.histograms,
             exemplars: rows.exemplars,

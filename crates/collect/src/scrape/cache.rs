@@ -4,6 +4,9 @@
 //! and one clone of its labels; only where they differ is there a look-up, and only a new series is parsed and relabelled.
 //! Series that stop coming end with staleness markers.
 //!
+//! A target that sent the same series twice in the same order most probably does so again: then the [`Shape`] of its body
+//! is kept with the list of their labels, and while only numbers change, only they are read, for all series at once.
+//!
 //! Of the text of a series length and hash are kept ([`Spelling`]), as the text itself would be as large as all else
 //! that is known of a series.
 
@@ -16,13 +19,13 @@ use foldhash::quality::SeedableRandomState;
 use hashbrown::HashTable;
 use ingest::exposition::{
     CustomBuckets, Encoding, Families, Histograms, Limits, Metadata, NativeSample, RawExemplar,
-    Sample, Visitor, decode,
+    Sample, Shape, Visitor, decode,
 };
 use ingest::native_histogram;
 use model::histogram::{SCHEMA_MAX, SCHEMA_MIN};
 use model::{
     Error, ErrorKind, ExemplarRow, Histogram, HistogramRow, Labels, MetricKind, MetricMetadata,
-    MetricRow, Result, StampedRow, stale_nan,
+    MetricRow, Result, StampedRow, SteadyRows, stale_nan,
 };
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 use smallvec::SmallVec;
@@ -78,6 +81,32 @@ struct Entry {
     live: bool,
 }
 
+/// What a body that repeats the last one but for its numbers brings.
+#[derive(Debug)]
+struct Steady {
+    shape: Shape,
+    /// Labels of the series that are kept, in the order of the body.
+    series: Arc<[Labels]>,
+    /// Places in the body of those that are not.
+    dropped: Vec<u32>,
+}
+
+impl Steady {
+    /// The values of all series that are kept; `None` when the body is not of that kind.
+    fn read(&self, body: &[u8]) -> Option<Vec<f64>> {
+        let mut values = self.shape.read(body)?;
+        let mut dropped = self.dropped.iter().peekable();
+        if dropped.peek().is_some() {
+            let mut place = 0;
+            values.retain(|_| {
+                place += 1;
+                dropped.next_if_eq(&&(place - 1)).is_none()
+            });
+        }
+        Some(values)
+    }
+}
+
 /// See the module's page.
 #[derive(Debug, Default)]
 pub(super) struct SeriesCache {
@@ -86,6 +115,8 @@ pub(super) struct SeriesCache {
     by_spelling: HashTable<u32>,
     /// Entries in the order of the last good scrape.
     order: Vec<u32>,
+    /// If that scrape was like the one before.
+    steady: Option<Steady>,
     /// Starts anew after 2^32.
     scrape: u32,
     failures: u32,
@@ -115,6 +146,7 @@ pub(super) struct Scrape<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Rows {
     pub(super) rows: Vec<MetricRow>,
+    pub(super) steady: SteadyRows,
     pub(super) stamped: Vec<StampedRow>,
     pub(super) histograms: Vec<HistogramRow>,
     pub(super) exemplars: Vec<ExemplarRow>,
@@ -126,6 +158,7 @@ impl Rows {
     /// Forgets all that a failed scrape brought; its counts stay, since the report tells them.
     fn clear(&mut self) {
         self.rows.clear();
+        self.steady = SteadyRows::default();
         self.stamped.clear();
         self.histograms.clear();
         self.exemplars.clear();
@@ -150,6 +183,11 @@ impl SeriesCache {
             self.forget_texts();
             self.encoding = Some(scrape.encoding);
         }
+        if let Some(steady) = self.read_steady(scrape, &mut rows.counts) {
+            rows.steady = steady;
+            self.failures = 0;
+            return Ok(());
+        }
         self.scrape = self.scrape.wrapping_add(1);
         rows.rows.reserve(self.order.len() + 16);
         let order = std::mem::take(&mut self.order);
@@ -159,6 +197,9 @@ impl SeriesCache {
             order,
             next: 0,
             fresh: Vec::new(),
+            series_ends: Vec::new(),
+            // What becomes of a converted histogram is more than its lines.
+            is_steady: !scrape.job.histograms.convert_classic,
             scrape,
             schema_max: schema_max(scrape.job.histograms.min_bucket_factor),
             rows,
@@ -172,7 +213,8 @@ impl SeriesCache {
         reader.hand_on(last);
         let (over_samples, over_buckets) =
             (reader.over_sample_limit, reader.over_bucket_limit.take());
-        let Reader { order, new_order, fresh, .. } = reader;
+        let is_steady = reader.is_steady && reader.next == reader.order.len();
+        let Reader { order, new_order, fresh, series_ends, .. } = reader;
         let outcome = decoded.and_then(|()| {
             if over_samples {
                 let limit = scrape.job.limits.samples;
@@ -188,6 +230,9 @@ impl SeriesCache {
                 self.retire(&order, rows);
                 self.order = new_order;
                 self.failures = 0;
+                if is_steady {
+                    self.steady = self.learn(scrape.body, &series_ends);
+                }
                 Ok(())
             }
             Err(e) => {
@@ -203,9 +248,41 @@ impl SeriesCache {
         }
     }
 
+    /// Reads a body that differs from the last one in its numbers only. Anything else is left to a full reading, with the
+    /// cache as if every scrape since the last one of these had been the same as that.
+    fn read_steady(&mut self, scrape: &Scrape<'_>, counts: &mut Counts) -> Option<SteadyRows> {
+        let steady = self.steady.take()?;
+        let (body, job, limits) = (scrape.body, scrape.job, scrape.limits);
+        let (scraped, kept) = (steady.shape.len() as u64, steady.series.len() as u64);
+        let is_within = body.len() <= limits.body_bytes_max
+            && steady.shape.len() <= limits.samples_max
+            && (job.limits.samples == 0 || kept <= job.limits.samples);
+        let values = is_within.then(|| steady.read(body)).flatten()?;
+        *counts = Counts { scraped, kept, ..Counts::default() };
+        let series = Arc::clone(&steady.series);
+        self.steady = Some(steady);
+        Some(SteadyRows { series, values, is_group: false })
+    }
+
+    /// What the next body may repeat, after a scrape that had the series in `order`, all of them live and each once.
+    fn learn(&self, body: &[u8], series_ends: &[u32]) -> Option<Steady> {
+        let shape = Shape::of(body, series_ends).filter(|shape| shape.len() == self.order.len())?;
+        let (mut series, mut dropped) = (Vec::with_capacity(self.order.len()), Vec::new());
+        for (place, id) in (0..).zip(&self.order) {
+            match self.entries[*id as usize].as_ref()?.labels.clone() {
+                // The store refuses it, and says so each time.
+                Some(labels) if labels.is_empty() => return None,
+                Some(labels) => series.push(labels),
+                None => dropped.push(place),
+            }
+        }
+        Some(Steady { shape, series: series.into(), dropped })
+    }
+
     /// Ends all live series: the target failed or is gone.
     pub(super) fn fail(&mut self, rows: &mut Rows) {
         rows.clear();
+        self.steady = None;
         let orphans = std::mem::take(&mut self.orphans);
         rows.rows
             .extend(orphans.into_iter().map(|labels| MetricRow { labels, value: stale_nan() }));
@@ -227,6 +304,13 @@ impl SeriesCache {
     /// Makes the next scrape hand on all metadata again.
     pub(super) fn forget_metadata(&mut self) {
         self.metadata.clear();
+        self.steady = None;
+    }
+
+    /// Reads the next body in full.
+    #[cfg(test)]
+    pub(super) fn forget_steady(&mut self) {
+        self.steady = None;
     }
 
     fn forget_texts(&mut self) {
@@ -301,6 +385,9 @@ struct Reader<'a> {
     new_order: Vec<u32>,
     /// Entries made by this scrape.
     fresh: Vec<u32>,
+    /// Where in the body the series end, while it is in the order of the last one.
+    series_ends: Vec<u32>,
+    is_steady: bool,
     scrape: &'a Scrape<'a>,
     /// Finest schema the job keeps.
     schema_max: i32,
@@ -448,6 +535,12 @@ impl Visitor for Reader<'_> {
 
     fn sample(&mut self, sample: Sample<'_>) -> Result<()> {
         self.rows.counts.scraped += 1;
+        self.is_steady &= sample.predicted;
+        if self.is_steady {
+            let end = sample.series_end.and_then(|end| u32::try_from(end).ok());
+            self.is_steady = end.is_some();
+            self.series_ends.extend(end);
+        }
         let id = self.entry(sample.series, sample.predicted)?;
         let Some((labels, own_ms)) = self.admit(id, sample.timestamp_ms) else { return Ok(()) };
         if let Some(exemplar) = sample.exemplar {
@@ -473,6 +566,7 @@ impl Visitor for Reader<'_> {
 
     fn histogram(&mut self, mut sample: NativeSample<'_>) -> Result<()> {
         self.rows.counts.scraped += 1;
+        self.is_steady = false;
         let id = self.entry(sample.series, sample.predicted)?;
         let Some((labels, own_ms)) = self.admit(id, sample.timestamp_ms) else { return Ok(()) };
         self.exemplars(id, &labels, sample.exemplars)?;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ingest::exposition::{Encoding, Format, Limits};
 use ingest::relabel::{Action, Rule, RuleConfig};
 use model::{Labels, ManualClock, is_stale};
+use proptest::prelude::*;
 
 use super::cache::{Rows, Scrape, SeriesCache};
 use super::config::{DockerSd, FileSd, ScrapeJob, TargetGroup};
@@ -139,15 +140,7 @@ impl Script {
 
     fn check(&mut self, body: &str, expect: &[&str]) {
         let (rows, outcome) = self.rows(body);
-        let mut lines: Vec<String> = rows
-            .rows
-            .iter()
-            .map(|row| {
-                let value =
-                    if is_stale(row.value) { "stale".to_owned() } else { row.value.to_string() };
-                format!("{} {value}", row.labels.without("job").without("instance"))
-            })
-            .collect();
+        let mut lines = told(&rows);
         lines.extend(
             rows.stamped
                 .iter()
@@ -164,6 +157,93 @@ impl Script {
         lines.extend(rows.metadata.iter().map(|m| format!("{} is a {}", m.name, m.kind.as_str())));
         lines.extend(outcome.err());
         assert_eq!(lines, expect, "{body}");
+    }
+}
+
+/// The samples at the scrape's time, one line each.
+fn told(rows: &Rows) -> Vec<String> {
+    let steady = rows.steady.series.iter().zip(rows.steady.values.iter().copied());
+    let others = rows.rows.iter().map(|row| (&row.labels, row.value));
+    let one = |(labels, value): (&Labels, f64)| {
+        let value = if is_stale(value) { "stale".to_owned() } else { value.to_string() };
+        format!("{} {value}", labels.without("job").without("instance"))
+    };
+    steady.chain(others).map(one).collect()
+}
+
+#[test]
+fn a_body_with_other_numbers_only_shares_the_list_of_its_series() {
+    let mut script = Script::new();
+    let rule = RuleConfig {
+        source_labels: Some(vec!["__name__".to_owned()]),
+        regex: Some("go_.*".to_owned()),
+        action: Some(Action::Drop),
+        ..RuleConfig::default()
+    };
+    script.job.metric_relabel = vec![Rule::new(rule).unwrap()];
+    let body = |a: f64, b: f64| {
+        format!("go_1 7\n# TYPE a gauge\na{{x=\"1\"}} {a}\ngo_2 7\ngo_3 7\nb {b}\ngo_4 7\n")
+    };
+    let mut scrape = |body: &str| {
+        let (rows, outcome) = script.rows(body);
+        assert_eq!(outcome, Ok(()), "{body}");
+        rows
+    };
+    for (a, b) in [(1.0, 2.0), (1.0, 2.0)] {
+        assert!(scrape(&body(a, b)).steady.series.is_empty());
+    }
+    let third = scrape(&body(3.0, -1.5e9));
+    let fourth = scrape(&body(3.0, f64::INFINITY));
+    assert_eq!(told(&third), ["a{x=\"1\"} 3", "b{} -1500000000"]);
+    assert_eq!(told(&fourth), ["a{x=\"1\"} 3", "b{} inf"]);
+    assert!(third.rows.is_empty() && Arc::ptr_eq(&third.steady.series, &fourth.steady.series));
+    assert_eq!((fourth.counts.scraped, fourth.counts.kept, fourth.counts.added), (6, 2, 0));
+    // A departure is told in full, and what is gone ends.
+    let fifth = scrape("a{x=\"1\"} 4\n");
+    assert!(fifth.steady.series.is_empty());
+    assert_eq!(told(&fifth), ["a{x=\"1\"} 4", "b{} stale"]);
+}
+
+#[test]
+fn steady_series_end_with_a_failure_and_come_back() {
+    let mut script = Script::new();
+    for _ in 0..4 {
+        script.check("a 1\nb 2\n", &["a{} 1", "b{} 2"]);
+    }
+    let broken = "line 2, column 3: expected a value, found 'x'";
+    script.check("a 1\nb x\n", &["a{} stale", "b{} stale", broken]);
+    script.check("a 1\nb 2\n", &["a{} 1", "b{} 2"]);
+    script.check("a 1\n", &["a{} 1", "b{} stale"]);
+    script.job.limits.samples = 1;
+    for _ in 0..3 {
+        script.check("a 1\n", &["a{} 1"]);
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_target_reads_the_same_with_and_without_a_memory_of_its_last_body(
+        bodies in proptest::collection::vec(proptest::collection::vec((0usize..7, 0usize..6), 0..6), 1..12),
+        repeats in proptest::collection::vec(1usize..4, 12),
+    ) {
+        let (mut with, mut without) = (Script::new(), Script::new());
+        let series = ["a", "b{x=\"1\"}", "# TYPE a counter", "a ", "c{}", "# HELP a b", "go_x"];
+        let values = [" 1", " 2.5", " NaN", " 7 1500", "", " 1e3"];
+        for (lines, repeat) in bodies.into_iter().zip(repeats) {
+            let body: String =
+                lines.iter().map(|(s, v)| format!("{}{}\n", series[*s], values[*v])).collect();
+            for _ in 0..repeat {
+                without.cache.forget_steady();
+                let (one, two) = (with.rows(&body), without.rows(&body));
+                prop_assert_eq!(told(&one.0), told(&two.0));
+                let rest = |rows: &Rows| {
+                    let stamped = rows.stamped.iter().map(|r| format!("{} {} {}", r.labels, r.value, r.t_ms));
+                    (stamped.collect::<Vec<_>>(), rows.metadata.clone(), rows.counts)
+                };
+                prop_assert_eq!(rest(&one.0), rest(&two.0));
+                prop_assert_eq!(one.1, two.1);
+            }
+        }
     }
 }
 

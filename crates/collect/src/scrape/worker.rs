@@ -225,6 +225,7 @@ impl Worker {
             source: Arc::clone(&self.source),
             t_ms,
             rows: rows.rows,
+            steady: rows.steady,
             stamped: rows.stamped,
             histograms: rows.histograms,
             exemplars: rows.exemplars,

@@ -54,8 +54,8 @@ impl Table {
     /// Newest value of the series whose text is `series`; `None` before there is one.
     pub(crate) fn newest(&self, series: &str) -> Option<f64> {
         let batches = self.batches.lock();
-        let mut rows = batches.iter().rev().flat_map(|b| b.rows.iter());
-        rows.find(|row| row.labels.to_string() == series).map(|row| row.value)
+        let mut samples = batches.iter().rev().flat_map(MetricBatch::samples);
+        samples.find(|(labels, _)| labels.to_string() == series).map(|(_, value)| value)
     }
 
     pub(crate) async fn wait_for(&self, series: &str, fits: impl Fn(f64) -> bool) {
@@ -131,9 +131,9 @@ impl Scene {
     /// Newest value of a series of the job.
     pub(crate) fn value(&self, name: &str, job: &str) -> Option<f64> {
         let batches = self.table.batches();
-        let mut rows = batches.iter().rev().flat_map(|b| b.rows.iter());
+        let mut samples = batches.iter().rev().flat_map(model::MetricBatch::samples);
         let is_wanted = |l: &model::Labels| l.metric_name() == name && l.get("job") == Some(job);
-        rows.find(|row| is_wanted(&row.labels)).map(|row| row.value)
+        samples.find(|(labels, _)| is_wanted(labels)).map(|(_, value)| value)
     }
 
     /// Waits until the job's target answers.

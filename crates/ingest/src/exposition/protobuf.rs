@@ -304,6 +304,7 @@ impl<V: Visitor> Families<'_, '_, V> {
             timestamp_ms,
             exemplar,
             predicted,
+            series_end: None,
         })
     }
 

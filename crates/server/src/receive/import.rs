@@ -136,11 +136,12 @@ async fn receive(app: &Arc<App>, asked: Asked, held: Held) -> Result<()> {
         let receivers = &decoding.receivers;
         let pushed = read(receivers, &asked, &held.bytes, now_ms)?;
         drop(held);
-        let sent = pushed.samples.len();
+        let sent = pushed.samples.len() + pushed.steady.values.len();
         let batch = MetricBatch {
             source: Arc::from(SOURCE),
             t_ms: asked.t_ms,
             stamped: pushed.samples,
+            steady: pushed.steady,
             exemplars: pushed.exemplars,
             metadata: pushed.metadata,
             ..MetricBatch::default()

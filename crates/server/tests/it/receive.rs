@@ -69,7 +69,7 @@ impl Receiver {
     fn samples(&self) -> Vec<String> {
         let mut texts = Vec::new();
         for batch in self.stored() {
-            texts.extend(batch.rows.iter().map(|r| format!("{} {}", r.labels, spell(r.value))));
+            texts.extend(batch.samples().map(|(l, v)| format!("{l} {}", spell(v))));
             texts.extend(batch.stamped.iter().map(|r| format!("{} {}", r.labels, spell(r.value))));
         }
         texts

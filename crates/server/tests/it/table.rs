@@ -383,8 +383,7 @@ impl Sink for Kept {
         let before = batch.stamped.len();
         batch.stamped.retain(|row| row.labels.metric_name() != "refused");
         let refused = (before - batch.stamped.len()) as u64;
-        let rows =
-            batch.rows.len() + batch.stamped.len() + batch.histograms.len() + batch.exemplars.len();
+        let rows = batch.sample_count() + batch.exemplars.len();
         self.0.lock().push(batch);
         let rejected = (refused > 0).then_some((RejectReason::TooOld, refused));
         done.call(Ok(Receipt { stored: rows as u64, rejected: rejected.into_iter().collect() }));

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use model::{
     BucketSpan, Budget, Clock, Done, Exemplar, ExemplarRow, Histogram, HistogramRow, Labels,
     ManualClock, MatchOp, Matcher, MetricBatch, MetricKind, MetricMetadata, MetricPlan, MetricRow,
-    MetricSource, Receipt, RejectReason, ResetHint, STALE_NAN_BITS, StampedRow, TimeRange,
+    MetricSource, Receipt, RejectReason, ResetHint, STALE_NAN_BITS, StampedRow, SteadyRows,
+    TimeRange,
 };
 use storage::fs::{FaultyFs, Fs, FsCall};
 use storage::wal::Durability;
@@ -214,6 +215,8 @@ struct Life {
     /// By series, newest last; and the names with metadata.
     exemplars: BTreeMap<Labels, Vec<Exemplar>>,
     described: BTreeSet<String>,
+    /// Sources that send lists of series, the numbers of these, and whether as groups.
+    lists: Vec<(String, Vec<u64>, Arc<[Labels]>, bool)>,
     series_max: u64,
     /// Whether sources are spread over several shards, of which each knows only its own samples.
     sharded: bool,
@@ -238,6 +241,7 @@ impl Life {
             histograms,
             exemplars: BTreeMap::new(),
             described: BTreeSet::new(),
+            lists: Vec::new(),
             series_max,
             sharded,
         }
@@ -384,6 +388,37 @@ impl Life {
         }
     }
 
+    /// A list of series once more, or a new one, with rows beside it.
+    fn steady(&mut self) {
+        if self.lists.len() < 4 || self.random.below(8) == 0 {
+            let (from, width) = (self.random.below(self.series_max), self.random.below(20));
+            let numbers: Vec<u64> = (from..(from + width).min(self.series_max)).collect();
+            let series = numbers.iter().map(|number| labels(*number)).collect();
+            let source = format!("source/{}", self.random.below(3));
+            self.lists.push((source, numbers, series, self.random.below(2) == 0));
+        }
+        let at = usize::try_from(self.random.below(self.lists.len() as u64)).unwrap();
+        let (source, numbers, series, is_group) = self.lists[at].clone();
+        for _ in 0..1 + self.random.below(5) {
+            self.clock.advance_ms(1 + i64::try_from(self.random.below(15_000)).unwrap());
+            let others = (0..self.random.below(3)).map(|n| self.series_max + n);
+            let others: Vec<_> = others.map(|n| (labels(n), self.random.value())).collect();
+            let t_ms = self.now_ms();
+            let mut batch = scrape(&source, t_ms, &others);
+            let values: Vec<u64> = numbers.iter().map(|_| self.random.value()).collect();
+            batch.steady = SteadyRows {
+                series: series.clone(),
+                values: values.iter().map(|bits| f64::from_bits(*bits)).collect(),
+                is_group,
+            };
+            let receipt = append(&self.store, batch).unwrap();
+            let steady = series.iter().cloned().zip(values);
+            let all: Vec<_> = steady.chain(others).map(|(l, bits)| (l, t_ms, bits)).collect();
+            assert_eq!(receipt, Receipt { stored: all.len() as u64, rejected: vec![] });
+            self.add(&all);
+        }
+    }
+
     /// One sample somewhere in the past, maybe over another.
     fn old_sample(&mut self) {
         let number = self.random.below(self.series_max);
@@ -479,7 +514,8 @@ impl Life {
     }
 
     fn step(&mut self) {
-        match self.random.below(44) {
+        match self.random.below(48) {
+            44..48 => self.steady(),
             0..14 => self.scrape(),
             14..19 => self.old_sample(),
             19..22 => self.stamped(),
