@@ -131,8 +131,14 @@ pub(crate) struct Encoder {
     defined: usize,
     /// The WAL must hear of everything anew.
     redefine: bool,
-    /// The list of series that came last, and their columns.
-    steady: Option<(Arc<[Labels]>, Box<[u32]>)>,
+    steady: Option<Steady>,
+}
+
+/// The list of series that came last, and their columns.
+#[derive(Debug)]
+struct Steady {
+    series: Arc<[Labels]>,
+    columns: Box<[u32]>,
 }
 
 impl Encoder {
@@ -221,10 +227,8 @@ impl Encoder {
         let foreign = self.foreign.capacity() * 9;
         let left = self.left.capacity() * (size_of::<(u32, (i64, u64))>() + 1);
         let columns = (self.columns.capacity() + self.next.capacity()) * 4;
-        let steady = self
-            .steady
-            .as_ref()
-            .map_or(0, |(series, columns)| size_of_val(&**series) + size_of_val(&**columns));
+        let steady = self.steady.as_ref();
+        let steady = steady.map_or(0, |s| size_of_val(&*s.series) + size_of_val(&*s.columns));
         size_of::<Self>()
             + self.key.len()
             + columns
@@ -487,20 +491,17 @@ impl Engine {
         }
         let of_rows = std::mem::take(&mut self.resolved);
         let encoder = self.encoder(target);
-        let last = encoder.steady.take().filter(|(known, _)| Arc::ptr_eq(known, series));
-        let (series, columns) = match last {
-            Some(steady) => steady,
-            None => {
-                self.resolve(target, series.iter());
-                (Arc::clone(series), self.resolved.as_slice().into())
-            }
-        };
+        let last = encoder.steady.take().filter(|last| Arc::ptr_eq(&last.series, series));
+        let steady = last.unwrap_or_else(|| {
+            self.resolve(target, series.iter());
+            Steady { series: Arc::clone(series), columns: self.resolved.as_slice().into() }
+        });
         self.resolved.clear();
-        self.resolved.extend_from_slice(&columns);
+        self.resolved.extend_from_slice(&steady.columns);
         self.resolved.extend_from_slice(&of_rows);
         // Those over the limit may be within it next time.
-        if !columns.contains(&NONE) {
-            self.encoder(target).steady = Some((series, columns));
+        if !steady.columns.contains(&NONE) {
+            self.encoder(target).steady = Some(steady);
         }
     }
 

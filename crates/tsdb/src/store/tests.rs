@@ -204,6 +204,14 @@ fn expected<T: Clone>(
     table
 }
 
+/// What a source sends as a list of series, again and again.
+#[derive(Clone)]
+struct List {
+    source: String,
+    series: Arc<[Labels]>,
+    is_group: bool,
+}
+
 /// One random life of a store.
 struct Life {
     random: Random,
@@ -215,8 +223,7 @@ struct Life {
     /// By series, newest last; and the names with metadata.
     exemplars: BTreeMap<Labels, Vec<Exemplar>>,
     described: BTreeSet<String>,
-    /// Sources that send lists of series, the numbers of these, and whether as groups.
-    lists: Vec<(String, Vec<u64>, Arc<[Labels]>, bool)>,
+    lists: Vec<List>,
     series_max: u64,
     /// Whether sources are spread over several shards, of which each knows only its own samples.
     sharded: bool,
@@ -392,20 +399,20 @@ impl Life {
     fn steady(&mut self) {
         if self.lists.len() < 4 || self.random.below(8) == 0 {
             let (from, width) = (self.random.below(self.series_max), self.random.below(20));
-            let numbers: Vec<u64> = (from..(from + width).min(self.series_max)).collect();
-            let series = numbers.iter().map(|number| labels(*number)).collect();
+            let series = (from..(from + width).min(self.series_max)).map(labels).collect();
             let source = format!("source/{}", self.random.below(3));
-            self.lists.push((source, numbers, series, self.random.below(2) == 0));
+            let is_group = self.random.below(2) == 0;
+            self.lists.push(List { source, series, is_group });
         }
         let at = usize::try_from(self.random.below(self.lists.len() as u64)).unwrap();
-        let (source, numbers, series, is_group) = self.lists[at].clone();
+        let List { source, series, is_group } = self.lists[at].clone();
         for _ in 0..1 + self.random.below(5) {
             self.clock.advance_ms(1 + i64::try_from(self.random.below(15_000)).unwrap());
             let others = (0..self.random.below(3)).map(|n| self.series_max + n);
             let others: Vec<_> = others.map(|n| (labels(n), self.random.value())).collect();
             let t_ms = self.now_ms();
             let mut batch = scrape(&source, t_ms, &others);
-            let values: Vec<u64> = numbers.iter().map(|_| self.random.value()).collect();
+            let values: Vec<u64> = series.iter().map(|_| self.random.value()).collect();
             batch.steady = SteadyRows {
                 series: series.clone(),
                 values: values.iter().map(|bits| f64::from_bits(*bits)).collect(),
