@@ -586,6 +586,8 @@ impl Life {
 
     /// A snapshot has what the store has, also after the store went on.
     fn snapshot(&mut self) {
+        // A store that was opened at this moment names its first snapshot as the one before did.
+        self.clock.advance_ms(1);
         let name = self.store.snapshot(Path::new("/data/snapshots")).unwrap();
         self.fs.crash(self.random.next());
         self.reopen();
