@@ -30,14 +30,14 @@ impl Sink for Printer {
     }
 
     fn append_logs(&self, batch: LogBatch, done: Done) {
-        for record in &batch.records {
+        for record in batch.rows.iter() {
             println!("{} {} {} {}", record.t_ns, record.stream, record.fields, record.line);
         }
         if let Some(cursor) = batch.cursor {
             let mut cursors = self.cursors.lock().unwrap_or_else(PoisonError::into_inner);
             cursors.insert(batch.source.to_string(), cursor);
         }
-        let stored = u64::try_from(batch.records.len()).unwrap_or(0);
+        let stored = u64::try_from(batch.rows.len()).unwrap_or(0);
         done.call(Ok(Receipt { stored, rejected: Vec::new() }));
     }
 

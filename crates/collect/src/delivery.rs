@@ -58,7 +58,7 @@ impl Delivery {
             let answer = answered(move |done| sink.append_logs(copy, done)).await;
             match answer {
                 Ok(receipt) => {
-                    let bytes = batch.records.iter().map(|r| r.line.len()).sum();
+                    let bytes = batch.rows.line_bytes();
                     let rejected = receipt.rejected.iter().map(|(_, n)| n).sum();
                     Counters::add(&self.counters.log_lines_stored, receipt.stored);
                     Counters::add_len(&self.counters.log_bytes_stored, bytes);

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use logdb::{Config, Store};
 use model::{
     Budget, Clock, Done, Labels, LineFilter, LineFilterOp, LogAggregation, LogBatch, LogPlan,
-    LogRecord, LogSource, Order, SystemClock, TimeRange,
+    LogRecord, LogRows, LogSource, Order, SystemClock, TimeRange,
 };
 use storage::fs::RealFs;
 use storage::wal::Durability;
@@ -73,12 +73,12 @@ fn bench(name: &str, rows: Vec<LogRecord>, needles: &[&str]) -> Outcome<()> {
         raw as f64 / count as f64
     );
     let end_ns = rows.iter().map(|r| r.t_ns).max().unwrap_or(START_NS);
-    let mut batches: Vec<Vec<LogRecord>> =
-        rows.chunks(BATCH_ROWS).map(<[LogRecord]>::to_vec).collect();
+    let mut batches: Vec<LogRows> =
+        rows.chunks(BATCH_ROWS).map(|rows| rows.iter().cloned().collect()).collect();
     let timer = Timer::start();
     let tenth = batches.len().div_ceil(10);
-    for (i, records) in batches.drain(..).enumerate() {
-        store.append(LogBatch { source: "bench".into(), records, cursor: None }, Done::ignore());
+    for (i, rows) in batches.drain(..).enumerate() {
+        store.append(LogBatch { source: "bench".into(), rows, cursor: None }, Done::ignore());
         if (i + 1).is_multiple_of(tenth) {
             store.flush()?;
         }

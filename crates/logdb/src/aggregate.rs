@@ -43,9 +43,9 @@ pub(crate) fn run(
     }
     for chunk in &view.chunks {
         for (t_ns, row) in select::select_chunk(chunk, plan, &filters, budget)? {
-            let row = chunk.row(row as usize);
+            let row = chunk.rows.row(row as usize);
             let amount = if aggregation.bytes { row.line.len() as u64 } else { 1 };
-            tables.add(&chunk.streams[row.stream as usize], t_ns, amount)?;
+            tables.add(row.stream, t_ns, amount)?;
         }
     }
     Ok(Some(tables.finish()))

@@ -3,13 +3,17 @@
 //! Owns the promise that lines and cursors agree: they are one WAL record, and a flush commits the parts, the cursors
 //! and the last flushed record's number as one manifest record. A replay skips records up to that number.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crossbeam_channel::Sender;
-use model::{Clock, ErrorKind, Labels, LogBatch, LogRecord, Receipt, RejectReason, Result};
+use model::{
+    Clock, ErrorKind, Labels, LogBatch, LogRows, Receipt, RejectReason, Result, bytes_of_text,
+    text_of_bytes,
+};
 use rustc_hash::FxHashSet;
 use storage::codec::{Reader, put_varint, put_zigzag};
 use storage::fs::Fs;
@@ -115,9 +119,15 @@ impl Engine {
         if seq <= self.flushed_seq {
             return Ok(false);
         }
-        let mut records = stored.records;
-        records.iter_mut().for_each(|r| self.intern(r));
-        self.take_in(&stored.source, stored.cursor, stored.received_ms, &records, seq);
+        let mut rows = stored.rows;
+        for number in 0..rows.streams().len() {
+            let labels = &rows.streams()[number];
+            match self.streams.get(labels) {
+                Some(known) => rows.share_stream(number as u32, known.clone()),
+                None => drop(self.streams.insert(labels.clone())),
+            }
+        }
+        self.take_in(&stored.source, stored.cursor, stored.received_ms, rows, seq);
         self.seal_if_large()?;
         Ok(true)
     }
@@ -127,7 +137,7 @@ impl Engine {
         source: &str,
         cursor: Option<Vec<u8>>,
         received_ms: i64,
-        records: &[LogRecord],
+        rows: LogRows,
         seq: u64,
     ) {
         if let Some(bytes) = cursor {
@@ -137,21 +147,12 @@ impl Engine {
                 self.dirty_cursors.insert(source.to_owned());
             }
         }
-        if let Some(chunk) = Chunk::new(records) {
+        if let Some(chunk) = Chunk::new(rows) {
             head::push(&mut self.shared.view.write().chunks, chunk);
         }
         self.applied_seq = self.applied_seq.max(seq);
         self.head_since_ns.get_or_insert(self.clock.monotonic_ns());
         self.shared.stream_count.store(self.streams.len() as u64, Ordering::Relaxed);
-    }
-
-    fn intern(&mut self, record: &mut LogRecord) {
-        match self.streams.get(&record.stream) {
-            Some(known) => record.stream = known.clone(),
-            None => {
-                self.streams.insert(record.stream.clone());
-            }
-        }
     }
 
     fn seal_if_large(&mut self) -> Result<()> {
@@ -351,43 +352,75 @@ impl Engine {
     fn check(&mut self, batch: &mut Batch, now_ms: i64) {
         let oldest_ns = now_ms.saturating_sub(self.config.retention_ms).saturating_mul(1_000_000);
         let newest_ns = now_ms.saturating_add(self.config.future_ms_max).saturating_mul(1_000_000);
-        let rejected = &mut batch.rejected;
         let line_bytes_max = self.config.line_bytes_max;
-        let mut truncated = 0;
-        let mut previous: Option<Labels> = None;
-        batch.batch.records.retain_mut(|record| {
-            let known = previous.as_ref().is_some_and(|p| p.same_allocation(&record.stream));
-            let reason = if record.t_ns < oldest_ns {
-                Some(RejectReason::TooOld)
-            } else if record.t_ns > newest_ns {
-                Some(RejectReason::TooNew)
-            } else if record.stream.packed_len().max(record.fields.packed_len()) > LABELS_BYTES_MAX
-            {
-                Some(RejectReason::Invalid)
-            } else if known {
-                None
-            } else if let Some(stream) = self.streams.get(&record.stream) {
-                record.stream = stream.clone();
-                None
-            } else if self.streams.len() >= self.config.streams_max {
-                Some(RejectReason::SeriesLimit)
+        let rows = &mut batch.batch.rows;
+        let too_long = |labels: &Labels| labels.packed_len() > LABELS_BYTES_MAX;
+        let bad_fields: Vec<bool> = rows.field_sets().iter().map(too_long).collect();
+        // A stream is looked at when the first row of it comes that may be stored otherwise.
+        let mut verdicts: Vec<Option<Result<(), RejectReason>>> = vec![None; rows.streams().len()];
+        let mut refused: Vec<(usize, RejectReason)> = Vec::new();
+        let mut is_cut = false;
+        for i in 0..rows.len() {
+            let (t_ns, number) = (rows.t_ns(i), rows.stream_number(i));
+            is_cut |= rows.line_len(i) > line_bytes_max;
+            let verdict = if t_ns < oldest_ns {
+                Err(RejectReason::TooOld)
+            } else if t_ns > newest_ns {
+                Err(RejectReason::TooNew)
+            } else if bad_fields[rows.fields_number(i) as usize] {
+                Err(RejectReason::Invalid)
+            } else if let Some(verdict) = verdicts[number as usize] {
+                verdict
             } else {
-                self.streams.insert(record.stream.clone());
-                None
+                let verdict = admit(&mut self.streams, self.config.streams_max, rows, number);
+                *verdicts[number as usize].insert(verdict)
             };
-            if let Some(reason) = reason {
-                match rejected.iter_mut().find(|(r, _)| *r == reason) {
-                    Some((_, count)) => *count += 1,
-                    None => rejected.push((reason, 1)),
-                }
-                return false;
+            if let Err(reason) = verdict {
+                refused.push((i, reason));
             }
-            previous = Some(record.stream.clone());
-            truncated += u64::from(truncate(&mut record.line, line_bytes_max));
-            true
-        });
+        }
+        if refused.is_empty() && !is_cut {
+            return;
+        }
+        for (_, reason) in &refused {
+            match batch.rejected.iter_mut().find(|(known, _)| known == reason) {
+                Some((_, count)) => *count += 1,
+                None => batch.rejected.push((*reason, 1)),
+            }
+        }
+        let mut refused = refused.into_iter().map(|(i, _)| i).peekable();
+        let mut kept = LogRows::with_capacity(rows.len(), rows.line_bytes());
+        let mut truncated = 0;
+        for (i, row) in rows.iter().enumerate() {
+            if refused.next_if_eq(&i).is_some() {
+                continue;
+            }
+            let line = truncate(row.line, line_bytes_max);
+            truncated += u64::from(matches!(line, Cow::Owned(_)));
+            kept.push(row.stream, row.t_ns, &line, row.fields);
+        }
+        *rows = kept;
         self.shared.truncated_lines.fetch_add(truncated, Ordering::Relaxed);
     }
+}
+
+/// Whether rows of a stream may be stored; a new stream becomes known, a known one shares its allocation.
+fn admit(
+    known: &mut FxHashSet<Labels>,
+    streams_max: usize,
+    rows: &mut LogRows,
+    number: u32,
+) -> Result<(), RejectReason> {
+    let labels = &rows.streams()[number as usize];
+    if labels.packed_len() > LABELS_BYTES_MAX {
+        return Err(RejectReason::Invalid);
+    }
+    match known.get(labels) {
+        Some(known) => rows.share_stream(number, known.clone()),
+        None if known.len() >= streams_max => return Err(RejectReason::SeriesLimit),
+        None => drop(known.insert(labels.clone())),
+    }
+    Ok(())
 }
 
 fn add_edit(summary: &Summary) -> Edit {
@@ -396,19 +429,18 @@ fn add_edit(summary: &Summary) -> Edit {
     Edit::AddPart { name: summary.file_name(), meta }
 }
 
-/// Cuts `line` to `bytes_max` bytes and says so at its end.
-fn truncate(line: &mut String, bytes_max: usize) -> bool {
-    if line.len() <= bytes_max {
-        return false;
+/// `line`, or its first `bytes_max` bytes and a mark that says how many are missing.
+fn truncate(line: &str, bytes_max: usize) -> Cow<'_, str> {
+    let bytes = bytes_of_text(line);
+    if bytes.len() <= bytes_max {
+        return Cow::Borrowed(line);
     }
-    let mut end = bytes_max;
-    while !line.is_char_boundary(end) {
-        end -= 1;
-    }
-    let cut = line.len() - end;
-    line.truncate(end);
-    line.push_str(&format!("…[truncated {cut} bytes]"));
-    true
+    let kept = match &bytes {
+        Cow::Borrowed(_) => Cow::Borrowed(&line[..line.floor_char_boundary(bytes_max)]),
+        Cow::Owned(bytes) => text_of_bytes(&bytes[..bytes_max]),
+    };
+    let missing = bytes.len() - bytes_of_text(&kept).len();
+    Cow::Owned(format!("{kept}…[truncated {missing} bytes]"))
 }
 
 /// The cursors and the last flushed record's number in the manifest's values.
@@ -445,7 +477,8 @@ impl writer::Engine for Engine {
         let now_ms = self.clock.now_ms();
         batch.received_ms = now_ms;
         self.check(batch, now_ms);
-        let raw: usize = batch.batch.records.iter().map(|r| r.line.len() + 64).sum();
+        let rows = &batch.batch.rows;
+        let raw = rows.memory_bytes() + rows.len() * 64;
         if raw > record::RECORD_BYTES_MAX.min(wal::PAYLOAD_BYTES_MAX) {
             return Err(model::Error::invalid(format!(
                 "log batch of {} has about {raw} bytes; the limit is {}",
@@ -453,15 +486,16 @@ impl writer::Engine for Engine {
                 record::RECORD_BYTES_MAX.min(wal::PAYLOAD_BYTES_MAX)
             )));
         }
-        let LogBatch { source, records, cursor } = &batch.batch;
-        record::encode(source, cursor.as_deref(), now_ms, records, out);
+        let LogBatch { source, rows, cursor } = &batch.batch;
+        record::encode(source, cursor.as_deref(), now_ms, rows, out);
         Ok(record::KIND)
     }
 
     fn apply(&mut self, batch: Batch, seq: u64) -> Receipt {
-        let LogBatch { source, records, cursor } = batch.batch;
-        self.take_in(&source, cursor, batch.received_ms, &records, seq);
-        Receipt { stored: records.len() as u64, rejected: batch.rejected }
+        let LogBatch { source, rows, cursor } = batch.batch;
+        let stored = rows.len() as u64;
+        self.take_in(&source, cursor, batch.received_ms, rows, seq);
+        Receipt { stored, rejected: batch.rejected }
     }
 
     fn maintain(&mut self, wal: &mut Wal, now_ms: i64) -> Result<()> {

@@ -21,12 +21,12 @@ use crate::{filter, record as wal_record};
 pub fn record(bytes: &[u8]) {
     // Either outcome is fine; it must come back.
     wal_record::decode(bytes).ok();
-    let mut packed = vec![1];
+    let mut packed = vec![wal_record::VERSION];
     blob::compress_lz4(bytes, &mut packed);
     let Ok(stored) = wal_record::decode(&packed) else { return };
     let mut again = Vec::new();
     let cursor = stored.cursor.as_deref();
-    wal_record::encode(&stored.source, cursor, stored.received_ms, &stored.records, &mut again);
+    wal_record::encode(&stored.source, cursor, stored.received_ms, &stored.rows, &mut again);
     assert_eq!(wal_record::decode(&again).ok(), Some(stored));
 }
 

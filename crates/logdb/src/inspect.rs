@@ -14,7 +14,7 @@ use crate::{block, column, part, record};
 /// # Errors
 /// [`Corrupt`](model::ErrorKind::Corrupt), or [`Invalid`](model::ErrorKind::Invalid) for a newer version.
 pub fn wal_record(payload: &[u8]) -> Result<usize> {
-    record::decode(payload).map(|stored| stored.records.len())
+    record::decode(payload).map(|stored| stored.rows.len())
 }
 
 /// Decodes a column of `values` values; returns the bytes of all values.

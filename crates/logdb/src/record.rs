@@ -2,15 +2,14 @@
 //!
 //! Does not own: the log itself (`storage::wal`). The record is drawn in `docs/format/logs.md`.
 
-use model::{Error, ErrorKind, Labels, LogRecord, Result};
-use rustc_hash::FxHashMap;
+use model::{Error, ErrorKind, Labels, LogRows, Result};
 use storage::codec::{Reader, blob, put_bytes, put_count, put_zigzag};
 
 use crate::part::{put_labels, take_labels};
 
 /// Kind of these records in the WAL.
 pub(crate) const KIND: u8 = 1;
-const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 2;
 /// Plain bytes a record may have.
 pub(crate) const RECORD_BYTES_MAX: usize = 256 << 20;
 
@@ -21,7 +20,7 @@ pub(crate) struct Stored {
     pub(crate) cursor: Option<Vec<u8>>,
     /// Unix milliseconds at which it was taken in.
     pub(crate) received_ms: i64,
-    pub(crate) records: Vec<LogRecord>,
+    pub(crate) rows: LogRows,
 }
 
 /// Appends the record.
@@ -29,66 +28,39 @@ pub(crate) fn encode(
     source: &str,
     cursor: Option<&[u8]>,
     received_ms: i64,
-    records: &[LogRecord],
+    rows: &LogRows,
     out: &mut Vec<u8>,
 ) {
-    let mut plain =
-        Vec::with_capacity(records.iter().map(|r| r.line.len() + 8).sum::<usize>() + 128);
+    let mut plain = Vec::with_capacity(rows.memory_bytes() + 256);
     put_bytes(&mut plain, source.as_bytes());
     plain.push(u8::from(cursor.is_some()));
     put_bytes(&mut plain, cursor.unwrap_or_default());
     put_zigzag(&mut plain, received_ms);
-    put_count(&mut plain, records.len());
-    put_labels_column(records.iter().map(|r| &r.stream), &mut plain);
-    put_labels_column(records.iter().map(|r| &r.fields), &mut plain);
+    put_count(&mut plain, rows.len());
+    put_label_sets(rows.streams(), &mut plain);
+    put_label_sets(rows.field_sets(), &mut plain);
     let mut previous = 0_i64;
-    for record in records {
-        put_zigzag(&mut plain, record.t_ns.wrapping_sub(previous));
-        previous = record.t_ns;
+    for i in 0..rows.len() {
+        let t_ns = rows.t_ns(i);
+        put_zigzag(&mut plain, t_ns.wrapping_sub(previous));
+        previous = t_ns;
+        put_count(&mut plain, rows.stream_number(i) as usize);
+        put_count(&mut plain, rows.fields_number(i) as usize);
+        put_count(&mut plain, rows.line_len(i));
     }
-    for record in records {
-        put_bytes(&mut plain, record.line.as_bytes());
-    }
+    plain.extend_from_slice(rows.text().as_bytes());
     out.push(VERSION);
     blob::compress_lz4(&plain, out);
 }
 
-/// Distinct label sets, and which one each row has (nothing when there is only one).
-fn put_labels_column<'a>(rows: impl Iterator<Item = &'a Labels>, out: &mut Vec<u8>) {
-    let mut known: FxHashMap<&Labels, usize> = FxHashMap::default();
-    let mut distinct: Vec<&Labels> = Vec::new();
-    let mut codes = Vec::new();
-    for labels in rows {
-        // Neighbours usually share one allocation; no need to hash then.
-        if let (Some(last), Some(code)) = (codes.last().map(|c: &usize| distinct[*c]), codes.last())
-            && last.same_allocation(labels)
-        {
-            codes.push(*code);
-            continue;
-        }
-        let code = *known.entry(labels).or_insert_with(|| {
-            distinct.push(labels);
-            distinct.len() - 1
-        });
-        codes.push(code);
-    }
-    put_count(out, distinct.len());
-    distinct.iter().for_each(|labels| put_labels(labels, out));
-    if distinct.len() > 1 {
-        codes.iter().for_each(|code| put_count(out, *code));
-    }
+fn put_label_sets(sets: &[Labels], out: &mut Vec<u8>) {
+    put_count(out, sets.len());
+    sets.iter().for_each(|labels| put_labels(labels, out));
 }
 
-fn take_labels_column(reader: &mut Reader<'_>, rows: usize) -> Result<Vec<Labels>> {
+fn take_label_sets(reader: &mut Reader<'_>) -> Result<Vec<Labels>> {
     let count = reader.count(reader.remaining())?;
-    let distinct = (0..count).map(|_| take_labels(reader)).collect::<Result<Vec<_>>>()?;
-    let missing = || Error::corrupt("log record has rows without labels");
-    (0..rows)
-        .map(|_| {
-            let code = if count > 1 { reader.count(count - 1)? } else { 0 };
-            distinct.get(code).cloned().ok_or_else(missing)
-        })
-        .collect()
+    (0..count).map(|_| take_labels(reader)).collect()
 }
 
 /// Reads a record back.
@@ -106,25 +78,32 @@ pub(crate) fn decode(payload: &[u8]) -> Result<Stored> {
     let has_cursor = reader.u8()? != 0;
     let cursor = reader.bytes()?.to_vec();
     let received_ms = reader.zigzag()?;
-    // A row takes two bytes at least.
-    let rows = reader.count(reader.remaining() / 2)?;
-    let streams = take_labels_column(&mut reader, rows)?;
-    let fields = take_labels_column(&mut reader, rows)?;
+    // A row takes four bytes at least.
+    let count = reader.count(reader.remaining() / 4)?;
+    let streams = take_label_sets(&mut reader)?;
+    let fields = take_label_sets(&mut reader)?;
     let mut previous = 0_i64;
-    let mut times = Vec::with_capacity(rows);
-    for _ in 0..rows {
+    let mut heads = Vec::with_capacity(count);
+    for _ in 0..count {
         previous = previous.wrapping_add(reader.zigzag()?);
-        times.push(previous);
+        let stream = reader.count(streams.len())?;
+        let fields = reader.count(fields.len())?;
+        heads.push((previous, stream, fields, reader.count(plain.len())?));
     }
-    let mut records = Vec::with_capacity(rows);
-    for ((stream, fields), t_ns) in streams.into_iter().zip(fields).zip(times) {
-        records.push(LogRecord { stream, t_ns, line: reader.str()?.to_owned(), fields });
+    let missing = || Error::corrupt("log record has rows without labels");
+    let mut rows = LogRows::with_capacity(count, reader.remaining());
+    for (t_ns, stream, set, bytes) in heads {
+        let line = std::str::from_utf8(reader.take(bytes)?)
+            .map_err(|_| Error::corrupt("line of a log record is not UTF-8"))?;
+        let stream = streams.get(stream).ok_or_else(missing)?;
+        rows.push(stream, t_ns, line, fields.get(set).ok_or_else(missing)?);
     }
-    Ok(Stored { source, cursor: has_cursor.then_some(cursor), received_ms, records })
+    Ok(Stored { source, cursor: has_cursor.then_some(cursor), received_ms, rows })
 }
 
 #[cfg(test)]
 mod tests {
+    use model::LogRecord;
     use proptest::prelude::*;
 
     use super::*;
@@ -149,9 +128,10 @@ mod tests {
             [(Some(&b"c"[..]), &records[..]), (None, &[]), (Some(b""), &records[..1])]
         {
             let mut bytes = Vec::new();
-            encode("docker/1", cursor, 7, records, &mut bytes);
+            let rows: LogRows = records.iter().cloned().collect();
+            encode("docker/1", cursor, 7, &rows, &mut bytes);
             let stored = decode(&bytes).unwrap();
-            assert_eq!(stored.records, records);
+            assert_eq!(stored.rows, rows);
             assert_eq!(stored.cursor.as_deref(), cursor);
             assert_eq!((stored.source.as_str(), stored.received_ms), ("docker/1", 7));
         }

@@ -69,8 +69,8 @@ impl LogSource for Store {
             found.extend(hit.filter_map(|r| part.streams.get(r.stream as usize)));
         }
         for chunk in view.chunks.iter().filter(|c| range.overlaps(c.min_ns, c.max_ns)) {
-            let rows = chunk.rows().filter(|r| range.contains(r.t_ns));
-            found.extend(rows.map(|r| &chunk.streams[r.stream as usize]));
+            let rows = chunk.rows.iter().filter(|r| range.contains(r.t_ns));
+            found.extend(rows.map(|r| r.stream));
         }
         let matches = |stream: &&&Labels| {
             selectors.is_empty()
@@ -111,10 +111,9 @@ fn scan_any(
             }
         }
     }
-    let none = Labels::default();
     for chunk in &view.chunks {
         for (_, row) in select::select_chunk(chunk, plan, filters, budget)? {
-            if visit(&chunk_row(chunk, row, &none)).is_break() {
+            if visit(&chunk.rows.row(row as usize)).is_break() {
                 return Ok(());
             }
         }
@@ -167,16 +166,6 @@ fn visit_block(
         Some(e) => Err(select::not_utf8(e)),
         None if flow.is_break() => Ok(flow),
         None => Ok(ControlFlow::Continue(())),
-    }
-}
-
-fn chunk_row<'c>(chunk: &'c Chunk, row: u32, none: &'c Labels) -> LogRow<'c> {
-    let row = chunk.row(row as usize);
-    LogRow {
-        stream: &chunk.streams[row.stream as usize],
-        t_ns: row.t_ns,
-        line: row.line,
-        fields: row.fields.unwrap_or(none),
     }
 }
 
@@ -397,7 +386,7 @@ impl<'v, 'p> Ordered<'v, 'p> {
         let (part, block) = match &source.place {
             Place::Chunk(chunk) => {
                 source.at += 1;
-                return Ok(visit(&chunk_row(chunk, row, &none)));
+                return Ok(visit(&chunk.rows.row(row as usize)));
             }
             Place::Block { part, block, .. } => (*part, *block),
         };

@@ -251,16 +251,17 @@ pub(crate) fn select_chunk(
     if !plan.range.overlaps(chunk.min_ns, chunk.max_ns) {
         return Ok(rows);
     }
-    let wanted = matching(&chunk.streams, &plan.matchers);
+    let wanted = matching(chunk.rows.streams(), &plan.matchers);
     if !wanted.contains(&true) {
         return Ok(rows);
     }
     let mut touched = 0;
-    for (i, row) in chunk.rows().enumerate() {
-        if plan.range.contains(row.t_ns) && wanted[row.stream as usize] {
+    for i in 0..chunk.len() {
+        let t_ns = chunk.rows.t_ns(i);
+        if plan.range.contains(t_ns) && wanted[chunk.rows.stream_number(i) as usize] {
             touched += 1;
-            if filters.matches(row.line) {
-                rows.push((row.t_ns, i as u32));
+            if filters.matches(chunk.rows.row(i).line) {
+                rows.push((t_ns, i as u32));
             }
         }
     }

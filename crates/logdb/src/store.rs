@@ -315,7 +315,7 @@ fn replay(
     }
     match record::decode(found.payload) {
         Ok(stored) => {
-            let rows = stored.records.len() as u64;
+            let rows = stored.rows.len() as u64;
             if engine.replay(stored, found.seq)? {
                 report.replayed_records += 1;
                 report.replayed_rows += rows;

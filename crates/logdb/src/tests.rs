@@ -66,7 +66,8 @@ fn record(stream: &Labels, t_ns: i64, line: impl Into<String>) -> LogRecord {
 }
 
 fn batch(source: &str, records: Vec<LogRecord>, cursor: Option<&str>) -> LogBatch {
-    LogBatch { source: source.into(), records, cursor: cursor.map(|c| c.as_bytes().to_vec()) }
+    let rows = records.into_iter().collect();
+    LogBatch { source: source.into(), rows, cursor: cursor.map(|c| c.as_bytes().to_vec()) }
 }
 
 /// Appends without waiting.
@@ -95,12 +96,7 @@ fn rows(store: &Store, plan: &LogPlan) -> Vec<LogRecord> {
     let mut rows = Vec::new();
     let warnings = store
         .scan(plan, &Budget::unlimited(), &mut |row| {
-            rows.push(LogRecord {
-                stream: row.stream.clone(),
-                t_ns: row.t_ns,
-                line: row.line.to_owned(),
-                fields: row.fields.clone(),
-            });
+            rows.push(row.to_record());
             if plan.limit.is_some_and(|l| rows.len() >= l) {
                 ControlFlow::Break(())
             } else {

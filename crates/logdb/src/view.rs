@@ -43,7 +43,7 @@ impl View {
     /// All streams with rows.
     pub(crate) fn streams(&self) -> FxHashSet<Labels> {
         let in_parts = self.all_parts().flat_map(|p| &p.streams);
-        in_parts.chain(self.chunks.iter().flat_map(|c| &c.streams)).cloned().collect()
+        in_parts.chain(self.chunks.iter().flat_map(|c| c.rows.streams())).cloned().collect()
     }
 }
 

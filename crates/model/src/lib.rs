@@ -24,8 +24,8 @@ pub use error::{Error, ErrorKind, Result};
 pub use histogram::{BucketSpan, Histogram, ResetHint};
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME, Pair};
 pub use logs::{
-    LineFilter, LineFilterOp, LogAggregation, LogBatch, LogPlan, LogRecord, LogRow, LogSource,
-    Order, StepCounts,
+    LineFilter, LineFilterOp, LogAggregation, LogBatch, LogPlan, LogRecord, LogRow, LogRows,
+    LogSource, Order, StepCounts, bytes_of_text, shown_text, text_of_bytes,
 };
 pub use matcher::{MatchOp, Matcher, anchored_regex};
 pub use metrics::{

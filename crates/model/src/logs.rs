@@ -1,20 +1,25 @@
 //! Logs: what collectors hand over, and the plans with which queries ask for rows.
 
+mod bytes;
+mod rows;
+
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use regex::Regex;
 
+pub use self::bytes::{bytes_of_text, shown_text, text_of_bytes};
+pub use self::rows::LogRows;
 use crate::{Budget, Labels, Matcher, Result, TimeRange};
 
-/// One log line on its way to the store.
+/// One log line by itself; many of them are held as [`LogRows`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogRecord {
     /// Stream labels; the same allocation for all records of a stream where the collector can.
     pub stream: Labels,
     /// Unix nanoseconds, UTC.
     pub t_ns: i64,
-    /// The line without its newline, as the source wrote it (invalid UTF-8 replaced).
+    /// The line without its newline, as the source wrote it; bytes that are not UTF-8 as [`text_of_bytes`] keeps them.
     pub line: String,
     /// Fields beside the line (structured metadata: `level`, `trace_id`, …), often empty.
     pub fields: Labels,
@@ -29,8 +34,8 @@ pub struct LogBatch {
     /// Stable key of the producer (`docker/<container id>`).
     pub source: Arc<str>,
     /// In the order read; times within a stream normally ascend but need not.
-    pub records: Vec<LogRecord>,
-    /// Opaque position behind `records`; replaces the one stored for `source`.
+    pub rows: LogRows,
+    /// Opaque position behind `rows`; replaces the one stored for `source`.
     pub cursor: Option<Vec<u8>>,
 }
 
@@ -98,8 +103,8 @@ pub struct LogPlan {
     pub needs_line: bool,
 }
 
-/// One stored row, borrowed for the time of the visit.
-#[derive(Debug, Clone, Copy)]
+/// One row, borrowed from where it is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogRow<'a> {
     /// Stream labels.
     pub stream: &'a Labels,
@@ -109,6 +114,14 @@ pub struct LogRow<'a> {
     pub line: &'a str,
     /// Fields beside the line.
     pub fields: &'a Labels,
+}
+
+impl LogRow<'_> {
+    /// The row by itself.
+    pub fn to_record(self) -> LogRecord {
+        let Self { stream, t_ns, line, fields } = self;
+        LogRecord { stream: stream.clone(), t_ns, line: line.to_owned(), fields: fields.clone() }
+    }
 }
 
 /// A step aggregation that a source may compute without giving out rows: for each stream and each step time `t`

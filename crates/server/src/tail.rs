@@ -12,7 +12,7 @@ use std::time::Duration;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{FromRequestParts as _, Request, State};
 use axum::response::{IntoResponse as _, Response};
-use model::{Error, Labels, LogPlan, LogRecord, LogRow, Order, Result, TimeRange};
+use model::{Error, Labels, LogPlan, LogRows, Order, Result, TimeRange};
 use parking_lot::Mutex;
 use query::logql::{Entry, Pipeline, Stream};
 use tokio::sync::mpsc;
@@ -36,7 +36,7 @@ pub struct TailHub {
 }
 
 struct Listener {
-    queue: mpsc::Sender<Arc<Vec<LogRecord>>>,
+    queue: mpsc::Sender<Arc<LogRows>>,
     dropped_rows: Arc<AtomicU64>,
 }
 
@@ -46,9 +46,9 @@ impl TailHub {
         !self.listeners.lock().is_empty()
     }
 
-    /// Gives `records`, which are durable by now, to every open tail.
-    pub fn publish(&self, records: Arc<Vec<LogRecord>>) {
-        self.listeners.lock().retain(|listener| match listener.queue.try_send(records.clone()) {
+    /// Gives `rows`, which are durable by now, to every open tail.
+    pub fn publish(&self, rows: Arc<LogRows>) {
+        self.listeners.lock().retain(|listener| match listener.queue.try_send(rows.clone()) {
             Ok(()) => true,
             Err(mpsc::error::TrySendError::Full(lost)) => {
                 listener.dropped_rows.fetch_add(lost.len() as u64, Ordering::Relaxed);
@@ -68,7 +68,7 @@ impl TailHub {
         self.stopping.cancelled().await;
     }
 
-    fn listen(&self) -> (mpsc::Receiver<Arc<Vec<LogRecord>>>, Arc<AtomicU64>) {
+    fn listen(&self) -> (mpsc::Receiver<Arc<LogRows>>, Arc<AtomicU64>) {
         let (queue, rows) = mpsc::channel(QUEUE_BATCHES);
         let dropped_rows = Arc::new(AtomicU64::new(0));
         self.listeners.lock().push(Listener { queue, dropped_rows: dropped_rows.clone() });
@@ -199,21 +199,15 @@ impl Grouped {
     fn add(
         &mut self,
         pipeline: &Pipeline,
-        batch: &[LogRecord],
+        batch: &LogRows,
         recent: &mut HashSet<(i64, Labels, String)>,
     ) {
-        for record in batch {
-            let row = LogRow {
-                stream: &record.stream,
-                t_ns: record.t_ns,
-                line: &record.line,
-                fields: &record.fields,
-            };
-            if !pipeline.matchers().iter().all(|m| m.matches_labels(&record.stream)) {
+        for row in batch.iter() {
+            if !pipeline.matchers().iter().all(|m| m.matches_labels(row.stream)) {
                 continue;
             }
             let Some((labels, line)) = pipeline.process(&row) else { continue };
-            let key = (record.t_ns, labels, line);
+            let key = (row.t_ns, labels, line);
             if !recent.remove(&key) {
                 self.push(key.0, key.1, key.2);
             }

@@ -231,12 +231,12 @@ impl Sink for Stores {
         let source = batch.source.clone();
         let ledger = self.ledger.clone();
         let tail =
-            self.tail.has_listeners().then(|| (self.tail.clone(), Arc::new(batch.records.clone())));
+            self.tail.has_listeners().then(|| (self.tail.clone(), Arc::new(batch.rows.clone())));
         let done = Done::new(move |outcome| {
             if let Ok(receipt) = &outcome {
                 ledger.stored(Signal::Logs, &source, receipt);
-                if let Some((tail, records)) = tail {
-                    tail.publish(records);
+                if let Some((tail, rows)) = tail {
+                    tail.publish(rows);
                 }
             }
             // On failure nothing is lost: the lines are still with the engine, and the cursor stands before them.

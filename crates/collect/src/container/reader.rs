@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use ingest::docker::frames::{Decoder, Line};
 use ingest::logline;
-use model::{Error, ErrorKind, Labels, LogBatch, LogRecord, Result};
+use model::{Error, ErrorKind, Labels, LogBatch, LogRows, Result};
 
 use super::position::{Position, Resume, Seen};
 use super::recent::Recent;
@@ -31,8 +31,7 @@ pub(crate) struct LogReader {
     resume: Resume,
     decoder: Decoder,
     lines: Vec<Line>,
-    records: Vec<LogRecord>,
-    record_bytes: usize,
+    rows: LogRows,
     /// Time for lines that carry none: that of the line before.
     last_ns: [i64; 2],
     lines_seen: u64,
@@ -60,8 +59,7 @@ impl LogReader {
             position,
             decoder: Decoder::default(),
             lines: Vec::new(),
-            records: Vec::new(),
-            record_bytes: 0,
+            rows: LogRows::default(),
             last_ns: [0; 2],
             lines_seen: 0,
             opened: None,
@@ -80,7 +78,7 @@ impl LogReader {
     /// Begins a new stream, which must start at [`since_ns`](Self::since_ns) or before. All records must have been
     /// taken. A line whose end had not come is forgotten; the stream brings it again as a whole.
     pub(crate) fn open(&mut self, now_ns: i64) {
-        debug_assert!(self.records.is_empty(), "BUG: log stream opened over records not taken");
+        debug_assert!(self.rows.is_empty(), "BUG: log stream opened over records not taken");
         self.decoder = Decoder::default();
         self.resume = self.position.resume();
         self.opened = Some(self.position.clone());
@@ -137,12 +135,12 @@ impl LogReader {
 
     /// Whether no record waits to be stored.
     pub(crate) fn is_empty(&self) -> bool {
-        self.records.is_empty()
+        self.rows.is_empty()
     }
 
     /// Whether enough waits to be stored at once.
     pub(crate) fn is_full(&self) -> bool {
-        self.records.len() >= BATCH_LINES || self.record_bytes >= BATCH_BYTES
+        self.rows.len() >= BATCH_LINES || self.rows.line_bytes() >= BATCH_BYTES
     }
 
     /// Whether a line at `t_ns` is known: the last one stored, or the one whose end has not come.
@@ -161,12 +159,11 @@ impl LogReader {
         if self.cut_off {
             self.position.past_last();
         }
-        self.record_bytes = 0;
         self.opened = None;
         self.gaps_in_a_row = 0;
         LogBatch {
             source: Arc::clone(&self.source),
-            records: std::mem::take(&mut self.records),
+            rows: std::mem::take(&mut self.rows),
             cursor: Some(self.position.encode()),
         }
     }
@@ -208,10 +205,10 @@ impl LogReader {
                 self.counters.log_lines_truncated.fetch_add(1, Ordering::Relaxed);
                 Counters::add(&self.counters.log_bytes_truncated, line.truncated_bytes);
             }
-            self.record_bytes += line.text.len();
             let fields = logline::recognise(&line.text);
-            let stream = self.streams.get(index).cloned().unwrap_or_default();
-            self.records.push(LogRecord { stream, t_ns, line: line.text, fields });
+            if let Some(stream) = self.streams.get(index) {
+                self.rows.push(stream, t_ns, &line.text, &fields);
+            }
         }
         self.lines = lines;
         Ok(())
@@ -221,8 +218,7 @@ impl LogReader {
     fn roll_back(&mut self) -> bool {
         let Some(opened) = self.opened.take() else { return false };
         self.position = opened;
-        self.records.clear();
-        self.record_bytes = 0;
+        self.rows = LogRows::default();
         self.gaps_in_a_row += 1;
         true
     }

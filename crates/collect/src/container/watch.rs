@@ -369,7 +369,7 @@ impl Watcher {
         Counters::add_len(&self.delivery.counters.events_stored, records.len());
         let batch = LogBatch {
             source: Arc::from(EVENTS_SOURCE),
-            records,
+            rows: records.into_iter().collect(),
             cursor: Some(session.cursor.encode()),
         };
         self.delivery.logs(batch).await.map_err(|e| Error::Unavailable(e.to_string()))

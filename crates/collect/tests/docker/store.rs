@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use model::{Done, Error, ErrorKind, LogBatch, LogRecord, MetricBatch, MetricRow, Receipt, Sink};
+use model::{
+    Done, Error, ErrorKind, LogBatch, LogRecord, LogRow, MetricBatch, MetricRow, Receipt, Sink,
+};
 use parking_lot::Mutex;
 
 #[derive(Default)]
@@ -72,9 +74,9 @@ impl Sink for Store {
             done.call(Err(Error::new(ErrorKind::Busy, "full")));
             return;
         }
-        let stored = batch.records.len() as u64;
+        let stored = batch.rows.len() as u64;
         let mut cursors = self.cursors.lock();
-        self.records.lock().extend(batch.records);
+        self.records.lock().extend(batch.rows.iter().map(LogRow::to_record));
         if let Some(cursor) = batch.cursor {
             cursors.insert(batch.source.to_string(), cursor);
         }

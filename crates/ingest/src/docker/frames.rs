@@ -59,7 +59,7 @@ pub struct Line {
     pub output: Output,
     /// Unix nanoseconds, from the runtime; `None` when the stream carried no readable time.
     pub t_ns: Option<i64>,
-    /// Without its newline; invalid UTF-8 replaced; cut lines end in `…[truncated N bytes]`.
+    /// Without its newline; bytes that are not UTF-8 as [`model::text_of_bytes`] keeps them; cut lines end in `…[truncated N bytes]`.
     pub text: String,
     /// Bytes cut off, 0 for nearly all.
     pub truncated_bytes: u64,
@@ -392,10 +392,7 @@ impl Assembler {
         if self.cut_bytes > 0 {
             self.cut_bytes += u64::try_from(trim_split_character(&mut self.text)).unwrap_or(0);
         }
-        let mut text = match String::from_utf8(std::mem::take(&mut self.text)) {
-            Ok(text) => text,
-            Err(e) => String::from_utf8_lossy(e.as_bytes()).into_owned(),
-        };
+        let mut text = model::text_of_bytes(&std::mem::take(&mut self.text)).into_owned();
         if self.cut_bytes > 0 {
             text.push_str(&format!("…[truncated {} bytes]", self.cut_bytes));
         }

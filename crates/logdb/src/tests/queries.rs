@@ -258,16 +258,22 @@ fn unusable_rows_are_refused_and_counted() {
         record(&stream(1), now + day, "new"),
         record(&stream(2), now - 29 * day, "0123456789€"),
         record(&stream(3), now, "one stream too many"),
+        record(&stream(1), now + 1, model::text_of_bytes(b"\xff is kept")),
+        record(&stream(1), now + 2, model::text_of_bytes(b"\xff is too long")),
     ];
     let receipt = append(&store, batch("s", records, Some("c"))).unwrap();
-    assert_eq!(receipt.stored, 2);
+    assert_eq!(receipt.stored, 4);
     let reasons = [RejectReason::TooOld, RejectReason::TooNew, RejectReason::SeriesLimit];
     assert_eq!(receipt.rejected, reasons.map(|r| (r, 1)));
     let lines: Vec<String> =
         rows(&store, &plan(Order::Forward)).into_iter().map(|r| r.line).collect();
-    assert_eq!(lines, ["0123456789…[truncated 3 bytes]", "ok"]);
+    assert_eq!(lines[..2], ["0123456789…[truncated 3 bytes]", "ok"]);
+    // The limit is of the line's bytes, not of the text that stands for them.
+    assert_eq!(*model::bytes_of_text(&lines[2]), b"\xff is kept"[..]);
+    let marked = "…[truncated 3 bytes]".as_bytes();
+    assert_eq!(*model::bytes_of_text(&lines[3]), [&b"\xff is too l"[..], marked].concat()[..]);
     assert_eq!(store.cursor("s"), Some(b"c".to_vec()));
-    assert_eq!((store.stats().truncated_lines, store.stats().streams), (1, 2));
+    assert_eq!((store.stats().truncated_lines, store.stats().streams), (2, 2));
 }
 
 #[test]

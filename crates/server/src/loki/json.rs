@@ -44,7 +44,7 @@ pub(crate) fn stream_list(out: &mut String, streams: &[Stream]) {
         out.push_str(",\"values\":[");
         for (j, entry) in stream.entries.iter().enumerate() {
             let _infallible = write!(out, "{}[\"{}\",", if j == 0 { "" } else { "," }, entry.t_ns);
-            prometheus::string(out, &entry.line);
+            prometheus::string(out, &model::shown_text(&entry.line));
             out.push(']');
         }
         out.push_str("]}");

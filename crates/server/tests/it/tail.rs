@@ -42,7 +42,7 @@ async fn stored_lines_first_then_new_ones_each_once() {
         other,
         record(NOW_MS, "line 10"),
     ];
-    hub.publish(Arc::new(batch));
+    hub.publish(Arc::new(batch.into_iter().collect()));
     assert_eq!(next_lines(&mut socket).await, ["line 10"]);
 
     hub.stop();

@@ -94,9 +94,9 @@ struct Stored {
 impl Stored {
     fn commit(&mut self, reader: &mut LogReader) {
         let batch = reader.take_batch();
-        for record in batch.records {
-            let index = usize::from(record.stream.get("stream") == Some("stderr"));
-            self.lines[index].push((record.t_ns - BASE, record.line));
+        for row in batch.rows.iter() {
+            let index = usize::from(row.stream.get("stream") == Some("stderr"));
+            self.lines[index].push((row.t_ns - BASE, row.line.to_owned()));
         }
         self.cursor = batch.cursor;
     }
@@ -126,7 +126,7 @@ impl Stored {
             if reader.feed(chunk).is_err() {
                 return false;
             }
-            if reader.records.len() >= batch {
+            if reader.rows.len() >= batch {
                 self.commit(reader);
             }
         }

@@ -1,0 +1,268 @@
+//! [`LogRows`]: the rows of a batch with their text in one allocation and their label sets shared.
+
+use std::collections::HashMap;
+
+use super::{LogRecord, LogRow};
+use crate::Labels;
+
+/// So many streams are looked through one by one; more get a table.
+const STREAMS_SEARCHED: usize = 8;
+
+/// Log rows in the order given.
+///
+/// Cost: the bytes of the lines, 24 bytes per row, and each label set once per run of rows that have it (streams once
+/// altogether).
+#[derive(Debug, Clone, Default)]
+pub struct LogRows {
+    text: String,
+    rows: Vec<Row>,
+    streams: Vec<Labels>,
+    /// Number of each stream by labels, once there are many.
+    stream_of: HashMap<Labels, u32>,
+    /// Label sets beside lines; the first is empty.
+    fields: Vec<Labels>,
+}
+
+/// One row; its line begins where the previous one ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Row {
+    t_ns: i64,
+    end: usize,
+    stream: u32,
+    /// Index of `fields`.
+    fields: u32,
+}
+
+impl LogRows {
+    /// No rows, with room for `rows` of `bytes` altogether.
+    pub fn with_capacity(rows: usize, bytes: usize) -> Self {
+        Self {
+            text: String::with_capacity(bytes),
+            rows: Vec::with_capacity(rows),
+            ..Self::default()
+        }
+    }
+
+    /// Adds a row.
+    pub fn push(&mut self, stream: &Labels, t_ns: i64, line: &str, fields: &Labels) {
+        let stream = self.stream(stream);
+        self.push_numbered(stream, t_ns, line, fields);
+    }
+
+    /// The number by which [`push_numbered`](Self::push_numbered) knows a stream; the same labels have the same one.
+    pub fn stream(&mut self, labels: &Labels) -> u32 {
+        let last = self.rows.last().map(|row| row.stream);
+        if let Some(last) = last.filter(|last| self.streams[*last as usize].same_allocation(labels))
+        {
+            return last;
+        }
+        let known = if self.stream_of.is_empty() {
+            self.streams.iter().position(|known| known == labels).map(|at| at as u32)
+        } else {
+            self.stream_of.get(labels).copied()
+        };
+        known.unwrap_or_else(|| {
+            let number = self.streams.len() as u32;
+            self.streams.push(labels.clone());
+            if !self.stream_of.is_empty() {
+                self.stream_of.insert(labels.clone(), number);
+            } else if self.streams.len() > STREAMS_SEARCHED {
+                self.stream_of = self.streams.iter().cloned().zip(0..).collect();
+            }
+            number
+        })
+    }
+
+    /// Adds a row of a stream by its number.
+    ///
+    /// # Panics
+    /// When [`stream`](Self::stream) never gave that number.
+    pub fn push_numbered(&mut self, stream: u32, t_ns: i64, line: &str, fields: &Labels) {
+        assert!(
+            (stream as usize) < self.streams.len(),
+            "BUG: row of stream {stream} that is not there"
+        );
+        self.text.push_str(line);
+        if self.fields.is_empty() {
+            self.fields.push(Labels::default());
+        }
+        let fields = if fields.is_empty() {
+            0
+        } else {
+            let last = self.fields.last().filter(|last| self.fields.len() > 1 && *last == fields);
+            if last.is_none() {
+                self.fields.push(fields.clone());
+            }
+            self.fields.len() as u32 - 1
+        };
+        self.rows.push(Row { t_ns, end: self.text.len(), stream, fields });
+    }
+
+    /// Adds rows of `other` after these.
+    pub fn append(&mut self, other: &Self) {
+        self.text.reserve(other.text.len());
+        self.rows.reserve(other.rows.len());
+        let numbers: Vec<u32> = other.streams.iter().map(|stream| self.stream(stream)).collect();
+        for i in 0..other.len() {
+            let row = other.row(i);
+            self.push_numbered(
+                numbers[other.stream_number(i) as usize],
+                row.t_ns,
+                row.line,
+                row.fields,
+            );
+        }
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Bytes of all lines.
+    pub fn line_bytes(&self) -> usize {
+        self.text.len()
+    }
+
+    /// All lines, one behind the other.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Bytes these rows take in memory, about.
+    pub fn memory_bytes(&self) -> usize {
+        let fields: usize = self.fields.iter().map(|f| f.packed_len() + 32).sum();
+        self.text.len() + self.rows.len() * size_of::<Row>() + fields
+    }
+
+    /// Streams by number; each has been named, not every one need have a row.
+    pub fn streams(&self) -> &[Labels] {
+        &self.streams
+    }
+
+    /// Sets of fields by number; the first is empty.
+    pub fn field_sets(&self) -> &[Labels] {
+        &self.fields
+    }
+
+    /// Replaces the labels of stream `number` by equal ones, to share their allocation.
+    ///
+    /// # Panics
+    /// When there is no such stream.
+    pub fn share_stream(&mut self, number: u32, labels: Labels) {
+        debug_assert!(self.streams[number as usize] == labels, "BUG: shared labels differ");
+        self.streams[number as usize] = labels;
+    }
+
+    /// Row `i`.
+    ///
+    /// # Panics
+    /// When there are no more than `i`.
+    pub fn row(&self, i: usize) -> LogRow<'_> {
+        let row = &self.rows[i];
+        LogRow {
+            stream: &self.streams[row.stream as usize],
+            t_ns: row.t_ns,
+            line: self.text.get(self.start(i)..row.end).unwrap_or_default(),
+            fields: &self.fields[row.fields as usize],
+        }
+    }
+
+    fn start(&self, i: usize) -> usize {
+        i.checked_sub(1).map_or(0, |before| self.rows[before].end)
+    }
+
+    /// Time of row `i`, Unix nanoseconds.
+    ///
+    /// # Panics
+    /// When there are no more than `i`.
+    pub fn t_ns(&self, i: usize) -> i64 {
+        self.rows[i].t_ns
+    }
+
+    /// Number of the stream of row `i`.
+    ///
+    /// # Panics
+    /// When there are no more than `i`.
+    pub fn stream_number(&self, i: usize) -> u32 {
+        self.rows[i].stream
+    }
+
+    /// Number of the fields of row `i`; 0 when it has none.
+    ///
+    /// # Panics
+    /// When there are no more than `i`.
+    pub fn fields_number(&self, i: usize) -> u32 {
+        self.rows[i].fields
+    }
+
+    /// Bytes of the line of row `i`.
+    ///
+    /// # Panics
+    /// When there are no more than `i`.
+    pub fn line_len(&self, i: usize) -> usize {
+        self.rows[i].end - self.start(i)
+    }
+
+    /// The rows in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = LogRow<'_>> {
+        (0..self.rows.len()).map(|i| self.row(i))
+    }
+}
+
+/// The same rows in the same order, however they are held.
+impl PartialEq for LogRows {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for LogRows {}
+
+impl Extend<LogRecord> for LogRows {
+    fn extend<I: IntoIterator<Item = LogRecord>>(&mut self, records: I) {
+        for record in records {
+            self.push(&record.stream, record.t_ns, &record.line, &record.fields);
+        }
+    }
+}
+
+impl FromIterator<LogRecord> for LogRows {
+    fn from_iter<I: IntoIterator<Item = LogRecord>>(records: I) -> Self {
+        let mut rows = Self::default();
+        rows.extend(records);
+        rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_come_back_as_given() {
+        let stream = |i: i64| Labels::from_pairs([("app", i.to_string().as_str())]);
+        let records: Vec<LogRecord> = (0..200)
+            .map(|i| LogRecord {
+                stream: stream(i % 21),
+                t_ns: 1_000 - i,
+                line: "é\n\0".repeat((i % 5) as usize),
+                fields: Labels::from_pairs([("n", ["", "1", "1", "2"][(i % 4) as usize])]),
+            })
+            .collect();
+        let rows: LogRows = records.iter().cloned().collect();
+        assert_eq!(rows.iter().map(LogRow::to_record).collect::<Vec<_>>(), records);
+        assert_eq!(rows.streams().len(), 21);
+        assert_eq!(rows.line_bytes(), records.iter().map(|r| r.line.len()).sum::<usize>());
+        let (before, behind) = records.split_at(77);
+        let mut joined: LogRows = before.iter().cloned().collect();
+        joined.append(&behind.iter().cloned().collect());
+        assert!(joined == rows);
+        assert!(joined != before.iter().cloned().collect());
+    }
+}
