@@ -256,6 +256,14 @@ fn budgets_end_queries() {
         let error = evaluate(&source, &query, &Options::default(), &budget).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Limit, "{text}");
     }
+    // Rows are paid for beside those they are made of.
+    let distinct = "count_values(\"v\", a * time())";
+    for (text, fits) in [(distinct.to_owned(), true), (format!("sum by (v) ({distinct})"), false)] {
+        let limits = Limits { samples_max: 1 << 30, bytes_max: 120 << 10, time_ms_max: 1000 };
+        let budget = Budget::new(Arc::new(ManualClock::at_ms(0)), limits);
+        let outcome = evaluate(&source, &query(&text, 90_000, 1000), &Options::default(), &budget);
+        assert_eq!(outcome.err().map(|e| e.kind()), (!fits).then_some(ErrorKind::Limit), "{text}");
+    }
     let budget = Budget::unlimited();
     budget.cancel();
     let error =

@@ -70,6 +70,7 @@ pub(crate) fn reduce(
     let mut result = Vec::new();
     for group in group(rows, grouping) {
         budget.check()?;
+        budget.charge_bytes(steps as u64 * 8 + 64)?;
         let values = reduced(op, &group, rows, param, steps);
         let Group { labels, drop_name, .. } = group;
         result.push(Row { labels, drop_name, values, histograms: None });

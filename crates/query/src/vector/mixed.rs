@@ -50,6 +50,7 @@ pub(crate) fn reduce(
     let mut result = Vec::new();
     for group in group(&rows, grouping) {
         budget.check()?;
+        budget.charge_bytes(steps as u64 * 8 + 64)?;
         let values = reduced(op, &group, &rows, param, steps);
         let mut row =
             Row { labels: group.labels, drop_name: group.drop_name, values, histograms: None };
