@@ -5,7 +5,7 @@
 //!
 //! Chunks of the inputs that overlap in time are one segment, any other is one by itself. Segments of one chunk of some
 //! length keep their columns as they are encoded; all others are joined with their neighbours. A day that is closed for
-//! the first time gets the longest chunks. Why so: `docs/decisions/0015-merges.md`.
+//! the first time gets the longest chunks. Why so: `docs/decisions/0016-merges.md`.
 
 use std::sync::Arc;
 
