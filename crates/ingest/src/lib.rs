@@ -10,6 +10,7 @@ mod known_bodies;
 pub mod logline;
 pub mod native_histogram;
 pub mod otlp;
+pub mod pipeline;
 pub mod prometheus_tsdb;
 pub mod protobuf;
 pub mod pushed_text;

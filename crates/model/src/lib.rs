@@ -9,6 +9,7 @@ mod budget;
 mod error;
 pub mod histogram;
 mod labels;
+pub mod layout;
 mod logs;
 mod matcher;
 mod metrics;

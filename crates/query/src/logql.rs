@@ -33,6 +33,7 @@ pub use self::ast::Expr;
 use self::ast::ExprKind;
 pub use self::parse::{parse, parse_selector};
 pub use self::pipeline::Pipeline;
+pub use self::template::{Context, Names, Template};
 use crate::promql;
 
 /// A query and the times it is asked for.

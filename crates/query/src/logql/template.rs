@@ -4,7 +4,6 @@
 //! Parsing reports what is wrong with the template; rendering fails with a text for `__error_details__`. Output and
 //! nesting are bounded, since template and row are both foreign.
 
-mod dates;
 mod functions;
 mod parse;
 mod printf;
@@ -25,18 +24,61 @@ const NODES_MAX: usize = 100_000;
 
 /// A parsed template.
 #[derive(Debug, Clone)]
-pub(crate) struct Template {
+pub struct Template {
     /// What it is for; appears in error texts.
     name: &'static str,
     nodes: Vec<Node>,
 }
 
+/// What a template can name: the labels of a row, the values of a pipeline.
+pub trait Names {
+    /// The text called `name`.
+    fn get(&self, name: &str) -> Option<&str>;
+    /// Visits all, in no particular order.
+    fn for_each(&self, visit: &mut dyn FnMut(&str, &str));
+    /// Whether what is not there is an empty text, as for LogQL, or nothing, which prints as `<no value>`.
+    fn missing_is_empty(&self) -> bool;
+}
+
+impl Names for RowLabels<'_> {
+    fn get(&self, name: &str) -> Option<&str> {
+        self.get(name)
+    }
+
+    fn for_each(&self, visit: &mut dyn FnMut(&str, &str)) {
+        self.for_each(visit);
+    }
+
+    fn missing_is_empty(&self) -> bool {
+        true
+    }
+}
+
 /// The row a template is rendered for.
-#[derive(Debug)]
-pub(crate) struct Context<'c, 'r> {
-    pub(crate) t_ns: i64,
-    pub(crate) line: &'c str,
-    pub(crate) labels: &'c RowLabels<'r>,
+pub struct Context<'c> {
+    /// Unix nanoseconds.
+    pub t_ns: i64,
+    /// The line, as `__line__` gives it.
+    pub line: &'c str,
+    /// What the template can name.
+    pub labels: &'c dyn Names,
+}
+
+impl fmt::Debug for Context<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("t_ns", &self.t_ns).finish_non_exhaustive()
+    }
+}
+
+impl Context<'_> {
+    /// The value called `name`.
+    fn value(&self, name: &str) -> Value {
+        match self.labels.get(name) {
+            Some(text) => Value::Text(text.to_owned()),
+            None if self.labels.missing_is_empty() => Value::Text(String::new()),
+            None => Value::Nil,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -103,7 +145,7 @@ impl Template {
     ///
     /// # Errors
     /// Invalid with the reason and line: unclosed action, unknown function, nested too deeply.
-    pub(crate) fn parse(name: &'static str, text: &str) -> Result<Self> {
+    pub fn parse(name: &'static str, text: &str) -> Result<Self> {
         parse::parse(name, text).map(|nodes| Self { name, nodes })
     }
 
@@ -111,7 +153,7 @@ impl Template {
     ///
     /// # Errors
     /// The text for `__error_details__`.
-    pub(crate) fn render(&self, context: &Context<'_, '_>) -> Result<String, String> {
+    pub fn render(&self, context: &Context<'_>) -> Result<String, String> {
         let mut renderer = Renderer {
             template: self,
             context,
@@ -129,15 +171,15 @@ impl Template {
     }
 }
 
-struct Renderer<'r, 'c, 'l> {
+struct Renderer<'r, 'c> {
     template: &'r Template,
-    context: &'r Context<'c, 'l>,
+    context: &'r Context<'c>,
     out: String,
     variables: Vec<(String, Value)>,
     nodes_rendered: usize,
 }
 
-impl Renderer<'_, '_, '_> {
+impl Renderer<'_, '_> {
     fn nodes(&mut self, nodes: &[Node], dot: &Value) -> Result<(), String> {
         for node in nodes {
             self.node(node, dot)?;
@@ -238,7 +280,8 @@ impl Renderer<'_, '_, '_> {
     /// The labels of the row, by name.
     fn all_labels(&self) -> Value {
         let mut items = Vec::new();
-        self.context.labels.for_each(|n, v| items.push((n.to_owned(), Value::Text(v.to_owned()))));
+        let mut take = |n: &str, v: &str| items.push((n.to_owned(), Value::Text(v.to_owned())));
+        self.context.labels.for_each(&mut take);
         items.sort_by(|a, b| a.0.cmp(&b.0));
         Value::Map(items)
     }
@@ -303,9 +346,7 @@ impl Renderer<'_, '_, '_> {
         let value = match &operand.kind {
             OperandKind::Dot => match (dot, operand.fields.as_slice()) {
                 // By far the most common operand; saves a copy of all labels.
-                (Value::Row, [name]) => {
-                    return Ok(Value::Text(self.context.labels.get(name).unwrap_or("").to_owned()));
-                }
+                (Value::Row, [name]) => return Ok(self.context.value(name)),
                 _ => dot.clone(),
             },
             OperandKind::Literal(value) => value.clone(),
@@ -327,7 +368,7 @@ impl Renderer<'_, '_, '_> {
     fn fields(&self, mut value: Value, operand: &Operand) -> Result<Value, String> {
         for field in &operand.fields {
             value = match value {
-                Value::Row => Value::Text(self.context.labels.get(field).unwrap_or("").to_owned()),
+                Value::Row => self.context.value(field),
                 Value::Map(items) => {
                     items.into_iter().find(|(k, _)| k == field).map_or(Value::Nil, |(_, v)| v)
                 }

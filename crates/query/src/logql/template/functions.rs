@@ -3,10 +3,9 @@
 use std::borrow::Cow;
 
 use jiff::tz::TimeZone;
-use model::{Clock as _, SystemClock};
+use model::{Clock as _, SystemClock, layout};
 use regex::{Captures, Regex};
 
-use super::dates;
 use super::printf;
 use super::value::{Time, Value, saturate};
 use super::{Context, OUTPUT_BYTES_MAX};
@@ -22,7 +21,7 @@ pub(super) struct Function {
     run: Run,
 }
 
-type Run = fn(&Context<'_, '_>, &[Value]) -> Result<Value, String>;
+type Run = fn(&Context<'_>, &[Value]) -> Result<Value, String>;
 
 /// The function called `name`.
 pub(super) fn find(name: &str) -> Option<&'static Function> {
@@ -31,7 +30,7 @@ pub(super) fn find(name: &str) -> Option<&'static Function> {
 
 impl Function {
     /// Calls it.
-    pub(super) fn call(&self, context: &Context<'_, '_>, args: &[Value]) -> Result<Value, String> {
+    pub(super) fn call(&self, context: &Context<'_>, args: &[Value]) -> Result<Value, String> {
         let count = args.len();
         if self.args_max == usize::MAX && count < self.args_min {
             let (name, min) = (self.name, self.args_min);
@@ -143,14 +142,16 @@ static FUNCTIONS: &[Function] = &[
     function("now", 0, |_, _| Ok(time(SystemClock.now_ns().into()))),
     function("date", 2, |_, a| {
         let layout = text(&a[0])?;
-        Ok(Value::Text(dates::format(&moment(&a[1])?, layout)))
+        Ok(Value::Text(moment(&a[1])?.format(layout)))
     }),
     function("toDate", 2, |_, a| {
-        dates::parse(text(&a[0])?, text(&a[1])?, &TimeZone::UTC).map(Value::Time)
+        Time::parse(text(&a[0])?, text(&a[1])?, &TimeZone::UTC).map(Value::Time)
     }),
     function("toDateInZone", 3, |_, a| {
-        let zone = dates::zone(text(&a[1])?)?;
-        dates::parse(text(&a[0])?, text(&a[2])?, &zone).map(Value::Time)
+        let name = text(&a[1])?;
+        let unknown = || format!("unknown time zone {}", units::excerpt(name));
+        let zone = layout::zone(name).ok_or_else(unknown)?;
+        Time::parse(text(&a[0])?, text(&a[2])?, &zone).map(Value::Time)
     }),
     function("unixToTime", 1, |_, a| unix_to_time(text(&a[0])?)),
     function("unixEpoch", 1, |_, a| epoch(&a[0], 1_000_000_000)),

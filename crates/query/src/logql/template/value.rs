@@ -3,10 +3,15 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use model::layout::Layout;
 use regex::Regex;
 
-use super::dates;
+use crate::logql::units;
+
+/// How a time prints when no layout is given.
+const DEFAULT_LAYOUT: &str = "2006-01-02 15:04:05.999999999 -0700 MST";
 
 /// A value.
 #[derive(Debug, Clone)]
@@ -32,6 +37,27 @@ pub(super) struct Time {
     /// Unix nanoseconds.
     pub(super) t_ns: i128,
     pub(super) zone: TimeZone,
+}
+
+impl Time {
+    /// It in `layout`; times out of range print as their Unix nanoseconds.
+    pub(super) fn format(&self, layout: &str) -> String {
+        match Timestamp::from_nanosecond(self.t_ns) {
+            Ok(timestamp) => Layout::new(layout).write(&timestamp.to_zoned(self.zone.clone())),
+            Err(_) => self.t_ns.to_string(),
+        }
+    }
+
+    /// Reads `text` in `layout`; without an offset in it, it is a wall clock time in `zone`.
+    pub(super) fn parse(layout: &str, text: &str, zone: &TimeZone) -> Result<Self, String> {
+        let read = Layout::new(layout).read(text).and_then(|time| time.to_zoned(zone));
+        let zoned = read.ok_or_else(|| {
+            let (text, layout) = (units::excerpt(text), units::excerpt(layout));
+            format!("parsing time {text:?} as {layout:?}: cannot parse")
+        })?;
+        let t_ns = zoned.timestamp().as_nanosecond();
+        Ok(Self { t_ns, zone: zoned.time_zone().clone() })
+    }
 }
 
 impl Value {
@@ -80,7 +106,7 @@ impl Value {
             Self::Int(n) => push_display(out, n),
             Self::Float(x) => out.push_str(&format_float(*x)),
             Self::Bool(b) => push_display(out, b),
-            Self::Time(time) => out.push_str(&dates::format(time, dates::DEFAULT_LAYOUT)),
+            Self::Time(time) => out.push_str(&time.format(DEFAULT_LAYOUT)),
             Self::List(items) => {
                 out.push('[');
                 for (i, item) in items.iter().enumerate() {

@@ -1,19 +1,34 @@
-//! Times in Go's reference layout (`2006-01-02T15:04:05.000Z07:00`): writing and reading.
+//! Times in Go's reference layout (`2006-01-02T15:04:05.000Z07:00`), with which Loki's templates and Promtail's stages
+//! describe times: writing and reading.
 
-use jiff::civil::{Date, DateTime, Time as Clock};
+use jiff::Zoned;
+use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{Offset, TimeZone};
-use jiff::{Timestamp, Zoned};
 
-use super::value::Time;
-use crate::logql::units;
+/// A layout, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    text: Box<str>,
+    elements: Vec<Element>,
+}
 
-/// How a time prints when no layout is given.
-pub(super) const DEFAULT_LAYOUT: &str = "2006-01-02 15:04:05.999999999 -0700 MST";
+/// A time as it was read: what a clock on the wall showed, and how far that clock was from UTC if the text says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WallTime {
+    /// Date and time; the year is 0 when the layout has none.
+    pub time: DateTime,
+    /// Seconds east of UTC.
+    pub offset_seconds: Option<i32>,
+}
 
 /// One element of a layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Element<'l> {
-    Literal(&'l str),
+enum Element {
+    /// Bytes `[start, end)` of the layout.
+    Literal {
+        start: usize,
+        end: usize,
+    },
     Year4,
     Year2,
     MonthName,
@@ -55,7 +70,7 @@ enum Element<'l> {
     },
 }
 
-const ELEMENTS: &[(&str, Element<'static>)] = &[
+const ELEMENTS: &[(&str, Element)] = &[
     ("January", Element::MonthName),
     ("Jan", Element::MonthShort),
     ("Monday", Element::WeekdayName),
@@ -103,7 +118,65 @@ const MONTHS: [&str; 12] = [
 const WEEKDAYS: [&str; 7] =
     ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
-fn elements(layout: &str) -> Vec<Element<'_>> {
+impl Layout {
+    /// Takes `text` apart; every text is a layout, what is no element of a time stands for itself.
+    pub fn new(text: &str) -> Self {
+        Self { text: text.into(), elements: elements(text) }
+    }
+
+    /// Whether times in this layout say their year.
+    pub fn has_year(&self) -> bool {
+        self.elements.iter().any(|e| matches!(e, Element::Year2 | Element::Year4))
+    }
+
+    /// `time` in this layout.
+    pub fn write(&self, time: &Zoned) -> String {
+        self.elements.iter().map(|element| write_element(&self.text, *element, time)).collect()
+    }
+
+    /// Reads `text`, all of it; `None` when it does not fit the layout or is no time.
+    pub fn read(&self, text: &str) -> Option<WallTime> {
+        let mut parts = Parts {
+            year: 0,
+            month: 1,
+            day: 1,
+            hour: 0,
+            minute: 0,
+            second: 0,
+            nanosecond: 0,
+            day_of_year: None,
+            afternoon: None,
+            offset_seconds: None,
+        };
+        let mut rest = text;
+        for element in &self.elements {
+            rest = read_element(&self.text, *element, rest, &mut parts)?;
+        }
+        if rest.is_empty() { finish(&parts) } else { None }
+    }
+}
+
+impl WallTime {
+    /// The moment; without an offset of its own it is the time in `zone`. `None` beyond the years that can be.
+    pub fn to_zoned(&self, zone: &TimeZone) -> Option<Zoned> {
+        let zone = match self.offset_seconds {
+            Some(0) => TimeZone::UTC,
+            Some(seconds) => TimeZone::fixed(Offset::from_seconds(seconds).ok()?),
+            None => zone.clone(),
+        };
+        self.time.to_zoned(zone).ok()
+    }
+}
+
+/// The zone called `name`, as `Europe/Berlin`; `""` and `Local` are UTC. `None` when there is no such zone.
+pub fn zone(name: &str) -> Option<TimeZone> {
+    match name {
+        "" | "UTC" | "Local" => Some(TimeZone::UTC),
+        _ => TimeZone::get(name).ok(),
+    }
+}
+
+fn elements(layout: &str) -> Vec<Element> {
     let mut out = Vec::new();
     let mut literal_start = 0;
     let mut at = 0;
@@ -120,20 +193,20 @@ fn elements(layout: &str) -> Vec<Element<'_>> {
             continue;
         };
         if literal_start < at {
-            out.push(Element::Literal(layout.get(literal_start..at).unwrap_or("")));
+            out.push(Element::Literal { start: literal_start, end: at });
         }
         out.push(element);
         at += len;
         literal_start = at;
     }
     if literal_start < layout.len() {
-        out.push(Element::Literal(layout.get(literal_start..).unwrap_or("")));
+        out.push(Element::Literal { start: literal_start, end: layout.len() });
     }
     out
 }
 
 /// `.000` or `,999`, not followed by another digit.
-fn fraction(rest: &str) -> Option<(Element<'static>, usize)> {
+fn fraction(rest: &str) -> Option<(Element, usize)> {
     let separator = rest.chars().next().filter(|c| matches!(c, '.' | ','))?;
     let tail = rest.split_at(1).1;
     let digit = tail.chars().next().filter(|c| matches!(c, '0' | '9'))?;
@@ -144,27 +217,10 @@ fn fraction(rest: &str) -> Option<(Element<'static>, usize)> {
     Some((Element::Fraction { separator, digits, trims: digit == '9' }, digits + 1))
 }
 
-/// The zone called `name`; `""` and `Local` are UTC.
-pub(super) fn zone(name: &str) -> Result<TimeZone, String> {
-    match name {
-        "" | "UTC" | "Local" => Ok(TimeZone::UTC),
-        _ => TimeZone::get(name).map_err(|_| format!("unknown time zone {}", units::excerpt(name))),
-    }
-}
-
-/// `time` in `layout`; times out of range print as their Unix nanoseconds.
-pub(super) fn format(time: &Time, layout: &str) -> String {
-    let Ok(timestamp) = Timestamp::from_nanosecond(time.t_ns) else {
-        return time.t_ns.to_string();
-    };
-    let zoned = timestamp.to_zoned(time.zone.clone());
-    elements(layout).into_iter().map(|e| write_element(e, &zoned)).collect()
-}
-
-fn write_element(element: Element<'_>, t: &Zoned) -> String {
+fn write_element(layout: &str, element: Element, t: &Zoned) -> String {
     let padded = |n: i8, padded: bool| if padded { format!("{n:02}") } else { n.to_string() };
     match element {
-        Element::Literal(text) => text.to_owned(),
+        Element::Literal { start, end } => layout.get(start..end).unwrap_or("").to_owned(),
         Element::Year4 => format!("{:04}", t.year()),
         Element::Year2 => format!("{:02}", t.year().rem_euclid(100)),
         Element::MonthName => month_name(t).to_owned(),
@@ -240,55 +296,32 @@ struct Parts {
     minute: i8,
     second: i8,
     nanosecond: i32,
+    day_of_year: Option<i16>,
     afternoon: Option<bool>,
     offset_seconds: Option<i32>,
 }
 
-/// Reads `text` in `layout`; without an offset in it, it is a wall clock time in `zone`.
-pub(super) fn parse(layout: &str, text: &str, zone: &TimeZone) -> Result<Time, String> {
-    let fail = || {
-        let (text, layout) = (units::excerpt(text), units::excerpt(layout));
-        format!("parsing time {text:?} as {layout:?}: cannot parse")
-    };
-    let mut parts = Parts {
-        year: 0,
-        month: 1,
-        day: 1,
-        hour: 0,
-        minute: 0,
-        second: 0,
-        nanosecond: 0,
-        afternoon: None,
-        offset_seconds: None,
-    };
-    let mut rest = text;
-    for element in elements(layout) {
-        rest = read_element(element, rest, &mut parts).ok_or_else(fail)?;
-    }
-    if !rest.is_empty() {
-        return Err(fail());
-    }
-    finish(&parts, zone).ok_or_else(fail)
-}
-
-fn finish(parts: &Parts, zone: &TimeZone) -> Option<Time> {
+fn finish(parts: &Parts) -> Option<WallTime> {
     let hour = match parts.afternoon {
         Some(true) if parts.hour < 12 => parts.hour + 12,
         Some(false) if parts.hour == 12 => 0,
         _ => parts.hour,
     };
-    let date = Date::new(parts.year, parts.month, parts.day).ok()?;
-    let clock = Clock::new(hour, parts.minute, parts.second, parts.nanosecond).ok()?;
-    let zone = match parts.offset_seconds {
-        Some(0) => TimeZone::UTC,
-        Some(seconds) => TimeZone::fixed(Offset::from_seconds(seconds).ok()?),
-        None => zone.clone(),
+    let date = match parts.day_of_year {
+        Some(day) => Date::new(parts.year, 1, 1).ok()?.with().day_of_year(day).build().ok()?,
+        None => Date::new(parts.year, parts.month, parts.day).ok()?,
     };
-    let zoned = DateTime::from_parts(date, clock).to_zoned(zone.clone()).ok()?;
-    Some(Time { t_ns: zoned.timestamp().as_nanosecond(), zone })
+    let clock = Time::new(hour, parts.minute, parts.second, parts.nanosecond).ok()?;
+    let time = DateTime::from_parts(date, clock);
+    Some(WallTime { time, offset_seconds: parts.offset_seconds })
 }
 
-fn read_element<'t>(element: Element<'_>, rest: &'t str, parts: &mut Parts) -> Option<&'t str> {
+fn read_element<'t>(
+    layout: &str,
+    element: Element,
+    rest: &'t str,
+    parts: &mut Parts,
+) -> Option<&'t str> {
     let number = |rest: &'t str, min: usize, max: usize| -> Option<(i32, &'t str)> {
         let len = rest.bytes().take(max).take_while(u8::is_ascii_digit).count();
         let (digits, tail) = rest.split_at(len);
@@ -299,7 +332,7 @@ fn read_element<'t>(element: Element<'_>, rest: &'t str, parts: &mut Parts) -> O
         Some((i8::try_from(n).ok()?, tail))
     };
     match element {
-        Element::Literal(text) => rest.strip_prefix(text),
+        Element::Literal { start, end } => rest.strip_prefix(layout.get(start..end)?),
         Element::Year4 => {
             let (year, tail) = number(rest, 4, 4)?;
             parts.year = i16::try_from(year).ok()?;
@@ -322,7 +355,11 @@ fn read_element<'t>(element: Element<'_>, rest: &'t str, parts: &mut Parts) -> O
             let rest = if pad == Some(' ') { rest.trim_start_matches(' ') } else { rest };
             assign(&mut parts.day, short(rest, pad == Some('0'))?)
         }
-        Element::DayOfYear => number(rest, 3, 3).map(|(_, tail)| tail),
+        Element::DayOfYear => {
+            let (day, tail) = number(rest, 3, 3)?;
+            parts.day_of_year = Some(i16::try_from(day).ok()?);
+            Some(tail)
+        }
         Element::Hour24 => assign(&mut parts.hour, short(rest, true)?),
         Element::Hour12 { padded } => assign(&mut parts.hour, short(rest, padded)?),
         Element::Minute { padded } => assign(&mut parts.minute, short(rest, padded)?),
@@ -397,4 +434,51 @@ fn name_at<'t>(names: &[&str], rest: &'t str, is_short: bool) -> Option<(usize, 
         let (head, tail) = rest.split_at_checked(name.len())?;
         head.eq_ignore_ascii_case(name).then_some((i, tail))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layouts_read_and_write() {
+        let check = |layout: &str, text: &str, expected: Option<&str>| {
+            let read = Layout::new(layout).read(text).and_then(|t| t.to_zoned(&TimeZone::UTC));
+            assert_eq!(
+                read.map(|t| t.timestamp().to_string()).as_deref(),
+                expected,
+                "{text:?} as {layout:?}"
+            );
+        };
+        check(
+            "2006-01-02T15:04:05Z07:00",
+            "2026-11-23T02:50:23+01:00",
+            Some("2026-11-23T01:50:23Z"),
+        );
+        check("02/Jan/2006:15:04:05 -0700", "1/Jan/2026:15:04:05 -0700", None);
+        check(
+            "2/Jan/2006:15:04:05 -0700",
+            "1/Jan/2026:15:04:05 -0700",
+            Some("2026-01-01T22:04:05Z"),
+        );
+        check(
+            "2006-01-02 15:04:05,000",
+            "2026-11-23 02:50:23,125",
+            Some("2026-11-23T02:50:23.125Z"),
+        );
+        check("2006 002", "2026 045", Some("2026-02-14T00:00:00Z"));
+        check("2006-01-02", "2026-02-30", None);
+        check("2006-01-02", "2026-02-03 ", None);
+        assert!(!Layout::new("Jan _2 15:04:05").has_year());
+    }
+
+    const DEFAULT: &str = "2006-01-02 15:04:05.999999999 -0700 MST";
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let time = Layout::new(DEFAULT).read("2026-11-23 02:50:23.5 +0000 UTC").unwrap();
+        let zoned = time.to_zoned(&TimeZone::UTC).unwrap();
+        assert_eq!(Layout::new(DEFAULT).write(&zoned), "2026-11-23 02:50:23.5 +0000 UTC");
+        assert_eq!(Layout::new("Jan _2 3PM (.000)").write(&zoned), "Nov 23 2AM (.500)");
+    }
 }
