@@ -20,7 +20,16 @@ fuzz_target!(|text: &str| {
         [(0, 60_000_000_000, 0), (0, 60_000_000_000, 7_000_000_000), (i64::MAX, i64::MAX, 0)]
     {
         let (text, limit, order) = (text.to_owned(), 100, Order::Backward);
-        let query = LogQuery { text, start_ns, end_ns, step_ns, limit, order };
+        let query = LogQuery {
+            text,
+            start_ns,
+            end_ns,
+            step_ns,
+            limit,
+            order,
+            interval_ns: 0,
+            categorize: true,
+        };
         // Either outcome is fine; it must come back.
         evaluate(&Rows::sample(), &query, &Budget::unlimited()).ok();
     }

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use model::{
     Budget, Labels, LogAggregation, LogPlan, LogRow, LogSource, Matcher, Order, Result, StepCounts,
-    TimeRange,
+    StreamVolume, TimeRange, label_of,
 };
 
 /// Rows of one stream, ascending.
@@ -12,7 +12,7 @@ use model::{
 pub struct Rows {
     stream: Labels,
     fields: Labels,
-    rows: Vec<(i64, &'static str)>,
+    rows: Vec<(i64, String)>,
 }
 
 impl Rows {
@@ -26,7 +26,13 @@ impl Rows {
             "\u{1b}[31merror\u{1b}[0m ünïcode \u{1f980}",
             r#"{"_entry":"inner","app":"b","unterminated":"#,
         ];
-        let rows = (0_i64..).map(|i| i * 9_000_000_000).zip(lines).collect();
+        Self::of_lines(lines.into_iter())
+    }
+
+    /// Rows with these lines.
+    pub fn of_lines<'a>(lines: impl Iterator<Item = &'a str>) -> Self {
+        let times = (0_i64..).map(|i| i * 9_000_000_000);
+        let rows = times.zip(lines.map(str::to_owned)).collect();
         let stream = Labels::from_pairs([("app", "a"), ("pod", "p-1")]);
         Self { stream, fields: Labels::from_pairs([("level", "info"), ("value", "7")]), rows }
     }
@@ -45,10 +51,12 @@ impl LogSource for Rows {
         }
         for (t_ns, line) in rows {
             budget.check()?;
+            let holds = |m: &Matcher| m.matches(label_of(&self.stream, &self.fields, m.name()));
             let wanted = plan.range.contains(t_ns)
                 && plan.matchers.iter().all(|m| m.matches_labels(&self.stream))
-                && plan.line_filters.iter().all(|f| f.matches(line));
-            let row = LogRow { stream: &self.stream, t_ns, line, fields: &self.fields };
+                && plan.line_filters.iter().all(|f| f.matches(&line))
+                && plan.label_filters.iter().all(holds);
+            let row = LogRow { stream: &self.stream, t_ns, line: &line, fields: &self.fields };
             if wanted && visit(&row).is_break() {
                 break;
             }
@@ -63,6 +71,10 @@ impl LogSource for Rows {
         _: &Budget,
     ) -> Result<Option<Vec<StepCounts>>> {
         Ok(None)
+    }
+
+    fn volumes(&self, _: &[Matcher], _: TimeRange, _: &Budget) -> Result<Vec<StreamVolume>> {
+        Ok(Vec::new())
     }
 
     fn streams(&self, _: &[Vec<Matcher>], _: TimeRange, _: &Budget) -> Result<Vec<Labels>> {

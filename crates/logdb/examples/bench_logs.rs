@@ -153,8 +153,14 @@ fn count_speed(store: &Store, rows: usize, end_ns: i64) -> Outcome<()> {
         ("bytes", true, None),
         ("count |= \"error\"", false, Some("error")),
     ] {
-        let aggregation =
-            LogAggregation { start_ns: START_NS, end_ns, step_ns, window_ns: step_ns, bytes };
+        let aggregation = LogAggregation {
+            start_ns: START_NS,
+            end_ns,
+            step_ns,
+            window_ns: step_ns,
+            bytes,
+            by: None,
+        };
         let plan = plan(needle, Order::Any);
         let timer = Timer::start();
         for _ in 0..10 {
@@ -178,14 +184,7 @@ fn plan(needle: Option<&str>, order: Order) -> LogPlan {
         patterns: vec![n.to_owned()],
         regexes: Vec::new(),
     });
-    LogPlan {
-        matchers: Vec::new(),
-        range: TimeRange::ALL,
-        line_filters: filter.into_iter().collect(),
-        order,
-        limit: None,
-        needs_line: true,
-    }
+    LogPlan { line_filters: filter.into_iter().collect(), ..LogPlan::all(TimeRange::ALL, order) }
 }
 
 fn row(stream: &Labels, t_ns: i64, line: String) -> LogRecord {

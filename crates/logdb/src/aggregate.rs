@@ -1,14 +1,18 @@
-//! Counting rows or bytes per step and stream inside the store, without giving out rows.
+//! Counting rows or bytes per step and group inside the store, without giving out rows.
 //!
 //! Each row falls into the windows of a contiguous range of steps, so a row costs two additions: one where the range
-//! begins and one behind its end. Without line filters, whole runs are counted from the index where they fall into the
-//! same range.
+//! begins and one behind its end. Where whole runs fall into the same range and no filter has a say, they are counted from
+//! the index; where groups depend on fields, from the codes of the fields' columns. Times are not decoded then.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{Budget, Error, ErrorKind, Labels, LogAggregation, LogPlan, Result, StepCounts};
+use model::{
+    Budget, Error, ErrorKind, Labels, LogAggregation, LogPlan, Result, StepCounts, label_of,
+};
+use rustc_hash::FxHashMap;
 
+use crate::block::Run;
+use crate::fields::Coded;
 use crate::part::{BlockMeta, Part};
 use crate::select::{self, Filters};
 use crate::view::View;
@@ -24,8 +28,10 @@ pub(crate) fn run(
     budget: &Budget,
 ) -> Result<Option<Vec<StepCounts>>> {
     let Some(steps) = Steps::new(aggregation)? else { return Ok(Some(Vec::new())) };
-    let filters = Filters::new(&plan.line_filters);
-    let mut tables = Tables { steps, by_stream: BTreeMap::new(), budget };
+    let filters = Filters::new(plan, &view.deletions);
+    let (by, bytes) = (aggregation.by.as_deref(), aggregation.bytes);
+    let mut tables =
+        Tables { steps, by, bytes, index: FxHashMap::default(), all: Vec::new(), budget };
     for part in view.all_parts() {
         // A damaged part needs a warning, which only a scan can give.
         if part.damaged_blocks() > 0 {
@@ -36,7 +42,7 @@ pub(crate) fn run(
         }
         let wanted = select::matching(&part.streams, &plan.matchers);
         for block in &part.blocks {
-            if !tables.block(part, block, &wanted, plan, &filters, aggregation.bytes)? {
+            if !tables.block(part, block, &wanted, plan, &filters)? {
                 return Ok(None);
             }
         }
@@ -44,8 +50,9 @@ pub(crate) fn run(
     for chunk in &view.chunks {
         for (t_ns, row) in select::select_chunk(chunk, plan, &filters, budget)? {
             let row = chunk.rows.row(row as usize);
-            let amount = if aggregation.bytes { row.line.len() as u64 } else { 1 };
-            tables.add(row.stream, t_ns, amount)?;
+            let amount = if bytes { row.line.len() as u64 } else { 1 };
+            let table = tables.table(row.stream, row.fields)?;
+            add(&mut tables.all[table].1, steps.of(t_ns), amount);
         }
     }
     Ok(Some(tables.finish()))
@@ -89,16 +96,35 @@ impl Steps {
         };
         (at_least(t_ns), at_least(t_ns.saturating_add(self.window_ns)))
     }
+
+    /// As [`of`](Self::of), and the last time up to which it stays so.
+    fn of_until(&self, t_ns: i64) -> ((usize, usize), i64) {
+        let (first, end) = self.of(t_ns);
+        let time =
+            |step: usize| self.start_ns.saturating_add(self.step_ns.saturating_mul(step as i64));
+        // Behind the last step nothing changes any more.
+        let until = |step: usize, t: i64| if step < self.count { t } else { i64::MAX };
+        let until_ns =
+            until(first, time(first)).min(until(end, time(end).saturating_sub(self.window_ns)));
+        ((first, end), until_ns)
+    }
 }
 
 struct Tables<'b> {
     steps: Steps,
-    /// Differences from one step to the next; one more than steps.
-    by_stream: BTreeMap<Labels, Vec<i64>>,
+    by: Option<&'b [String]>,
+    bytes: bool,
+    /// Number of each group's table.
+    index: FxHashMap<Labels, usize>,
+    /// Groups, and their differences from one step to the next; one more than steps.
+    all: Vec<(Labels, Vec<i64>)>,
     budget: &'b Budget,
 }
 
-impl Tables<'_> {
+/// The columns that tell the rows of a block apart, with the names they stand for; none when streams alone do.
+type Columns<'b> = Vec<(&'b str, Coded)>;
+
+impl<'b> Tables<'b> {
     /// `false` when the block is damaged.
     fn block(
         &mut self,
@@ -107,7 +133,6 @@ impl Tables<'_> {
         wanted: &[bool],
         plan: &LogPlan,
         filters: &Filters<'_>,
-        bytes: bool,
     ) -> Result<bool> {
         let Some((min_ns, max_ns)) = select::bounds(block, wanted, plan.range) else {
             return Ok(true);
@@ -115,7 +140,13 @@ impl Tables<'_> {
         if self.steps.of(min_ns).0 >= self.steps.count || self.steps.of(max_ns).1 == 0 {
             return Ok(true);
         }
-        if filters.is_empty() && !bytes && self.whole_runs(part, block, wanted, plan)? {
+        if part.is_damaged(block) {
+            return Ok(false);
+        }
+        let columns = self.columns(part, block, wanted);
+        let Some(columns) = select::undamaged(part, block, columns)? else { return Ok(false) };
+        let is_whole = !self.bytes && filters.are_idle(part, block);
+        if is_whole && self.whole_runs(part, block, wanted, plan, &columns)? {
             return Ok(true);
         }
         let Some(selected) = select::select(part, block, wanted, plan, filters, self.budget)?
@@ -123,7 +154,7 @@ impl Tables<'_> {
             return Ok(!part.is_damaged(block));
         };
         let mut lens = Vec::new();
-        if bytes {
+        if self.bytes {
             let mut take = |len: usize| lens.push(len as u64);
             let read = match &selected.lines {
                 Some(lines) => lines.lens(&selected.rows, &mut take),
@@ -133,6 +164,7 @@ impl Tables<'_> {
                 return Ok(false);
             }
         }
+        let steps = self.steps;
         let mut rows = selected.rows.ones().enumerate().peekable();
         let mut end = 0;
         for run in &block.runs {
@@ -140,67 +172,107 @@ impl Tables<'_> {
             if rows.peek().is_none_or(|(_, row)| *row >= end) {
                 continue;
             }
-            let steps = self.steps;
-            let table = self.table(&part.streams[run.stream as usize])?;
+            let mut groups = Groups::new(&part.streams[run.stream as usize], &columns);
+            let (mut range, mut until_ns) = ((0, 0), i64::MIN);
             while let Some((i, row)) = rows.next_if(|(_, row)| *row < end) {
-                let amount = if bytes { lens.get(i).copied().unwrap_or(0) } else { 1 };
-                add(table, steps.of(selected.times[row]), amount);
+                // Times ascend within a run.
+                let t_ns = selected.times[row];
+                if t_ns > until_ns {
+                    (range, until_ns) = steps.of_until(t_ns);
+                }
+                let amount = if self.bytes { lens.get(i).copied().unwrap_or(0) } else { 1 };
+                let table = groups.table(row, self)?;
+                add(&mut self.all[table].1, range, amount);
             }
         }
         Ok(true)
     }
 
-    /// Counts the runs of a block from the index alone; `false` (and nothing counted) when that is not exact.
+    /// The columns of the labels that some wanted stream of the block does not have itself.
+    fn columns(&self, part: &Part, block: &BlockMeta, wanted: &[bool]) -> Result<Columns<'b>> {
+        let Some(by) = self.by else { return Ok(Vec::new()) };
+        let is_wanted = |run: &&Run| wanted.get(run.stream as usize) == Some(&true);
+        let lacks = |name: &str| {
+            let mut runs = block.runs.iter().filter(is_wanted);
+            runs.any(|run| part.streams[run.stream as usize].get(name).is_none())
+        };
+        let names: Vec<String> = by.iter().filter(|name| lacks(name)).cloned().collect();
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Some(fields) = part.fields(block, Some(&names))? else { return Ok(Vec::new()) };
+        let mut columns = Vec::new();
+        for name in by {
+            if let Some(coded) = fields.coded(name)? {
+                columns.push((name.as_str(), coded));
+            }
+        }
+        Ok(columns)
+    }
+
+    /// Counts the runs of a block without looking at times; `false` (and nothing counted) when that is not exact.
     fn whole_runs(
         &mut self,
         part: &Part,
         block: &BlockMeta,
         wanted: &[bool],
         plan: &LogPlan,
+        columns: &Columns<'_>,
     ) -> Result<bool> {
-        if part.is_damaged(block) {
-            return Ok(false);
-        }
         let steps = self.steps;
-        let runs = || {
-            block.runs.iter().filter(|r| {
-                wanted.get(r.stream as usize).copied().unwrap_or(false)
-                    && plan.range.overlaps(r.min_ns, r.max_ns)
-            })
+        let is_wanted = |run: &Run| {
+            wanted.get(run.stream as usize) == Some(&true)
+                && plan.range.overlaps(run.min_ns, run.max_ns)
         };
-        let exact = runs().all(|r| {
-            plan.range.contains(r.min_ns)
-                && plan.range.contains(r.max_ns)
-                && steps.of(r.min_ns) == steps.of(r.max_ns)
-        });
-        if !exact {
+        let is_exact = |run: &Run| {
+            plan.range.contains(run.min_ns)
+                && plan.range.contains(run.max_ns)
+                && steps.of(run.min_ns) == steps.of(run.max_ns)
+        };
+        if !block.runs.iter().filter(|r| is_wanted(r)).all(is_exact) {
             return Ok(false);
         }
-        self.budget.charge_samples(runs().map(|r| u64::from(r.rows)).sum())?;
-        for run in runs() {
-            let table = self.table(&part.streams[run.stream as usize])?;
-            add(table, steps.of(run.min_ns), u64::from(run.rows));
+        let mut start = 0;
+        for run in &block.runs {
+            let end = start + run.rows as usize;
+            let rows = start..end;
+            start = end;
+            if !is_wanted(run) {
+                continue;
+            }
+            self.budget.charge_samples(u64::from(run.rows))?;
+            let range = steps.of(run.min_ns);
+            let mut groups = Groups::new(&part.streams[run.stream as usize], columns);
+            for (first, count) in groups.counts(rows, self)? {
+                let table = groups.table(first, self)?;
+                add(&mut self.all[table].1, range, count);
+            }
         }
         Ok(true)
     }
 
-    fn table(&mut self, stream: &Labels) -> Result<&mut Vec<i64>> {
-        let len = self.steps.count + 1;
-        if !self.by_stream.contains_key(stream) {
-            self.budget.charge_bytes(len as u64 * 8)?;
+    /// Number of the table for rows of `stream` with `fields`.
+    fn table(&mut self, stream: &Labels, fields: &Labels) -> Result<usize> {
+        let group = match self.by {
+            None => stream.clone(),
+            Some(names) => {
+                let pairs = names.iter().map(|n| (n.as_str(), label_of(stream, fields, n)));
+                Labels::from_pairs(pairs)
+            }
+        };
+        if let Some(table) = self.index.get(&group) {
+            return Ok(*table);
         }
-        Ok(self.by_stream.entry(stream.clone()).or_insert_with(|| vec![0; len]))
+        let len = self.steps.count + 1;
+        self.budget.charge_bytes(len as u64 * 8 + group.packed_len() as u64 + 64)?;
+        self.index.insert(group.clone(), self.all.len());
+        self.all.push((group, vec![0; len]));
+        Ok(self.all.len() - 1)
     }
 
-    fn add(&mut self, stream: &Labels, t_ns: i64, amount: u64) -> Result<()> {
-        let range = self.steps.of(t_ns);
-        add(self.table(stream)?, range, amount);
-        Ok(())
-    }
-
-    fn finish(self) -> Vec<StepCounts> {
+    fn finish(mut self) -> Vec<StepCounts> {
         let count = self.steps.count;
-        let sum = |(stream, table): (Labels, Vec<i64>)| {
+        let sum = |(labels, table): (Labels, Vec<i64>)| {
             let mut total = 0_i64;
             let counts: Vec<u64> = table
                 .iter()
@@ -210,9 +282,99 @@ impl Tables<'_> {
                     total.cast_unsigned()
                 })
                 .collect();
-            counts.iter().any(|c| *c > 0).then_some(StepCounts { stream, counts })
+            counts.iter().any(|c| *c > 0).then_some(StepCounts { labels, counts })
         };
-        self.by_stream.into_iter().filter_map(sum).collect()
+        self.all.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        self.all.into_iter().filter_map(sum).collect()
+    }
+}
+
+/// The groups of the rows of one run, by the codes of the columns that its stream does not decide.
+struct Groups<'c> {
+    stream: &'c Labels,
+    columns: Vec<(&'c str, &'c Coded)>,
+    /// Tables by code, when there is one column; `usize::MAX` while unknown.
+    of_code: Vec<usize>,
+    /// Tables by codes, when there are more; the empty key when there is none.
+    of_codes: FxHashMap<Vec<u32>, usize>,
+}
+
+impl<'c> Groups<'c> {
+    fn new(stream: &'c Labels, columns: &'c Columns<'_>) -> Self {
+        let own = columns.iter().filter(|(name, _)| stream.get(name).is_none());
+        let columns: Vec<(&str, &Coded)> = own.map(|(name, coded)| (*name, coded)).collect();
+        let of_code = match columns.as_slice() {
+            [(_, coded)] => vec![usize::MAX; coded.values.len() + 1],
+            _ => Vec::new(),
+        };
+        Self { stream, columns, of_code, of_codes: FxHashMap::default() }
+    }
+
+    fn code(coded: &Coded, row: usize) -> u32 {
+        coded.codes.get(row).copied().unwrap_or(coded.values.len() as u32)
+    }
+
+    /// The table of row `row` of the block.
+    fn table(&mut self, row: usize, tables: &mut Tables<'_>) -> Result<usize> {
+        if let [(_, coded)] = self.columns.as_slice() {
+            let code = Self::code(coded, row) as usize;
+            if let Some(table) = self.of_code.get(code).filter(|table| **table != usize::MAX) {
+                return Ok(*table);
+            }
+            let table = self.new_table(row, tables)?;
+            self.of_code[code] = table;
+            return Ok(table);
+        }
+        let codes: Vec<u32> = self.columns.iter().map(|(_, c)| Self::code(c, row)).collect();
+        if let Some(table) = self.of_codes.get(&codes) {
+            return Ok(*table);
+        }
+        let table = self.new_table(row, tables)?;
+        self.of_codes.insert(codes, table);
+        Ok(table)
+    }
+
+    fn new_table(&self, row: usize, tables: &mut Tables<'_>) -> Result<usize> {
+        let value = |coded: &'c Coded| {
+            coded.values.get(Self::code(coded, row) as usize).map_or("", String::as_str)
+        };
+        let fields = Labels::from_pairs(self.columns.iter().map(|(name, c)| (*name, value(c))));
+        tables.table(self.stream, &fields)
+    }
+
+    /// How many of `rows` are in each group, with the first row of it.
+    fn counts(
+        &mut self,
+        rows: std::ops::Range<usize>,
+        tables: &mut Tables<'_>,
+    ) -> Result<Vec<(usize, u64)>> {
+        match self.columns.as_slice() {
+            [] => Ok(vec![(rows.start, rows.len() as u64)]),
+            [(_, coded)] => {
+                let mut counts = vec![(0, 0_u64); coded.values.len() + 1];
+                let codes = coded.codes.get(rows.clone()).unwrap_or_default();
+                for (row, code) in rows.zip(codes) {
+                    let group = &mut counts[*code as usize];
+                    if group.1 == 0 {
+                        group.0 = row;
+                    }
+                    group.1 += 1;
+                }
+                counts.retain(|(_, count)| *count > 0);
+                Ok(counts)
+            }
+            _ => {
+                let mut counts: FxHashMap<usize, (usize, u64)> = FxHashMap::default();
+                for row in rows {
+                    let table = self.table(row, tables)?;
+                    counts.entry(table).or_insert((row, 0)).1 += 1;
+                }
+                // Sums do not depend on their order.
+                let mut counts: Vec<(usize, u64)> = counts.into_values().collect();
+                counts.sort_unstable();
+                Ok(counts)
+            }
+        }
     }
 }
 

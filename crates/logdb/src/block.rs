@@ -2,17 +2,13 @@
 //!
 //! A block is filled row by row ([`Buffer`]), encoded into pieces, and read piece by piece ([`Rows`]), so that a query
 //! decodes no more than it needs. The pieces are drawn in `docs/format/logs.md`. Does not own: where pieces are kept
-//! (`part`), nor which blocks a query wants (`scan`).
+//! (`part`), reading fields (`fields`), nor which blocks a query wants (`scan`).
 
-use std::cell::OnceCell;
-use std::sync::Arc;
-
-use model::{Error, Labels, Result};
+use model::{Labels, Result};
 use rustc_hash::FxHashMap;
 use storage::codec::{Reader, ints, put_bytes, put_count};
 
-use crate::bits::Bits;
-use crate::column::{Column, Encoder};
+use crate::column::Encoder;
 
 /// Rows a block may have.
 pub(crate) const ROWS_MAX: usize = 64 << 10;
@@ -20,10 +16,6 @@ pub(crate) const ROWS_MAX: usize = 64 << 10;
 pub(crate) const RAW_BYTES_MAX: usize = 4 << 20;
 /// A block with so many raw bytes is closed when another stream begins, so that large streams have blocks of their own.
 const OWN_BLOCK_BYTES: usize = 256 << 10;
-/// Distinct sets of field names, and names, one block may have.
-const FIELD_NAMES_MAX: usize = ROWS_MAX;
-/// Distinct rows of fields remembered while reading.
-const FIELDS_MEMO: usize = 1024;
 
 /// Neighbouring rows of one stream, ascending by time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,93 +166,4 @@ pub(crate) fn decode_times(bytes: &[u8], rows: usize) -> Result<Vec<i64>> {
     let mut times = Vec::new();
     ints::decode(&mut Reader::new(bytes), rows, &mut times)?;
     Ok(times)
-}
-
-/// Fields of a block's rows, built on demand.
-#[derive(Debug)]
-pub(crate) struct Fields {
-    names: Vec<String>,
-    /// Names of each set, as columns.
-    sets: Vec<Vec<usize>>,
-    codes: Vec<i64>,
-    columns: Vec<Column>,
-    /// Values of each column, once somebody asks.
-    values: OnceCell<Vec<Vec<String>>>,
-}
-
-impl Fields {
-    /// Opens the fields of `rows` rows.
-    pub(crate) fn open(bytes: &[u8], rows: usize) -> Result<Self> {
-        let mut reader = Reader::new(bytes);
-        let count = reader.count(FIELD_NAMES_MAX)?;
-        let names =
-            (0..count).map(|_| reader.str().map(str::to_owned)).collect::<Result<Vec<_>>>()?;
-        let set_count = reader.count(FIELD_NAMES_MAX)?;
-        let mut sets = Vec::new();
-        for _ in 0..set_count {
-            let len = reader.count(count)?;
-            sets.push((0..len).map(|_| reader.count(count)).collect::<Result<Vec<_>>>()?);
-        }
-        let mut codes = Vec::new();
-        ints::decode(&mut reader, rows, &mut codes)?;
-        let mut lens = vec![0; count];
-        for code in &codes {
-            let set = usize::try_from(*code).ok().and_then(|c| sets.get(c));
-            let set = set.ok_or_else(|| Error::corrupt(format!("no field set {code}")))?;
-            for column in set {
-                *lens
-                    .get_mut(*column)
-                    .ok_or_else(|| Error::corrupt(format!("no field column {column}")))? += 1;
-            }
-        }
-        let columns = lens
-            .into_iter()
-            .map(|len| Column::open(Arc::from(reader.bytes()?), len))
-            .collect::<Result<Vec<_>>>()?;
-        Ok(Self { names, sets, codes, columns, values: OnceCell::new() })
-    }
-
-    /// Calls `visit` with the fields of the selected rows, ascending.
-    pub(crate) fn for_each(
-        &self,
-        select: &Bits,
-        mut visit: impl FnMut(usize, Labels),
-    ) -> Result<()> {
-        if self.values.get().is_none() {
-            let values = self.columns.iter().map(decode_strings).collect::<Result<Vec<_>>>()?;
-            // Filled once: a second caller would have found it above.
-            drop(self.values.set(values));
-        }
-        let Some(values) = self.values.get() else { return Ok(()) };
-        let mut cursors = vec![0_usize; values.len()];
-        let mut memo: FxHashMap<Vec<(usize, &str)>, Labels> = FxHashMap::default();
-        for (row, code) in self.codes.iter().enumerate() {
-            let set = usize::try_from(*code).ok().and_then(|c| self.sets.get(c));
-            let set = set.map_or(&[][..], Vec::as_slice);
-            if select.get(row) {
-                let pairs: Vec<(usize, &str)> = set
-                    .iter()
-                    .map(|c| (*c, values[*c].get(cursors[*c]).map_or("", String::as_str)))
-                    .collect();
-                if memo.len() > FIELDS_MEMO {
-                    memo.clear();
-                }
-                let labels = memo.entry(pairs).or_insert_with_key(|pairs| {
-                    pairs.iter().map(|(c, value)| (self.names[*c].as_str(), *value)).collect()
-                });
-                visit(row, labels.clone());
-            }
-            set.iter().for_each(|c| cursors[*c] += 1);
-        }
-        Ok(())
-    }
-}
-
-fn decode_strings(column: &Column) -> Result<Vec<String>> {
-    let mut all = Bits::new(column.len());
-    all.set_range(0, column.len());
-    let mut values = Vec::with_capacity(column.len());
-    column
-        .for_each(&all, &mut |_, value| values.push(String::from_utf8_lossy(value).into_owned()))?;
-    Ok(values)
 }

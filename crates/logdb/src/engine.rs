@@ -60,8 +60,8 @@ pub(crate) struct Engine {
     clock: Arc<dyn Clock>,
     config: Config,
     pub(crate) parts_dir: PathBuf,
-    shared: Arc<Shared>,
-    manifest: Manifest,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) manifest: Manifest,
     encoder: Encoder,
     /// Streams known, the same allocations for all rows.
     streams: FxHashSet<Labels>,
@@ -267,6 +267,7 @@ impl Engine {
         let old: Vec<Arc<Part>> =
             parts.into_iter().filter(|p| p.summary.max_ns < oldest_ns).collect();
         self.remove_parts(&old)?;
+        self.forget_deletions(oldest_ns)?;
         let mut edits = Vec::new();
         self.shared.cursors.lock().retain(|source, cursor| {
             let keep = cursor.updated_ms >= oldest_ms || self.dirty_cursors.contains(source);
@@ -311,11 +312,24 @@ impl Engine {
         Ok(freed)
     }
 
+    /// Removes `inputs`, of which nothing is left; `false` when one of them is gone meanwhile.
+    pub(crate) fn discard(&mut self, inputs: &[Arc<Part>]) -> Result<bool> {
+        if !self.are_live(inputs) {
+            return Ok(false);
+        }
+        self.remove_parts(inputs)?;
+        Ok(true)
+    }
+
+    fn are_live(&self, inputs: &[Arc<Part>]) -> bool {
+        let view = self.shared.view.read();
+        let live: FxHashSet<u64> = view.parts.iter().map(|p| p.summary.id).collect();
+        inputs.iter().all(|p| live.contains(&p.summary.id))
+    }
+
     /// Puts `merged` in the place of `inputs`; `false` when one of them is gone meanwhile.
     pub(crate) fn replace(&mut self, inputs: &[Arc<Part>], merged: Part) -> Result<bool> {
-        let live: FxHashSet<u64> =
-            self.shared.view.read().parts.iter().map(|p| p.summary.id).collect();
-        if !inputs.iter().all(|p| live.contains(&p.summary.id)) {
+        if !self.are_live(inputs) {
             self.remove_files([&merged]);
             return Ok(false);
         }

@@ -9,8 +9,8 @@ use model::Result;
 use storage::codec::{Reader, blob};
 
 use crate::bits::Bits;
-use crate::block::Fields;
 use crate::column::{Column, Encoder};
+use crate::fields::Fields;
 use crate::part::{Summary, decode_index};
 use crate::{filter, record as wal_record};
 
@@ -111,7 +111,13 @@ pub fn lines(lines: &[&[u8]], needle: &[u8], damage: &[(u16, u8)]) {
 /// # Panics
 /// When the decoder does.
 pub fn fields(bytes: &[u8], rows: usize) {
-    let Ok(fields) = Fields::open(bytes, rows) else { return };
+    let Ok(fields) = Fields::open(bytes, rows, None) else { return };
+    for name in fields.names() {
+        if let Ok(Some(coded)) = fields.coded(name) {
+            assert_eq!(coded.codes.len(), rows);
+            assert!(coded.codes.iter().all(|code| *code as usize <= coded.values.len()));
+        }
+    }
     let mut all = Bits::new(rows);
     all.set_range(0, rows);
     let mut seen = 0;

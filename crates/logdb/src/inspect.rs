@@ -7,7 +7,8 @@ use std::sync::Arc;
 use model::Result;
 
 use crate::bits::Bits;
-use crate::{block, column, part, record};
+use crate::fields::Fields;
+use crate::{column, deletions, part, record};
 
 /// Decodes the payload of a WAL record; returns its rows.
 ///
@@ -38,7 +39,7 @@ pub fn fields(bytes: &[u8], rows: usize) -> Result<usize> {
     let mut all = Bits::new(rows);
     all.set_range(0, rows);
     let mut count = 0;
-    block::Fields::open(bytes, rows)?
+    Fields::open(bytes, rows, None)?
         .for_each(&all, |_, labels| count += usize::from(!labels.is_empty()))?;
     Ok(count)
 }
@@ -49,6 +50,15 @@ pub fn fields(bytes: &[u8], rows: usize) -> Result<usize> {
 /// [`Corrupt`](model::ErrorKind::Corrupt).
 pub fn part_index(bytes: &[u8]) -> Result<usize> {
     part::decode_index(bytes).map(|(_, blocks)| blocks.len())
+}
+
+/// Decodes a deletion from the manifest; returns its conditions.
+///
+/// # Errors
+/// [`Corrupt`](model::ErrorKind::Corrupt), or [`Invalid`](model::ErrorKind::Invalid) for a newer version and expressions
+/// that do not compile.
+pub fn deletion(bytes: &[u8]) -> Result<usize> {
+    deletions::decode("", bytes).map(|found| found.matchers.len() + found.line_filters.len())
 }
 
 #[cfg(test)]
@@ -63,6 +73,7 @@ mod tests {
             // Errors are expected; what counts is that all come back.
             drop((super::wal_record(&bytes), super::column(&bytes, count)));
             drop((super::fields(&bytes, count), super::part_index(&bytes)));
+            drop(super::deletion(&bytes));
         }
     }
 }

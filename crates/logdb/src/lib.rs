@@ -16,7 +16,9 @@ mod aggregate;
 mod bits;
 mod block;
 mod column;
+mod deletions;
 mod engine;
+mod fields;
 mod filter;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -35,5 +37,6 @@ mod tests;
 mod texts;
 mod typed;
 mod view;
+mod volume;
 
 pub use store::{Config, OpenReport, Stats, Store};

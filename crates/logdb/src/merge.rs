@@ -9,12 +9,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use model::{Error, ErrorKind, Labels, Result};
+use model::{Error, ErrorKind, Labels, LogDeletion, Result};
 use rustc_hash::FxHashMap;
 
 use crate::bits::Bits;
 use crate::column::Encoder;
+use crate::deletions::CANCEL_MS;
 use crate::part::{Builder, DAY_NS, Part, Summary};
+use crate::select::Filters;
 use crate::store::Store;
 use crate::texts::Texts;
 
@@ -37,7 +39,9 @@ pub(crate) fn run(store: &Store) -> Result<u64> {
     let mut done = 0;
     loop {
         let parts = store.shared.view.read().parts.clone();
-        let Some(inputs) = pick(&parts, store.clock.now_ns()) else { return Ok(done) };
+        let Some(inputs) = pick(&parts, store.clock.now_ns()) else {
+            return Ok(done + store.apply_deletions()?);
+        };
         if !merge(store, &inputs)? {
             return Ok(done);
         }
@@ -80,13 +84,19 @@ fn pick_of_day<'p>(parts: &[&'p Arc<Part>], is_closed: bool) -> Option<Vec<&'p A
 }
 
 /// `false` when the merge came to nothing: damage was found, or an input was removed meanwhile.
-fn merge(store: &Store, inputs: &[Arc<Part>]) -> Result<bool> {
+pub(crate) fn merge(store: &Store, inputs: &[Arc<Part>]) -> Result<bool> {
     let Some(first) = inputs.first() else { return Ok(false) };
     let (order, day) = (first.summary.order, first.summary.day);
     let (id, dir) = store.writer.run(|engine, _| (engine.next_id(), engine.parts_dir.clone()))?;
     let mut encoder = Encoder::new(MERGE_LEVEL)?;
     let mut builder = Builder::file(Arc::clone(&store.fs), &dir, Summary::new(id, order, day))?;
-    match (Merge { store, inputs, cache: FxHashMap::default(), cached_bytes: 0, uses: 0 })
+    let due_ms = store.clock.now_ms().saturating_sub(CANCEL_MS);
+    let view = store.shared.snapshot();
+    let due: Vec<LogDeletion> =
+        view.deletions.iter().filter(|d| d.created_ms <= due_ms).cloned().collect();
+    let gone = Filters::of_deletions(&due);
+    let cache = FxHashMap::default();
+    match (Merge { store, inputs, gone, cache, cached_bytes: 0, uses: 0 })
         .write(&mut builder, &mut encoder)
     {
         Ok(()) => {}
@@ -94,14 +104,20 @@ fn merge(store: &Store, inputs: &[Arc<Part>]) -> Result<bool> {
         Err(e) if e.kind() == ErrorKind::Corrupt => return Ok(true),
         Err(e) => return Err(e),
     }
-    let merged = builder.finish_file(&mut encoder, &*store.fs, &dir)?;
     let inputs = inputs.to_vec();
+    if builder.is_empty() {
+        // Dropped unfinished, it leaves no file that anybody knows of.
+        return store.writer.run(move |engine, _| engine.discard(&inputs))?;
+    }
+    let merged = builder.finish_file(&mut encoder, &*store.fs, &dir)?;
     store.writer.run(move |engine, _| engine.replace(&inputs, merged))?
 }
 
 /// A block's rows, decoded.
 struct Decoded {
     times: Vec<i64>,
+    /// Rows that are left out.
+    gone: Option<Bits>,
     lines: Texts,
     /// Empty when the block has none.
     fields: Vec<Labels>,
@@ -111,6 +127,8 @@ struct Decoded {
 struct Merge<'m> {
     store: &'m Store,
     inputs: &'m [Arc<Part>],
+    /// What was deleted.
+    gone: Filters<'m>,
     /// By input and block; with the time of last use.
     cache: FxHashMap<(usize, usize), (u64, Rc<Decoded>)>,
     cached_bytes: u64,
@@ -179,7 +197,9 @@ impl Merge<'_> {
             let Some(Reverse((t_ns, input, block, row, index))) = heap.pop() else { return Ok(()) };
             let Some(Some((decoded, piece))) = open.get(index) else { continue };
             let fields = decoded.fields.get(row).unwrap_or(&none);
-            builder.push(encoder, stream, t_ns, decoded.lines.get(row), fields)?;
+            if !decoded.gone.as_ref().is_some_and(|gone| gone.get(row)) {
+                builder.push(encoder, stream, t_ns, decoded.lines.get(row), fields)?;
+            }
             match decoded.times.get(row + 1).filter(|_| row + 1 < piece.end) {
                 Some(next) => heap.push(Reverse((*next, input, block, row + 1, index))),
                 None => open[index] = None,
@@ -198,7 +218,7 @@ impl Merge<'_> {
         }
         let part = &self.inputs[input];
         let meta = &part.blocks[block];
-        let decoded = decode(part, meta).inspect_err(|e| {
+        let decoded = decode(part, meta, &self.gone).inspect_err(|e| {
             if e.kind() == ErrorKind::Corrupt {
                 part.set_damaged(meta, e);
             }
@@ -215,15 +235,17 @@ impl Merge<'_> {
     }
 }
 
-fn decode(part: &Part, meta: &crate::part::BlockMeta) -> Result<Decoded> {
+fn decode(part: &Part, meta: &crate::part::BlockMeta, deleted: &Filters<'_>) -> Result<Decoded> {
     let mut all = Bits::new(meta.rows as usize);
     all.set_range(0, meta.rows as usize);
     let mut lines = Texts::default();
     part.lines(meta)?.for_each(&all, &mut |_, line| lines.push(line))?;
     let mut fields = Vec::new();
-    if let Some(stored) = part.fields(meta)? {
+    if let Some(stored) = part.fields(meta, None)? {
         stored.for_each(&all, |_, labels| fields.push(labels))?;
     }
     let raw_bytes = lines.bytes_len() as u64;
-    Ok(Decoded { times: part.times(meta)?, lines, fields, raw_bytes })
+    let times = part.times(meta)?;
+    let gone = deleted.deleted_rows(part, meta, &times)?;
+    Ok(Decoded { times, gone, lines, fields, raw_bytes })
 }

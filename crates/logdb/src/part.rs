@@ -15,6 +15,7 @@ use storage::part::{BlockRef, PartReader, PartWriter};
 
 use crate::block::{Buffer, Pieces, ROWS_MAX, Run};
 use crate::column::Encoder;
+use crate::fields::Fields;
 
 const VERSION: u8 = 1;
 /// Nanoseconds of a UTC day.
@@ -161,6 +162,11 @@ impl Builder {
         self.streams.push(labels.clone());
         self.stream_of.insert(labels.clone(), stream);
         stream
+    }
+
+    /// Whether no row was added.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.summary.rows == 0 && self.buffer.is_empty()
     }
 
     /// Adds a row.
@@ -419,13 +425,17 @@ impl Part {
         crate::column::Column::open(self.piece(block.lines, LINES)?, block.rows as usize)
     }
 
-    /// `None` when no row of the block has fields.
-    pub(crate) fn fields(&self, block: &BlockMeta) -> Result<Option<crate::block::Fields>> {
+    /// The fields among `wanted`, if that is given; `None` when no row of the block has fields.
+    pub(crate) fn fields(
+        &self,
+        block: &BlockMeta,
+        wanted: Option<&[String]>,
+    ) -> Result<Option<Fields>> {
         let bytes = self.piece(block.fields, FIELDS)?;
         if bytes.is_empty() {
             return Ok(None);
         }
-        crate::block::Fields::open(&bytes, block.rows as usize).map(Some)
+        Fields::open(&bytes, block.rows as usize, wanted).map(Some)
     }
 
     /// The token filter; empty when there is none.

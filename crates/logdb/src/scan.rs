@@ -9,11 +9,12 @@ use std::collections::BinaryHeap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use model::{Budget, Labels, LogPlan, LogRow, LogSource, Order, Result, TimeRange};
+use model::{Budget, Labels, LogPlan, LogRow, LogSource, Order, Result, StreamVolume, TimeRange};
 use rustc_hash::FxHashSet;
 
 use crate::bits::Bits;
 use crate::column::Column;
+use crate::fields::Fields;
 use crate::head::Chunk;
 use crate::part::{BlockMeta, Part};
 use crate::select::{self, Filters};
@@ -35,7 +36,7 @@ const KEY_BYTES: u64 = size_of::<(i64, u32)>() as u64;
 impl LogSource for Store {
     fn scan(&self, plan: &LogPlan, budget: &Budget, visit: &mut Visit<'_>) -> Result<Vec<String>> {
         let view = self.shared.snapshot();
-        let filters = Filters::new(&plan.line_filters);
+        let filters = Filters::new(plan, &view.deletions);
         match plan.order {
             Order::Any => scan_any(&view, plan, &filters, budget, visit)?,
             Order::Forward | Order::Backward => {
@@ -52,6 +53,15 @@ impl LogSource for Store {
         budget: &Budget,
     ) -> Result<Option<Vec<model::StepCounts>>> {
         crate::aggregate::run(&self.shared.snapshot(), plan, aggregation, budget)
+    }
+
+    fn volumes(
+        &self,
+        matchers: &[model::Matcher],
+        range: TimeRange,
+        budget: &Budget,
+    ) -> Result<Vec<StreamVolume>> {
+        crate::volume::run(&self.shared.snapshot(), matchers, range, budget)
     }
 
     fn streams(
@@ -105,7 +115,7 @@ fn scan_any(
             else {
                 continue;
             };
-            let visited = visit_block(part, block, &selected, plan.needs_line, visit);
+            let visited = visit_block(part, block, &selected, plan, visit);
             if select::undamaged(part, block, visited)?.is_some_and(|flow| flow.is_break()) {
                 return Ok(());
             }
@@ -126,12 +136,12 @@ fn visit_block(
     part: &Part,
     block: &BlockMeta,
     selected: &select::Selected,
-    needs_line: bool,
+    plan: &LogPlan,
     visit: &mut Visit<'_>,
 ) -> Result<ControlFlow<()>> {
     let none = Labels::default();
     let mut fields = Vec::new();
-    if let Some(stored) = part.fields(block)? {
+    if let Some(stored) = wanted_fields(part, block, plan)? {
         stored.for_each(&selected.rows, |_, labels| fields.push(labels))?;
     }
     let mut runs = block.runs.iter();
@@ -155,7 +165,7 @@ fn visit_block(
         let fields = fields.get(count - 1).unwrap_or(&none);
         visit(&LogRow { stream, t_ns: selected.times[row], line, fields })
     };
-    let flow = if !needs_line {
+    let flow = if !plan.needs_line {
         selected.rows.ones().try_for_each(|row| give(row, b""))
     } else if let Some(lines) = &selected.lines {
         lines.try_for_each(&selected.rows, &mut give)?
@@ -166,6 +176,14 @@ fn visit_block(
         Some(e) => Err(select::not_utf8(e)),
         None if flow.is_break() => Ok(flow),
         None => Ok(ControlFlow::Continue(())),
+    }
+}
+
+/// The fields of a block that a plan wants, if any.
+fn wanted_fields(part: &Part, block: &BlockMeta, plan: &LogPlan) -> Result<Option<Fields>> {
+    match plan.needed_fields.as_deref() {
+        Some([]) => Ok(None),
+        wanted => part.fields(block, wanted),
     }
 }
 
@@ -185,13 +203,13 @@ impl Batch {
         part: &Part,
         block: &BlockMeta,
         rows: &[usize],
-        needs_line: bool,
+        plan: &LogPlan,
         opened: Option<&Column>,
     ) -> Result<Self> {
         let mut select = Bits::new(block.rows as usize);
         rows.iter().for_each(|row| select.set(*row));
         let mut lines = Texts::default();
-        if needs_line {
+        if plan.needs_line {
             let mut take = |_: usize, line: &[u8]| lines.push(line);
             match opened {
                 Some(column) => column.for_each(&select, &mut take)?,
@@ -199,7 +217,7 @@ impl Batch {
             }
         }
         let mut fields = Vec::new();
-        if let Some(stored) = part.fields(block)? {
+        if let Some(stored) = wanted_fields(part, block, plan)? {
             stored.for_each(&select, |_, labels| fields.push(labels))?;
         }
         Ok(Self { rows: rows.to_vec(), lines, fields })
@@ -391,8 +409,7 @@ impl<'v, 'p> Ordered<'v, 'p> {
             Place::Block { part, block, .. } => (*part, *block),
         };
         if source.at >= source.batch_end {
-            let loaded =
-                source.load_batch(part, block, self.plan.needs_line, &mut self.decoded_bytes);
+            let loaded = source.load_batch(part, block, self.plan, &mut self.decoded_bytes);
             if select::undamaged(part, block, loaded)?.is_none() {
                 source.at = source.keys.len();
                 return Ok(ControlFlow::Continue(()));
@@ -416,13 +433,13 @@ impl Open<'_> {
         &mut self,
         part: &Part,
         block: &BlockMeta,
-        needs_line: bool,
+        plan: &LogPlan,
         decoded_bytes: &mut u64,
     ) -> Result<()> {
         let end = (self.at + self.batch_len).min(self.keys.len());
         let mut rows: Vec<usize> = self.keys[self.at..end].iter().map(|k| k.1 as usize).collect();
         rows.sort_unstable();
-        if needs_line && self.lines.is_none() && end < self.keys.len() {
+        if plan.needs_line && self.lines.is_none() && end < self.keys.len() {
             let column = part.lines(block)?;
             if *decoded_bytes + block.raw_bytes <= DECODED_BYTES_MAX {
                 *decoded_bytes += block.raw_bytes;
@@ -430,7 +447,7 @@ impl Open<'_> {
                 self.lines = Some(column);
             }
         }
-        self.batch = Some(Batch::decode(part, block, &rows, needs_line, self.lines.as_ref())?);
+        self.batch = Some(Batch::decode(part, block, &rows, plan, self.lines.as_ref())?);
         self.batch_end = end;
         self.batch_len = (self.batch_len * 4).min(BATCH_MAX);
         Ok(())

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use memchr::memmem::Finder;
 use model::{
-    Budget, Error, ErrorKind, Labels, LineFilter, LineFilterOp, LogPlan, Matcher, Result, TimeRange,
+    Budget, Error, ErrorKind, Labels, LineFilter, LineFilterOp, LogDeletion, LogPlan, LogRow,
+    Matcher, Result, TimeRange, label_of,
 };
 
 use crate::bits::Bits;
@@ -16,8 +17,20 @@ use crate::filter;
 use crate::head::Chunk;
 use crate::part::{BlockMeta, Part};
 
-/// A plan's line filters, ready to be applied.
+/// A plan's filters and what was deleted, ready to be applied.
 pub(crate) struct Filters<'p> {
+    lines: LineTests<'p>,
+    labels: &'p [Matcher],
+    deleted: Vec<Deleted<'p>>,
+}
+
+struct Deleted<'p> {
+    deletion: &'p LogDeletion,
+    lines: LineTests<'p>,
+}
+
+/// Line filters, of which all must hold.
+struct LineTests<'p> {
     tests: Vec<Test<'p>>,
 }
 
@@ -35,16 +48,150 @@ struct Needle<'p> {
 }
 
 impl<'p> Filters<'p> {
-    pub(crate) fn new(filters: &'p [LineFilter]) -> Self {
+    pub(crate) fn new(plan: &'p LogPlan, deletions: &'p [LogDeletion]) -> Self {
+        let hits = |d: &&LogDeletion| {
+            d.range.start_ns < plan.range.end_ns && plan.range.start_ns < d.range.end_ns
+        };
+        Self {
+            lines: LineTests::new(&plan.line_filters),
+            labels: &plan.label_filters,
+            deleted: deletions.iter().filter(hits).map(Deleted::new).collect(),
+        }
+    }
+
+    /// No filters, only what was deleted.
+    pub(crate) fn of_deletions(deletions: &'p [LogDeletion]) -> Self {
+        let deleted = deletions.iter().map(Deleted::new).collect();
+        Self { lines: LineTests::new(&[]), labels: &[], deleted }
+    }
+
+    /// Whether they have no say about rows of `block`.
+    pub(crate) fn are_idle(&self, part: &Part, block: &BlockMeta) -> bool {
+        self.lines.is_empty()
+            && self.labels.is_empty()
+            && !self.deleted.iter().any(|d| d.touches(part, block))
+    }
+
+    /// Whether a row passes.
+    pub(crate) fn matches(&self, row: &LogRow<'_>) -> bool {
+        self.lines.matches(row.line)
+            && self.labels.iter().all(|m| m.matches(label_of(row.stream, row.fields, m.name())))
+            && !self.deleted.iter().any(|d| d.matches(row))
+    }
+
+    /// The rows of a block that were deleted; `None` when there are none.
+    pub(crate) fn deleted_rows(
+        &self,
+        part: &Part,
+        block: &BlockMeta,
+        times: &[i64],
+    ) -> Result<Option<Bits>> {
+        let mut lines = None;
+        self.deleted_among(part, block, times, &mut lines)
+    }
+
+    fn deleted_among(
+        &self,
+        part: &Part,
+        block: &BlockMeta,
+        times: &[i64],
+        lines: &mut Option<Column>,
+    ) -> Result<Option<Bits>> {
+        let mut gone: Option<Bits> = None;
+        for deleted in self.deleted.iter().filter(|d| d.touches(part, block)) {
+            let mut rows = Bits::new(times.len());
+            set_times(&mut rows, block, times, deleted.deletion.range, |stream| {
+                deleted.has_stream(&part.streams[stream as usize])
+            });
+            if rows.is_clear() {
+                continue;
+            }
+            if !deleted.lines.is_empty() {
+                deleted.lines.apply(opened(lines, part, block)?, &mut rows)?;
+            }
+            match &mut gone {
+                Some(gone) => gone.or(&rows),
+                None => gone = Some(rows),
+            }
+        }
+        Ok(gone.filter(|rows| !rows.is_clear()))
+    }
+
+    /// Clears the bits of rows whose labels do not pass.
+    fn apply_labels(&self, part: &Part, block: &BlockMeta, rows: &mut Bits) -> Result<()> {
+        if self.labels.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<String> = self.labels.iter().map(|m| m.name().to_owned()).collect();
+        let fields = part.fields(block, Some(&names))?;
+        for matcher in self.labels {
+            let coded = match &fields {
+                Some(fields) => fields.coded(matcher.name())?,
+                None => None,
+            };
+            let absent = matcher.matches_empty();
+            let passes: Vec<bool> =
+                coded.iter().flat_map(|c| &c.values).map(|v| matcher.matches(v)).collect();
+            let mut hits = Bits::new(rows.len());
+            let mut start = 0;
+            for run in &block.runs {
+                let end = start + run.rows as usize;
+                match (part.streams[run.stream as usize].get(matcher.name()), &coded) {
+                    (Some(value), _) if matcher.matches(value) => hits.set_range(start, end),
+                    (None, None) if absent => hits.set_range(start, end),
+                    (None, Some(coded)) => {
+                        let codes = coded.codes.get(start..end).unwrap_or_default();
+                        let hit =
+                            |code: &u32| passes.get(*code as usize).copied().unwrap_or(absent);
+                        let found = codes.iter().enumerate().filter(|(_, code)| hit(code));
+                        found.for_each(|(i, _)| hits.set(start + i));
+                    }
+                    _ => {}
+                }
+                start = end;
+            }
+            rows.and(&hits);
+        }
+        Ok(())
+    }
+}
+
+impl<'p> Deleted<'p> {
+    fn new(deletion: &'p LogDeletion) -> Self {
+        Self { deletion, lines: LineTests::new(&deletion.line_filters) }
+    }
+
+    fn has_stream(&self, stream: &Labels) -> bool {
+        self.deletion.matchers.iter().all(|m| m.matches_labels(stream))
+    }
+
+    fn touches(&self, part: &Part, block: &BlockMeta) -> bool {
+        let range = self.deletion.range;
+        range.overlaps(part.summary.min_ns, part.summary.max_ns)
+            && block.runs.iter().any(|run| {
+                range.overlaps(run.min_ns, run.max_ns)
+                    && self.has_stream(&part.streams[run.stream as usize])
+            })
+    }
+
+    fn matches(&self, row: &LogRow<'_>) -> bool {
+        self.deletion.range.contains(row.t_ns)
+            && self.has_stream(row.stream)
+            && self.lines.matches(row.line)
+    }
+}
+
+impl<'p> LineTests<'p> {
+    fn new(filters: &'p [LineFilter]) -> Self {
         Self { tests: filters.iter().map(Test::new).collect() }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.tests.is_empty()
     }
 
     /// Whether `line` passes all.
-    pub(crate) fn matches(&self, line: &str) -> bool {
+    fn matches(&self, line: &str) -> bool {
         self.tests.iter().all(|test| match test {
             Test::Needles { needles, negated } => {
                 needles.iter().any(|n| n.finder.find(line.as_bytes()).is_some()) != *negated
@@ -73,7 +220,7 @@ impl<'p> Filters<'p> {
     }
 
     /// Clears the bits of rows whose line does not pass.
-    pub(crate) fn apply(&self, lines: &Column, select: &mut Bits) -> Result<()> {
+    fn apply(&self, lines: &Column, select: &mut Bits) -> Result<()> {
         // Needles first: they need no lines.
         for test in &self.tests {
             if let Test::Needles { needles, negated } = test {
@@ -207,37 +354,66 @@ fn try_select(
     budget: &Budget,
 ) -> Result<Option<Selected>> {
     budget.check()?;
-    if filters.needs_tokens() && !filters.may_match(&part.filter(block)?) {
+    if filters.lines.needs_tokens() && !filters.lines.may_match(&part.filter(block)?) {
         return Ok(None);
     }
     let times = part.times(block)?;
     let mut rows = Bits::new(times.len());
-    let mut start = 0;
-    for run in &block.runs {
-        let end = start + run.rows as usize;
-        let run_times = times.get(start..end).unwrap_or_default();
-        if wanted.get(run.stream as usize).copied().unwrap_or(false) {
-            let from = run_times.partition_point(|t| *t < plan.range.start_ns);
-            let to = run_times.partition_point(|t| *t < plan.range.end_ns);
-            rows.set_range(start + from, start + to);
-        }
-        start = end;
-    }
+    set_times(&mut rows, block, &times, plan.range, |stream| {
+        wanted.get(stream as usize).copied().unwrap_or(false)
+    });
     let count = rows.count();
     if count == 0 {
         return Ok(None);
     }
     budget.charge_samples(count as u64)?;
+    filters.apply_labels(part, block, &mut rows)?;
+    if rows.is_clear() {
+        return Ok(None);
+    }
     let mut lines = None;
-    if !filters.is_empty() {
-        let column = part.lines(block)?;
-        filters.apply(&column, &mut rows)?;
+    if !filters.lines.is_empty() {
+        filters.lines.apply(opened(&mut lines, part, block)?, &mut rows)?;
         if rows.is_clear() {
             return Ok(None);
         }
-        lines = Some(column);
+    }
+    if let Some(gone) = filters.deleted_among(part, block, &times, &mut lines)? {
+        rows.and_not(&gone);
+        if rows.is_clear() {
+            return Ok(None);
+        }
     }
     Ok(Some(Selected { rows, times, lines }))
+}
+
+/// The lines of a block, opened if they are not yet.
+fn opened<'l>(lines: &'l mut Option<Column>, part: &Part, block: &BlockMeta) -> Result<&'l Column> {
+    match lines {
+        Some(lines) => Ok(lines),
+        none => Ok(none.insert(part.lines(block)?)),
+    }
+}
+
+/// Sets the bits of rows with times in `range`, of runs whose stream `is_wanted`.
+fn set_times(
+    rows: &mut Bits,
+    block: &BlockMeta,
+    times: &[i64],
+    range: TimeRange,
+    is_wanted: impl Fn(u32) -> bool,
+) {
+    let mut start = 0;
+    for run in &block.runs {
+        let end = start + run.rows as usize;
+        if range.overlaps(run.min_ns, run.max_ns) && is_wanted(run.stream) {
+            let run_times = times.get(start..end).unwrap_or_default();
+            let from = run_times.partition_point(|t| *t < range.start_ns);
+            let to = run_times.partition_point(|t| *t < range.end_ns);
+            rows.set_range(start + from, start + to);
+        }
+        start = end;
+    }
 }
 
 /// Rows of a chunk that `plan` wants, in order of arrival.
@@ -260,7 +436,7 @@ pub(crate) fn select_chunk(
         let t_ns = chunk.rows.t_ns(i);
         if plan.range.contains(t_ns) && wanted[chunk.rows.stream_number(i) as usize] {
             touched += 1;
-            if filters.matches(chunk.rows.row(i).line) {
+            if filters.matches(&chunk.rows.row(i)) {
                 rows.push((t_ns, i as u32));
             }
         }

@@ -6,13 +6,14 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, bounded};
-use model::{Clock, Done, Error, ErrorKind, LogBatch, Result};
+use model::{Clock, Done, Error, ErrorKind, LogBatch, LogDeletion, Result};
 use parking_lot::Mutex;
 use storage::fs::{self, Fs};
 use storage::manifest::{Edit, Manifest, ManifestState};
 use storage::wal::{Durability, Recovery, Wal, WalConfig};
 use storage::writer::{Writer, WriterConfig, WriterState};
 
+use crate::deletions;
 use crate::engine::{self, Batch, Engine};
 use crate::part::{Part, Summary};
 use crate::record;
@@ -133,7 +134,8 @@ impl Store {
             .map_err(|e| fs::error(format!("create log directory {}", dir.display()), e))?;
         let (mut manifest, state) = Manifest::open(Arc::clone(&fs), &dir.join("parts"))?;
         let mut report = OpenReport::default();
-        let (view, next_id) = open_parts(&*fs, &mut manifest, &state, &mut report)?;
+        let (mut view, next_id) = open_parts(&*fs, &mut manifest, &state, &mut report)?;
+        view.deletions = read_deletions(&state, &mut report);
         let (flushed_seq, cursors) = engine::read_values(&state.values)?;
         let shared = Arc::new(Shared::default());
         *shared.view.write() = view;
@@ -201,7 +203,7 @@ impl Store {
         self.writer.run(|engine, wal| engine.flush(wal))?
     }
 
-    /// Merges what is due, until nothing is; returns how many merges were done.
+    /// Merges what is due and takes deleted rows off the disk, until nothing is due; returns how many parts were written.
     ///
     /// # Errors
     /// As [`flush`](Self::flush).
@@ -302,6 +304,20 @@ fn open_parts(
     report.warnings.extend(state.damage.iter().map(|d| format!("log manifest: {d}")));
     view.parts.sort_by_key(|p| p.summary.order);
     Ok((view, next_id))
+}
+
+/// Deletions in the manifest, the oldest first. One that cannot be read is reported: its rows are seen again.
+fn read_deletions(state: &ManifestState, report: &mut OpenReport) -> Arc<[LogDeletion]> {
+    let mut found = Vec::new();
+    for (key, value) in &state.values {
+        let Some(id) = key.strip_prefix(deletions::PREFIX) else { continue };
+        match deletions::decode(id, value) {
+            Ok(deletion) => found.push(deletion),
+            Err(e) => report.warnings.push(format!("deletion {id} of logs has no effect: {e}")),
+        }
+    }
+    found.sort_by(|a, b| (a.created_ms, &a.id).cmp(&(b.created_ms, &b.id)));
+    found.into()
 }
 
 fn replay(

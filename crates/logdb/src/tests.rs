@@ -82,14 +82,7 @@ fn append(store: &Store, batch: LogBatch) -> Result<Receipt> {
 }
 
 fn plan(order: Order) -> LogPlan {
-    LogPlan {
-        matchers: Vec::new(),
-        range: TimeRange::ALL,
-        line_filters: Vec::new(),
-        order,
-        limit: None,
-        needs_line: true,
-    }
+    LogPlan::all(TimeRange::ALL, order)
 }
 
 fn rows(store: &Store, plan: &LogPlan) -> Vec<LogRecord> {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use model::Labels;
+use model::{Labels, LogDeletion};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -22,6 +22,8 @@ pub(crate) struct View {
     pub(crate) sealed: Vec<Arc<Part>>,
     /// Rows not sealed yet.
     pub(crate) chunks: Vec<Arc<Chunk>>,
+    /// Rows that are not to be seen any more, oldest first.
+    pub(crate) deletions: Arc<[LogDeletion]>,
 }
 
 impl View {

@@ -25,10 +25,11 @@ pub use error::{Error, ErrorKind, Result};
 pub use histogram::{BucketSpan, Histogram, ResetHint};
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME, Pair};
 pub use logs::{
-    LineFilter, LineFilterOp, LogAggregation, LogBatch, LogPlan, LogRecord, LogRow, LogRows,
-    LogSource, Order, StepCounts, bytes_of_text, shown_text, text_of_bytes,
+    LineFilter, LineFilterOp, LogAggregation, LogBatch, LogDeletion, LogPlan, LogRecord, LogRow,
+    LogRows, LogSource, Order, StepCounts, StreamVolume, bytes_of_text, label_of, shown_text,
+    text_of_bytes,
 };
-pub use matcher::{MatchOp, Matcher, anchored_regex};
+pub use matcher::{MatchOp, Matcher, anchored_regex, line_regex};
 pub use metrics::{
     Exemplar, ExemplarRow, Grouping, HistogramRow, MetricBatch, MetricKind, MetricMetadata,
     MetricPlan, MetricRow, MetricSource, STALE_NAN_BITS, Selected, SeriesData, SeriesExemplars,

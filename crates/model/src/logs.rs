@@ -75,6 +75,20 @@ pub struct LineFilter {
 }
 
 impl LineFilter {
+    /// A filter; compiles `patterns` when `op` is a regular expression.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) as [`line_regex`](crate::line_regex).
+    pub fn new(op: LineFilterOp, patterns: Vec<String>) -> Result<Self> {
+        let regexes = match op {
+            LineFilterOp::Contains | LineFilterOp::NotContains => Vec::new(),
+            LineFilterOp::Regex | LineFilterOp::NotRegex => {
+                patterns.iter().map(|p| crate::line_regex(p)).collect::<Result<_>>()?
+            }
+        };
+        Ok(Self { op, patterns, regexes })
+    }
+
     /// Whether `line` satisfies it.
     pub fn matches(&self, line: &str) -> bool {
         match self.op {
@@ -86,7 +100,7 @@ impl LineFilter {
     }
 }
 
-/// One request for rows. A source must apply matchers, times and line filters exactly.
+/// One request for rows. A source must apply matchers, times and filters exactly.
 #[derive(Debug, Clone)]
 pub struct LogPlan {
     /// Stream selector; all must hold.
@@ -95,12 +109,56 @@ pub struct LogPlan {
     pub range: TimeRange,
     /// Filters on the raw line, all must hold.
     pub line_filters: Vec<LineFilter>,
+    /// Conditions on labels of single rows, all must hold (see [`label_of`]).
+    pub label_filters: Vec<Matcher>,
     /// Order of the visit.
     pub order: Order,
     /// Hint: how many rows the caller will take before it breaks off.
     pub limit: Option<usize>,
     /// Hint: whether lines are needed at all (`false` for a plain count); rows then may carry `""`.
     pub needs_line: bool,
+    /// Hint: the names of the fields that are needed, `None` for all; rows may come without others.
+    pub needed_fields: Option<Vec<String>>,
+}
+
+impl LogPlan {
+    /// A plan for all rows of `range` in `order`, with lines and fields.
+    pub fn all(range: TimeRange, order: Order) -> Self {
+        Self {
+            matchers: Vec::new(),
+            range,
+            line_filters: Vec::new(),
+            label_filters: Vec::new(),
+            order,
+            limit: None,
+            needs_line: true,
+            needed_fields: None,
+        }
+    }
+}
+
+/// Rows that are to go: those of a selection, in a range of time, whenever they arrive.
+#[derive(Debug, Clone)]
+pub struct LogDeletion {
+    /// Names it within its store.
+    pub id: String,
+    /// The selection as its author wrote it.
+    pub query: String,
+    /// Stream selector; all must hold.
+    pub matchers: Vec<Matcher>,
+    /// Filters on the raw line, all must hold.
+    pub line_filters: Vec<LineFilter>,
+    /// Times of the rows.
+    pub range: TimeRange,
+    /// When it was asked for, Unix milliseconds.
+    pub created_ms: i64,
+    /// Whether the rows are gone from disk, too; until then readers leave them out.
+    pub done: bool,
+}
+
+/// The label `name` of a row: that of its stream, otherwise its field; `""` when it has neither.
+pub fn label_of<'a>(stream: &'a Labels, fields: &'a Labels, name: &str) -> &'a str {
+    stream.get(name).or_else(|| fields.get(name)).unwrap_or("")
 }
 
 /// One row, borrowed from where it is held.
@@ -124,9 +182,9 @@ impl LogRow<'_> {
     }
 }
 
-/// A step aggregation that a source may compute without giving out rows: for each stream and each step time `t`
+/// A step aggregation that a source may compute without giving out rows: for each group of rows and each step time `t`
 /// (`start_ns`, `start_ns + step_ns`, … ≤ `end_ns`), rows with time in `(t - window_ns, t]`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct LogAggregation {
     /// First step time, Unix nanoseconds.
     pub start_ns: i64,
@@ -138,15 +196,30 @@ pub struct LogAggregation {
     pub window_ns: i64,
     /// Sum the lines' bytes instead of counting rows.
     pub bytes: bool,
+    /// Labels by which rows are told apart (see [`label_of`]), ascending; `None`: by all labels of their streams.
+    pub by: Option<Vec<String>>,
 }
 
-/// Result of a [`LogAggregation`] for one stream.
-#[derive(Debug, Clone)]
+/// Result of a [`LogAggregation`] for one group.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepCounts {
-    /// Stream labels.
-    pub stream: Labels,
+    /// The group's labels; those without value are left out.
+    pub labels: Labels,
     /// One number per step; 0 where no row fell into the window.
     pub counts: Vec<u64>,
+}
+
+/// How much a stream has in a range of time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamVolume {
+    /// Stream labels.
+    pub stream: Labels,
+    /// Rows.
+    pub rows: u64,
+    /// Bytes of their lines.
+    pub bytes: u64,
+    /// Stored pieces that must be looked at to read them.
+    pub blocks: u64,
 }
 
 /// Something that holds log rows: the embedded store, a cluster, a test's table.
@@ -173,6 +246,20 @@ pub trait LogSource: Send + Sync {
         aggregation: &LogAggregation,
         budget: &Budget,
     ) -> Result<Option<Vec<StepCounts>>>;
+
+    /// About how much the streams that satisfy all `matchers` have in `range`, in order of their labels; streams without
+    /// rows in it are left out. Deleted rows that are still stored count.
+    ///
+    /// Cost: that of looking through an index, no rows are read.
+    ///
+    /// # Errors
+    /// As [`scan`](Self::scan).
+    fn volumes(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        budget: &Budget,
+    ) -> Result<Vec<StreamVolume>>;
 
     /// Streams that match any of `selectors` (none means all) and have rows in `range`; sorted, without duplicates.
     ///

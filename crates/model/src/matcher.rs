@@ -155,6 +155,23 @@ pub fn anchored_regex(pattern: &str) -> Result<Regex> {
     })
 }
 
+/// Compiles `pattern`, which is RE2's (see [`re2`]), as filters of lines want it: not anchored.
+///
+/// # Errors
+/// As [`anchored_regex`].
+pub fn line_regex(pattern: &str) -> Result<Regex> {
+    if pattern.len() > PATTERN_BYTES_MAX {
+        return Err(Error::invalid(format!(
+            "regular expression has {} bytes; the limit is {PATTERN_BYTES_MAX}",
+            pattern.len()
+        )));
+    }
+    RegexBuilder::new(&re2::translate(pattern)).size_limit(REGEX_BYTES_MAX).build().map_err(|e| {
+        let reason = last_line(&e.to_string());
+        Error::invalid(format!("error parsing regexp: {reason}: `{pattern}`"))
+    })
+}
+
 fn last_line(text: &str) -> String {
     text.lines().last().unwrap_or("").trim_start_matches("error: ").to_owned()
 }

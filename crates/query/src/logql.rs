@@ -4,6 +4,7 @@
 //! that PromQL has as well, JSON. Differences to Loki: labels without value are as good as absent in results.
 
 mod ast;
+mod detect;
 mod format;
 mod ip;
 mod json;
@@ -14,7 +15,9 @@ mod logs;
 mod metric;
 mod parse;
 mod pattern;
+mod patterns;
 mod pipeline;
+mod prettify;
 mod range;
 mod regexes;
 mod row;
@@ -31,8 +34,11 @@ use model::{Budget, Labels, LogSource, Order, Result};
 
 pub use self::ast::Expr;
 use self::ast::ExprKind;
+pub use self::detect::{DetectedField, FieldKind, Surroundings, detect_fields, surroundings};
 pub use self::parse::{parse, parse_selector};
-pub use self::pipeline::Pipeline;
+pub use self::patterns::{MinedPattern, mine_patterns};
+pub use self::pipeline::{Pipeline, parse_selection};
+pub use self::prettify::prettify;
 pub use self::template::{Context, Names, Template};
 use crate::promql;
 
@@ -51,6 +57,10 @@ pub struct LogQuery {
     pub limit: usize,
     /// Order of a log query's entries, which also decides which ones the limit keeps.
     pub order: Order,
+    /// Entries of a log query are at least so many nanoseconds apart; 0 for all.
+    pub interval_ns: i64,
+    /// Whether entries say which labels are metadata and which were parsed, and streams have only the labels of their own.
+    pub categorize: bool,
 }
 
 /// The result of a query.
@@ -85,7 +95,7 @@ pub enum Value {
 /// Entries that have the same labels after the pipeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stream {
-    /// Stream labels, structured metadata and what the pipeline extracted.
+    /// Stream labels, structured metadata and what the pipeline extracted; stream labels alone when categorized.
     pub labels: Labels,
     /// In the order asked for.
     pub entries: Vec<Entry>,
@@ -98,6 +108,17 @@ pub struct Entry {
     pub t_ns: i64,
     /// The line after the pipeline.
     pub line: String,
+    /// Where its labels come from, when that was asked for.
+    pub categories: Option<Categories>,
+}
+
+/// Labels of an entry beside those of its stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Categories {
+    /// Structured metadata.
+    pub metadata: Labels,
+    /// What the pipeline extracted, changed or noted as an error.
+    pub parsed: Labels,
 }
 
 /// Evaluates `query` over the rows of `source`.

@@ -1,15 +1,20 @@
-//! Loki's HTTP API: queries, labels, series.
+//! Loki's HTTP API: queries, labels, series here; what is beside them in the modules.
 //!
 //! Source: Loki documentation, "HTTP API". Times of ranges are `[start, end)`.
 
+pub(crate) mod deletes;
+pub(crate) mod fields;
 pub(crate) mod json;
+pub(crate) mod legacy;
+pub(crate) mod process;
+pub(crate) mod volume;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use model::{Error, Matcher, Order, Result, TimeRange};
 use query::logql::{self, LogQuery};
 
@@ -20,65 +25,135 @@ const HOUR_NS: i64 = 3_600_000_000_000;
 const ROWS_DEFAULT: usize = 100;
 /// Loki's bound on points per series.
 const POINTS_MAX: i64 = 11_000;
+/// How clients ask for more in an answer than Loki's first versions had.
+const ENCODING_FLAGS: &str = "x-loki-response-encoding-flags";
 
-pub(crate) async fn query(State(app): State<Arc<App>>, params: Params) -> Response {
-    respond(instant(&app, &params).await)
+pub(crate) async fn query(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    params: Params,
+) -> Response {
+    respond(instant(&app, &params, categorizes(&headers)).await)
 }
 
-async fn instant(app: &Arc<App>, params: &Params) -> Result<String> {
+async fn instant(app: &Arc<App>, params: &Params, categorize: bool) -> Result<String> {
     let at_ns = time(params, "time")?.unwrap_or_else(|| app.clock.now_ns());
-    // Loki looks one hour back when a log query is asked as an instant one.
     let query = LogQuery {
         text: params.get("query").to_owned(),
-        start_ns: at_ns.saturating_sub(HOUR_NS),
+        start_ns: at_ns,
         end_ns: at_ns,
         step_ns: 0,
         limit: limit(app, params)?,
         order: order(params)?,
+        interval_ns: 0,
+        categorize,
     };
+    let parsed = logql::parse(&query.text).map_err(|e| positioned(e, &query.text))?;
+    if parsed.is_log_query() {
+        return Err(Error::invalid(
+            "log queries are not supported as an instant query type, please change your query to a range query type",
+        ));
+    }
     evaluate(app, query).await
 }
 
-pub(crate) async fn query_range(State(app): State<Arc<App>>, params: Params) -> Response {
-    respond(range(&app, &params).await)
+pub(crate) async fn query_range(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    params: Params,
+) -> Response {
+    respond(range(&app, &params, categorizes(&headers)).await)
 }
 
-async fn range(app: &Arc<App>, params: &Params) -> Result<String> {
+async fn range(app: &Arc<App>, params: &Params, categorize: bool) -> Result<String> {
+    let query = range_query(app, params, categorize)?;
+    evaluate(app, query).await
+}
+
+/// The query that the parameters of a range query ask for.
+fn range_query(app: &App, params: &Params, categorize: bool) -> Result<LogQuery> {
     let (start_ns, end_ns) = bounds(app, params, HOUR_NS)?;
-    let step_ns = match params.non_empty("step") {
+    let step_ns = step(params, start_ns, end_ns)?;
+    let interval_ns = match params.non_empty("interval") {
+        None => 0,
         Some(text) => duration_ms(text)
             .and_then(|ms| ms.checked_mul(1_000_000))
-            .filter(|ns| *ns > 0)
-            .ok_or_else(|| Error::invalid(format!("zero or negative query resolution step widths are not accepted. Try a positive integer: {text:?}")))?,
-        // About 250 points, at least a second apart.
-        None => ((end_ns - start_ns) / 250 / 1_000_000_000).max(1) * 1_000_000_000,
+            .filter(|ns| *ns >= 0)
+            .ok_or_else(|| {
+                Error::invalid(format!(
+                    "could not parse \"interval\" parameter: {text:?} is not a duration of 0 or more"
+                ))
+            })?,
     };
-    if (end_ns - start_ns) / step_ns > POINTS_MAX {
-        return Err(Error::invalid(
-            "exceeded maximum resolution of 11,000 points per time series. Try increasing the value of the step parameter",
-        ));
-    }
-    let query = LogQuery {
+    Ok(LogQuery {
         text: params.get("query").to_owned(),
         start_ns,
         end_ns,
         step_ns,
         limit: limit(app, params)?,
         order: order(params)?,
+        interval_ns,
+        categorize,
+    })
+}
+
+/// The distance of steps from `step`, by default such that there are about 250, at least a second apart.
+fn step(params: &Params, start_ns: i64, end_ns: i64) -> Result<i64> {
+    let span_ns = end_ns.saturating_sub(start_ns);
+    let step_ns = match params.non_empty("step") {
+        Some(text) => duration_ms(text)
+            .and_then(|ms| ms.checked_mul(1_000_000))
+            .filter(|ns| *ns > 0)
+            .ok_or_else(|| Error::invalid(format!("zero or negative query resolution step widths are not accepted. Try a positive integer: {text:?}")))?,
+        None => (span_ns / 250 / 1_000_000_000).max(1) * 1_000_000_000,
     };
-    evaluate(app, query).await
+    if span_ns / step_ns > POINTS_MAX {
+        return Err(Error::invalid(
+            "exceeded maximum resolution of 11,000 points per time series. Try increasing the value of the step parameter",
+        ));
+    }
+    Ok(step_ns)
+}
+
+/// Whether the client wants to know which labels are metadata and which were parsed.
+pub(crate) fn categorizes(headers: &HeaderMap) -> bool {
+    let flags = headers.get_all(ENCODING_FLAGS).iter().filter_map(|v| v.to_str().ok());
+    flags.flat_map(|v| v.split(',')).any(|flag| flag.trim() == json::CATEGORIZE)
 }
 
 async fn evaluate(app: &Arc<App>, query: LogQuery) -> Result<String> {
+    let categorize = query.categorize;
+    let (answer, took_ns) = evaluated(app, query).await?;
+    Ok(json::query_answer(&answer, categorize, took_ns))
+}
+
+/// The result of a query and how long it took, in nanoseconds.
+async fn evaluated(app: &Arc<App>, query: LogQuery) -> Result<(logql::Evaluated, i64)> {
     let (source, clock) = (app.logs.clone(), app.clock.clone());
     app.queries
         .run(None, move |budget| {
             let started_ns = clock.monotonic_ns();
             let answer = logql::evaluate(source.as_ref(), &query, budget)
                 .map_err(|e| positioned(e, &query.text))?;
-            Ok(json::query_answer(&answer, clock.monotonic_ns() - started_ns))
+            Ok((answer, clock.monotonic_ns() - started_ns))
         })
         .await
+}
+
+/// The query laid out for reading; Loki's answer to a malformed one differs from that of its other calls.
+pub(crate) async fn format_query(params: Params) -> Response {
+    let text = params.get("query");
+    match logql::prettify(text) {
+        Ok(pretty) => {
+            let body = serde_json::json!({"status": "success", "data": pretty});
+            error::json(StatusCode::OK, body.to_string())
+        }
+        Err(e) => {
+            let message = positioned(e, text).message().to_owned();
+            let body = serde_json::json!({"status": "invalid-query", "error": message});
+            error::json(StatusCode::BAD_REQUEST, body.to_string())
+        }
+    }
 }
 
 /// Loki words parse errors as `parse error at line 1, col 5: …`.
@@ -146,7 +221,7 @@ fn parse_selector(text: &str) -> Result<Vec<Matcher>> {
     logql::parse_selector(text).map_err(|e| positioned(e, text))
 }
 
-fn respond(answer: Result<String>) -> Response {
+pub(crate) fn respond(answer: Result<String>) -> Response {
     match answer {
         Ok(body) => error::json(StatusCode::OK, body),
         Err(e) => error::loki(&e),
@@ -179,7 +254,8 @@ fn bounds(app: &App, params: &Params, default_ns: i64) -> Result<(i64, i64)> {
         }
         None => default_ns,
     };
-    let start_ns = time(params, "start")?.unwrap_or(end_ns.saturating_sub(since_ns));
+    let since_from_ns = end_ns.min(app.clock.now_ns());
+    let start_ns = time(params, "start")?.unwrap_or(since_from_ns.saturating_sub(since_ns));
     if end_ns < start_ns {
         return Err(Error::invalid("end timestamp must not be before or equal to start time"));
     }

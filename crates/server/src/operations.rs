@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ingest::relabel::Rule;
-use model::{Matcher, Result};
+use model::{LogDeletion, Matcher, Result};
 
 /// Answers that only the running process has; a part of [`Host`](crate::Host).
 pub trait Operations: Send + Sync {
@@ -49,6 +49,22 @@ pub trait Operations: Send + Sync {
     /// # Errors
     /// When a file cannot be written.
     fn snapshot(&self, skip_head: bool) -> Result<String>;
+
+    /// Deletions of log rows, the oldest first.
+    fn log_deletions(&self) -> Vec<LogDeletion>;
+
+    /// Deletes log rows; `id` and `created_ms` are given by the store.
+    ///
+    /// # Errors
+    /// When there are too many deletions, or the store cannot note it.
+    fn delete_logs(&self, deletion: LogDeletion) -> Result<()>;
+
+    /// Takes a deletion of log rows back; `force` does so after the time for it, too.
+    ///
+    /// # Errors
+    /// [`NotFound`](model::ErrorKind::NotFound) without such a deletion, [`Invalid`](model::ErrorKind::Invalid) when it
+    /// is too late.
+    fn cancel_log_deletion(&self, id: &str, force: bool) -> Result<()>;
 }
 
 /// How the process runs. Times are Unix milliseconds.

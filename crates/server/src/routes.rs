@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Bound of the table, for counters per route.
-pub const ROUTE_COUNT_MAX: usize = 128;
+pub const ROUTE_COUNT_MAX: usize = 192;
 
 /// Where Prometheus' API begins.
 const PROMETHEUS: &str = "/api/v1/";
@@ -133,11 +133,49 @@ routes! {
     GET "/loki/api/v1/label/{name}/values" Viewer => loki::label_values;
     GET "/loki/api/v1/series" Viewer => loki::series;
     POST "/loki/api/v1/series" Viewer => loki::series;
+    GET "/loki/api/v1/index/stats" Viewer => loki::volume::stats;
+    POST "/loki/api/v1/index/stats" Viewer => loki::volume::stats;
+    GET "/loki/api/v1/index/shards" Viewer => loki::volume::shards;
+    POST "/loki/api/v1/index/shards" Viewer => loki::volume::shards;
+    GET "/loki/api/v1/index/volume" Viewer => loki::volume::volume;
+    POST "/loki/api/v1/index/volume" Viewer => loki::volume::volume;
+    GET "/loki/api/v1/index/volume_range" Viewer => loki::volume::volume_range;
+    POST "/loki/api/v1/index/volume_range" Viewer => loki::volume::volume_range;
+    GET "/loki/api/v1/detected_labels" Viewer => loki::fields::labels;
+    POST "/loki/api/v1/detected_labels" Viewer => loki::fields::labels;
+    GET "/loki/api/v1/detected_fields" Viewer => loki::fields::fields;
+    POST "/loki/api/v1/detected_fields" Viewer => loki::fields::fields;
+    GET "/loki/api/v1/detected_field/{name}/values" Viewer => loki::fields::field_values;
+    POST "/loki/api/v1/detected_field/{name}/values" Viewer => loki::fields::field_values;
+    GET "/loki/api/v1/patterns" Viewer => loki::fields::patterns;
+    POST "/loki/api/v1/patterns" Viewer => loki::fields::patterns;
+    GET "/loki/api/v1/format_query" Viewer => loki::format_query;
+    POST "/loki/api/v1/format_query" Viewer => loki::format_query;
+    GET "/loki/api/v1/delete" Viewer => loki::deletes::list;
+    POST "/loki/api/v1/delete" Admin => loki::deletes::request;
+    PUT "/loki/api/v1/delete" Admin => loki::deletes::request;
+    DELETE "/loki/api/v1/delete" Admin => loki::deletes::cancel;
+    GET "/loki/api/v1/rules" Viewer => loki::process::rules;
+    GET "/loki/api/v1/rules/{namespace}" Viewer => loki::process::rules;
+    GET "/loki/api/v1/rules/{namespace}/{group}" Viewer => loki::process::rule_group;
+    GET "/loki/api/v1/drilldown-limits" Viewer => loki::process::drilldown_limits;
     GET "/loki/api/v1/status/buildinfo" Viewer => prometheus::bare_build_info;
     GET "/loki/api/v1/tail" Viewer => tail::tail;
+    GET "/prometheus/api/v1/rules" Viewer => loki::process::prometheus_rules;
+    GET "/prometheus/api/v1/alerts" Viewer => loki::process::prometheus_alerts;
+    GET "/api/prom/query" Viewer => loki::legacy::query;
+    GET "/api/prom/label" Viewer => loki::legacy::labels;
+    GET "/api/prom/label/{name}/values" Viewer => loki::legacy::label_values;
+    GET "/api/prom/series" Viewer => loki::series;
+    POST "/api/prom/series" Viewer => loki::series;
+    GET "/api/prom/tail" Viewer => tail::legacy_tail;
+    GET "/api/prom/rules" Viewer => loki::process::rules;
+    GET "/config" Viewer => loki::process::config;
+    GET "/services" Viewer => loki::process::services;
 
     GET "/api/taffrail/v1/containers" Viewer => own_api::containers;
     GET "/api/taffrail/v1/status" Viewer => own_api::status;
+    GET "/api/taffrail/v1/logs/context" Viewer => loki::fields::context;
     GET "/api/taffrail/v1/cardinality" Viewer => cardinality::cardinality;
     GET "/api/taffrail/v1/cardinality/drop" Viewer => cardinality::drop;
 }

@@ -26,6 +26,8 @@ const QUEUE_BATCHES: usize = 256;
 /// A client that takes longer for one message is gone.
 const SEND_TIME_MAX: Duration = Duration::from_secs(10);
 const PING_EVERY: Duration = Duration::from_secs(15);
+/// Longest time rows may be held back, in seconds.
+const DELAY_S_MAX: usize = 5;
 const HOUR_NS: i64 = 3_600_000_000_000;
 
 /// Hands freshly stored rows to the open tails.
@@ -81,14 +83,30 @@ struct Tail {
     pipeline: Pipeline,
     start_ns: i64,
     limit: usize,
+    /// How long rows wait for others that are older.
+    delay: Duration,
+    /// Whether entries say where their labels come from.
+    categorize: bool,
+    /// Whether labels are written as text, as Loki's first clients know them.
+    legacy: bool,
 }
 
 pub(crate) async fn tail(State(app): State<Arc<App>>, request: Request) -> Response {
+    open(app, request, false).await
+}
+
+pub(crate) async fn legacy_tail(State(app): State<Arc<App>>, request: Request) -> Response {
+    open(app, request, true).await
+}
+
+async fn open(app: Arc<App>, request: Request, legacy: bool) -> Response {
     let params = request.uri().query().map(Params::from_query).unwrap_or_default();
-    let tail = match parse(&app, &params) {
+    let mut tail = match parse(&app, &params) {
         Ok(tail) => tail,
         Err(e) => return error::loki(&e),
     };
+    tail.categorize = loki::categorizes(request.headers()) && !legacy;
+    tail.legacy = legacy;
     let (mut parts, _) = request.into_parts();
     match WebSocketUpgrade::from_request_parts(&mut parts, &app).await {
         Ok(upgrade) => {
@@ -107,7 +125,13 @@ fn parse(app: &App, params: &Params) -> Result<Tail> {
         })?,
         None => app.clock.now_ns() - HOUR_NS,
     };
-    Ok(Tail { pipeline, start_ns, limit: loki::limit(app, params)? })
+    let delay_s = params.count("delay_for")?.unwrap_or(0);
+    if delay_s > DELAY_S_MAX {
+        return Err(Error::invalid(format!("delay_for can't be greater than {DELAY_S_MAX}")));
+    }
+    let delay = Duration::from_secs(delay_s as u64);
+    let limit = loki::limit(app, params)?;
+    Ok(Tail { pipeline, start_ns, limit, delay, categorize: false, legacy: false })
 }
 
 /// One client from greeting to goodbye.
@@ -121,7 +145,7 @@ async fn run(app: Arc<App>, tail: Tail, mut socket: WebSocket) {
         recent
             .extend(stream.entries.iter().map(|e| (e.t_ns, stream.labels.clone(), e.line.clone())));
     }
-    if !stored.is_empty() && send(&mut socket, &stored, 0).await.is_err() {
+    if !stored.is_empty() && send(&mut socket, &tail, &stored, 0).await.is_err() {
         return;
     }
     let mut ping = tokio::time::interval(PING_EVERY);
@@ -139,14 +163,17 @@ async fn run(app: Arc<App>, tail: Tail, mut socket: WebSocket) {
             }
             batch = rows.recv() => {
                 let Some(batch) = batch else { return };
+                if !tail.delay.is_zero() {
+                    tokio::time::sleep(tail.delay).await;
+                }
                 let mut streams = Grouped::default();
-                streams.add(&tail.pipeline, &batch, &mut recent);
+                streams.add(&tail, &batch, &mut recent);
                 while let Ok(batch) = rows.try_recv() {
-                    streams.add(&tail.pipeline, &batch, &mut recent);
+                    streams.add(&tail, &batch, &mut recent);
                 }
                 let dropped = dropped_rows.swap(0, Ordering::Relaxed);
-                let streams = streams.finish();
-                if (!streams.is_empty() || dropped > 0) && send(&mut socket, &streams, dropped).await.is_err() {
+                let streams = streams.finish(!tail.delay.is_zero());
+                if (!streams.is_empty() || dropped > 0) && send(&mut socket, &tail, &streams, dropped).await.is_err() {
                     return;
                 }
             }
@@ -161,17 +188,13 @@ async fn history(app: &Arc<App>, tail: Arc<Tail>) -> Result<Vec<Stream>> {
         .run(None, move |budget| {
             let plan = LogPlan {
                 matchers: tail.pipeline.matchers().to_vec(),
-                range: TimeRange::new(tail.start_ns, i64::MAX),
                 line_filters: tail.pipeline.line_filters().to_vec(),
-                order: Order::Backward,
                 limit: Some(tail.limit),
-                needs_line: true,
+                ..LogPlan::all(TimeRange::new(tail.start_ns, i64::MAX), Order::Backward)
             };
             let mut taken = Vec::new();
             source.scan(&plan, budget, &mut |row| {
-                if let Some((labels, line)) = tail.pipeline.process(row) {
-                    taken.push((row.t_ns, labels, line));
-                }
+                taken.extend(tail.pipeline.entry(row, tail.categorize));
                 if taken.len() < tail.limit {
                     ControlFlow::Continue(())
                 } else {
@@ -179,10 +202,10 @@ async fn history(app: &Arc<App>, tail: Arc<Tail>) -> Result<Vec<Stream>> {
                 }
             })?;
             let mut streams = Grouped::default();
-            for (t_ns, labels, line) in taken.into_iter().rev() {
-                streams.push(t_ns, labels, line);
+            for (labels, entry) in taken.into_iter().rev() {
+                streams.push(labels, entry);
             }
-            Ok(streams.finish())
+            Ok(streams.finish(false))
         })
         .await
 }
@@ -192,39 +215,55 @@ async fn history(app: &Arc<App>, tail: Arc<Tail>) -> Result<Vec<Stream>> {
 struct Grouped(BTreeMap<Labels, Vec<Entry>>);
 
 impl Grouped {
-    fn push(&mut self, t_ns: i64, labels: Labels, line: String) {
-        self.0.entry(labels).or_default().push(Entry { t_ns, line });
+    fn push(&mut self, labels: Labels, entry: Entry) {
+        self.0.entry(labels).or_default().push(entry);
     }
 
-    fn add(
-        &mut self,
-        pipeline: &Pipeline,
-        batch: &LogRows,
-        recent: &mut HashSet<(i64, Labels, String)>,
-    ) {
+    fn add(&mut self, tail: &Tail, batch: &LogRows, recent: &mut HashSet<(i64, Labels, String)>) {
         for row in batch.iter() {
-            if !pipeline.matchers().iter().all(|m| m.matches_labels(row.stream)) {
+            if !tail.pipeline.matchers().iter().all(|m| m.matches_labels(row.stream)) {
                 continue;
             }
-            let Some((labels, line)) = pipeline.process(&row) else { continue };
-            let key = (row.t_ns, labels, line);
-            if !recent.remove(&key) {
-                self.push(key.0, key.1, key.2);
+            let Some((labels, entry)) = tail.pipeline.entry(&row, tail.categorize) else {
+                continue;
+            };
+            let is_known = !recent.is_empty()
+                && recent.remove(&(entry.t_ns, labels.clone(), entry.line.clone()));
+            if !is_known {
+                self.push(labels, entry);
             }
         }
     }
 
-    fn finish(self) -> Vec<Stream> {
-        self.0.into_iter().map(|(labels, entries)| Stream { labels, entries }).collect()
+    fn finish(self, sort: bool) -> Vec<Stream> {
+        let stream = |(labels, mut entries): (Labels, Vec<Entry>)| {
+            if sort {
+                entries.sort_by_key(|e| e.t_ns);
+            }
+            Stream { labels, entries }
+        };
+        self.0.into_iter().map(stream).collect()
     }
 }
 
-async fn send(socket: &mut WebSocket, streams: &[Stream], dropped_rows: u64) -> Result<(), ()> {
+async fn send(
+    socket: &mut WebSocket,
+    tail: &Tail,
+    streams: &[Stream],
+    dropped_rows: u64,
+) -> Result<(), ()> {
     let mut out = String::from("{\"streams\":");
-    loki::json::stream_list(&mut out, streams);
+    if tail.legacy {
+        loki::legacy::stream_list(&mut out, streams);
+    } else {
+        loki::json::stream_list(&mut out, streams);
+    }
     if dropped_rows > 0 {
         // Loki lists each dropped row's time and labels; a count is all a full queue leaves us.
         out.push_str(&format!(",\"dropped_entries\":[{{\"labels\":{{\"dropped_rows\":\"{dropped_rows}\"}},\"timestamp\":\"0\"}}]"));
+    }
+    if tail.categorize {
+        out.push_str(&format!(",\"encodingFlags\":[\"{}\"]", loki::json::CATEGORIZE));
     }
     out.push('}');
     timed(socket.send(Message::Text(out.into()))).await

@@ -50,6 +50,7 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  taffrail logs web                          the last lines of container web\n  \
                             taffrail logs -f web                       follow it\n  \
+                            taffrail logs web -i -e error -C 3          errors and what is around them\n  \
                             taffrail logs '{compose_project=\"shop\"} |= \"error\" | json' --since 6h --limit 500"
     )]
     Logs(LogsArgs),
@@ -181,6 +182,30 @@ pub struct LogsArgs {
     /// How far back to look.
     #[arg(long, value_name = "DURATION", default_value = "1h")]
     pub since: String,
+    /// Begin at this moment instead: Unix seconds or RFC 3339.
+    #[arg(long, value_name = "TIME", conflicts_with = "since")]
+    pub from: Option<String>,
+    /// End before this moment [default: now].
+    #[arg(long, value_name = "TIME", conflicts_with = "follow")]
+    pub to: Option<String>,
+    /// Only lines that match a regular expression; several: that match any of them.
+    #[arg(short = 'e', long, value_name = "REGEX")]
+    pub grep: Vec<String>,
+    /// No lines that match a regular expression.
+    #[arg(long, value_name = "REGEX")]
+    pub exclude: Vec<String>,
+    /// Take upper and lower case for the same in --grep and --exclude.
+    #[arg(short, long)]
+    pub ignore_case: bool,
+    /// Print so many lines of the same stream before and after each line.
+    #[arg(short = 'C', long, value_name = "LINES", default_value_t = 0, conflicts_with = "follow")]
+    pub context: usize,
+    /// Labels and fields to print in front of lines, with commas between.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub fields: Vec<String>,
+    /// Print lines as they are, and nothing else.
+    #[arg(long)]
+    pub raw: bool,
     /// Most lines from the past.
     #[arg(short = 'n', long, value_name = "LINES", default_value_t = 100)]
     pub limit: usize,

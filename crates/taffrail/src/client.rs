@@ -3,19 +3,18 @@
 //! What comes back is foreign text on its way to a terminal: control characters are shown, never passed on.
 
 pub mod cardinality;
+pub mod logs;
 pub mod series;
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal as _, Write};
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use futures_util::StreamExt as _;
 use serde::Deserialize;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::tungstenite::{self, Message};
 
-use crate::cli::{ClientArgs, HealthArgs, LogsArgs, Output, QueryArgs};
+use crate::cli::{ClientArgs, HealthArgs, Output, QueryArgs};
 use crate::config::duration_ms;
 
 /// Answers larger than this are not read.
@@ -58,7 +57,17 @@ impl Client {
 
     /// `GET path?params`; the body of a good answer, otherwise the server's own words as the error.
     pub(crate) async fn get(&self, path: &str, params: &[(&str, &str)]) -> Result<String> {
-        let (status, body) = self.get_any(path, params).await?;
+        self.get_with(path, params, None).await
+    }
+
+    /// As [`get`](Self::get), with one more header.
+    async fn get_with(
+        &self,
+        path: &str,
+        params: &[(&str, &str)],
+        header: Option<(&'static str, &'static str)>,
+    ) -> Result<String> {
+        let (status, body) = self.get_any(path, params, header).await?;
         if (200..300).contains(&status) {
             return Ok(body);
         }
@@ -72,10 +81,18 @@ impl Client {
         }
     }
 
-    async fn get_any(&self, path: &str, params: &[(&str, &str)]) -> Result<(u16, String)> {
+    async fn get_any(
+        &self,
+        path: &str,
+        params: &[(&str, &str)],
+        header: Option<(&'static str, &'static str)>,
+    ) -> Result<(u16, String)> {
         let mut request = self.http.get(format!("{}{path}", self.server)).query(params);
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
+        }
+        if let Some((name, value)) = header {
+            request = request.header(name, value);
         }
         let unreachable = || {
             format!(
@@ -232,168 +249,13 @@ fn table(out: &mut impl Write, head: [&str; 2], rows: &[[String; 2]]) -> Result<
     Ok(())
 }
 
-/// The part of Loki's answers that is printed.
-#[derive(Deserialize)]
-struct Streams {
-    #[serde(alias = "result")]
-    streams: Vec<LogStream>,
-    #[serde(default)]
-    dropped_entries: Option<Vec<serde_json::Value>>,
-}
-
-#[derive(Deserialize)]
-struct LogStream {
-    stream: BTreeMap<String, String>,
-    values: Vec<(String, String)>,
-}
-
-#[derive(Deserialize)]
-struct LogAnswer {
-    data: Streams,
-}
-
-/// Runs `taffrail logs`.
-///
-/// # Errors
-/// When the server cannot be reached or refuses the query.
-pub async fn logs(args: &LogsArgs, out: &mut impl Write) -> Result<()> {
-    let client = Client::new(&args.client)?;
-    let selector = match args.query.as_deref() {
-        None => "{stream=~\"stdout|stderr\"}".to_owned(),
-        Some(query) if query.trim_start().starts_with('{') => query.to_owned(),
-        Some(container) => format!("{{container={container:?}, stream=~\"stdout|stderr\"}}"),
-    };
-    let since_ms = duration_ms(&args.since)
-        .with_context(|| format!("--since {:?} is not a duration such as 30m or 6h", args.since))?;
-    let start =
-        (jiff::Timestamp::now().as_nanosecond() - i128::from(since_ms) * 1_000_000).to_string();
-    let limit = args.limit.to_string();
-    let mut printer = Printer {
-        args,
-        colour: std::io::stdout().is_terminal(),
-        names: args.query.as_deref().is_none_or(|q| q.contains('{')),
-    };
-    if args.follow {
-        return follow(&client, &selector, &start, &limit, &mut printer, out).await;
-    }
-    let body = client
-        .get(
-            "/loki/api/v1/query_range",
-            &[("query", &selector), ("start", &start), ("limit", &limit)],
-        )
-        .await?;
-    if args.client.output == Output::Json {
-        writeln!(out, "{body}")?;
-        return Ok(());
-    }
-    let answer: LogAnswer = serde_json::from_str(&body)
-        .context("the answer holds no log lines; use --output json for metric queries")?;
-    printer.print(&answer.data.streams, out)
-}
-
-async fn follow(
-    client: &Client,
-    selector: &str,
-    start: &str,
-    limit: &str,
-    printer: &mut Printer<'_>,
-    out: &mut impl Write,
-) -> Result<()> {
-    let server = client.server.replacen("http", "ws", 1);
-    let url = reqwest::Url::parse_with_params(
-        &format!("{server}/loki/api/v1/tail"),
-        [("query", selector), ("start", start), ("limit", limit)],
-    )?;
-    let mut request = url.as_str().into_client_request()?;
-    if let Some(token) = &client.token {
-        request.headers_mut().insert("authorization", format!("Bearer {token}").parse()?);
-    }
-    let (mut socket, _) = match tokio_tungstenite::connect_async(request).await {
-        Ok(connected) => connected,
-        Err(tungstenite::Error::Http(response)) => {
-            let body = response.body().as_deref().unwrap_or_default();
-            bail!("{}", String::from_utf8_lossy(body).trim());
-        }
-        Err(error) => {
-            return Err(error).with_context(|| {
-                format!("cannot reach {}; is taffrail running there?", client.server)
-            });
-        }
-    };
-    while let Some(message) = socket.next().await {
-        let Message::Text(text) = message? else { continue };
-        if printer.args.client.output == Output::Json {
-            writeln!(out, "{text}")?;
-        } else {
-            let streams: Streams = serde_json::from_str(&text)?;
-            printer.print(&streams.streams, out)?;
-            if streams.dropped_entries.is_some_and(|dropped| !dropped.is_empty()) {
-                writeln!(
-                    std::io::stderr(),
-                    "note: lines were skipped because they came faster than they could be sent"
-                )?;
-            }
-        }
-        out.flush()?;
-    }
-    bail!("{} ended the stream", client.server)
-}
-
-/// Prints lines of several streams in the order of their times.
-struct Printer<'a> {
-    args: &'a LogsArgs,
-    colour: bool,
-    names: bool,
-}
-
-impl Printer<'_> {
-    fn print(&mut self, streams: &[LogStream], out: &mut impl Write) -> Result<()> {
-        let mut rows: Vec<(i64, &LogStream, &str)> = Vec::new();
-        for stream in streams {
-            rows.extend(
-                stream
-                    .values
-                    .iter()
-                    .map(|(t, line)| (t.parse().unwrap_or(0), stream, line.as_str())),
-            );
-        }
-        rows.sort_by_key(|(t, ..)| *t);
-        for (t_ns, stream, line) in rows {
-            let mut head = String::new();
-            if self.args.timestamps {
-                head.push_str(&local_time(t_ns, "%Y-%m-%dT%H:%M:%S%.3f%:z "));
-            }
-            if self.names
-                && let Some(container) = stream.stream.get("container")
-            {
-                head.push_str(&format!("{} | ", visible(container)));
-            }
-            let level = stream
-                .stream
-                .get("level")
-                .or(stream.stream.get("detected_level"))
-                .map_or("", String::as_str);
-            let colour = match level {
-                _ if !self.colour => "",
-                "error" | "fatal" => "\x1b[31m",
-                "warn" => "\x1b[33m",
-                "debug" | "trace" => "\x1b[2m",
-                _ => "",
-            };
-            let reset = if colour.is_empty() { "" } else { "\x1b[0m" };
-            writeln!(out, "{head}{colour}{}{reset}", visible(line))?;
-        }
-        Ok(())
-    }
-}
-
 /// Runs `taffrail health`; `false` when something is wrong.
 ///
 /// # Errors
 /// When the server cannot be reached.
 pub async fn health(args: &HealthArgs, out: &mut impl Write) -> Result<bool> {
     let client = Client::new(&args.client)?;
-    let (ready_status, ready) = client.get_any("/-/ready", &[]).await?;
+    let (ready_status, ready) = client.get_any("/-/ready", &[], None).await?;
     if ready_status == 401 || ready_status == 403 {
         bail!("{}", ready.trim());
     }

@@ -37,7 +37,7 @@ fn main() -> ExitCode {
                 .map_or_else(|e| fail(&format!("{e:#}"), 1), ExitCode::from);
         }
         Command::Query(args) => block_on(client::query(&args, &mut out)).map(|()| true),
-        Command::Logs(args) => block_on(client::logs(&args, &mut out)).map(|()| true),
+        Command::Logs(args) => block_on(client::logs::logs(&args, &mut out)).map(|()| true),
         Command::Import { source } => block_on(import::import(&source, &environment, &mut out)),
         Command::Cardinality(args) => {
             block_on(client::cardinality::cardinality(&args, &mut out)).map(|()| true)

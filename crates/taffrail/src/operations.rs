@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use collect::scrape::format_duration;
-use model::{Matcher, Result};
+use model::{LogDeletion, Matcher, Result};
 use server::operations::{
     Notification, Operations, PartInfo, Readers, RuntimeInfo, ScrapePool, StoreInfo,
 };
@@ -141,5 +141,21 @@ impl Operations for Process {
     /// The store moves its head into parts first and links all of them: a snapshot is always whole.
     fn snapshot(&self, _skip_head: bool) -> Result<String> {
         self.stores.metrics.snapshot(&self.config.data_dir.join("snapshots"))
+    }
+
+    fn log_deletions(&self) -> Vec<LogDeletion> {
+        self.stores.logs.deletions()
+    }
+
+    fn delete_logs(&self, deletion: LogDeletion) -> Result<()> {
+        let deletion = self.stores.logs.delete(deletion)?;
+        tracing::info!(id = deletion.id, query = deletion.query, "log rows deleted");
+        Ok(())
+    }
+
+    fn cancel_log_deletion(&self, id: &str, force: bool) -> Result<()> {
+        self.stores.logs.cancel_deletion(id, force)?;
+        tracing::info!(id, "deletion of log rows cancelled");
+        Ok(())
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use memchr::memmem::Finder;
 use model::{Error, Result};
+use rustc_hash::FxHashMap;
 use storage::codec::{Reader, ints};
 
 use super::{
@@ -124,6 +125,34 @@ impl Column {
             }
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// The distinct values, and which of them each row has.
+    pub(crate) fn coded(&self) -> Result<(Vec<Vec<u8>>, Vec<u32>)> {
+        match &self.kind {
+            Kind::Const(value) => Ok((vec![value.clone()], vec![0; self.len])),
+            Kind::Dict { values, codes } => {
+                let values = (0..values.len()).map(|i| values.get(i).to_vec()).collect();
+                Ok((values, codes.iter().map(|code| u32::from(*code)).collect()))
+            }
+            _ => {
+                let mut all = Bits::new(self.len);
+                all.set_range(0, self.len);
+                let mut values: Vec<Vec<u8>> = Vec::new();
+                let mut known: FxHashMap<Vec<u8>, u32> = FxHashMap::default();
+                let mut codes = Vec::with_capacity(self.len);
+                self.for_each(&all, &mut |_, value| {
+                    let code = known.get(value).copied().unwrap_or_else(|| {
+                        let code = values.len() as u32;
+                        values.push(value.to_vec());
+                        known.insert(value.to_vec(), code);
+                        code
+                    });
+                    codes.push(code);
+                })?;
+                Ok((values, codes))
+            }
+        }
     }
 
     /// Visits the lengths in bytes of the selected values, ascending, without putting values together.

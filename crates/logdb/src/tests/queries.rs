@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use model::{
-    ErrorKind, Limits, LineFilter, LineFilterOp, LogAggregation, MatchOp, Matcher, RejectReason,
+    ErrorKind, Limits, LineFilter, LineFilterOp, LogAggregation, LogDeletion, MatchOp, Matcher,
+    RejectReason, label_of,
 };
 use storage::writer::WriterState;
 
@@ -26,6 +27,10 @@ fn naive(all: &[LogRecord], plan: &LogPlan) -> Vec<LogRecord> {
             plan.matchers.iter().all(|m| m.matches_labels(&r.stream))
                 && plan.range.contains(r.t_ns)
                 && plan.line_filters.iter().all(|f| f.matches(&r.line))
+                && plan
+                    .label_filters
+                    .iter()
+                    .all(|m| m.matches(label_of(&r.stream, &r.fields, m.name())))
         })
         .cloned()
         .collect();
@@ -112,6 +117,17 @@ fn made_plans(random: &mut Random, order: Order) -> Vec<LogPlan> {
         vec![filter(Regex, &["warn|user 7 |/item/1", "same$"])],
         vec![filter(NotRegex, &["info|200"])],
     ];
+    let label_filters = [
+        vec![],
+        vec![],
+        vec![Matcher::equal("level", "error")],
+        vec![Matcher::new(MatchOp::NotEqual, "level", "error").unwrap()],
+        vec![
+            Matcher::new(MatchOp::Regex, "trace_id", "t1.*|").unwrap(),
+            Matcher::equal("pod", "p3"),
+        ],
+        vec![Matcher::equal("app", "")],
+    ];
     let ranges = [
         TimeRange::ALL,
         TimeRange::new(at(2_000), at(9_000)),
@@ -121,11 +137,9 @@ fn made_plans(random: &mut Random, order: Order) -> Vec<LogPlan> {
     (0..12)
         .map(|_| LogPlan {
             matchers: matchers[random.below(4) as usize].clone(),
-            range: ranges[random.below(4) as usize],
             line_filters: filters[random.below(10) as usize].clone(),
-            order,
-            limit: None,
-            needs_line: true,
+            label_filters: label_filters[random.below(6) as usize].clone(),
+            ..LogPlan::all(ranges[random.below(4) as usize], order)
         })
         .collect()
 }
@@ -172,9 +186,24 @@ fn check_aggregate(store: &Store, expect: &[LogRecord], plan: &LogPlan, random: 
             1 + random.below(9_000_000_000) as i64
         },
         bytes: random.below(2) == 0,
+        by: [
+            None,
+            Some(vec![]),
+            Some(vec!["level"]),
+            Some(vec!["app", "level"]),
+            Some(vec!["pod"]),
+        ][random.below(5) as usize]
+            .clone()
+            .map(|names| names.into_iter().map(str::to_owned).collect()),
+    };
+    let group = |r: &LogRecord| match &aggregation.by {
+        None => r.stream.clone(),
+        Some(names) => Labels::from_pairs(
+            names.iter().map(|n| (n.as_str(), label_of(&r.stream, &r.fields, n))),
+        ),
     };
     let got = store.aggregate(plan, &aggregation, &Budget::unlimited()).unwrap().unwrap();
-    let mut streams: Vec<&Labels> = expect.iter().map(|r| &r.stream).collect();
+    let mut streams: Vec<Labels> = expect.iter().map(group).collect();
     streams.sort_unstable();
     streams.dedup();
     let mut want: Vec<(Labels, Vec<u64>)> = Vec::new();
@@ -183,7 +212,7 @@ fn check_aggregate(store: &Store, expect: &[LogRecord], plan: &LogPlan, random: 
         let mut t = start_ns;
         while t <= aggregation.end_ns {
             let inside = expect.iter().filter(|r| {
-                r.stream == *stream && r.t_ns > t - aggregation.window_ns && r.t_ns <= t
+                group(r) == stream && r.t_ns > t - aggregation.window_ns && r.t_ns <= t
             });
             counts.push(
                 inside.map(|r| if aggregation.bytes { r.line.len() as u64 } else { 1 }).sum(),
@@ -191,10 +220,10 @@ fn check_aggregate(store: &Store, expect: &[LogRecord], plan: &LogPlan, random: 
             t += step_ns;
         }
         if counts.iter().any(|c| *c > 0) {
-            want.push((stream.clone(), counts));
+            want.push((stream, counts));
         }
     }
-    let got: Vec<(Labels, Vec<u64>)> = got.into_iter().map(|s| (s.stream, s.counts)).collect();
+    let got: Vec<(Labels, Vec<u64>)> = got.into_iter().map(|s| (s.labels, s.counts)).collect();
     assert_eq!(got, want, "{plan:?} {aggregation:?}");
 }
 
@@ -500,4 +529,95 @@ fn read_text(file: &Path) -> Option<String> {
     }
     // A cut in the middle of a character, or a file that is no text.
     Some(String::from_utf8_lossy(&plain).into_owned())
+}
+
+#[test]
+fn deleted_rows_are_gone_at_once_and_off_the_disk_a_day_later() {
+    let mut random = Random(5);
+    let rig = Rig::new();
+    let store = rig.open();
+    let all = made_rows(2_000, &mut random);
+    for chunk in all[..1_500].chunks(100) {
+        append(&store, batch("s", chunk.to_vec(), None)).unwrap();
+    }
+    store.flush().unwrap();
+    append(&store, batch("s", all[1_500..].to_vec(), None)).unwrap();
+    let deletion = |patterns: &[&str], range: TimeRange| LogDeletion {
+        id: String::new(),
+        query: "as asked".to_owned(),
+        matchers: vec![Matcher::equal("app", "web")],
+        line_filters: if patterns.is_empty() {
+            Vec::new()
+        } else {
+            vec![filter(LineFilterOp::Contains, patterns)]
+        },
+        range,
+        created_ms: 0,
+        done: false,
+    };
+    let middle = all[1_000].t_ns;
+    let some = deletion(&["did", "took=77"], TimeRange::new(i64::MIN, middle));
+    let rest = deletion(&[], TimeRange::new(middle + 1, i64::MAX));
+    let is_gone = |d: &LogDeletion, r: &LogRecord| {
+        d.matchers.iter().all(|m| m.matches_labels(&r.stream))
+            && d.range.contains(r.t_ns)
+            && d.line_filters.iter().all(|f| f.matches(&r.line))
+    };
+    let left = |deletions: &[&LogDeletion]| -> Vec<LogRecord> {
+        let stays = |r: &&LogRecord| !deletions.iter().any(|d| is_gone(d, r));
+        all.iter().filter(stays).cloned().collect()
+    };
+    let first = store.delete(some.clone()).unwrap();
+    let second = store.delete(rest.clone()).unwrap();
+    check_all(&store, &left(&[&some, &rest]), &mut random);
+    store.cancel_deletion(&second.id, false).unwrap();
+    assert_eq!(store.cancel_deletion(&second.id, false).unwrap_err().kind(), ErrorKind::NotFound);
+    check_all(&store, &left(&[&some]), &mut random);
+    drop(store);
+    let store = rig.open();
+    let kept = store.deletions();
+    assert_eq!((kept.len(), kept[0].id.as_str(), kept[0].done), (1, first.id.as_str(), false));
+    check_all(&store, &left(&[&some]), &mut random);
+
+    let expect = left(&[&some]);
+    rig.clock.advance_ms(2 * DAY_MS);
+    assert_eq!(store.cancel_deletion(&first.id, false).unwrap_err().kind(), ErrorKind::Invalid);
+    store.merge().unwrap();
+    assert!(store.deletions()[0].done);
+    assert_eq!(store.stats().part_rows, expect.len() as u64);
+    check_all(&store, &expect, &mut random);
+    // A part of which nothing is left goes as a whole; the deletion itself when retention has passed its range.
+    let all_of_it = deletion(&[], TimeRange::ALL);
+    let everything = LogDeletion { matchers: Vec::new(), ..all_of_it };
+    store.delete(everything).unwrap();
+    rig.clock.advance_ms(2 * DAY_MS);
+    store.merge().unwrap();
+    assert_eq!((store.stats().parts, store.stats().part_rows), (0, 0));
+    assert_eq!(store.deletions().len(), 2);
+}
+
+#[test]
+fn volumes_are_read_off_the_index() {
+    let mut random = Random(3);
+    let rig = Rig::new();
+    let store = rig.open();
+    let all = made_rows(1_000, &mut random);
+    for (i, chunk) in all.chunks(200).enumerate() {
+        append(&store, batch("s", chunk.to_vec(), None)).unwrap();
+        if i == 2 {
+            store.flush().unwrap();
+        }
+    }
+    let matchers = [Matcher::equal("app", "web")];
+    let budget = Budget::unlimited();
+    let volumes = store.volumes(&matchers, TimeRange::ALL, &budget).unwrap();
+    let of_web: Vec<&LogRecord> =
+        all.iter().filter(|r| r.stream.get("app") == Some("web")).collect();
+    assert_eq!(volumes.iter().map(|v| v.rows).sum::<u64>(), of_web.len() as u64);
+    let bytes: u64 = of_web.iter().map(|r| r.line.len() as u64).sum();
+    let found: u64 = volumes.iter().map(|v| v.bytes).sum();
+    assert!(found.abs_diff(bytes) * 10 < bytes, "{found} of {bytes}");
+    assert!(volumes.iter().all(|v| v.blocks > 0));
+    let before = TimeRange::new(i64::MIN, all.iter().map(|r| r.t_ns).min().unwrap());
+    assert_eq!(store.volumes(&matchers, before, &budget).unwrap(), []);
 }

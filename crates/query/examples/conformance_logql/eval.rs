@@ -49,6 +49,8 @@ fn run_once(case: &Json, aggregates: bool) -> Outcome {
         step_ns,
         limit: 100,
         order: Order::Backward,
+        interval_ns: 0,
+        categorize: false,
     };
     let steps = if step_ns == 0 { 1 } else { (end_ns - start_ns) / step_ns + 1 };
     let result = evaluate(&table, &query);
@@ -70,6 +72,8 @@ pub(crate) fn instant(row: Row, query: &str) -> Result<Vec<(Labels, f64)>, Strin
         step_ns: 0,
         limit: 1,
         order: Order::Backward,
+        interval_ns: 0,
+        categorize: false,
     };
     let series = evaluate(&table, &query)?;
     let value = |(labels, values): Series| Some((labels, values.first().copied().flatten()?));

@@ -13,6 +13,13 @@ pub struct Expr {
     pub(crate) kind: ExprKind,
 }
 
+impl Expr {
+    /// Whether it gives log lines, not numbers.
+    pub fn is_log_query(&self) -> bool {
+        matches!(self.kind, ExprKind::Log(_))
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(crate) enum ExprKind {
     /// A log query.

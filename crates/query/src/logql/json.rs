@@ -74,6 +74,51 @@ fn walk(
     Ok(())
 }
 
+/// Calls `visit` with the label name, the keys and the text of each value that `json` extracts; `false` when the line is
+/// no JSON object, possibly behind some values.
+pub(crate) fn visit_scalars(line: &str, visit: &mut impl FnMut(&str, &[String], &str)) -> bool {
+    let mut scanner = Scanner::new(line);
+    let mut path = Vec::new();
+    scanner.enter_object().and_then(|()| walk_paths(&mut scanner, &mut path, visit)).is_ok()
+}
+
+fn walk_paths(
+    scanner: &mut Scanner<'_>,
+    path: &mut Vec<String>,
+    visit: &mut impl FnMut(&str, &[String], &str),
+) -> Scanned<()> {
+    if path.len() > DEPTH_MAX {
+        return Err("value is nested too deeply");
+    }
+    while let Some(key) = scanner.next_key()? {
+        path.push(key.into_owned());
+        match scanner.peek() {
+            Some(b'{') => {
+                scanner.enter_object()?;
+                walk_paths(scanner, path, visit)?;
+            }
+            Some(b'[') => {
+                scanner.skip_value(path.len())?;
+            }
+            _ => {
+                if let Some(text) = scanner.scalar()? {
+                    let mut name = String::new();
+                    for key in path.iter() {
+                        if !name.is_empty() && !key.trim().is_empty() {
+                            name.push('_');
+                        }
+                        let is_first = name.is_empty();
+                        sanitize_name(key, &mut name, is_first);
+                    }
+                    visit(&name, path, &text);
+                }
+            }
+        }
+        path.pop();
+    }
+    Ok(())
+}
+
 impl JsonExpressions {
     /// Compiles `(label, expression)` pairs such as `("ua", "request.headers[\"User-Agent\"]")`.
     ///

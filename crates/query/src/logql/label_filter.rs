@@ -6,7 +6,7 @@
 use model::Matcher;
 
 use super::ip::IpMatcher;
-use super::row::RowLabels;
+use super::row::{RowLabels, is_stored};
 use super::units;
 
 /// `__error__` of this stage.
@@ -67,6 +67,19 @@ impl LabelFilter {
             }
             Self::And(a, b) => a.matches(labels) && b.matches(labels),
             Self::Or(a, b) => a.matches(labels) || b.matches(labels),
+        }
+    }
+
+    /// The same as conditions that a store can apply to stream labels and metadata, if it can be said so.
+    pub(crate) fn for_store(&self) -> Option<Vec<Matcher>> {
+        match self {
+            Self::Text(matcher) if is_stored(matcher.name()) => Some(vec![matcher.clone()]),
+            Self::And(a, b) => {
+                let mut all = a.for_store()?;
+                all.extend(b.for_store()?);
+                Some(all)
+            }
+            _ => None,
         }
     }
 

@@ -28,11 +28,14 @@ pub(super) fn evaluate(
         matchers: log.matchers.clone(),
         range: TimeRange::new(query.start_ns, query.end_ns),
         line_filters: std::mem::take(&mut split.line_filters),
+        label_filters: std::mem::take(&mut split.label_filters),
         order,
-        limit: split.stages.is_empty().then_some(query.limit),
+        limit: (split.stages.is_empty() && query.interval_ns <= 0).then_some(query.limit),
         needs_line: true,
+        needed_fields: None,
     };
     let mut collector = Collector { limit: query.limit, ..Collector::default() };
+    let mut spacing = Spacing { interval_ns: query.interval_ns, last_ns: None };
     if query.limit == 0 {
         return Ok(collector.finish(Vec::new()));
     }
@@ -55,17 +58,44 @@ pub(super) fn evaluate(
         if !split.apply(row, &mut line, &mut labels) {
             return ControlFlow::Continue(());
         }
+        if !spacing.admits(row.t_ns) {
+            return ControlFlow::Continue(());
+        }
         if let Err(e) = budget.charge_bytes((line.len() + ENTRY_BYTES) as u64) {
             failure = Some(e);
             return ControlFlow::Break(());
         }
-        let entry = Entry { t_ns: row.t_ns, line: line.into_owned() };
-        collector.push(labels.build(), entry);
+        let (stream, categories) = match query.categorize {
+            true => {
+                let (stream, categories) = labels.categorized();
+                (stream, Some(categories))
+            }
+            false => (labels.build(), None),
+        };
+        collector.push(stream, Entry { t_ns: row.t_ns, line: line.into_owned(), categories });
         if collector.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     match failure {
         Some(e) => Err(e),
         None => Ok(collector.finish(warnings)),
+    }
+}
+
+/// Leaves entries out that come too soon after the one before.
+struct Spacing {
+    interval_ns: i64,
+    last_ns: Option<i64>,
+}
+
+impl Spacing {
+    fn admits(&mut self, t_ns: i64) -> bool {
+        let is_far =
+            self.last_ns.is_none_or(|last| last.abs_diff(t_ns) >= self.interval_ns.unsigned_abs());
+        let admitted = self.interval_ns <= 0 || is_far;
+        if admitted {
+            self.last_ns = Some(t_ns);
+        }
+        admitted
     }
 }
 

@@ -8,7 +8,7 @@ use super::ast::{
     AggregateExpr, AggregateOp, BinaryExpr, BinaryOp, Expr, ExprKind, LabelReplaceExpr, LogExpr,
     RangeExpr, RangeOp, Unwrap,
 };
-use super::tokens::{Kind, Token, Tokens};
+use super::tokens::{Kind, Role, Token, Tokens};
 use super::units;
 use crate::syntax::{DEPTH_MAX, Grammar, Power, TEXT_BYTES_MAX, climb};
 use crate::vector::binary::{Many, Matching};
@@ -35,6 +35,16 @@ pub fn parse_selector(text: &str) -> Result<Vec<Matcher>> {
         Kind::End => Ok(matchers),
         _ => Err(parser.tokens.unexpected("")),
     }
+}
+
+/// The tokens of a well-formed query, with what each was taken for.
+///
+/// # Errors
+/// As [`parse`].
+pub(super) fn parse_tokens(text: &str) -> Result<Vec<Token<'_>>> {
+    let mut parser = Parser::new(text)?;
+    parser.query()?;
+    Ok(parser.tokens.into_all())
 }
 
 struct Parser<'t> {
@@ -151,6 +161,7 @@ impl<'t> Parser<'t> {
             "!~" => MatchOp::NotRegex,
             _ => return Err(self.tokens.unexpected("= or != or =~ or !~")),
         };
+        self.tokens.mark(Role::Tight);
         self.tokens.next();
         let token = self.tokens.peek();
         let value = self.tokens.string()?;
@@ -251,6 +262,9 @@ impl<'t> Parser<'t> {
         }
         let mut offset_ns = 0;
         if self.tokens.take("offset") {
+            if self.tokens.peek().text == "-" {
+                self.tokens.mark(Role::Sign);
+            }
             let negative = self.tokens.take("-");
             let ns = self.duration()?;
             offset_ns = if negative { -ns } else { ns };
@@ -402,12 +416,18 @@ impl<'t> Parser<'t> {
         })
     }
 
+    /// An optional sign; whether it is a minus.
+    fn sign(&mut self) -> bool {
+        let is_there = matches!(self.tokens.peek().text, "-" | "+");
+        if is_there {
+            self.tokens.mark(Role::Sign);
+        }
+        is_there && self.tokens.next().text == "-"
+    }
+
     /// A number with an optional sign.
     fn number(&mut self) -> Result<f64> {
-        let negative = match self.tokens.peek().text {
-            "-" | "+" => self.tokens.next().text == "-",
-            _ => false,
-        };
+        let negative = self.sign();
         let token = self.tokens.peek();
         if token.kind != Kind::Number {
             return Err(self.tokens.unexpected("NUMBER"));
@@ -459,6 +479,7 @@ impl Grammar for Parser<'_> {
         if self.operators > OPERATORS_MAX {
             return Err(self.tokens.fail(&format!("query has over {OPERATORS_MAX} operators")));
         }
+        self.tokens.mark(Role::Operator);
         let Token { text, start, end, .. } = self.tokens.next();
         let (op, _) = BinaryOp::find(text).expect("BUG: peeked before");
         let (returns_bool, matching) = self.modifiers(op)?;

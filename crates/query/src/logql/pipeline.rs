@@ -8,6 +8,7 @@ use super::ast::{ExprKind, LogExpr};
 use super::parse::parse;
 use super::row::RowLabels;
 use super::stage::Stage;
+use super::{Categories, Entry};
 
 /// A compiled log query, for rows that come one by one (live tail).
 #[derive(Debug, Clone)]
@@ -44,12 +45,50 @@ impl Pipeline {
     /// Runs all stages on `row`: the labels of the stream it belongs to in the result, and its line. `None` when a
     /// filter drops it.
     pub fn process(&self, row: &LogRow<'_>) -> Option<(Labels, String)> {
+        self.run(row, |labels, line| (labels.build(), line))
+    }
+
+    /// As [`process`](Self::process), with the entry in place of the line; if `categorize`, with labels told apart.
+    pub fn entry(&self, row: &LogRow<'_>, categorize: bool) -> Option<(Labels, Entry)> {
+        let t_ns = row.t_ns;
+        self.run(row, |labels, line| {
+            let (stream, categories): (Labels, Option<Categories>) = if categorize {
+                let (stream, categories) = labels.categorized();
+                (stream, Some(categories))
+            } else {
+                (labels.build(), None)
+            };
+            (stream, Entry { t_ns, line, categories })
+        })
+    }
+
+    fn run<T>(
+        &self,
+        row: &LogRow<'_>,
+        finish: impl FnOnce(&RowLabels<'_>, String) -> T,
+    ) -> Option<T> {
         let mut changes = Vec::new();
         let mut labels = RowLabels::new(row.stream, row.fields, &mut changes);
         let mut line = Cow::Borrowed(row.line);
         let passes = self.log.stages.iter().all(|s| s.apply(row.t_ns, &mut line, &mut labels));
-        passes.then(|| (labels.build(), line.into_owned()))
+        passes.then(|| finish(&labels, line.into_owned()))
     }
+}
+
+/// Parses a selection that a store can make by itself: a stream selector and line filters.
+///
+/// # Errors
+/// Invalid as [`parse`](super::parse()), or when there is more to it.
+pub fn parse_selection(text: &str) -> Result<(Vec<Matcher>, Vec<LineFilter>)> {
+    let pipeline = Pipeline::parse(text)?;
+    let split = Split::new(&pipeline.log);
+    if !split.stages.is_empty() || !split.label_filters.is_empty() {
+        return Err(Error::invalid(
+            "a deletion takes a stream selector and line filters (|= != |~ !~) only",
+        ));
+    }
+    let line_filters = split.line_filters;
+    Ok((pipeline.log.matchers, line_filters))
 }
 
 /// A pipeline divided between store and caller.
@@ -57,17 +96,28 @@ impl Pipeline {
 pub(super) struct Split<'e> {
     /// Line filters the store applies.
     pub(super) line_filters: Vec<LineFilter>,
+    /// Label filters the store applies.
+    pub(super) label_filters: Vec<Matcher>,
     /// The other stages.
     pub(super) stages: Vec<&'e Stage>,
 }
 
 impl<'e> Split<'e> {
-    /// Divides `log`: every line filter that sees the line as stored goes to the store.
+    /// Divides `log`: every line filter that sees the line as stored goes to the store, and every label filter that sees
+    /// the labels as stored.
     pub(super) fn new(log: &'e LogExpr) -> Self {
         let mut line_filters = Vec::new();
+        let mut label_filters = Vec::new();
         let mut stages = Vec::new();
-        let mut sees_stored_line = true;
+        let (mut sees_stored_line, mut sees_stored_labels) = (true, true);
         for stage in &log.stages {
+            if sees_stored_labels
+                && let Stage::LabelFilter(filter) = stage
+                && let Some(matchers) = filter.for_store()
+            {
+                label_filters.extend(matchers);
+                continue;
+            }
             if sees_stored_line
                 && let Stage::LineFilter(condition) = stage
                 && let Some(filter) = condition.for_store()
@@ -76,9 +126,10 @@ impl<'e> Split<'e> {
                 continue;
             }
             sees_stored_line &= stage.keeps_line();
+            sees_stored_labels &= matches!(stage, Stage::LineFilter(_));
             stages.push(stage);
         }
-        Self { line_filters, stages }
+        Self { line_filters, label_filters, stages }
     }
 
     /// Whether any stage left reads the line.

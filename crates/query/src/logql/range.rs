@@ -6,14 +6,14 @@ use std::ops::ControlFlow;
 use hashbrown::HashMap;
 use model::{
     Budget, Error, Grouping, Labels, LogAggregation, LogPlan, LogRow, LogSource, MatchOp, Matcher,
-    Order, Result, TimeRange,
+    Order, Result, StepCounts, TimeRange,
 };
 use rustc_hash::FxBuildHasher;
 
 use super::Stats;
 use super::ast::{Conversion, RangeExpr, RangeOp, Unwrap};
 use super::pipeline::Split;
-use super::row::{Change, ERROR_LABEL, RowLabels};
+use super::row::{Change, ERROR_LABEL, RowLabels, fields_behind, is_stored};
 use super::units;
 use super::window::{self, Sample, Window};
 use crate::vector::{ABSENT, Row, is_absent};
@@ -70,6 +70,7 @@ pub(super) fn evaluate(
 ) -> Result<RangeResult> {
     let grouping = grouping.or(range.grouping.as_ref());
     let mut split = Split::new(&range.log);
+    let wanted = wanted_labels(range, &split, grouping);
     let needs_line = split.reads_line()
         || (range.unwrap.is_none() && matches!(range.op, RangeOp::Bytes | RangeOp::BytesRate));
     let first_ns = steps.start_ns.saturating_sub(range.offset_ns).saturating_sub(range.range_ns);
@@ -78,9 +79,11 @@ pub(super) fn evaluate(
         matchers: range.log.matchers.clone(),
         range: TimeRange::new(first_ns.saturating_add(1), last_ns.saturating_add(1)),
         line_filters: std::mem::take(&mut split.line_filters),
+        label_filters: std::mem::take(&mut split.label_filters),
         order: Order::Any,
         limit: None,
         needs_line,
+        needed_fields: wanted.as_deref().map(fields_behind),
     };
     if split.stages.is_empty()
         && range.unwrap.is_none()
@@ -92,7 +95,7 @@ pub(super) fn evaluate(
         range,
         grouping,
         steps,
-        wanted: wanted_labels(range, &split, grouping),
+        wanted,
         split,
         counts_only: is_counted(range),
         changes: Vec::new(),
@@ -140,7 +143,7 @@ fn is_counted(range: &RangeExpr) -> bool {
     range.unwrap.is_none() || range.op == RangeOp::Absent
 }
 
-/// Lets the store count, when that cannot change the result: rows are told apart by stream labels only.
+/// Lets the store count, when that cannot change the result: rows are told apart by labels they are stored with.
 fn from_store(
     source: &dyn LogSource,
     plan: &LogPlan,
@@ -151,7 +154,11 @@ fn from_store(
 ) -> Result<Option<RangeResult>> {
     let names: &[String] = match (range.op, grouping) {
         (RangeOp::Absent, _) => &[],
-        (_, Some(Grouping { without: false, labels: names })) => names,
+        (_, Some(Grouping { without: false, labels: names }))
+            if names.iter().all(|n| is_stored(n)) =>
+        {
+            names
+        }
         _ => return Ok(None),
     };
     let is_bytes = matches!(range.op, RangeOp::Bytes | RangeOp::BytesRate);
@@ -161,14 +168,9 @@ fn from_store(
         step_ns: steps.step_ns,
         window_ns: range.range_ns,
         bytes,
+        by: Some(names.to_vec()),
     };
     let Some(counts) = source.aggregate(plan, &request(false), budget)? else { return Ok(None) };
-    // A stream without one of the labels may get it from metadata of its rows, which the store has not looked at.
-    let all_named =
-        |labels: &Labels| names.iter().all(|n| labels.get(n).is_some_and(|v| !v.is_empty()));
-    if !counts.iter().all(|c| all_named(&c.stream)) {
-        return Ok(None);
-    }
     let sizes = match is_bytes {
         true => source.aggregate(plan, &request(true), budget)?,
         false => None,
@@ -177,25 +179,15 @@ fn from_store(
         return Ok(None);
     }
     budget.charge_bytes((counts.len() * steps.count * 3 * size_of::<u64>()) as u64)?;
-    let mut groups: HashMap<Labels, (Vec<u64>, Vec<u64>), FxBuildHasher> = HashMap::default();
-    let group = |stream: &Labels| -> Labels {
-        names.iter().filter_map(|n| stream.get(n).map(|v| (n.as_str(), v))).collect()
-    };
-    for counted in &counts {
-        let (total, _) = groups.entry(group(&counted.stream)).or_default();
-        add_up(total, &counted.counts, steps.count);
-    }
-    for sized in sizes.iter().flatten() {
-        let (_, total) = groups.entry(group(&sized.stream)).or_default();
-        add_up(total, &sized.counts, steps.count);
-    }
-    let mut groups: Vec<_> = groups.into_iter().collect();
-    groups.sort_by(|a, b| a.0.cmp(&b.0));
+    let sizes: HashMap<Labels, Vec<u64>, FxBuildHasher> =
+        sizes.into_iter().flatten().map(|sized| (sized.labels, sized.counts)).collect();
     let mut result = RangeResult::default();
-    for (labels, (counts, sizes)) in groups {
+    for StepCounts { labels, counts } in counts {
+        let sizes = sizes.get(&labels);
         let value = |i: usize| {
             let count = counts.get(i).copied().unwrap_or(0);
-            let total = if is_bytes { sizes.get(i).copied().unwrap_or(0) } else { count };
+            let size = || sizes.and_then(|s| s.get(i)).copied().unwrap_or(0);
+            let total = if is_bytes { size() } else { count };
             if count == 0 { ABSENT } else { scaled(range, total as f64) }
         };
         let row = Row::new(labels, (0..steps.count).map(value).collect());
@@ -203,17 +195,11 @@ fn from_store(
             result.series.push(row);
         }
     }
+    result.series.sort_by(|a, b| a.labels.cmp(&b.labels));
     if range.op == RangeOp::Absent {
         result.series = absent(range, result.series, steps);
     }
     Ok(Some(result))
-}
-
-fn add_up(total: &mut Vec<u64>, counts: &[u64], len: usize) {
-    total.resize(len, 0);
-    for (sum, count) in total.iter_mut().zip(counts) {
-        *sum += count;
-    }
 }
 
 /// The value for a sum over a window.

@@ -1,35 +1,10 @@
-//! Compiling the regular expressions of a query, bounded in size, and the `regexp` stage. What patterns mean is
-//! [`model::re2`]'s.
+//! Regular expressions of a query: the `regexp` stage. What patterns mean is [`model::re2`]'s.
 
-use model::{Error, Result, re2};
-use regex::{Regex, RegexBuilder};
+pub(crate) use model::line_regex as compile;
+use model::{Error, Result};
+use regex::Regex;
 
 use super::row::RowLabels;
-
-/// Longest accepted expression.
-const PATTERN_BYTES_MAX: usize = 16 << 10;
-/// Compiled size one expression may reach.
-const COMPILED_BYTES_MAX: usize = 4 << 20;
-
-/// Compiles an expression that is not anchored.
-///
-/// # Errors
-/// Invalid when it does not compile, or is longer than 16 KiB or larger than 4 MiB compiled.
-pub(crate) fn compile(pattern: &str) -> Result<Regex> {
-    if pattern.len() > PATTERN_BYTES_MAX {
-        return Err(Error::invalid(format!(
-            "regular expression has {} bytes; the limit is {PATTERN_BYTES_MAX}",
-            pattern.len()
-        )));
-    }
-    RegexBuilder::new(&re2::translate(pattern)).size_limit(COMPILED_BYTES_MAX).build().map_err(
-        |e| {
-            let reason = e.to_string();
-            let reason = reason.lines().last().unwrap_or("").trim_start_matches("error: ");
-            Error::invalid(format!("error parsing regexp: {reason}: `{pattern}`"))
-        },
-    )
-}
 
 /// The `regexp` stage: named groups become labels.
 #[derive(Debug, Clone)]

@@ -3,12 +3,14 @@
 
 use model::Labels;
 
+use super::Categories;
+
 /// Label that names the kind of failure a stage met in a row.
 pub(crate) const ERROR_LABEL: &str = "__error__";
 /// Label with the text of that failure.
 pub(crate) const ERROR_DETAILS_LABEL: &str = "__error_details__";
 /// What is appended to the name of an extracted label that would hide one of the stream.
-const DUPLICATE_SUFFIX: &str = "_extracted";
+pub(crate) const DUPLICATE_SUFFIX: &str = "_extracted";
 
 /// Labels of one row. Names are unique: a change hides metadata, metadata never hides a stream label.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub(crate) struct Change {
     value: Option<String>,
     /// Whether a parser put it there; the first parser to find a name wins.
     parsed: bool,
+    /// Whether it is metadata under another name, as it came.
+    metadata: bool,
 }
 
 impl<'a> RowLabels<'a> {
@@ -44,6 +48,7 @@ impl<'a> RowLabels<'a> {
                 name: format!("{name}{DUPLICATE_SUFFIX}"),
                 value: Some(value.to_owned()),
                 parsed: false,
+                metadata: true,
             });
         }
         Self { stream, fields, changes, wanted: None }
@@ -88,8 +93,12 @@ impl<'a> RowLabels<'a> {
             Some(change) => {
                 change.value = value;
                 change.parsed |= parsed;
+                change.metadata = false;
             }
-            None => self.changes.push(Change { name: name.to_owned(), value, parsed }),
+            None => {
+                let name = name.to_owned();
+                self.changes.push(Change { name, value, parsed, metadata: false });
+            }
         }
     }
 
@@ -173,6 +182,28 @@ impl<'a> RowLabels<'a> {
         self.build_filtered(|_| true)
     }
 
+    /// The finished labels by where they come from: those of the stream that no stage changed, and the others.
+    pub(crate) fn categorized(&self) -> (Labels, Categories) {
+        let changed = |name: &str| self.changes.iter().any(|c| c.name == name);
+        let stream = if self.stream.iter().any(|(name, _)| changed(name)) {
+            self.stream.iter().filter(|(name, _)| !changed(name)).collect()
+        } else {
+            self.stream.clone()
+        };
+        let fields = self
+            .fields
+            .iter()
+            .filter(|(n, v)| !v.is_empty() && self.stream.get(n).is_none() && !changed(n));
+        let of_changes = |metadata: bool| {
+            let found = self.changes.iter().filter(move |c| c.metadata == metadata);
+            found.filter_map(|c| {
+                c.value.as_deref().filter(|v| !v.is_empty()).map(|v| (c.name.as_str(), v))
+            })
+        };
+        let metadata = Labels::from_pairs(fields.chain(of_changes(true)));
+        (stream, Categories { metadata, parsed: Labels::from_pairs(of_changes(false)) })
+    }
+
     /// The finished labels for whose names `keep` is true.
     pub(crate) fn build_filtered(&self, keep: impl Fn(&str) -> bool) -> Labels {
         let mut pairs: Vec<(&str, &str)> = Vec::with_capacity(16);
@@ -192,6 +223,22 @@ impl<'a> RowLabels<'a> {
             .filter_map(|n| self.get(n).filter(|v| !v.is_empty()).map(|v| (n.as_str(), v)))
             .collect()
     }
+}
+
+/// Whether a fresh row has what is called `name` under that very name, if it has it: not a failure, and not metadata
+/// with the name of a stream label.
+pub(crate) fn is_stored(name: &str) -> bool {
+    !name.ends_with(DUPLICATE_SUFFIX) && name != ERROR_LABEL && name != ERROR_DETAILS_LABEL
+}
+
+/// The fields that a row needs so that `names` can be told of it.
+pub(crate) fn fields_behind(names: &[String]) -> Vec<String> {
+    let originals = names.iter().filter_map(|n| n.strip_suffix(DUPLICATE_SUFFIX));
+    let mut fields: Vec<String> =
+        originals.map(str::to_owned).chain(names.iter().cloned()).collect();
+    fields.sort_unstable();
+    fields.dedup();
+    fields
 }
 
 /// `key` as a label name: other characters become `_`, a leading digit gets one in front; may come out empty.

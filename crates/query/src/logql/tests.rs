@@ -1,13 +1,13 @@
 //! Queries over a small table: what comes out, and what is asked of the store.
 
-mod table;
+pub(crate) mod table;
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
 use model::{
     Budget, ErrorKind, Labels, Limits, LogAggregation, LogPlan, LogRow, LogSource, ManualClock,
-    Matcher, Order, Result, StepCounts, TimeRange,
+    Matcher, Order, Result, StepCounts, StreamVolume, TimeRange,
 };
 use proptest::prelude::*;
 
@@ -46,6 +46,8 @@ fn query(text: &str) -> LogQuery {
         step_ns: 0,
         limit: 100,
         order: Order::Backward,
+        interval_ns: 0,
+        categorize: false,
     }
 }
 
@@ -56,7 +58,7 @@ fn logs(text: &str) -> Vec<String> {
     streams
         .iter()
         .flat_map(|s| s.entries.iter().map(|e| (s.labels.clone(), e)))
-        .map(|(labels, Entry { t_ns, line })| format!("{labels} {} {line}", t_ns / SECOND_NS))
+        .map(|(labels, Entry { t_ns, line, .. })| format!("{labels} {} {line}", t_ns / SECOND_NS))
         .collect()
 }
 
@@ -207,6 +209,15 @@ impl LogSource for Witness {
         self.inner.aggregate(plan, aggregation, budget)
     }
 
+    fn volumes(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        budget: &Budget,
+    ) -> Result<Vec<StreamVolume>> {
+        self.inner.volumes(matchers, range, budget)
+    }
+
     fn streams(
         &self,
         selectors: &[Vec<Matcher>],
@@ -239,7 +250,9 @@ fn counting_stores_read_no_rows() {
         evaluate(&counting, &query(text), &Budget::unlimited()).unwrap().stats
     };
     assert_eq!(stats(r#"sum by (app) (rate({app=~".+"}[1m]))"#), Stats::default());
-    assert_eq!(stats(r#"sum by (level) (rate({app="web"}[1m]))"#).rows, 3);
+    assert_eq!(stats(r#"sum by (level) (rate({app="web"} | level!="info" [1m]))"#).rows, 0);
+    // Metadata that a stream label hides has a name that no store knows.
+    assert_eq!(stats(r#"sum by (app_extracted) (rate({app="web"}[1m]))"#).rows, 3);
 }
 
 #[test]

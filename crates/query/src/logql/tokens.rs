@@ -20,10 +20,25 @@ pub(crate) enum Kind {
     End,
 }
 
+/// What the parser took a token for, as far as that matters to how it is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Plain,
+    /// Begins a stage.
+    Stage,
+    /// Stands between two operands.
+    Operator,
+    /// Joins its neighbours: the `=` in `a="b"`.
+    Tight,
+    /// Belongs to the number behind it.
+    Sign,
+}
+
 /// A token and its place.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Token<'t> {
     pub(crate) kind: Kind,
+    pub(crate) role: Role,
     pub(crate) text: &'t str,
     /// Byte range `[start, end)`.
     pub(crate) start: usize,
@@ -56,10 +71,11 @@ impl<'t> Tokens<'t> {
             let (kind, len) = token(first, rest)
                 .map_err(|what| Error::invalid(what).with_span(at, at + first.len_utf8()))?;
             let piece = rest.get(..len).unwrap_or(rest);
-            all.push(Token { kind, text: piece, start: at, end: at + len });
+            all.push(Token { kind, role: Role::Plain, text: piece, start: at, end: at + len });
             at += len;
         }
-        let end = Token { kind: Kind::End, text: "", start: text.len(), end: text.len() };
+        let (start, end) = (text.len(), text.len());
+        let end = Token { kind: Kind::End, role: Role::Plain, text: "", start, end };
         Ok(Self { all, at: 0, end })
     }
 
@@ -78,6 +94,18 @@ impl<'t> Tokens<'t> {
         let token = self.peek();
         self.at += 1;
         token
+    }
+
+    /// Notes what the next token is.
+    pub(crate) fn mark(&mut self, role: Role) {
+        if let Some(token) = self.all.get_mut(self.at) {
+            token.role = role;
+        }
+    }
+
+    /// All tokens with what was noted of them.
+    pub(crate) fn into_all(self) -> Vec<Token<'t>> {
+        self.all
     }
 
     /// How many tokens have been stepped over.

@@ -4,38 +4,152 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use model::Labels;
-use query::logql::{Evaluated, Stream, Value};
+use query::logql::{Evaluated, Stats, Stream, Value};
+use serde_json::{Value as Json, json};
 
 use crate::prometheus::json as prometheus;
 
-pub(crate) fn query_answer(answer: &Evaluated, took_ns: i64) -> String {
-    let mut out = String::from("{\"status\":\"success\",\"data\":");
-    match &answer.value {
-        Value::Streams(streams) => {
-            out.push_str("{\"resultType\":\"streams\",\"result\":");
-            stream_list(&mut out, streams);
-        }
-        Value::Metric(value) => prometheus::typed_result(&mut out, value),
-    }
-    let seconds = took_ns as f64 / 1e9;
-    let (rows, bytes) = (answer.stats.rows, answer.stats.bytes);
-    let per_second = |n: u64| if seconds > 0.0 { (n as f64 / seconds) as u64 } else { 0 };
-    let stats = serde_json::json!({"summary": {
-        "bytesProcessedPerSecond": per_second(bytes),
-        "linesProcessedPerSecond": per_second(rows),
-        "totalBytesProcessed": bytes,
-        "totalLinesProcessed": rows,
-        "execTime": seconds,
-    }});
-    let _infallible = write!(out, ",\"stats\":{stats}}}");
+/// The encoding flag with which entries say where their labels come from.
+pub(crate) const CATEGORIZE: &str = "categorize-labels";
+
+pub(crate) fn query_answer(answer: &Evaluated, categorize: bool, took_ns: i64) -> String {
+    let mut out = String::from("{\"status\":\"success\",");
     if !answer.warnings.is_empty() {
-        let _infallible = write!(out, ",\"warnings\":{}", serde_json::json!(answer.warnings));
+        let _infallible = write!(out, "\"warnings\":{},", json!(answer.warnings));
     }
-    out.push('}');
+    out.push_str("\"data\":");
+    let entries = match &answer.value {
+        Value::Streams(streams) => {
+            out.push_str("{\"resultType\":\"streams\",");
+            if categorize {
+                let _infallible = write!(out, "\"encodingFlags\":[\"{CATEGORIZE}\"],");
+            }
+            out.push_str("\"result\":");
+            stream_list(&mut out, streams);
+            streams.iter().map(|s| s.entries.len()).sum()
+        }
+        Value::Metric(value) => {
+            prometheus::typed_result(&mut out, value);
+            0
+        }
+    };
+    let _infallible = write!(out, ",\"stats\":{}}}}}", statistics(answer.stats, entries, took_ns));
     out
 }
 
-/// `[{"stream":{…},"values":[["<ns>","line"],…]},…]`; also the body of a tail message.
+/// Loki's statistics of a query. What it has no equal for here (chunks, caches, its own services) is 0.
+pub(crate) fn statistics(stats: Stats, entries: usize, took_ns: i64) -> Json {
+    let seconds = took_ns as f64 / 1e9;
+    let Stats { rows, bytes } = stats;
+    let per_second = |n: u64| if seconds > 0.0 { (n as f64 / seconds) as u64 } else { 0 };
+    let store = |rows: u64, bytes: u64| {
+        json!({
+            "chunksDownloadTime": 0,
+            "congestionControlLatency": 0,
+            "totalChunksRef": 0,
+            "totalChunksDownloaded": 0,
+            "chunkRefsFetchTime": 0,
+            "queryReferencedStructuredMetadata": false,
+            "queryUsedV2Engine": false,
+            "pipelineWrapperFilteredLines": 0,
+            "chunk": {
+                "compressedBytes": 0,
+                "decompressedBytes": bytes,
+                "decompressedLines": rows,
+                "decompressedStructuredMetadataBytes": 0,
+                "headChunkBytes": 0,
+                "headChunkLines": 0,
+                "headChunkStructuredMetadataBytes": 0,
+                "postFilterLines": rows,
+                "totalDuplicates": 0,
+            },
+            "dataobj": zeros(&[
+                "pageBatches",
+                "pagesDownloaded",
+                "pagesDownloadedBytes",
+                "pagesScanned",
+                "postFilterRows",
+                "postPredicateRows",
+                "postPredicateDecompressedBytes",
+                "postPredicateStructuredMetadataBytes",
+                "prePredicateDecompressedRows",
+                "prePredicateDecompressedBytes",
+                "prePredicateDecompressedStructuredMetadataBytes",
+                "totalPageDownloadTime",
+                "totalRowsAvailable",
+                "wireBytesTransferred",
+            ]),
+        })
+    };
+    let cache = || {
+        zeros(&[
+            "entriesFound",
+            "entriesRequested",
+            "entriesStored",
+            "bytesReceived",
+            "bytesSent",
+            "requests",
+            "downloadTime",
+            "queryLengthServed",
+        ])
+    };
+    let caches: serde_json::Map<String, Json> = [
+        "chunk",
+        "index",
+        "statsResult",
+        "seriesResult",
+        "labelResult",
+        "volumeResult",
+        "instantMetricResult",
+        "result",
+        "logResult",
+        "taskResult",
+    ]
+    .iter()
+    .map(|name| ((*name).to_owned(), cache()))
+    .collect();
+    json!({
+        "index": {
+            "bloomFilterTime": 0,
+            "chunkRefsLookupTime": 0,
+            "postFilterChunks": 0,
+            "totalChunks": 0,
+            "totalStreams": 0,
+            "usedBloomFilters": false,
+            "shardsDuration": 0,
+        },
+        "ingester": {
+            "store": store(0, 0),
+            "totalBatches": 0,
+            "totalChunksMatched": 0,
+            "totalLinesSent": 0,
+            "totalReached": 0,
+        },
+        "querier": {"querierExecTime": seconds, "store": store(rows, bytes)},
+        "cache": caches,
+        "summary": {
+            "bytesProcessedPerSecond": per_second(bytes),
+            "execTime": seconds,
+            "linesProcessedPerSecond": per_second(rows),
+            "queueTime": 0,
+            "shards": 0,
+            "splits": 0,
+            "subqueries": 0,
+            "totalBytesProcessed": bytes,
+            "totalEntriesReturned": entries,
+            "totalLinesProcessed": rows,
+            "totalStructuredMetadataBytesProcessed": 0,
+            "totalPostFilterLines": rows,
+        },
+    })
+}
+
+fn zeros(names: &[&str]) -> Json {
+    Json::Object(names.iter().map(|name| ((*name).to_owned(), json!(0))).collect())
+}
+
+/// `[{"stream":{…},"values":[["<ns>","line"],…]},…]`; also the body of a tail message. Categorized entries have their
+/// other labels as a third element.
 pub(crate) fn stream_list(out: &mut String, streams: &[Stream]) {
     out.push('[');
     for (i, stream) in streams.iter().enumerate() {
@@ -45,6 +159,18 @@ pub(crate) fn stream_list(out: &mut String, streams: &[Stream]) {
         for (j, entry) in stream.entries.iter().enumerate() {
             let _infallible = write!(out, "{}[\"{}\",", if j == 0 { "" } else { "," }, entry.t_ns);
             prometheus::string(out, &model::shown_text(&entry.line));
+            if let Some(categories) = &entry.categories {
+                out.push_str(",{");
+                let named =
+                    [("structuredMetadata", &categories.metadata), ("parsed", &categories.parsed)];
+                let present = named.into_iter().filter(|(_, labels)| !labels.is_empty());
+                for (k, (name, labels)) in present.enumerate() {
+                    let comma = if k == 0 { "" } else { "," };
+                    let _infallible = write!(out, "{comma}\"{name}\":");
+                    prometheus::labels(out, labels);
+                }
+                out.push('}');
+            }
             out.push(']');
         }
         out.push_str("]}");
@@ -53,7 +179,7 @@ pub(crate) fn stream_list(out: &mut String, streams: &[Stream]) {
 }
 
 pub(crate) fn string_list(texts: BTreeSet<&str>) -> String {
-    serde_json::json!({"status": "success", "data": texts}).to_string()
+    json!({"status": "success", "data": texts}).to_string()
 }
 
 pub(crate) fn series_list(streams: &[Labels]) -> String {

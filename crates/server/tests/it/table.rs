@@ -10,10 +10,10 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use ingest::relabel::{Action, Rule, RuleConfig};
 use model::{
-    Budget, Clock, Done, Exemplar, Labels, LogAggregation, LogBatch, LogPlan, LogRow, LogSource,
-    ManualClock, Matcher, MetricBatch, MetricKind, MetricMetadata, MetricPlan, MetricSource, Order,
-    Receipt, RejectReason, Result, Selected, SeriesData, SeriesExemplars, Sink, StepCounts,
-    TimeRange,
+    Budget, Clock, Done, Exemplar, Labels, LogAggregation, LogBatch, LogDeletion, LogPlan, LogRow,
+    LogSource, ManualClock, Matcher, MetricBatch, MetricKind, MetricMetadata, MetricPlan,
+    MetricSource, Order, Receipt, RejectReason, Result, Selected, SeriesData, SeriesExemplars,
+    Sink, StepCounts, StreamVolume, TimeRange,
 };
 use parking_lot::Mutex;
 use server::operations::{
@@ -239,6 +239,30 @@ impl Operations for Process {
     fn snapshot(&self, skip_head: bool) -> Result<String> {
         Ok(format!("20150701T201100Z-{}", if skip_head { "parts" } else { "all" }))
     }
+
+    fn log_deletions(&self) -> Vec<LogDeletion> {
+        vec![LogDeletion {
+            id: "0000002a".into(),
+            query: "{container=\"web\"}".into(),
+            matchers: Vec::new(),
+            line_filters: Vec::new(),
+            range: TimeRange::new(0, NOW_MS * 1_000_000),
+            created_ms: NOW_MS,
+            done: false,
+        }]
+    }
+
+    fn delete_logs(&self, deletion: LogDeletion) -> Result<()> {
+        assert_eq!(deletion.line_filters.len(), 1);
+        Ok(())
+    }
+
+    fn cancel_log_deletion(&self, id: &str, _force: bool) -> Result<()> {
+        match id {
+            "0000002a" => Ok(()),
+            _ => Err(model::Error::new(model::ErrorKind::NotFound, "no such deletion")),
+        }
+    }
 }
 
 /// Ten lines, one a second.
@@ -277,6 +301,26 @@ impl LogSource for Logs {
         _budget: &Budget,
     ) -> Result<Option<Vec<StepCounts>>> {
         Ok(None)
+    }
+
+    fn volumes(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        budget: &Budget,
+    ) -> Result<Vec<StreamVolume>> {
+        let plan = LogPlan { matchers: matchers.to_vec(), ..LogPlan::all(range, Order::Any) };
+        let mut volumes: Vec<StreamVolume> = Vec::new();
+        self.scan(&plan, budget, &mut |row| {
+            if volumes.is_empty() {
+                let stream = row.stream.clone();
+                volumes.push(StreamVolume { stream, rows: 0, bytes: 0, blocks: 1 });
+            }
+            volumes[0].rows += 1;
+            volumes[0].bytes += row.line.len() as u64;
+            ControlFlow::Continue(())
+        })?;
+        Ok(volumes)
     }
 
     fn streams(

@@ -14,7 +14,7 @@ use crate::logql::pattern::Pattern;
 use crate::logql::regexes::RegexpParser;
 use crate::logql::stage::Stage;
 use crate::logql::template::Template;
-use crate::logql::tokens::Kind;
+use crate::logql::tokens::{Kind, Role};
 use crate::logql::units;
 
 /// Stages one pipeline may have.
@@ -30,10 +30,11 @@ impl Parser<'_> {
                 return Err(self.tokens.fail(&format!("pipeline has over {STAGES_MAX} stages")));
             }
             if let Some((op, negated)) = line_op(self.tokens.peek().text) {
+                self.tokens.mark(Role::Stage);
                 stages.push(self.line_filter(op, negated)?);
                 continue;
             }
-            if !self.tokens.take("|") {
+            if !self.take_bar() {
                 return Ok(None);
             }
             if self.tokens.peek().text == "unwrap" {
@@ -41,6 +42,22 @@ impl Parser<'_> {
             }
             stages.push(self.stage()?);
         }
+    }
+
+    /// Steps over a `|`, if one is next.
+    fn take_bar(&mut self) -> bool {
+        if self.tokens.peek().text == "|" {
+            self.tokens.mark(Role::Stage);
+        }
+        self.tokens.take("|")
+    }
+
+    /// Steps over a `=` that joins two names, if one is next.
+    fn take_equals(&mut self) -> bool {
+        if self.tokens.peek().text == "=" {
+            self.tokens.mark(Role::Tight);
+        }
+        self.tokens.take("=")
     }
 
     /// `|= "a" or ip("b")`
@@ -131,7 +148,7 @@ impl Parser<'_> {
         }
         loop {
             let label = self.tokens.word()?;
-            let source = if self.tokens.take("=") { self.tokens.string()? } else { label.clone() };
+            let source = if self.take_equals() { self.tokens.string()? } else { label.clone() };
             pairs.push((label, source));
             if !self.tokens.take(",") {
                 return Ok(pairs);
@@ -143,9 +160,15 @@ impl Parser<'_> {
         self.tokens.next();
         let mut logfmt = Logfmt::default();
         while self.tokens.peek().text == "-" && self.tokens.peek_second().text == "-" {
+            self.tokens.mark(Role::Sign);
             let token = self.tokens.next();
+            self.tokens.mark(Role::Tight);
             self.tokens.next();
-            match self.tokens.next().text {
+            let name = self.tokens.next().text;
+            if self.tokens.peek().text == "-" && name == "keep" {
+                self.tokens.mark(Role::Tight);
+            }
+            match name {
                 "strict" => logfmt.strict = true,
                 "keep" if self.tokens.take("-") && self.tokens.take("empty") => {
                     logfmt.keep_empty = true;
@@ -167,7 +190,9 @@ impl Parser<'_> {
         let mut assignments = Vec::new();
         loop {
             let name = self.tokens.word()?;
-            self.tokens.expect("=")?;
+            if !self.take_equals() {
+                return Err(self.tokens.unexpected("="));
+            }
             let source = if self.tokens.peek().kind == Kind::Text {
                 let text = self.tokens.string()?;
                 LabelSource::Template(Template::parse("label", &text)?)
@@ -213,7 +238,7 @@ impl Parser<'_> {
             self.tokens.expect(")")?;
         }
         let mut filters = Vec::new();
-        while self.tokens.take("|") {
+        while self.take_bar() {
             filters.push(self.label_filter()?);
         }
         Ok(Unwrap { label, conversion, filters })
@@ -271,6 +296,7 @@ impl Parser<'_> {
         let Some(op) = compare_op(operator.text) else {
             return Err(self.tokens.unexpected("= or == or != or > or >= or < or <= or =~ or !~"));
         };
+        self.tokens.mark(Role::Tight);
         self.tokens.next();
         let value = self.tokens.peek();
         if value.kind == Kind::Text {
@@ -297,10 +323,7 @@ impl Parser<'_> {
 
     /// `5`, `-1.5`, `250ms`, `20MB`
     fn quantity(&mut self) -> Result<Quantity> {
-        let negative = match self.tokens.peek().text {
-            "-" | "+" => self.tokens.next().text == "-",
-            _ => false,
-        };
+        let negative = self.sign();
         let token = self.tokens.peek();
         if token.kind != Kind::Number {
             return Err(self.tokens.unexpected("BYTES or NUMBER or DURATION or STRING"));

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use model::{
     Budget, Labels, LogAggregation, LogPlan, LogRow, LogSource, Matcher, Order, Result, StepCounts,
-    TimeRange,
+    StreamVolume, TimeRange, label_of,
 };
 
 /// One row.
@@ -33,6 +33,10 @@ impl Table {
             .filter(|r| plan.range.contains(r.t_ns))
             .filter(|r| plan.matchers.iter().all(|m| m.matches_labels(&r.stream)))
             .filter(|r| plan.line_filters.iter().all(|f| f.matches(&r.line)))
+            .filter(|r| {
+                let holds = |m: &Matcher| m.matches(label_of(&r.stream, &r.fields, m.name()));
+                plan.label_filters.iter().all(holds)
+            })
             .collect();
         match plan.order {
             Order::Forward => rows.sort_by_key(|r| r.t_ns),
@@ -53,7 +57,13 @@ impl LogSource for Table {
         for row in self.select(plan) {
             budget.charge_samples(1)?;
             let line = if plan.needs_line { row.line.as_str() } else { "" };
-            let row = LogRow { stream: &row.stream, t_ns: row.t_ns, line, fields: &row.fields };
+            let fields: Labels = match &plan.needed_fields {
+                Some(names) => {
+                    row.fields.iter().filter(|(n, _)| names.iter().any(|x| x == n)).collect()
+                }
+                None => row.fields.clone(),
+            };
+            let row = LogRow { stream: &row.stream, t_ns: row.t_ns, line, fields: &fields };
             if visit(&row).is_break() {
                 break;
             }
@@ -70,12 +80,18 @@ impl LogSource for Table {
         if !self.aggregates {
             return Ok(None);
         }
-        let LogAggregation { start_ns, end_ns, step_ns, window_ns, bytes } = *aggregation;
+        let LogAggregation { start_ns, end_ns, step_ns, window_ns, bytes, ref by } = *aggregation;
         let steps = usize::try_from((end_ns - start_ns) / step_ns + 1).unwrap_or(0);
         let mut counts: BTreeMap<Labels, Vec<u64>> = BTreeMap::new();
         for row in self.select(plan) {
             budget.charge_samples(1)?;
-            let per_step = counts.entry(row.stream.clone()).or_insert_with(|| vec![0; steps]);
+            let group = match by {
+                None => row.stream.clone(),
+                Some(names) => Labels::from_pairs(
+                    names.iter().map(|n| (n.as_str(), label_of(&row.stream, &row.fields, n))),
+                ),
+            };
+            let per_step = counts.entry(group).or_insert_with(|| vec![0; steps]);
             let mut t_ns = start_ns;
             for count in per_step.iter_mut() {
                 if t_ns - window_ns < row.t_ns && row.t_ns <= t_ns {
@@ -84,8 +100,26 @@ impl LogSource for Table {
                 t_ns += step_ns;
             }
         }
-        let counts = counts.into_iter().map(|(stream, counts)| StepCounts { stream, counts });
+        let counts = counts.into_iter().map(|(labels, counts)| StepCounts { labels, counts });
         Ok(Some(counts.collect()))
+    }
+
+    fn volumes(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        budget: &Budget,
+    ) -> Result<Vec<StreamVolume>> {
+        let plan = LogPlan { matchers: matchers.to_vec(), ..LogPlan::all(range, Order::Any) };
+        let mut volumes: BTreeMap<Labels, (u64, u64)> = BTreeMap::new();
+        for row in self.select(&plan) {
+            budget.charge_samples(1)?;
+            let (rows, bytes) = volumes.entry(row.stream.clone()).or_default();
+            *rows += 1;
+            *bytes += row.line.len() as u64;
+        }
+        let volume = |(stream, (rows, bytes))| StreamVolume { stream, rows, bytes, blocks: 1 };
+        Ok(volumes.into_iter().map(volume).collect())
     }
 
     fn streams(

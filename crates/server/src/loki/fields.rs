@@ -1,0 +1,188 @@
+//! What rows have besides stream labels, found by looking at some: detected labels and fields, patterns.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use model::{Error, Labels, MatchOp, Result, TimeRange};
+use query::logql::{self, DetectedField};
+use serde_json::json;
+
+use super::{bounds, parse_selector, positioned, respond, selector, step, streams, time};
+use crate::App;
+use crate::params::Params;
+
+const HOUR_NS: i64 = 3_600_000_000_000;
+/// Rows looked at, and fields returned, when nothing is said; and how many may be asked for.
+const ROWS_DEFAULT: usize = 1000;
+const FIELDS_DEFAULT: usize = 1000;
+const FIELDS_MAX: usize = 10_000;
+/// Rows before and after one, when nothing is said.
+const CONTEXT_DEFAULT: usize = 10;
+/// Patterns are counted per so many nanoseconds at least.
+const PATTERN_STEP_NS_MIN: i64 = 10_000_000_000;
+
+/// Labels worth choosing from: those of which some value is neither a number nor an id.
+pub(crate) async fn labels(State(app): State<Arc<App>>, params: Params) -> Response {
+    let answer = async {
+        let selectors =
+            if params.get("query").trim() == "{}" { Vec::new() } else { selector(&params)? };
+        let streams = streams(&app, &params, selectors).await?;
+        let mut values: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (name, value) in streams.iter().flat_map(|s| s.iter()) {
+            values.entry(name).or_default().insert(value);
+        }
+        let labels: Vec<_> = values
+            .into_iter()
+            .filter(|(_, values)| values.iter().any(|v| !is_id(v)))
+            .map(|(label, values)| json!({"label": label, "cardinality": values.len()}))
+            .collect();
+        Ok(json!({ "detectedLabels": labels }).to_string())
+    };
+    respond(answer.await)
+}
+
+/// Whether `value` is a number or a UUID.
+fn is_id(value: &str) -> bool {
+    let is_uuid = value.len() == 36
+        && value.bytes().enumerate().all(|(i, b)| match i {
+            8 | 13 | 18 | 23 => b == b'-',
+            _ => b.is_ascii_hexdigit(),
+        });
+    is_uuid || value.parse::<f64>().is_ok()
+}
+
+pub(crate) async fn fields(State(app): State<Arc<App>>, params: Params) -> Response {
+    let answer = async {
+        let (found, limit) = detect(&app, &params).await?;
+        let fields: Vec<_> = found
+            .iter()
+            .map(|field| {
+                let mut shown = json!({
+                    "label": field.name,
+                    "type": field.kind.as_str(),
+                    "cardinality": field.values.len(),
+                    "parsers": if field.parsers.is_empty() { None } else { Some(&field.parsers) },
+                });
+                if !field.json_path.is_empty() {
+                    shown["jsonPath"] = json!(field.json_path);
+                }
+                shown
+            })
+            .collect();
+        Ok(json!({"fields": fields, "limit": limit}).to_string())
+    };
+    respond(answer.await)
+}
+
+pub(crate) async fn field_values(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    params: Params,
+) -> Response {
+    let answer = async {
+        let (found, limit) = detect(&app, &params).await?;
+        let values: Vec<&String> =
+            found.iter().filter(|f| f.name == name).flat_map(|f| &f.values).take(limit).collect();
+        Ok(json!({"values": values, "limit": limit}).to_string())
+    };
+    respond(answer.await)
+}
+
+async fn detect(app: &Arc<App>, params: &Params) -> Result<(Vec<DetectedField>, usize)> {
+    let (start_ns, end_ns) = bounds(app, params, HOUR_NS)?;
+    let rows_max = params.count("line_limit")?.unwrap_or(ROWS_DEFAULT);
+    if rows_max > app.config.log_rows_max {
+        return Err(Error::invalid(format!(
+            "line_limit is {rows_max}; the limit is {}",
+            app.config.log_rows_max
+        )));
+    }
+    let limit = match params.count("limit")? {
+        // What clients sent before `limit` had that name.
+        None => params.count("field_limit")?.unwrap_or(FIELDS_DEFAULT),
+        Some(limit) => limit,
+    };
+    if limit > FIELDS_MAX {
+        return Err(Error::invalid(format!("limit is {limit}; the limit is {FIELDS_MAX}")));
+    }
+    let (source, text) = (app.logs.clone(), params.get("query").to_owned());
+    let found = app
+        .queries
+        .run(None, move |budget| {
+            let range = TimeRange::new(start_ns, end_ns);
+            logql::detect_fields(source.as_ref(), &text, range, rows_max, limit, budget)
+                .map_err(|e| positioned(e, &text))
+        })
+        .await?;
+    Ok((found, limit))
+}
+
+pub(crate) async fn patterns(State(app): State<Arc<App>>, params: Params) -> Response {
+    let answer = async {
+        let (start_ns, end_ns) = bounds(&app, &params, HOUR_NS)?;
+        let matchers = parse_selector(params.get("query"))?;
+        let step_ns = step(&params, start_ns, end_ns)?.max(PATTERN_STEP_NS_MIN);
+        let source = app.logs.clone();
+        let mined = app
+            .queries
+            .run(None, move |budget| {
+                let range = TimeRange::new(start_ns, end_ns);
+                logql::mine_patterns(source.as_ref(), &matchers, range, step_ns, budget)
+            })
+            .await?;
+        let shown: Vec<_> = mined
+            .iter()
+            .map(|mined| {
+                let samples: Vec<_> = mined
+                    .counts
+                    .iter()
+                    .map(|(t_ns, count)| json!([t_ns.div_euclid(1_000_000_000), count]))
+                    .collect();
+                let pattern = model::shown_text(&mined.pattern);
+                json!({"pattern": pattern, "level": mined.level, "samples": samples})
+            })
+            .collect();
+        Ok(json!({"status": "success", "data": shown}).to_string())
+    };
+    respond(answer.await)
+}
+
+/// Our own: rows before and after a moment of one stream, whose labels `query` names one by one.
+pub(crate) async fn context(State(app): State<Arc<App>>, params: Params) -> Response {
+    let answer = async {
+        let matchers = parse_selector(params.get("query"))?;
+        if let Some(matcher) = matchers.iter().find(|m| m.op() != MatchOp::Equal) {
+            return Err(Error::invalid(format!(
+                "context is of one stream; {matcher} may select several"
+            )));
+        }
+        let stream = Labels::from_pairs(matchers.iter().map(|m| (m.name(), m.value())));
+        let t_ns = time(&params, "time")?.ok_or_else(|| Error::invalid("time not set"))?;
+        let count = |name: &str| -> Result<usize> {
+            let count = params.count(name)?.unwrap_or(CONTEXT_DEFAULT);
+            let max = app.config.log_rows_max;
+            if count > max {
+                return Err(Error::invalid(format!("{name} is {count}; the limit is {max}")));
+            }
+            Ok(count)
+        };
+        // The row asked for is the first one behind.
+        let counts = (count("before")?, count("after")? + 1);
+        let source = app.logs.clone();
+        let around = app
+            .queries
+            .run(None, move |budget| {
+                logql::surroundings(source.as_ref(), &stream, t_ns, counts, budget)
+            })
+            .await?;
+        let rows = |rows: &[(i64, String)]| -> Vec<_> {
+            rows.iter()
+                .map(|(t_ns, line)| json!([t_ns.to_string(), model::shown_text(line)]))
+                .collect()
+        };
+        Ok(json!({"before": rows(&around.before), "after": rows(&around.after)}).to_string())
+    };
+    respond(answer.await)
+}
