@@ -42,9 +42,31 @@ fn documentation(text: &str) -> Outcome {
 
 fn expect(text: &str, is_valid: bool) -> Outcome {
     match (logql::parse(text), is_valid) {
-        (Ok(_), true) | (Err(_), false) => Outcome::Passed,
+        (Ok(expr), true) => laid_out(text, &expr),
+        (Err(_), false) => Outcome::Passed,
+        (Err(e), true) if e.message().starts_with("error parsing regexp") => Outcome::Skipped(
+            "an expression that does not compile is refused when parsed, not when run",
+        ),
         (Ok(_), false) => Outcome::Failed(format!("accepted: {text}")),
         (Err(e), true) => Outcome::Failed(format!("{e}: {text}")),
+    }
+}
+
+/// What is laid out for reading says the same, and is laid out the same again.
+fn laid_out(text: &str, expr: &logql::Expr) -> Outcome {
+    let pretty = match logql::prettify(text) {
+        Ok(pretty) => pretty,
+        Err(e) => return Outcome::Failed(format!("not laid out: {e}: {text}")),
+    };
+    match logql::parse(&pretty) {
+        Ok(again) if format!("{again:?}") != format!("{expr:?}") => {
+            Outcome::Failed(format!("laid out as something else: {pretty}"))
+        }
+        Ok(_) if logql::prettify(&pretty).ok().as_deref() != Some(&pretty) => {
+            Outcome::Failed(format!("laid out differently the second time: {pretty}"))
+        }
+        Ok(_) => Outcome::Passed,
+        Err(e) => Outcome::Failed(format!("laid out as no query: {e}: {pretty}")),
     }
 }
 
