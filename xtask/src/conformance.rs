@@ -37,6 +37,12 @@ const SUITES: &[Suite] = &[
         example: "conformance_prometheus_config",
     },
     Suite {
+        name: "promtail-config",
+        topic: "loki",
+        package: "taffrail",
+        example: "conformance_promtail_config",
+    },
+    Suite {
         name: "prometheus-api",
         topic: "prometheus-api",
         package: "server",
@@ -77,7 +83,6 @@ const SUITES: &[Suite] = &[
 
 /// Suites whose part of the program does not exist yet.
 const NOT_YET: &[(&str, &str)] = &[
-    ("promtail-config", "promtail.yml is not read yet"),
     ("dashboards", "Grafana dashboards are not read yet"),
     ("jaeger", "spans are not stored yet"),
     ("tempo", "TraceQL is not parsed yet"),

@@ -17,4 +17,5 @@ pub mod pushed_text;
 pub mod pushgateway;
 pub mod relabel;
 pub mod remote_write;
+pub mod stack_traces;
 pub mod write_request;

@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use crate::cli::{CheckArgs, Output};
 use crate::config::{self, Overrides};
-use crate::prometheus_yml;
 use crate::yaml::ConfigError;
+use crate::{prometheus_yml, promtail_yml};
 
 /// What was found in one file.
 #[derive(Serialize)]
@@ -52,11 +52,15 @@ pub fn check(
 
 fn report(file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Report {
     let text = std::fs::read_to_string(file);
-    let is_prometheus = text.as_deref().is_ok_and(looks_like_prometheus);
-    let kind = if is_prometheus { "prometheus" } else { "taffrail" };
+    let kind = match &text {
+        Ok(text) if promtail_yml::looks_like_promtail(text) => "promtail",
+        Ok(text) if looks_like_prometheus(text) => "prometheus",
+        _ => "taffrail",
+    };
     let outcome = match text {
         Err(error) => Err(ConfigError::whole_file(file, format!("cannot read: {error}"))),
-        Ok(text) if is_prometheus => prometheus(file, &text, env),
+        Ok(text) if kind == "promtail" => promtail(file, &text, env),
+        Ok(text) if kind == "prometheus" => prometheus(file, &text, env),
         Ok(_) => taffrail(file, env),
     };
     let (error, (summary, notes)) = match outcome {
@@ -92,6 +96,19 @@ fn prometheus(
     let (config, notes) = prometheus_yml::load(file, text, env)?;
     Ok((
         format!("{} scrape jobs", config.jobs.len()),
+        notes.iter().map(ToString::to_string).collect(),
+    ))
+}
+
+fn promtail(
+    file: &Path,
+    text: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<(String, Vec<String>), ConfigError> {
+    let (config, notes) = promtail_yml::load(file, text, env)?;
+    let stages: usize = config.jobs.iter().map(|job| job.stages.len()).sum();
+    Ok((
+        format!("{} scrape jobs with {stages} stages", config.jobs.len()),
         notes.iter().map(ToString::to_string).collect(),
     ))
 }

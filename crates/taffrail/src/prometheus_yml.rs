@@ -5,16 +5,16 @@
 //! files, and Taffrail's own configuration.
 
 mod dump;
-mod expand;
+pub(crate) mod expand;
 mod http;
-mod jobs;
-mod node;
+pub(crate) mod jobs;
+pub(crate) mod node;
 mod otlp;
-mod relabel;
+pub(crate) mod relabel;
 mod remote_write;
 mod rule_files;
-mod rules;
-mod schema;
+pub(crate) mod rules;
+pub(crate) mod schema;
 #[cfg(test)]
 mod tests;
 
@@ -151,7 +151,7 @@ fn add_file(
 }
 
 /// Gives a mistake its column: where its line's text begins.
-fn mistake(path: &Path, text: &str, (line, message): Placed) -> ConfigError {
+pub(crate) fn mistake(path: &Path, text: &str, (line, message): Placed) -> ConfigError {
     let indent = text
         .lines()
         .nth(line.saturating_sub(1))
@@ -176,7 +176,8 @@ fn read(
         notes.push(Note { file, line, key, kind: NoteKind::SecondDocument });
     }
     expand::expand(&mut root, env, false)?;
-    schema::Walk { file, notes, check: &rules::check }.object(object, &root, false)?;
+    schema::Walk { tables: &[schema::OBJECTS], file, notes, check: &rules::check }
+        .object(object, &root, false)?;
     Ok(root)
 }
 

@@ -49,7 +49,7 @@ impl<'a> Defaults<'a> {
     }
 }
 
-pub(super) fn line_of(node: &Node, key: &str) -> usize {
+pub(crate) fn line_of(node: &Node, key: &str) -> usize {
     node.get_or_null(key).map_or(node.line, |n| n.line)
 }
 
@@ -255,14 +255,14 @@ fn static_targets(
     Ok(groups)
 }
 
-fn file_sd(node: &Node, dir: &Path) -> FileSd {
+pub(crate) fn file_sd(node: &Node, dir: &Path) -> FileSd {
     FileSd {
         files: node.texts_of("files").into_iter().map(|file| dir.join(file)).collect(),
         refresh_interval_ms: refresh_interval_ms(node, 300_000),
     }
 }
 
-fn docker_sd(node: &Node) -> Result<DockerSd, Placed> {
+pub(crate) fn docker_sd(node: &Node) -> Result<DockerSd, Placed> {
     let filter = |filter: &Node| {
         let values = filter.texts_of("values").into_iter().map(str::to_owned).collect();
         (filter.text_of("name").unwrap_or("").to_owned(), values)

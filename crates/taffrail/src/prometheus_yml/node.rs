@@ -7,20 +7,20 @@ use serde_saphyr::Spanned;
 
 /// A value and the line it stands on, from 1.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Node {
-    pub(super) line: usize,
-    pub(super) value: Value,
+pub(crate) struct Node {
+    pub(crate) line: usize,
+    pub(crate) value: Value,
 }
 
 /// A key and the line it stands on, from 1.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Key {
-    pub(super) line: usize,
-    pub(super) name: String,
+pub(crate) struct Key {
+    pub(crate) line: usize,
+    pub(crate) name: String,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Null,
     /// As written, since a label may want `1.10` and not `1.1`.
     Bare(String),
@@ -30,11 +30,11 @@ pub(super) enum Value {
 }
 
 /// An error and its line.
-pub(super) type Placed = (usize, String);
+pub(crate) type Placed = (usize, String);
 
 impl Node {
     /// Reads the first document of `text`. As in Prometheus, others may follow and mean nothing.
-    pub(super) fn parse(text: &str) -> Result<Self, Placed> {
+    pub(crate) fn parse(text: &str) -> Result<Self, Placed> {
         let options = serde_saphyr::options! { emit_comments: false };
         match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options) {
             Ok(raw) => Ok(place(raw, &text.lines().collect::<Vec<_>>())),
@@ -55,14 +55,14 @@ impl Node {
         }
     }
 
-    pub(super) fn entries(&self) -> &[(Key, Self)] {
+    pub(crate) fn entries(&self) -> &[(Key, Self)] {
         match &self.value {
             Value::Map(entries) => entries,
             _ => &[],
         }
     }
 
-    pub(super) fn items(&self) -> &[Self] {
+    pub(crate) fn items(&self) -> &[Self] {
         match &self.value {
             Value::List(items) => items,
             _ => &[],
@@ -70,17 +70,17 @@ impl Node {
     }
 
     /// Value of `key`, unless it is absent or null.
-    pub(super) fn get(&self, key: &str) -> Option<&Self> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Self> {
         self.get_or_null(key).filter(|node| node.value != Value::Null)
     }
 
     /// Value of `key`, null included.
-    pub(super) fn get_or_null(&self, key: &str) -> Option<&Self> {
+    pub(crate) fn get_or_null(&self, key: &str) -> Option<&Self> {
         self.entries().iter().find(|(k, _)| k.name == key).map(|(_, node)| node)
     }
 
     /// The text of a scalar.
-    pub(super) fn text(&self) -> Option<&str> {
+    pub(crate) fn text(&self) -> Option<&str> {
         match &self.value {
             Value::Bare(text) | Value::Text(text) => Some(text),
             _ => None,
@@ -88,28 +88,28 @@ impl Node {
     }
 
     /// Text of the scalar at `key`.
-    pub(super) fn text_of(&self, key: &str) -> Option<&str> {
+    pub(crate) fn text_of(&self, key: &str) -> Option<&str> {
         self.get(key).and_then(Self::text)
     }
 
     /// Texts of the list at `key`.
-    pub(super) fn texts_of(&self, key: &str) -> Vec<&str> {
+    pub(crate) fn texts_of(&self, key: &str) -> Vec<&str> {
         self.get(key)
             .map(|list| list.items().iter().filter_map(Self::text).collect())
             .unwrap_or_default()
     }
 
-    pub(super) fn bool_of(&self, key: &str) -> Option<bool> {
+    pub(crate) fn bool_of(&self, key: &str) -> Option<bool> {
         self.text_of(key).and_then(parse_bool)
     }
 
-    pub(super) fn number_of<T: std::str::FromStr>(&self, key: &str) -> Option<T> {
+    pub(crate) fn number_of<T: std::str::FromStr>(&self, key: &str) -> Option<T> {
         self.text_of(key).and_then(|text| text.parse().ok())
     }
 }
 
 /// The spellings of YAML 1.1, which Prometheus' reader knows.
-pub(super) fn parse_bool(text: &str) -> Option<bool> {
+pub(crate) fn parse_bool(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "y" => Some(true),
         "false" | "no" | "off" | "n" => Some(false),
@@ -221,7 +221,7 @@ fn lines_before(text: &str, line: usize) -> Option<&str> {
 }
 
 /// The line, from 1, on which a second document with something in it begins.
-pub(super) fn second_document(text: &str) -> Option<usize> {
+pub(crate) fn second_document(text: &str) -> Option<usize> {
     let is_mark = |line: &str| line == "---" || line.starts_with("--- ");
     let says = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
     let lines: Vec<&str> = text.lines().map(str::trim_end).collect();

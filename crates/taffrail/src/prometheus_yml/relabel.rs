@@ -5,14 +5,14 @@ use ingest::relabel::{Action, Rule, RuleConfig};
 use super::node::{Node, Placed};
 
 /// Rules of the list at `key`.
-pub(super) fn rules(node: &Node, key: &str) -> Result<Vec<Rule>, Placed> {
+pub(crate) fn rules(node: &Node, key: &str) -> Result<Vec<Rule>, Placed> {
     node.get(key)
         .map(|list| list.items().iter().map(rule).collect())
         .unwrap_or_else(|| Ok(Vec::new()))
 }
 
 /// One rule.
-pub(super) fn rule(node: &Node) -> Result<Rule, Placed> {
+pub(crate) fn rule(node: &Node) -> Result<Rule, Placed> {
     // A key without a value is an empty text for Prometheus, not an absent key.
     let text = |key: &str| node.get_or_null(key).map(|value| value.text().unwrap_or("").to_owned());
     let action = match text("action") {

@@ -9,7 +9,7 @@ use super::node::{Node, Placed, Value};
 use super::relabel;
 
 /// The check of the object called `name`.
-pub(super) fn check(name: &str, node: &Node) -> Result<(), Placed> {
+pub(crate) fn check(name: &str, node: &Node) -> Result<(), Placed> {
     match name {
         "basic_auth" => {
             at_most_one(node, &["username", "username_file", "username_ref"])?;

@@ -11,7 +11,10 @@ use collect::scrape::parse_duration;
 use super::node::{Key, Node, Placed, Value, parse_bool};
 use super::{Note, NoteKind};
 
-const OBJECTS: &[(&str, &str)] = &[
+/// Objects by name.
+pub(crate) type Table = &'static [(&'static str, &'static str)];
+
+pub(crate) const OBJECTS: Table = &[
     (
         "the file",
         "global:{global} -runtime:{runtime} ~rule_files:[str] scrape_config_files:[str] scrape_configs:[{job}] \
@@ -238,22 +241,24 @@ const OBJECTS: &[(&str, &str)] = &[
 ];
 
 /// Walks a file; collects notes on the way.
-pub(super) struct Walk<'a> {
-    pub(super) file: &'a str,
-    pub(super) notes: &'a mut Vec<Note>,
+pub(crate) struct Walk<'a> {
+    /// Where objects are looked up, in this order.
+    pub(crate) tables: &'a [Table],
+    pub(crate) file: &'a str,
+    pub(crate) notes: &'a mut Vec<Note>,
     /// Called for each object after its keys and values are known to be well-formed.
-    pub(super) check: &'a dyn Fn(&str, &Node) -> Result<(), Placed>,
+    pub(crate) check: &'a dyn Fn(&str, &Node) -> Result<(), Placed>,
 }
 
 impl Walk<'_> {
     /// Checks `node` against the object called `name`. Inside a key that is noted as a whole, notes are `silent`.
-    pub(super) fn object(&mut self, name: &str, node: &Node, silent: bool) -> Result<(), Placed> {
+    pub(crate) fn object(&mut self, name: &str, node: &Node, silent: bool) -> Result<(), Placed> {
         let entries = match &node.value {
             Value::Map(entries) => entries,
             Value::Null => return Ok(()),
             _ => return Err((node.line, format!("{name} must be a mapping"))),
         };
-        let fields = fields(name);
+        let fields = fields(self.tables, name);
         for (key, value) in entries {
             let Some(field) = fields.iter().find(|f| f.name == key.name) else {
                 return Err((key.line, unknown_key(key, name, &fields)));
@@ -331,12 +336,13 @@ struct Field {
     note: Option<NoteKind>,
 }
 
-fn fields(object: &str) -> Vec<Field> {
-    let spec = OBJECTS.iter().find(|(name, _)| *name == object).map_or("", |(_, spec)| *spec);
+fn fields(tables: &[Table], object: &str) -> Vec<Field> {
+    let rows = tables.iter().flat_map(|table| table.iter());
+    let spec = rows.into_iter().find(|(name, _)| *name == object).map_or("", |(_, spec)| *spec);
     let mut found = Vec::new();
     for word in spec.split_whitespace() {
         if let Some(other) = word.strip_prefix('+') {
-            found.extend(fields(other));
+            found.extend(fields(tables, other));
             continue;
         }
         let (word, note) = match word.as_bytes().first() {
@@ -362,7 +368,7 @@ fn unknown_key(key: &Key, object: &str, fields: &[Field]) -> String {
 }
 
 /// Bytes of a size such as `15MB`; units are powers of 1024, as in Prometheus. A bare `0` is no limit.
-pub(super) fn parse_size(text: &str) -> Option<u64> {
+pub(crate) fn parse_size(text: &str) -> Option<u64> {
     if text == "0" {
         return Some(0);
     }
@@ -374,21 +380,26 @@ pub(super) fn parse_size(text: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{OBJECTS, fields, inside};
+pub(crate) mod tests {
+    use super::{OBJECTS, Table, fields, inside};
 
-    /// The table is text; a slip in it would only show as a wrong error for some user.
     #[test]
     fn every_word_of_the_table_is_well_formed() {
+        check(&[OBJECTS]);
+    }
+
+    /// Tables are text; a slip in one would only show as a wrong error for some user.
+    pub(crate) fn check(tables: &[Table]) {
         const SCALARS: [&str; 7] = ["str", "int", "float", "bool", "dur", "size", "any"];
-        let known = |name: &str| OBJECTS.iter().any(|(n, _)| *n == name);
-        for (object, spec) in OBJECTS {
+        let rows = || tables.iter().flat_map(|table| table.iter());
+        let known = |name: &str| rows().any(|(n, _)| *n == name);
+        for (object, spec) in rows() {
             for word in spec.split_whitespace().filter_map(|w| w.strip_prefix('+')) {
                 assert!(known(word), "{object}: +{word}");
             }
             let words = spec.split_whitespace().filter(|w| !w.starts_with('+'));
             assert!(words.clone().all(|w| w.contains(':')), "{object}");
-            for field in fields(object) {
+            for field in fields(tables, object) {
                 let mut shape = field.shape;
                 while let Some(item) = inside(shape, '[', ']').or_else(|| inside(shape, '<', '>')) {
                     shape = item;

@@ -1,0 +1,203 @@
+//! Which lines begin a stack trace, and which continue one.
+
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
+
+/// What kind of trace has begun, and what may come next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// An exception of Java, .NET or Node, or an error chain of Rust: its name has come.
+    Frames,
+    /// Inside the properties that Node prints behind an error's frames.
+    Properties,
+    /// Behind an empty line, which only `Caused by:` follows.
+    BeforeCause,
+    /// An error chain of Rust behind `Caused by:`.
+    Causes,
+    /// Behind an empty line in one.
+    BeforeBacktrace,
+    /// Python's frames, all indented; the exception's line ends them.
+    Python,
+    /// Behind the exception's line.
+    PythonEnd,
+    /// Behind it and an empty line.
+    PythonLink,
+    /// Behind the line that links two exceptions.
+    PythonNext,
+    /// A panic of Go; no goroutine has come.
+    Panic,
+    /// Inside a goroutine.
+    Goroutine,
+    /// A panic of Rust whose message is in the next line.
+    RustMessage,
+    /// Behind the message.
+    Rust,
+}
+
+/// Whether a line continues a trace, and what it is then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Yes(Kind),
+    /// If the next one does.
+    Perhaps(Kind),
+    No,
+}
+
+/// What first lines have somewhere. The order is that of [`Kind::begins`].
+const SIGNS: [&str; 8] = [
+    "Traceback (most recent call last):",
+    " panicked at ",
+    "panic: ",
+    "panic serving ",
+    "fatal error: ",
+    "Exception",
+    "Error",
+    "Throwable",
+];
+
+static SIGN: LazyLock<AhoCorasick> =
+    LazyLock::new(|| AhoCorasick::new(SIGNS).expect("BUG: fixed patterns"));
+
+/// Bytes of a line in which a sign is looked for.
+const SCAN_BYTES_MAX: usize = 4 << 10;
+
+impl Kind {
+    /// The kind of trace that `line` may be the first line of.
+    pub(super) fn begins(line: &str) -> Option<Self> {
+        let bytes = line.as_bytes();
+        // JSON holds its trace in itself.
+        if bytes.first() == Some(&b'{') {
+            return None;
+        }
+        if is_goroutine(line) {
+            return Some(Self::Goroutine);
+        }
+        let scanned = bytes.get(..SCAN_BYTES_MAX).unwrap_or(bytes);
+        let sign = SIGN.find(scanned)?.pattern().as_usize();
+        Some(match sign {
+            0 => Self::Python,
+            1 if line.ends_with(':') => Self::RustMessage,
+            1 => Self::Rust,
+            2..=4 => Self::Panic,
+            _ => Self::Frames,
+        })
+    }
+
+    /// Whether `line` continues a trace of this kind.
+    pub(super) fn continues(self, line: &str) -> Verdict {
+        let text = line.trim_start();
+        let indented = text.len() < line.len();
+        let blank = text.is_empty();
+        let next = match self {
+            Self::Frames | Self::Properties => {
+                if let Some(next) = self.frame(text, indented) {
+                    return Verdict::Yes(next);
+                }
+                if blank && self == Self::Frames {
+                    return Verdict::Perhaps(Self::BeforeCause);
+                }
+                None
+            }
+            Self::BeforeCause => (line == "Caused by:").then_some(Self::Causes),
+            Self::Causes if blank => return Verdict::Perhaps(Self::BeforeBacktrace),
+            Self::Causes => indented.then_some(Self::Causes),
+            Self::BeforeBacktrace => (line == "Stack backtrace:").then_some(Self::Rust),
+            Self::Python if indented && !blank => Some(Self::Python),
+            Self::Python => is_exception_line(line).then_some(Self::PythonEnd),
+            Self::PythonEnd if blank => return Verdict::Perhaps(Self::PythonLink),
+            Self::PythonEnd => None,
+            Self::PythonLink => {
+                let links = line.starts_with("During handling of the above exception")
+                    || line.starts_with("The above exception was the direct cause");
+                links.then_some(Self::PythonNext)
+            }
+            Self::PythonNext if blank => return Verdict::Perhaps(Self::PythonNext),
+            Self::PythonNext => line.ends_with(SIGNS[0]).then_some(Self::Python),
+            // Goroutines have an empty line between them.
+            Self::Panic | Self::Goroutine if blank => return Verdict::Perhaps(Self::Panic),
+            Self::Panic if is_goroutine(line) => Some(Self::Goroutine),
+            Self::Panic => {
+                let more = line.starts_with("[signal ")
+                    || line == "runtime stack:"
+                    || (indented && text.starts_with("panic: "));
+                more.then_some(if line == "runtime stack:" { Self::Goroutine } else { self })
+            }
+            Self::Goroutine => is_in_goroutine(line).then_some(self),
+            Self::RustMessage => Some(Self::Rust),
+            Self::Rust => is_in_backtrace(line, text, indented).then_some(self),
+        };
+        next.map_or(Verdict::No, Verdict::Yes)
+    }
+
+    /// Lines behind an exception of Java, .NET or Node.
+    fn frame(self, text: &str, indented: bool) -> Option<Self> {
+        let is_frame = indented && text.starts_with("at ");
+        if is_frame || text.starts_with("Caused by: ") {
+            return Some(if text.ends_with('{') { Self::Properties } else { self });
+        }
+        if self == Self::Properties && (indented || text.starts_with(['}', ']'])) {
+            let is_end = !indented && text == "}";
+            return Some(if is_end { Self::Frames } else { self });
+        }
+        let is_more = |text: &str| {
+            let rest = text.strip_prefix("... ").unwrap_or("");
+            let behind = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+            behind.len() < rest.len() && matches!(behind, " more" | " common frames omitted")
+        };
+        let inner = indented
+            && (text.starts_with("Suppressed: ")
+                || text.starts_with("---> ")
+                || text.starts_with("--- End of ")
+                || text.starts_with("[cause]: ")
+                || is_more(text));
+        let outer = text.starts_with("--- End of stack trace from previous location");
+        (inner || outer).then_some(self)
+    }
+}
+
+/// `goroutine 17 [chan receive, 3 minutes]:`
+fn is_goroutine(line: &str) -> bool {
+    line.starts_with("goroutine ") && line.ends_with("]:")
+}
+
+/// A function or a place of Go.
+fn is_in_goroutine(line: &str) -> bool {
+    if let Some(place) = line.strip_prefix('\t') {
+        return place.contains(".go:") || place.contains(".s:");
+    }
+    if line.starts_with("created by ")
+        || line.starts_with("exit status ")
+        || line.starts_with("...additional frames elided...")
+    {
+        return true;
+    }
+    let (name, _) = line.split_once('(').unwrap_or(("", ""));
+    !name.is_empty()
+        && !name.contains(char::is_whitespace)
+        && line.ends_with(')')
+        && name.contains('.')
+}
+
+/// `ValueError: bad` or `package.Error`
+fn is_exception_line(line: &str) -> bool {
+    let name = line.split(':').next().unwrap_or("");
+    let is_name = |part: &str| {
+        part.starts_with(|c: char| c.is_alphabetic() || c == '_')
+            && part.chars().all(|c| c.is_alphanumeric() || c == '_')
+    };
+    !name.is_empty() && name.split('.').all(is_name)
+}
+
+/// Frames, notes and operands of a Rust panic.
+fn is_in_backtrace(line: &str, text: &str, indented: bool) -> bool {
+    let number = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let is_frame = number.len() < text.len() && number.starts_with(": ");
+    line == "stack backtrace:"
+        || line.starts_with("note: ")
+        || (indented
+            && (is_frame
+                || text.starts_with("at ")
+                || text.starts_with("left: ")
+                || text.starts_with("right: ")))
+}

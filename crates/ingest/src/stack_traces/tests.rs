@@ -1,0 +1,196 @@
+//! Traces of each language, and what must stay apart.
+
+use super::*;
+
+/// Sends `lines` with times a millisecond apart; each joined record comes back.
+fn joined(lines: &str) -> Vec<String> {
+    let mut joiner = Joiner::default();
+    let mut records = Vec::new();
+    let mut marks = Vec::new();
+    let mut out = |record: Record<'_, usize>| {
+        records.push(record.line.to_owned());
+        marks.extend_from_slice(record.marks);
+    };
+    for (i, line) in lines.split('\n').enumerate() {
+        joiner.push(line, i as i64 * 1_000_000, i, 0, &mut out);
+    }
+    joiner.flush(&mut out);
+    // Every line comes out once, in order.
+    assert_eq!(marks, (0..lines.split('\n').count()).collect::<Vec<_>>());
+    assert_eq!(records.join("\n"), lines);
+    records
+}
+
+/// `trace` between two other lines is one record.
+fn check(trace: &str) {
+    let records = joined(&format!("before\n{trace}\nafter it"));
+    assert_eq!(records, ["before", trace, "after it"]);
+    // Twice, one behind the other.
+    assert_eq!(joined(&format!("{trace}\n{trace}")), [trace, trace]);
+}
+
+#[test]
+fn java() {
+    check(
+        "Exception in thread \"main\" java.lang.IllegalStateException: no disk\n\
+         \tat com.shop.Disk.open(Disk.java:12)\n\
+         \tat java.base/java.lang.Thread.run(Thread.java:840)\n\
+         \tSuppressed: java.io.IOException: close\n\
+         \t\tat com.shop.Disk.close(Disk.java:30)\n\
+         \t\t... 2 more\n\
+         Caused by: java.io.IOException: gone\n\
+         \tat com.shop.Disk.read(Disk.java:44)\n\
+         \t... 3 common frames omitted",
+    );
+}
+
+#[test]
+fn dot_net() {
+    check(
+        "Unhandled exception. System.InvalidOperationException: outer\n \
+         ---> System.IO.IOException: inner\n   \
+         at Shop.Disk.Read(String path) in /src/Disk.cs:line 7\n   \
+         --- End of inner exception stack trace ---\n   \
+         at Shop.Program.Main()\n\
+         --- End of stack trace from previous location ---\n   \
+         at Shop.Program.<Main>()",
+    );
+}
+
+#[test]
+fn node() {
+    check(
+        "TypeError: Cannot read properties of undefined (reading 'x')\n    \
+         at Object.<anonymous> (/app/index.js:3:9)\n    \
+         at async main (file:///app/main.mjs:1:1) {\n  \
+         code: 'E_BAD',\n  \
+         [cause]: Error: inner\n      \
+         at load (/app/load.js:2:2)\n\
+         }",
+    );
+}
+
+#[test]
+fn python() {
+    check(
+        "Traceback (most recent call last):\n  \
+         File \"/app/a.py\", line 3, in <module>\n    \
+         main()\n    ^^^^^^\n\
+         ValueError: bad value\n\
+         \n\
+         During handling of the above exception, another exception occurred:\n\
+         \n\
+         Traceback (most recent call last):\n  \
+         File \"/app/a.py\", line 5, in <module>\n\
+         app.errors.Fatal: stop",
+    );
+}
+
+#[test]
+fn go() {
+    check(
+        "panic: runtime error: index out of range [3] with length 3 [recovered]\n\
+         \tpanic: again\n\
+         [signal SIGSEGV: segmentation violation code=0x1 addr=0x0 pc=0x1]\n\
+         \n\
+         goroutine 1 [running]:\n\
+         main.(*Disk).read(0xc000012, {0x1, 0x2})\n\
+         \t/app/main.go:12 +0x1d\n\
+         created by net/http.(*Server).Serve in goroutine 7\n\
+         \t/usr/lib/go/server.go:3285 +0x4b4\n\
+         \n\
+         goroutine 8 [select, 3 minutes]:\n\
+         main.wait(...)\n\
+         \t/app/wait.go:3\n\
+         exit status 2",
+    );
+    check("goroutine 5 [running]:\nruntime/debug.Stack()\n\t/usr/lib/go/stack.go:24 +0x5e");
+}
+
+#[test]
+fn rust() {
+    check(
+        "thread 'main' panicked at src/main.rs:2:5:\n\
+         assertion `left == right` failed\n  \
+         left: 1\n \
+         right: 2\n\
+         stack backtrace:\n   \
+         0: std::panicking::begin_panic\n             \
+         at /rustc/1/library/std/src/panicking.rs:1:2\n   \
+         1: app::main\n\
+         note: Some details are omitted, run with `RUST_BACKTRACE=full` for a verbose backtrace.",
+    );
+    check(
+        "Error: cannot start\n\nCaused by:\n    0: cannot read x\n    1: No such file or directory\n\n\
+         Stack backtrace:\n   0: anyhow::error",
+    );
+}
+
+#[test]
+fn unrelated_lines_stay_apart() {
+    for lines in [
+        "Error: one\nError: two\n  indented",
+        "Error: one\n\nnext paragraph",
+        "2026 ERROR request failed with FooException\n2026 INFO next",
+        "Traceback (most recent call last):\nno frame follows: this",
+        "panic: boom\nstarted again",
+        "goroutine 1 [running]:\nplain text (with parens)",
+        "thread 'x' panicked at 'boom', a.rs:1:2\nready",
+        "{\"error\":\"Exception\"}\n\tat x",
+        "plain\n\tat x.y(Z.java:1)",
+        "at sea\n\n\n",
+    ] {
+        let expected: Vec<&str> = lines.split('\n').collect();
+        assert_eq!(joined(lines), expected, "{lines:?}");
+    }
+}
+
+#[test]
+fn records_are_bounded_in_time_lines_and_bytes() {
+    let mut joiner = Joiner::default();
+    let mut records = Vec::new();
+    let mut out = |record: Record<'_, usize>| records.push((record.line.len(), record.marks.len()));
+    joiner.push("java.lang.Error: x", 0, 0, 1_000, &mut out);
+    assert_eq!(joiner.next_due_ns(), Some(1_000 + HOLD_NS));
+    joiner.push("\tat a.b(C.java:1)", 0, 1, 2_000, &mut out);
+    assert_eq!(joiner.held(), [0, 1]);
+    joiner.flush_due(1_000 + HOLD_NS, &mut out);
+    assert_eq!(joiner.held(), [0, 1]);
+    joiner.flush_due(2_000 + HOLD_NS, &mut out);
+    assert_eq!(joiner.next_due_ns(), None);
+    // Two seconds later by its own time.
+    joiner.push("java.lang.Error: x", 0, 0, 0, &mut out);
+    joiner.push("\tat a.b(C.java:1)", 2_000_000_000, 1, 0, &mut out);
+    joiner.push("java.lang.Error: x", 0, 0, 0, &mut out);
+    for i in 1..2_500 {
+        joiner.push("\tat a.b(C.java:1)", 0, i, 0, &mut out);
+    }
+    joiner.flush(&mut out);
+    let lines: Vec<usize> = records.iter().map(|(_, lines)| *lines).collect();
+    assert_eq!(lines, [2, 1, 1, 1_000, 1_000, 500]);
+    let mut long = Vec::new();
+    joiner.push("java.lang.Error: x", 0, 0, 0, &mut |r| long.push(r.line.len()));
+    let frame = format!("\tat {}", "x".repeat(100_000));
+    for i in 0..6 {
+        joiner.push(&frame, 0, i, 0, &mut |r| long.push(r.line.len()));
+    }
+    joiner.flush(&mut |r| long.push(r.line.len()));
+    assert!(long.iter().all(|len| *len <= BYTES_MAX), "{long:?}");
+    assert_eq!(long.len(), 3);
+}
+
+proptest::proptest! {
+    #[test]
+    fn noise_comes_out_as_it_went_in(
+        picks in proptest::collection::vec(0_usize..16, 1..60),
+    ) {
+        const LINES: [&str; 16] = [
+            "", "x", "Error: a", "\tat a.b(C.java:1)", "Caused by: x", "Caused by:", "    0: y",
+            "Traceback (most recent call last):", "  File", "E: z", "panic: p",
+            "goroutine 1 [running]:", "main.f()", "\t/a.go:1", "thread 'm' panicked at a:",
+            "During handling of the above exception",
+        ];
+        let lines: Vec<&str> = picks.iter().map(|at| LINES[*at]).collect();
+        joined(&lines.join("\n"));
+    }
+}
