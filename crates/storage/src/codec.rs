@@ -2,8 +2,8 @@
 //!
 //! Owns: [`bitpack`] (blocks of 128 integers), [`ints`] (const, delta, delta of delta, frame of reference, by cost),
 //! [`floats`] (exact decimals, lossless for every bit pattern), [`times`] (grid and residual), [`strings`] (front-coded
-//! sorted lists), [`blob`] (general compression with a bound). Does not own: files, checksums, what the values mean.
-//! The formats are drawn in `docs/format/codec.md`.
+//! sorted lists), [`blob`] (general compression with a bound), [`lanes`] (loops in the version that suits the processor).
+//! Does not own: files, checksums, what the values mean. The formats are drawn in `docs/format/codec.md`.
 //!
 //! Every decoder takes foreign bytes: it never panics, and never allocates more than its caller's count allows.
 
@@ -11,6 +11,7 @@ pub mod bitpack;
 pub mod blob;
 pub mod floats;
 pub mod ints;
+pub mod lanes;
 pub mod strings;
 pub mod times;
 

@@ -7,6 +7,7 @@
 
 use model::{Error, Result};
 
+use super::lanes::vectorized;
 use super::{Reader, check_count};
 
 /// Values in a full block.
@@ -17,6 +18,10 @@ const EXCEPTIONS: u8 = 0x80;
 const FEW: usize = 16;
 /// Values that fill whole bytes at any width.
 const OCTET: usize = 8;
+/// Octets unpacked at once.
+const OCTETS: usize = 8;
+/// Up to this width, four values that begin within a byte are within the eight bytes from it on.
+const NARROW: usize = 15;
 
 /// How one block will be packed.
 #[derive(Debug, Clone, Copy)]
@@ -173,30 +178,47 @@ fn mask(width: usize) -> u64 {
     if width == 64 { u64::MAX } else { (1 << width) - 1 }
 }
 
+/// Calls the function for a width known at compile time; of widths that there are, `narrow` ones up to [`NARROW`].
+macro_rules! dispatch {
+    (narrow $unpack:ident, $width:expr, $source:expr, $out:expr) => {
+        dispatch!($unpack, $width, $source, $out; 15; 1 2 3 4 5 6 7 8 9 10 11 12 13 14)
+    };
+    (wide $unpack:ident, $width:expr, $source:expr, $out:expr) => {
+        dispatch!($unpack, $width, $source, $out; 64; 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 38
+            39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63)
+    };
+    ($unpack:ident, $width:expr, $source:expr, $out:expr; $last:literal; $($w:literal)*) => {
+        match $width {
+            $($w => $unpack::<$w>($source, $out),)*
+            _ => $unpack::<$last>($source, $out),
+        }
+    };
+}
+
 fn unpack(r: &mut Reader<'_>, width: usize, out: &mut [u64]) -> Result<()> {
     if width > 64 {
         return Err(Error::corrupt(format!("packed width {width} is over 64")));
     }
     let bytes = r.take((out.len() * width).div_ceil(8))?;
-    let (groups, tail) = out.as_chunks_mut::<64>();
-    let (group_bytes, tail_bytes) = bytes.split_at(groups.len() * width * 8);
-    if width == 0 {
-        groups.as_flattened_mut().fill(0);
-    } else {
-        for (group, source) in groups.iter_mut().zip(group_bytes.chunks_exact(width * 8)) {
-            unpack_group(width, source, group);
-        }
+    match width {
+        0 => out.fill(0),
+        1..=NARROW => vectorized(
+            #[inline(always)]
+            move || unpack_narrow(width, bytes, out),
+        ),
+        _ => unpack_wide(width, bytes, out),
     }
-    unpack_tail(tail_bytes, width, tail);
     Ok(())
 }
 
-/// Unpacks fewer than 64 values: eight by eight, the last few as eight whose rest is zeros.
-fn unpack_tail(bytes: &[u8], width: usize, out: &mut [u64]) {
-    if width == 0 || out.is_empty() {
-        return out.fill(0);
+/// Unpacks values of more than [`NARROW`] bits: 64 by 64, then eight by eight, the last few as eight whose rest is zeros.
+fn unpack_wide(width: usize, bytes: &[u8], out: &mut [u64]) {
+    let (groups, tail) = out.as_chunks_mut::<64>();
+    let (group_bytes, bytes) = bytes.split_at(groups.len() * width * 8);
+    for (group, source) in groups.iter_mut().zip(group_bytes.chunks_exact(width * 8)) {
+        dispatch!(wide unpack_words, width, source, group);
     }
-    let (octets, rest) = out.as_chunks_mut::<OCTET>();
+    let (octets, rest) = tail.as_chunks_mut::<OCTET>();
     let (octet_bytes, rest_bytes) = bytes.split_at(octets.len() * width);
     unpack_octets(width, octet_bytes, octets);
     if !rest.is_empty() {
@@ -205,6 +227,61 @@ fn unpack_tail(bytes: &[u8], width: usize, out: &mut [u64]) {
         let mut octet = [[0; OCTET]];
         unpack_octets(width, &padded[..width], &mut octet);
         rest.copy_from_slice(&octet[0][..rest.len()]);
+    }
+}
+
+fn unpack_octets(width: usize, source: &[u8], out: &mut [[u64; OCTET]]) {
+    dispatch!(wide unpack_eights, width, source, out);
+}
+
+/// Unpacks values of 1 to [`NARROW`] bits.
+#[inline(always)]
+fn unpack_narrow(width: usize, bytes: &[u8], out: &mut [u64]) {
+    dispatch!(narrow unpack_quads, width, bytes, out);
+}
+
+/// Unpacks values of a width known at compile time, four from one word, so that one shift by four amounts does for them.
+#[inline(always)]
+fn unpack_quads<const W: usize>(source: &[u8], out: &mut [u64]) {
+    let (groups, rest) = out.as_chunks_mut::<{ OCTETS * OCTET }>();
+    let (group_bytes, rest_bytes) = source.split_at(groups.len() * OCTETS * W);
+    for (group, source) in groups.iter_mut().zip(group_bytes.chunks_exact(OCTETS * W)) {
+        octets_of_quads::<W>(source, group.as_chunks_mut().0);
+    }
+    let (octets, rest) = rest.as_chunks_mut::<OCTET>();
+    let (octet_bytes, rest_bytes) = rest_bytes.split_at(octets.len() * W);
+    octets_of_quads::<W>(octet_bytes, octets);
+    if !rest.is_empty() {
+        let mut last = [[0; OCTET]];
+        octets_of_quads::<W>(rest_bytes, &mut last);
+        rest.copy_from_slice(&last[0][..rest.len()]);
+    }
+}
+
+/// Unpacks at most [`OCTETS`] times eight values, each of them from `W` bytes; those not in `source` are zeros.
+#[inline(always)]
+fn octets_of_quads<const W: usize>(source: &[u8], out: &mut [[u64; OCTET]]) {
+    let mut padded = [0; OCTETS * NARROW + 8];
+    padded[..source.len()].copy_from_slice(source);
+    for (octet, start) in out.iter_mut().zip((0..).step_by(W)) {
+        let (low, high) = octet.split_at_mut(OCTET / 2);
+        quad::<W>(&padded, start, 0, low);
+        quad::<W>(&padded, start + W / 2, 4 * W % 8, high);
+    }
+}
+
+/// Four values of `W` bits from bit `shift` of byte `start` on.
+#[inline(always)]
+fn quad<const W: usize>(
+    bytes: &[u8; OCTETS * NARROW + 8],
+    start: usize,
+    shift: usize,
+    out: &mut [u64],
+) {
+    let Some(word) = bytes.get(start..).and_then(<[u8]>::first_chunk) else { return };
+    let word = u64::from_le_bytes(*word);
+    for (i, value) in out.iter_mut().enumerate() {
+        *value = (word >> (shift + i * W)) & mask(W);
     }
 }
 
@@ -244,25 +321,4 @@ fn unpack_eights<const W: usize>(source: &[u8], out: &mut [[u64; OCTET]]) {
             *value = bits & mask;
         }
     }
-}
-
-macro_rules! dispatch {
-    ($unpack:ident, $width:expr, $source:expr, $out:expr; $($w:literal)*) => {
-        match $width {
-            $($w => $unpack::<$w>($source, $out),)*
-            _ => $unpack::<64>($source, $out),
-        }
-    };
-    ($unpack:ident, $width:expr, $source:expr, $out:expr) => {
-        dispatch!($unpack, $width, $source, $out; 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28
-            29 30 31 32 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63)
-    };
-}
-
-fn unpack_group(width: usize, source: &[u8], out: &mut [u64; 64]) {
-    dispatch!(unpack_words, width, source, out);
-}
-
-fn unpack_octets(width: usize, source: &[u8], out: &mut [[u64; OCTET]]) {
-    dispatch!(unpack_eights, width, source, out);
 }

@@ -13,6 +13,7 @@ use std::ops::Range;
 
 use model::{Error, Result};
 
+use super::lanes::vectorized;
 use super::{Reader, bitpack, check_count, put_varint, put_zigzag, unzigzag, zigzag};
 
 const CONST: u8 = 0;
@@ -383,7 +384,7 @@ fn steps(
     mut first: u64,
     before: &mut i64,
     out: &mut [u64],
-    step: impl Fn(u64) -> u64,
+    step: impl Fn(u64) -> u64 + Copy,
 ) -> Result<u64> {
     // Number `k` leads from value `k` to the next, so it belongs to `rest[k - wanted.start]`.
     let Some((head, rest)) = out.split_first_mut() else { return Ok(0) };
@@ -409,11 +410,20 @@ fn steps(
             rows.copy_from_slice(&packed[skipped..end]);
             rows
         };
-        for x in rows {
-            *x = step(*x);
-            any |= *x;
-            total = total.wrapping_add(*x);
-        }
+        let (bits, sum) = vectorized(
+            #[inline(always)]
+            move || {
+                let (mut bits, mut sum) = (0u64, 0u64);
+                for x in rows {
+                    *x = step(*x);
+                    bits |= *x;
+                    sum = sum.wrapping_add(*x);
+                }
+                (bits, sum)
+            },
+        );
+        any |= bits;
+        total = total.wrapping_add(sum);
     }
     *head = first.wrapping_sub(before.cast_unsigned());
     *before = first.wrapping_add(total).cast_signed();

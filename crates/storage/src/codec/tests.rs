@@ -70,6 +70,25 @@ fn check_steps(values: &[i64], start: usize, end: usize) {
     assert_eq!(any.unwrap(), expected[1..].iter().fold(0, |any, step| any | step));
 }
 
+/// Every width has code of its own, and so have full groups, full octets, and what is left of these.
+#[test]
+fn blocks_of_every_width_and_length_survive() {
+    for width in 0..=64u32 {
+        let mask = u64::MAX.checked_shr(64 - width).unwrap_or(0);
+        for len in 0..=bitpack::BLOCK {
+            let noise = |k: usize| (k as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let values: Vec<u64> = (0..len).map(|k| noise(k) & mask).collect();
+            let mut bytes = Vec::new();
+            bitpack::encode_block(&values, &mut bytes);
+            // What follows is another block.
+            bytes.push(0xff);
+            let (mut r, mut back) = (Reader::new(&bytes), vec![7; len]);
+            bitpack::decode_block(&mut r, &mut back).unwrap();
+            assert_eq!((back, r.remaining()), (values, 1), "{len} values of {width} bits");
+        }
+    }
+}
+
 fn check_floats(bits: &[u64]) -> usize {
     let values: Vec<f64> = bits.iter().map(|&b| f64::from_bits(b)).collect();
     let check = |encode: fn(&[f64], &mut Vec<u8>)| {

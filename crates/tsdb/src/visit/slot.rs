@@ -70,6 +70,11 @@ impl Slot {
         self.any.cast_signed() < 0
     }
 
+    /// Whether all integers are the first, so that all differences but the first are zero.
+    pub(super) fn is_constant(&self) -> bool {
+        self.any == 0
+    }
+
     /// The integers.
     pub(super) fn integers(&self) -> impl Iterator<Item = i64> + '_ {
         self.steps().iter().scan(0u64, |value, step| {

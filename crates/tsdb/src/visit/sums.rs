@@ -2,6 +2,7 @@
 
 use model::{MetricWorker, Result, SeriesView, Together};
 use rustc_hash::FxHashMap;
+use storage::codec::lanes::vectorized;
 
 use super::slot::Slot;
 
@@ -72,9 +73,18 @@ impl Sums {
         if sum.steps.is_empty() {
             sum.steps.extend_from_slice(slot.steps());
         } else {
-            for (sum, step) in sum.steps.iter_mut().zip(slot.steps()) {
-                *sum = sum.wrapping_add(*step);
-            }
+            let steps = slot.steps();
+            // Of a constant only the first is not zero.
+            let steps = if slot.is_constant() { &steps[..steps.len().min(1)] } else { steps };
+            let sums = sum.steps.as_mut_slice();
+            vectorized(
+                #[inline(always)]
+                move || {
+                    for (sum, step) in sums.iter_mut().zip(steps) {
+                        *sum = sum.wrapping_add(*step);
+                    }
+                },
+            );
         }
         Ok(true)
     }

@@ -13,6 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 use smallvec::{SmallVec, smallvec};
 use storage::codec::floats::to_decimal;
+use storage::codec::lanes::vectorized;
 
 use crate::bitmap::Bitmap;
 use crate::head::TailRow;
@@ -394,13 +395,20 @@ fn steps<T: Copy + Into<i64>>(
     let add = |value: i64, cell: &T| value.wrapping_add((*cell).into());
     let Some((head, rest)) = out.split_first_mut() else { return 0 };
     let start = cells[..=rows.start].iter().fold(first, add);
-    let (mut any, mut value) = (0u64, start);
-    for (to, cell) in rest.iter_mut().zip(&cells[rows.start + 1..rows.end]) {
-        let step: i64 = (*cell).into();
-        *to = step.cast_unsigned();
-        any |= step.cast_unsigned();
-        value = value.wrapping_add(step);
-    }
+    let cells = &cells[rows.start + 1..rows.end];
+    let (any, value) = vectorized(
+        #[inline(always)]
+        move || {
+            let (mut any, mut value) = (0u64, start);
+            for (to, cell) in rest.iter_mut().zip(cells) {
+                let step: i64 = (*cell).into();
+                *to = step.cast_unsigned();
+                any |= step.cast_unsigned();
+                value = value.wrapping_add(step);
+            }
+            (any, value)
+        },
+    );
     *head = start.wrapping_sub(*before).cast_unsigned();
     *before = value;
     any
