@@ -1,4 +1,4 @@
-//! Compressed bodies of requests, unpacked within a bound: snappy blocks, gzip, zstd.
+//! Compressed bodies of requests, unpacked within a bound: snappy blocks, gzip, deflate, zstd.
 //!
 //! Owns: what `Content-Encoding` names mean, and the guarantee that no body costs more memory than its bound, whatever
 //! its headers claim. Does not own: the formats inside.
@@ -20,6 +20,8 @@ pub enum Encoding {
     Snappy,
     /// Gzip, one or more members.
     Gzip,
+    /// Deflate, in zlib's format as HTTP has it, or bare as some senders do.
+    Deflate,
     /// Zstandard frames.
     Zstd,
 }
@@ -35,6 +37,8 @@ impl Encoding {
             Self::Snappy
         } else if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") {
             Self::Gzip
+        } else if name.eq_ignore_ascii_case("deflate") {
+            Self::Deflate
         } else if name.eq_ignore_ascii_case("zstd") {
             Self::Zstd
         } else {
@@ -58,6 +62,14 @@ pub fn unpack(encoding: Encoding, body: &[u8], bytes_max: usize) -> Result<Cow<'
         Encoding::Gzip => {
             drain(flate2::read::MultiGzDecoder::new(body), "gzip", bytes_max).map(Cow::Owned)
         }
+        // A zlib header names deflate in its lower four bits, and is a multiple of 31.
+        Encoding::Deflate => match body.first_chunk::<2>() {
+            Some(head) if head[0] & 15 == 8 && u16::from_be_bytes(*head) % 31 == 0 => {
+                drain(flate2::read::ZlibDecoder::new(body), "deflate", bytes_max)
+            }
+            _ => drain(flate2::read::DeflateDecoder::new(body), "deflate", bytes_max),
+        }
+        .map(Cow::Owned),
         Encoding::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(body)
                 .map_err(|e| Error::io("start zstd decoder", e))?;
@@ -121,12 +133,27 @@ mod tests {
                 packer.write_all(plain).unwrap();
                 packer.finish().unwrap()
             }
+            Encoding::Deflate => {
+                let level = flate2::Compression::fast();
+                let mut packer = flate2::write::ZlibEncoder::new(Vec::new(), level);
+                packer.write_all(plain).unwrap();
+                packer.finish().unwrap()
+            }
             Encoding::Zstd => zstd::bulk::compress(plain, 1).unwrap(),
         }
     }
 
-    const ALL: [Encoding; 4] =
-        [Encoding::Identity, Encoding::Snappy, Encoding::Gzip, Encoding::Zstd];
+    const ALL: [Encoding; 5] =
+        [Encoding::Identity, Encoding::Snappy, Encoding::Gzip, Encoding::Deflate, Encoding::Zstd];
+
+    #[test]
+    fn deflate_needs_no_header() {
+        let level = flate2::Compression::fast();
+        let mut packer = flate2::write::DeflateEncoder::new(Vec::new(), level);
+        packer.write_all(b"bare bare bare").unwrap();
+        let packed = packer.finish().unwrap();
+        assert_eq!(unpack(Encoding::Deflate, &packed, 100).unwrap(), &b"bare bare bare"[..]);
+    }
 
     #[test]
     fn bodies_come_back_and_bombs_do_not() {
@@ -153,6 +180,7 @@ mod tests {
     fn names_of_encodings() {
         assert_eq!(Encoding::from_header(""), Some(Encoding::Identity));
         assert_eq!(Encoding::from_header("GZip"), Some(Encoding::Gzip));
+        assert_eq!(Encoding::from_header("deflate"), Some(Encoding::Deflate));
         assert_eq!(Encoding::from_header("snappy, gzip"), None);
         assert_eq!(Encoding::from_header("br"), None);
     }

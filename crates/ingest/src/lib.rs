@@ -4,15 +4,20 @@
 
 pub mod compression;
 pub mod docker;
+pub mod document;
+pub mod elastic;
 pub mod exposition;
+pub mod jsonline;
 pub mod known;
 mod known_bodies;
 pub mod logline;
+pub mod loki;
 pub mod native_histogram;
 pub mod otlp;
 pub mod pipeline;
 pub mod prometheus_tsdb;
 pub mod protobuf;
+pub mod pushed_lines;
 pub mod pushed_text;
 pub mod pushgateway;
 pub mod relabel;

@@ -1,14 +1,14 @@
-//! OTLP metrics: requests in protobuf and JSON, and what they become as series.
+//! OTLP: requests in protobuf and JSON; metrics, and what they become as series; logs (`logs.rs`).
 //!
 //! Owns: the messages ([`Request`] and below), their two encodings (`protobuf.rs`, `json.rs`), names (`names.rs`), the
 //! translation into rows (`translate.rs`) and delta sums turned cumulative (`delta.rs`). Does not own: compression, HTTP
-//! and gRPC (`server`), storing. Traces and logs are other signals; [`Value`] and attributes are made to be shared with
-//! them.
+//! and gRPC (`server`), storing. Traces are another signal; [`Value`] and attributes are made to be shared with them.
 //!
 //! Source: opentelemetry-proto `metrics/v1`; OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility".
 
 pub mod delta;
 mod json;
+pub mod logs;
 pub mod names;
 mod protobuf;
 #[cfg(test)]
@@ -18,7 +18,7 @@ mod value;
 
 use model::{Error, ErrorKind, Result};
 
-pub(crate) use value::unbase64;
+pub use value::unbase64;
 pub use value::{Attributes, Value};
 
 /// How a request is written.

@@ -113,11 +113,13 @@ impl Access {
         if required == Role::Open {
             return Ok(());
         }
-        let role = match bearer(headers) {
-            Some(secret) => Some(
+        let role = match credentials(headers) {
+            Some(Credentials::Bearer(secret)) => Some(
                 self.role_of(secret)
                     .ok_or_else(|| (StatusCode::UNAUTHORIZED, "unknown token".to_owned()))?,
             ),
+            // Shippers may send a user that is not ours where none is needed.
+            Some(Credentials::Password(secret)) => self.role_of(&secret).or(self.anonymous),
             None => self.anonymous,
         };
         match role {
@@ -154,10 +156,25 @@ impl Access {
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+/// A token, as a request carries it.
+enum Credentials<'a> {
+    /// `Authorization: Bearer TOKEN`
+    Bearer(&'a [u8]),
+    /// `Authorization: Basic …` with the token as password and any user, or Elasticsearch's `ApiKey …` with any id.
+    Password(Vec<u8>),
+}
+
+fn credentials(headers: &HeaderMap) -> Option<Credentials<'_>> {
     let value = headers.get(header::AUTHORIZATION)?.as_bytes();
-    let (scheme, secret) = value.split_at_checked(7)?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then_some(secret)
+    let space = value.iter().position(|byte| *byte == b' ')?;
+    let (scheme, secret) = (value.get(..space)?, value.get(space + 1..)?);
+    if scheme.eq_ignore_ascii_case(b"bearer") {
+        return Some(Credentials::Bearer(secret));
+    }
+    let is_pair = scheme.eq_ignore_ascii_case(b"basic") || scheme.eq_ignore_ascii_case(b"apikey");
+    let pair = ingest::otlp::unbase64(std::str::from_utf8(secret).ok().filter(|_| is_pair)?)?;
+    let colon = pair.iter().position(|byte| *byte == b':')?;
+    Some(Credentials::Password(pair.get(colon + 1..)?.to_vec()))
 }
 
 fn equal_in_constant_time(a: &[u8], b: &[u8]) -> bool {
@@ -230,6 +247,16 @@ mod tests {
         assert_eq!(check(&closed, &[], Role::Viewer, false), 401);
         assert_eq!(check(&closed, &[("authorization", "bearer s3cret")], Role::Viewer, false), 200);
         assert_eq!(check(&closed, &[("authorization", "Bearer s3cre")], Role::Viewer, false), 401);
+        for (authorization, status) in [
+            ("Basic YW55Ym9keTpzM2NyZXQ=", 200), // anybody:s3cret
+            ("ApiKey aWQ6czNjcmV0", 200),        // id:s3cret
+            ("Basic YW55Ym9keTpzM2NyZQ==", 401),
+            ("Basic !", 401),
+            ("Basic", 401),
+        ] {
+            let sent = [("authorization", authorization)];
+            assert_eq!(check(&closed, &sent, Role::Viewer, false), status, "{authorization}");
+        }
         assert_eq!(check(&closed, &[("authorization", "Bearer s3cret")], Role::Admin, false), 403);
         assert_eq!(check(&closed, &[("authorization", "Bearer s3cret")], Role::Ingest, false), 403);
         assert_eq!(check(&closed, &[], Role::Open, false), 200);

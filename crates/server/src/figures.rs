@@ -49,8 +49,8 @@ pub fn render(figures: &[Figure]) -> String {
 /// Requests by route and status class, and the time they took.
 pub(crate) struct RequestCounters {
     routes: [RouteCounters; ROUTE_COUNT_MAX],
-    /// The one method served over gRPC.
-    otlp_grpc: RouteCounters,
+    /// The methods served over gRPC: metrics, logs.
+    otlp_grpc: [RouteCounters; 2],
 }
 
 #[derive(Default)]
@@ -74,7 +74,7 @@ impl Default for RequestCounters {
     fn default() -> Self {
         Self {
             routes: std::array::from_fn(|_| RouteCounters::default()),
-            otlp_grpc: RouteCounters::default(),
+            otlp_grpc: Default::default(),
         }
     }
 }
@@ -87,8 +87,9 @@ impl RequestCounters {
     }
 
     /// Counts an OTLP request over gRPC, by the HTTP status that means the same as its own.
-    pub(crate) fn count_otlp_grpc(&self, status: u16, duration_ns: i64) {
-        self.otlp_grpc.count(status, duration_ns);
+    pub(crate) fn count_otlp_grpc(&self, is_logs: bool, status: u16, duration_ns: i64) {
+        let [metrics, logs] = &self.otlp_grpc;
+        if is_logs { logs } else { metrics }.count(status, duration_ns);
     }
 
     pub(crate) fn figures(&self) -> Vec<Figure> {
@@ -96,8 +97,9 @@ impl RequestCounters {
         let mut seconds = Vec::new();
         let routes = self.routes.iter().zip(crate::routes::route_list());
         let routes = routes.map(|(route, info)| (route, info.path, info.method));
-        let grpc = (&self.otlp_grpc, crate::receive::grpc::METRICS, "POST");
-        for (route, path, method) in routes.chain([grpc]) {
+        let methods = [crate::receive::grpc::METRICS, crate::receive::grpc::LOGS];
+        let grpc = self.otlp_grpc.iter().zip(methods).map(|(route, path)| (route, path, "POST"));
+        for (route, path, method) in routes.chain(grpc) {
             let labels = |extra: Option<String>| {
                 let mut labels = vec![("handler", path.to_owned()), ("method", method.to_owned())];
                 labels.extend(extra.map(|code| ("code", code)));

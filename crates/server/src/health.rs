@@ -35,6 +35,7 @@ pub(crate) async fn loki_ready(State(app): State<Arc<App>>) -> Response {
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     let mut all = app.host.figures();
     all.extend(app.requests.figures());
+    all.extend(app.receivers.lines.figures());
     let mut response = assets::plain(StatusCode::OK, figures::render(&all).trim_end());
     let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);

@@ -86,6 +86,9 @@ pub trait Host: operations::Operations {
     /// Books `rows` that a receiver refused before they reached a store.
     fn refused(&self, source: &'static str, rows: u64);
 
+    /// Books log lines that a receiver refused before they reached a store.
+    fn refused_lines(&self, source: &'static str, rows: u64);
+
     /// Reads the configuration files again and applies them.
     fn reload(&self) -> BoxFuture<'static, Result<(), model::Error>>;
 

@@ -60,5 +60,9 @@ pub(crate) async fn containers(State(app): State<Arc<App>>) -> Response {
 }
 
 pub(crate) async fn status(State(app): State<Arc<App>>) -> Response {
-    error::json(StatusCode::OK, app.host.status().to_string())
+    let mut status = app.host.status();
+    if let Some(status) = status.as_object_mut() {
+        status.insert("receivedLogs".to_owned(), app.receivers.lines.status());
+    }
+    error::json(StatusCode::OK, status.to_string())
 }

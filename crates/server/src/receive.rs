@@ -1,4 +1,5 @@
-//! Receivers: data that is pushed to us, by remote write, OTLP, as text, and by the Pushgateway's API.
+//! Receivers: data that is pushed to us: metrics by remote write, OTLP, as text and by the Pushgateway's API; log lines
+//! by Loki's push API, OTLP, Elasticsearch's `_bulk` and as JSON.
 //!
 //! Owns: what all of them share: bounds of bodies and requests, the lanes requests are decoded in, and handing rows to the
 //! [`Sink`] so that an answer means they are durable. Does not own: wire formats (`ingest`), what the store accepts, and
@@ -9,9 +10,14 @@
 //! lanes. A request beyond a bound is refused with the bound and its cost, before that cost is paid.
 
 pub(crate) mod body;
+pub(crate) mod elastic;
 pub mod grpc;
 pub(crate) mod import;
+pub(crate) mod jsonline;
+pub(crate) mod lines;
+pub(crate) mod loki;
 pub(crate) mod otlp;
+pub(crate) mod otlp_logs;
 pub mod pushgateway;
 pub(crate) mod remote_write;
 
@@ -56,6 +62,10 @@ pub struct Limits {
     pub value_bytes_max: usize,
     /// Bytes that may be kept, by each format that does so, to recognise series that come again.
     pub known_bytes_max: usize,
+    /// Values that one label of pushed log lines may have; further ones become a field.
+    pub label_values_max: usize,
+    /// How far ahead of its arrival the time of a log line may lie, in milliseconds.
+    pub future_ms_max: i64,
 }
 
 impl Limits {
@@ -79,6 +89,8 @@ pub struct Receivers {
     known: RwLock<Known<ByLabels>>,
     /// Pushed texts and their series.
     known_texts: RwLock<KnownTexts>,
+    /// Log lines.
+    pub(crate) lines: lines::LineBook,
 }
 
 impl Receivers {
@@ -100,6 +112,7 @@ impl Receivers {
             gateway,
             known: RwLock::new(Known::new(limits.known_bytes_max)),
             known_texts: RwLock::new(KnownTexts::new(limits.known_bytes_max)),
+            lines: lines::LineBook::new(&limits),
         })
     }
 
@@ -181,7 +194,7 @@ fn reasons(receipt: &Receipt) -> impl Iterator<Item = String> + '_ {
             RejectReason::TooNew => "too new, their time is more than ten minutes ahead",
             RejectReason::DuplicateTimestamp => "duplicate timestamp, with another value",
             RejectReason::SeriesLimit => {
-                "over the number of active series that memory_limit allows"
+                "over the number of active series or streams that there may be"
             }
             RejectReason::Invalid => "invalid",
         };

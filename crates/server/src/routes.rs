@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Bound of the table, for counters per route.
-pub const ROUTE_COUNT_MAX: usize = 192;
+pub const ROUTE_COUNT_MAX: usize = 256;
 
 /// Where Prometheus' API begins.
 const PROMETHEUS: &str = "/api/v1/";
@@ -114,6 +114,8 @@ routes! {
     POST "/api/v1/import/prometheus/metrics/job@base64/{*group}" Ingest => receive::import::text;
     POST "/v1/metrics" Ingest => receive::otlp::metrics;
     POST "/api/v1/otlp/v1/metrics" Ingest => receive::otlp::metrics;
+    POST "/v1/logs" Ingest => receive::otlp_logs::logs;
+    POST "/otlp/v1/logs" Ingest => receive::otlp_logs::logs;
     PUT "/metrics/job/{*group}" Ingest => receive::pushgateway::put;
     POST "/metrics/job/{*group}" Ingest => receive::pushgateway::post;
     DELETE "/metrics/job/{*group}" Ingest => receive::pushgateway::delete;
@@ -160,6 +162,8 @@ routes! {
     GET "/loki/api/v1/rules/{namespace}/{group}" Viewer => loki::process::rule_group;
     GET "/loki/api/v1/drilldown-limits" Viewer => loki::process::drilldown_limits;
     GET "/loki/api/v1/status/buildinfo" Viewer => prometheus::bare_build_info;
+    POST "/loki/api/v1/push" Ingest => receive::loki::push;
+    POST "/api/prom/push" Ingest => receive::loki::push;
     GET "/loki/api/v1/tail" Viewer => tail::tail;
     GET "/prometheus/api/v1/rules" Viewer => loki::process::prometheus_rules;
     GET "/prometheus/api/v1/alerts" Viewer => loki::process::prometheus_alerts;
@@ -172,6 +176,51 @@ routes! {
     GET "/api/prom/rules" Viewer => loki::process::rules;
     GET "/config" Viewer => loki::process::config;
     GET "/services" Viewer => loki::process::services;
+
+    POST "/elasticsearch/_bulk" Ingest => receive::elastic::bulk;
+    PUT "/elasticsearch/_bulk" Ingest => receive::elastic::bulk;
+    POST "/elasticsearch/{index}/_bulk" Ingest => receive::elastic::index_bulk;
+    PUT "/elasticsearch/{index}/_bulk" Ingest => receive::elastic::index_bulk;
+    POST "/elasticsearch/{index}/_doc" Ingest => receive::elastic::document;
+    POST "/elasticsearch/{index}/_doc/{id}" Ingest => receive::elastic::document_of_id;
+    PUT "/elasticsearch/{index}/_doc/{id}" Ingest => receive::elastic::document_of_id;
+    POST "/elasticsearch/{index}/_create/{id}" Ingest => receive::elastic::create;
+    PUT "/elasticsearch/{index}/_create/{id}" Ingest => receive::elastic::create;
+    POST "/_bulk" Ingest => receive::elastic::bulk;
+    PUT "/_bulk" Ingest => receive::elastic::bulk;
+    POST "/{index}/_bulk" Ingest => receive::elastic::index_bulk;
+    PUT "/{index}/_bulk" Ingest => receive::elastic::index_bulk;
+    POST "/{index}/_doc" Ingest => receive::elastic::document;
+    POST "/{index}/_doc/{id}" Ingest => receive::elastic::document_of_id;
+    PUT "/{index}/_doc/{id}" Ingest => receive::elastic::document_of_id;
+    POST "/{index}/_create/{id}" Ingest => receive::elastic::create;
+    PUT "/{index}/_create/{id}" Ingest => receive::elastic::create;
+    GET "/elasticsearch" Ingest => receive::elastic::info;
+    GET "/elasticsearch/" Ingest => receive::elastic::info;
+    GET "/elasticsearch/_license" Ingest => receive::elastic::license;
+    GET "/elasticsearch/_xpack" Ingest => receive::elastic::xpack;
+    GET "/elasticsearch/_cluster/health" Ingest => receive::elastic::health;
+    GET "/elasticsearch/_nodes" Ingest => receive::elastic::nodes;
+    GET "/elasticsearch/_nodes/http" Ingest => receive::elastic::nodes;
+    GET "/elasticsearch/_cat/{what}" Ingest => receive::elastic::cat;
+    GET "/elasticsearch/_index_template/{name}" Ingest => receive::elastic::setting;
+    PUT "/elasticsearch/_index_template/{name}" Ingest => receive::elastic::setting;
+    GET "/elasticsearch/_component_template/{name}" Ingest => receive::elastic::setting;
+    PUT "/elasticsearch/_component_template/{name}" Ingest => receive::elastic::setting;
+    GET "/elasticsearch/_template/{name}" Ingest => receive::elastic::setting;
+    PUT "/elasticsearch/_template/{name}" Ingest => receive::elastic::setting;
+    GET "/elasticsearch/_ilm/policy/{name}" Ingest => receive::elastic::setting;
+    PUT "/elasticsearch/_ilm/policy/{name}" Ingest => receive::elastic::setting;
+    GET "/elasticsearch/_ingest/pipeline/{name}" Ingest => receive::elastic::setting;
+    PUT "/elasticsearch/_ingest/pipeline/{name}" Ingest => receive::elastic::setting;
+    GET "/elasticsearch/_data_stream/{name}" Ingest => receive::elastic::setting;
+    PUT "/elasticsearch/_data_stream/{name}" Ingest => receive::elastic::setting;
+    GET "/elasticsearch/_alias/{name}" Ingest => receive::elastic::setting;
+    PUT "/elasticsearch/_alias/{name}" Ingest => receive::elastic::setting;
+    GET "/elasticsearch/{index}" Ingest => receive::elastic::setting;
+    PUT "/elasticsearch/{index}" Ingest => receive::elastic::setting;
+
+    POST "/insert/jsonline" Ingest => receive::jsonline::insert;
 
     GET "/api/taffrail/v1/containers" Viewer => own_api::containers;
     GET "/api/taffrail/v1/status" Viewer => own_api::status;
@@ -256,9 +305,20 @@ async fn ui(State(app): State<Arc<App>>, request: Request) -> Response {
         return assets::plain(status, &message);
     }
     let path = request.uri().path();
-    let is_api = ["/api/", "/loki/", "/v1/", "/tempo/", "/-/", "/federate", "/metrics/"]
-        .iter()
-        .any(|prefix| path.starts_with(prefix));
+    let is_api = [
+        "/api/",
+        "/elasticsearch/",
+        "/insert/",
+        "/loki/",
+        "/otlp/",
+        "/v1/",
+        "/tempo/",
+        "/-/",
+        "/federate",
+        "/metrics/",
+    ]
+    .iter()
+    .any(|prefix| path.starts_with(prefix));
     if is_api || !matches!(*request.method(), Method::GET | Method::HEAD) {
         return assets::plain(http::StatusCode::NOT_FOUND, "404 page not found");
     }

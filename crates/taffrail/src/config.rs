@@ -146,6 +146,8 @@ pub struct RawReceive {
     pub max_request: Option<String>,
     /// Distance of the samples of pushed groups. Default: 15s.
     pub push_interval: Option<String>,
+    /// Values one label of pushed log lines may have; further ones become a field. Default: 10000.
+    pub max_label_values: Option<usize>,
 }
 
 /// What the command line says; it wins over the file.
@@ -221,6 +223,8 @@ pub struct Receive {
     pub request_bytes_max: usize,
     /// Distance of the samples of pushed groups.
     pub push_interval_ms: u64,
+    /// Values one label of pushed log lines may have.
+    pub label_values_max: usize,
 }
 
 /// Container collection.
@@ -388,6 +392,10 @@ fn check(
     })
 }
 
+/// Values of a label of pushed log lines, unless `receive.max_label_values` says otherwise, and the most it may say.
+const LABEL_VALUES_MAX: usize = 10_000;
+const LABEL_VALUES_BOUND: usize = 1_000_000;
+
 /// OTLP's port for gRPC.
 const OTLP_GRPC_PORT: u16 = 4317;
 
@@ -423,11 +431,19 @@ fn receive(
             DAY_MS,
         )?
         .unsigned_abs();
+    let label_values_max = raw.max_label_values.unwrap_or(LABEL_VALUES_MAX);
+    if !(1..=LABEL_VALUES_BOUND).contains(&label_values_max) {
+        let message = format!(
+            "receive.max_label_values: {label_values_max} is out of range; it must be 1 to {LABEL_VALUES_BOUND}"
+        );
+        return Err(mistakes.error("receive.max_label_values", message));
+    }
     Ok(Receive {
         otlp_grpc,
         otlp_grpc_asked: asked,
         request_bytes_max: usize::try_from(request_bytes_max).unwrap_or(usize::MAX),
         push_interval_ms,
+        label_values_max,
     })
 }
 

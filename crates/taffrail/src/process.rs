@@ -339,6 +339,11 @@ impl Host for Process {
         self.stores.ledger.stored(Signal::Metrics, &Arc::from(source), &receipt);
     }
 
+    fn refused_lines(&self, source: &'static str, rows: u64) {
+        let receipt = Receipt { stored: 0, rejected: vec![(RejectReason::Invalid, rows)] };
+        self.stores.ledger.stored(Signal::Logs, &Arc::from(source), &receipt);
+    }
+
     fn quit(&self) {
         self.quit.cancel();
     }

@@ -304,6 +304,8 @@ fn open_receivers(
         known_bytes_max: usize::try_from(config.memory_limit_bytes / 8)
             .unwrap_or(usize::MAX)
             .min(KNOWN_BYTES_MAX),
+        label_values_max: config.receive.label_values_max,
+        future_ms_max: crate::stores::FUTURE_MS_MAX,
     };
     let groups = ingest::pushgateway::Limits {
         push: scrape,

@@ -155,6 +155,8 @@ macro_rules! message {
     };
 }
 
+pub(super) mod logs;
+
 message!(RawRequest { resource_metrics("resource_metrics"): Or<Vec<RawResourceMetrics>>, });
 message!(RawResourceMetrics {
     resource: Or<RawResource>,

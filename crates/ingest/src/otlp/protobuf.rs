@@ -1,4 +1,6 @@
-//! OTLP metrics in binary protobuf.
+//! OTLP metrics in binary protobuf, and what logs (`logs.rs`) share with them.
+
+pub(super) mod logs;
 
 use model::{ErrorKind, Result};
 

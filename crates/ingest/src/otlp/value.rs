@@ -138,7 +138,7 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 /// Bytes of base64, in either alphabet, padded or not.
-pub(crate) fn unbase64(text: &str) -> Option<Vec<u8>> {
+pub fn unbase64(text: &str) -> Option<Vec<u8>> {
     let text = text.trim_end_matches('=');
     if text.len() % 4 == 1 {
         return None;

@@ -1,6 +1,6 @@
-//! OTLP over gRPC: the one unary method of the metrics service, on a port of its own.
+//! OTLP over gRPC: the unary methods of the metrics and the logs service, on a port of their own.
 //!
-//! Owns: HTTP/2 connections, gRPC's framing and status trailers. The method itself is the HTTP receiver's. A gRPC library
+//! Owns: HTTP/2 connections, gRPC's framing and status trailers. The methods themselves are the HTTP receivers'. A gRPC library
 //! would bring code generation, another router and forty crates for what is one message in and one out.
 //!
 //! The `Host` check of the HTTP side is left out: a browser cannot be made to speak HTTP/2 without TLS, and exporters
@@ -23,12 +23,14 @@ use ingest::compression::Encoding;
 use ingest::otlp;
 use tokio_util::sync::CancellationToken;
 
-use super::otlp::{grpc_code, receive, response_message};
+use super::otlp::{grpc_code, response_message};
+use super::{otlp as metrics, otlp_logs as logs};
 use crate::access::Role;
 use crate::listen::{self, Listener};
 use crate::{App, error};
 
 pub(crate) const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
+pub(crate) const LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 /// Requests of one connection at the same time.
 const STREAMS_MAX: u32 = 64;
 /// Largest request head in bytes.
@@ -92,9 +94,10 @@ impl Failure {
 
 async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Response<Body> {
     let started_ns = app.clock.monotonic_ns();
+    let method = request.uri().path().to_owned();
     let outcome = export(app, request).await;
     let took_ns = app.clock.monotonic_ns() - started_ns;
-    app.requests.count_otlp_grpc(http_status(outcome.as_ref().err()), took_ns);
+    app.requests.count_otlp_grpc(method == LOGS, http_status(outcome.as_ref().err()), took_ns);
     match outcome {
         Ok(message) => {
             let mut frame = Vec::with_capacity(PREFIX_BYTES + message.len());
@@ -143,10 +146,11 @@ fn respond(body: Body) -> Response<Body> {
 async fn export(app: &Arc<App>, request: Request<Incoming>) -> Result<Vec<u8>, Failure> {
     let (mut parts, body) = request.into_parts();
     let path = parts.uri.path();
-    if path != METRICS {
+    let is_logs = path == LOGS;
+    if path != METRICS && !is_logs {
         return Err(Failure::new(
             12,
-            format!("method {path:.128} is not served here; only {METRICS} is"),
+            format!("method {path:.128} is not served here; {METRICS} and {LOGS} are"),
         ));
     }
     parts.headers.remove(header::HOST);
@@ -169,7 +173,13 @@ async fn export(app: &Arc<App>, request: Request<Incoming>) -> Result<Vec<u8>, F
         })?;
     let packed = unframe(&mut held.bytes)?;
     let packing = if packed { packing } else { Encoding::Identity };
-    match receive(app, otlp::Encoding::Protobuf, packing, held).await {
+    let encoding = otlp::Encoding::Protobuf;
+    let received = if is_logs {
+        logs::receive(app, encoding, packing, held).await
+    } else {
+        metrics::receive(app, encoding, packing, held).await
+    };
+    match received {
         Ok(partial) => Ok(response_message(&partial)),
         Err(failed) => Err(Failure::new(grpc_code(failed.kind()), error::public_message(&failed))),
     }

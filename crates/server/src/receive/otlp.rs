@@ -22,7 +22,7 @@ use crate::{App, error};
 
 const SOURCE: &str = "otlp";
 
-/// Points that were not stored, and why; an empty message for none.
+/// Points or records that were not stored, and why; an empty message for none.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Partial {
     pub(super) rejected: u64,
@@ -30,30 +30,41 @@ pub(super) struct Partial {
 }
 
 pub(crate) async fn metrics(State(app): State<Arc<App>>, request: Request) -> Response {
+    let (encoding, packing, held) = match body(&app, request).await {
+        Ok(read) => read,
+        Err(refusal) => return refusal,
+    };
+    match receive(&app, encoding, packing, held).await {
+        Ok(partial) => success(encoding, &partial, "rejectedDataPoints"),
+        Err(error) => failure(status(error.kind()), encoding, &error),
+    }
+}
+
+/// A request's body and what its headers say it is, or the answer that refuses it.
+pub(super) async fn body(
+    app: &App,
+    request: Request,
+) -> Result<(otlp::Encoding, Encoding, Held), Response> {
     let (parts, body) = request.into_parts();
     let Some(encoding) =
         otlp::Encoding::from_content_type(header_text(&parts.headers, header::CONTENT_TYPE))
     else {
         let error =
             Error::invalid("content type must be application/x-protobuf or application/json");
-        return failure(StatusCode::UNSUPPORTED_MEDIA_TYPE, otlp::Encoding::Json, &error);
+        return Err(failure(StatusCode::UNSUPPORTED_MEDIA_TYPE, otlp::Encoding::Json, &error));
     };
     let packing = header_text(&parts.headers, header::CONTENT_ENCODING);
     let Some(packing) = Encoding::from_header(packing) else {
         let error = Error::invalid(format!(
-            "content encoding {packing:.64?} is not supported; known are gzip, zstd, snappy and identity"
+            "content encoding {packing:.64?} is not supported; known are gzip, deflate, zstd, snappy and identity"
         ));
-        return failure(StatusCode::UNSUPPORTED_MEDIA_TYPE, encoding, &error);
+        return Err(failure(StatusCode::UNSUPPORTED_MEDIA_TYPE, encoding, &error));
     };
     let limits = app.receivers.limits;
-    let held = match app.receivers.bodies.read(body, limits.body_bytes_max).await {
-        Ok(held) => held,
-        Err((status, reason)) => return failure(status, encoding, &Error::invalid(reason)),
-    };
-    match receive(&app, encoding, packing, held).await {
-        Ok(partial) => success(encoding, &partial),
-        Err(error) => failure(status(error.kind()), encoding, &error),
-    }
+    let read = app.receivers.bodies.read(body, limits.body_bytes_max).await;
+    let held =
+        read.map_err(|(status, reason)| failure(status, encoding, &Error::invalid(reason)))?;
+    Ok((encoding, packing, held))
 }
 
 fn header_text(headers: &HeaderMap, name: header::HeaderName) -> &str {
@@ -164,7 +175,7 @@ async fn store_all(app: &Arc<App>, translated: Translated) -> Result<Partial> {
     Ok(partial)
 }
 
-/// `ExportMetricsServiceResponse`, binary.
+/// `ExportMetricsServiceResponse` or `ExportLogsServiceResponse`, binary.
 pub(super) fn response_message(partial: &Partial) -> Vec<u8> {
     let mut message = Writer::new();
     if *partial != Partial::default() {
@@ -176,7 +187,12 @@ pub(super) fn response_message(partial: &Partial) -> Vec<u8> {
     message.finish()
 }
 
-fn success(encoding: otlp::Encoding, partial: &Partial) -> Response {
+/// `rejected` is what JSON calls the number of rows that were not stored.
+pub(super) fn success(
+    encoding: otlp::Encoding,
+    partial: &Partial,
+    rejected: &'static str,
+) -> Response {
     match encoding {
         otlp::Encoding::Protobuf => protobuf(StatusCode::OK, response_message(partial)),
         otlp::Encoding::Json => {
@@ -184,7 +200,7 @@ fn success(encoding: otlp::Encoding, partial: &Partial) -> Response {
                 serde_json::json!({})
             } else {
                 serde_json::json!({"partialSuccess": {
-                    "rejectedDataPoints": partial.rejected.to_string(),
+                    rejected: partial.rejected.to_string(),
                     "errorMessage": partial.message,
                 }})
             };
@@ -194,7 +210,7 @@ fn success(encoding: otlp::Encoding, partial: &Partial) -> Response {
 }
 
 /// `google.rpc.Status` with code and message.
-fn failure(status: StatusCode, encoding: otlp::Encoding, error: &Error) -> Response {
+pub(super) fn failure(status: StatusCode, encoding: otlp::Encoding, error: &Error) -> Response {
     let message = error::public_message(error);
     let code = grpc_code(error.kind());
     let mut response = match encoding {

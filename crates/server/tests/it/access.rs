@@ -21,13 +21,15 @@ async fn every_route_holds_its_role() {
     let router = router(&app(token_access()));
     let routes: Vec<_> = route_list().collect();
     assert!(routes.len() > 30 && routes.len() <= ROUTE_COUNT_MAX, "{}", routes.len());
-    let mut cells = 0;
+    let (mut cells, mut skipped) = (0, 0);
     for route in &routes {
         let path = route.path.replace("{name}", "job").replace("{*group}", "some_job");
         // What follows such a path is part of it.
         let is_open_ended = route.path.ends_with("{*group}");
         for spelled in [path.clone(), format!("{path}/"), path.replacen('/', "//", 1)] {
-            if is_open_ended && spelled.ends_with('/') {
+            let is_another = spelled != path && routes.iter().any(|other| other.path == spelled);
+            if (is_open_ended && spelled.ends_with('/')) || is_another {
+                skipped += 1;
                 continue;
             }
             for (authorization, role) in CALLERS {
@@ -54,8 +56,10 @@ async fn every_route_holds_its_role() {
             }
         }
     }
+    // Those that are open-ended, and `/elasticsearch`, which is there with a slash behind it, too.
     let open_ended = routes.iter().filter(|r| r.path.ends_with("{*group}")).count();
-    assert_eq!(cells, (routes.len() * 3 - open_ended) * CALLERS.len());
+    assert_eq!(skipped, open_ended + 1);
+    assert_eq!(cells, (routes.len() * 3 - skipped) * CALLERS.len());
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 mod access;
 mod answers;
 mod beside_samples;
+mod lines;
 mod loki;
 mod prometheus;
 mod receive;

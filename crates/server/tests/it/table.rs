@@ -398,6 +398,8 @@ impl Host for Process {
 
     fn refused(&self, _source: &'static str, _rows: u64) {}
 
+    fn refused_lines(&self, _source: &'static str, _rows: u64) {}
+
     fn quit(&self) {}
 
     fn reload(&self) -> BoxFuture<'static, Result<()>> {
@@ -418,9 +420,9 @@ pub(crate) fn token_access() -> Access {
     Access { anonymous: None, tokens, host_names: Vec::new() }
 }
 
-/// A sink that remembers everything, except for series named `refused`, and knows no logs.
+/// A sink that remembers everything, except for series named `refused` and lines that say it.
 #[derive(Default)]
-pub(crate) struct Kept(pub(crate) Mutex<Vec<MetricBatch>>);
+pub(crate) struct Kept(pub(crate) Mutex<Vec<MetricBatch>>, pub(crate) Mutex<Vec<LogBatch>>);
 
 impl Sink for Kept {
     fn append_metrics(&self, mut batch: MetricBatch, done: Done) {
@@ -433,8 +435,12 @@ impl Sink for Kept {
         done.call(Ok(Receipt { stored: rows as u64, rejected: rejected.into_iter().collect() }));
     }
 
-    fn append_logs(&self, _batch: LogBatch, done: Done) {
-        done.call(Ok(Receipt::default()));
+    fn append_logs(&self, batch: LogBatch, done: Done) {
+        let refused = batch.rows.iter().filter(|row| row.line == "refused").count() as u64;
+        let stored = batch.rows.len() as u64 - refused;
+        self.1.lock().push(batch);
+        let rejected = (refused > 0).then_some((RejectReason::TooOld, refused));
+        done.call(Ok(Receipt { stored, rejected: rejected.into_iter().collect() }));
     }
 
     fn cursor(&self, _source: &str) -> Result<Option<Vec<u8>>> {
@@ -473,6 +479,8 @@ pub(crate) const LIMITS: receive::Limits = receive::Limits {
     name_bytes_max: 512,
     value_bytes_max: 8 << 10,
     known_bytes_max: 1 << 20,
+    label_values_max: 3,
+    future_ms_max: 600_000,
 };
 
 /// Receivers over `sink` and `files`.
