@@ -76,6 +76,11 @@ export interface Status {
   disk?: { usedBytes?: number; limitBytes?: number | null; freeBytes?: number };
   ledger?: LedgerRow[];
   stores?: StoreRow[];
+  /** What was changed of pushed log lines. */
+  receivedLogs?: {
+    correctedTimes?: { receiver: string; reason: string; lines: number }[];
+    demotedLabels?: { label: string; streams: number }[];
+  };
 }
 
 export async function status(signal?: AbortSignal): Promise<Status> {

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use http::Request;
-use server::{ROUTE_COUNT_MAX, Role, route_list, router};
+use server::{ROUTE_COUNT_MAX, Role, RouteInfo, route_list, router};
 
 use crate::table::{app, open_access, token_access};
 use crate::{ask, get};
@@ -27,7 +27,9 @@ async fn every_route_holds_its_role() {
         // What follows such a path is part of it.
         let is_open_ended = route.path.ends_with("{*group}");
         for spelled in [path.clone(), format!("{path}/"), path.replacen('/', "//", 1)] {
-            let is_another = spelled != path && routes.iter().any(|other| other.path == spelled);
+            // A route that is there with a slash more, or has an index without a name here.
+            let same = |other: &RouteInfo| other.path.replace("{index}", "") == spelled;
+            let is_another = spelled != path && routes.iter().any(same);
             if (is_open_ended && spelled.ends_with('/')) || is_another {
                 skipped += 1;
                 continue;
@@ -56,9 +58,9 @@ async fn every_route_holds_its_role() {
             }
         }
     }
-    // Those that are open-ended, and `/elasticsearch`, which is there with a slash behind it, too.
+    // Those that are open-ended, `/elasticsearch/`, and `//_bulk` by two methods.
     let open_ended = routes.iter().filter(|r| r.path.ends_with("{*group}")).count();
-    assert_eq!(skipped, open_ended + 1);
+    assert_eq!(skipped, open_ended + 3);
     assert_eq!(cells, (routes.len() * 3 - skipped) * CALLERS.len());
 }
 

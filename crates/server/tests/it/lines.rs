@@ -284,3 +284,104 @@ async fn otlp_logs_are_stored_with_partial_success() {
     assert_eq!(receiver.send("POST", "/v1/logs", &protobuf, "{").await.0, 400);
     assert_eq!(receiver.send("POST", "/v1/logs", &[], "{}").await.0, 415);
 }
+
+#[tokio::test]
+async fn bulk_requests_are_answered_document_by_document() {
+    let receiver = Receiver::new();
+    let now = NOW_MS * 1_000_000;
+    let body = format!(
+        r#"{{"create":{{"_index":"logs-a"}}}}
+{{"@timestamp":{NOW_MS},"message":"one","host":{{"name":"box"}},"log":{{"level":"info"}}}}
+{{"index":{{"_index":"logs-a","_id":"7"}}}}
+{{"@timestamp":"2015-07-01T00:00:00Z","message":"refused"}}
+{{"delete":{{"_index":"logs-a","_id":"7"}}}}
+"#
+    );
+    let headers = [("content-type", "application/x-ndjson"), ("content-encoding", "gzip")];
+    for path in ["/_bulk", "/elasticsearch/_bulk", "/elasticsearch/other/_bulk?refresh=true"] {
+        let (status, answer) = receiver.send("POST", path, &headers, gzip(body.as_bytes())).await;
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!((status, &answer["errors"]), (200, &json!(true)));
+        let items = answer["items"].as_array().unwrap();
+        assert_eq!((items.len(), &items[0]["create"]["status"]), (3, &json!(201)));
+        assert_eq!(items[0]["create"]["_index"], "logs-a");
+        // The store refused a row for its age: that is the older one.
+        let why = items[1]["index"]["error"]["reason"].as_str().unwrap();
+        assert!(items[1]["index"]["status"] == 400 && why.contains("too old"), "{answer}");
+        let why = items[2]["delete"]["error"]["reason"].as_str().unwrap();
+        assert!(why.contains("delete is not supported"), "{why}");
+        let labels = r#"{host_name="box", index="logs-a", service_name="unknown_service"}"#;
+        assert_eq!(receiver.stored()[0], format!("{labels} {now} one {{log_level=\"info\"}}"));
+    }
+    let (status, answer) = receiver.send("POST", "/_bulk", &[], "what\n").await;
+    assert!(status == 400 && answer.contains("Malformed action/metadata line [1]"), "{answer}");
+    assert_eq!(receiver.stored(), [""; 0]);
+}
+
+#[tokio::test]
+async fn documents_and_questions_of_shippers() {
+    let receiver = Receiver::new();
+    for (method, path) in [
+        ("POST", "/elasticsearch/logs/_doc"),
+        ("PUT", "/elasticsearch/logs/_doc/1"),
+        ("PUT", "/logs/_create/1"),
+    ] {
+        let (status, answer) = receiver.send(method, path, &[], r#"{"a":1}"#).await;
+        assert!(status == 201 && answer.contains(r#""result":"created""#), "{path}: {answer}");
+    }
+    let stored = receiver.stored();
+    assert!(stored[0].ends_with(r#"{"a":1}"#), "{stored:?}");
+    assert!(stored[1].ends_with(r#"{"a":1} {_id="1"}"#), "{stored:?}");
+    let (status, answer) = receiver.send("POST", "/logs/_doc", &[], "[]").await;
+    assert!(status == 400 && answer.contains("not a JSON object"), "{answer}");
+    let check = async |method: &str, path: &str, expected: u16, words: &str| {
+        let path = format!("/elasticsearch{path}");
+        let request = Request::builder().method(method).uri(&path).header("host", "localhost");
+        let (status, headers, body) =
+            ask(&receiver.router, request.body("{}".into()).unwrap()).await;
+        assert_eq!(status.as_u16(), expected, "{method} {path}: {body}");
+        assert_eq!(headers["x-elastic-product"], "Elasticsearch", "{path}");
+        assert!(body.contains(words), "{path}: {body}");
+    };
+    check("GET", "", 200, r#""number":"8."#).await;
+    check("HEAD", "/", 200, "").await;
+    check("GET", "/_license?human=false", 200, r#""status":"active""#).await;
+    check("GET", "/_xpack", 200, r#""ilm":{"available":false"#).await;
+    check("GET", "/_cluster/health", 200, r#""status":"green""#).await;
+    check("GET", "/_nodes/http", 200, r#""nodes":{}"#).await;
+    check("GET", "/_cat/indices?format=json", 200, "[]").await;
+    for kind in ["_index_template", "_template", "_ilm/policy", "_ingest/pipeline", "_data_stream"]
+    {
+        check("HEAD", &format!("/{kind}/filebeat"), 404, "").await;
+        check("PUT", &format!("/{kind}/filebeat"), 200, r#"{"acknowledged":true}"#).await;
+    }
+    check("PUT", "/filebeat-000001", 200, r#"{"acknowledged":true}"#).await;
+}
+
+#[tokio::test]
+async fn lines_of_json_are_read_by_the_requests_parameters() {
+    let receiver = Receiver::new();
+    let body =
+        format!("{{\"msg\":\"a\",\"ts\":{NOW_MS},\"app\":\"x\",\"n\":1,\"agent\":{{\"id\":2}}}}\n");
+    let asked = "?_msg_field=log,msg&_time_field=ts&_stream_fields=app,dc&ignore_fields=agent.*&extra_fields=dc=eu,run=7";
+    let now = NOW_MS * 1_000_000;
+    let expected = format!(r#"{{app="x", dc="eu", service_name="x"}} {now} a {{n="1", run="7"}}"#);
+    let path = "/insert/jsonline";
+    let (status, answer) =
+        receiver.send("POST", &format!("{path}{asked}"), &[], body.clone()).await;
+    assert_eq!((status, answer.as_str()), (200, ""));
+    assert_eq!(receiver.stored(), [expected.as_str()]);
+    let headers = [
+        ("vl-msg-field", "msg"),
+        ("vl-time-field", "ts"),
+        ("vl-stream-fields", "app,dc"),
+        ("vl-ignore-fields", "agent.id"),
+        ("vl-extra-fields", "dc=eu,run=7"),
+    ];
+    let more = format!("{body}[]\n");
+    let (status, answer) = receiver.send("POST", path, &headers, more).await;
+    assert!(status == 400 && answer.starts_with("line 2: not a JSON object"), "{answer}");
+    assert_eq!(receiver.stored(), [expected]);
+    let (status, answer) = receiver.send("POST", &format!("{path}?extra_fields=x"), &[], "").await;
+    assert!(status == 400 && answer.contains("not of the form name=value"), "{answer}");
+}

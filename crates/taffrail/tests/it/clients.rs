@@ -191,3 +191,45 @@ fn prometheus_writes_remotely_and_grafana_asks() {
     drop(prometheus);
     assert_eq!(taffrail.promql("count(up{replica=\"a\"})")[0].1, 1.0);
 }
+
+#[test]
+fn libraries_send_their_lines() {
+    let Some(clients) = clients_wanted() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let taffrail = start(dir.path(), "receive:\n  otlp_grpc: 127.0.0.1:0\n");
+    let grpc = eventually("the gRPC address", 10, || {
+        let address = |line: &String| Some(line.split("gRPC on ").nth(1)?.trim().to_owned());
+        taffrail.log().iter().find_map(address)
+    });
+    let http = format!("http://{}", taffrail.address);
+    for (library, address) in [
+        ("loki", format!("{http}/loki/api/v1/push")),
+        ("otlp-http", format!("{http}/v1/logs")),
+        ("otlp-grpc", format!("http://{grpc}")),
+        ("elasticsearch", format!("{http}/elasticsearch")),
+    ] {
+        let mut command = Command::new(clients.join("python/bin/python"));
+        command.arg(programs().join("logs.py")).args([library, &address]);
+        run(command);
+    }
+    // What was acknowledged is there.
+    let lines = |query: &str| {
+        let rows = taffrail.logql(query, 0, 10);
+        rows.into_iter().map(|(_, line)| line).collect::<Vec<_>>()
+    };
+    let declined = "card declined";
+    assert_eq!(lines("{app=\"py-loki\", region=\"eu\", severity=\"error\"}"), [declined]);
+    for service in ["py-otlp-http", "py-otlp-grpc"] {
+        let query = format!("{{service_name=\"{service}\"}} | order_id=\"42\" | host_name=\"box\"");
+        assert_eq!(lines(&query), [declined], "{service}");
+    }
+    assert_eq!(lines("{index=\"py-shop\"} | order_id=\"42\""), [declined; 2]);
+    assert_eq!(lines("{index=\"py-shop\"} | json | plain=\"true\"").len(), 1);
+    // The library has no time for it.
+    let answer = taffrail.get("/api/taffrail/v1/status", &[]).json();
+    let corrected = &answer["receivedLogs"]["correctedTimes"];
+    assert_eq!(
+        *corrected,
+        serde_json::json!([{"receiver": "elasticsearch", "reason": "absent", "lines": 1}])
+    );
+}
