@@ -1,3 +1,5 @@
+//! Label sets and push requests, good and bad.
+
 use model::ErrorKind;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Times, fields and streams of pushed lines.
+
 use proptest::prelude::*;
 
 use super::*;

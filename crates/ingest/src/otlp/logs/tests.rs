@@ -1,3 +1,5 @@
+//! OTLP logs in both encodings, and the lines they become.
+
 use proptest::prelude::*;
 
 use super::*;
