@@ -16,6 +16,7 @@ mod http;
 pub mod mix;
 mod prometheus;
 pub mod remote_write;
+pub mod service_logs;
 mod taffrail;
 
 pub use clients::{Instrumented, clients_wanted};

@@ -62,7 +62,7 @@ impl Random {
         &of[usize::try_from(self.below(of.len() as u64)).unwrap()]
     }
 
-    fn normal(&mut self) -> f64 {
+    pub(crate) fn normal(&mut self) -> f64 {
         (-2.0 * (1.0 - self.unit()).ln()).sqrt() * (TAU * self.unit()).cos()
     }
 
