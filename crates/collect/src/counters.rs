@@ -34,8 +34,16 @@ counters! {
     log_lines_skipped,
     /// Log streams opened again because they had stalled.
     log_stalls,
-    /// Places where the runtime no longer had the last stored line: what lay between was rotated away unread, if anything.
+    /// Places where the last stored line was no longer found: what lay between was rotated away unread, if anything.
     log_gaps,
+    /// Log files whose path came to name another file, or none.
+    log_file_rotations,
+    /// Log files that were emptied or overwritten.
+    log_file_truncations,
+    /// Log files that could not be read: permissions, links that lead outside.
+    log_file_errors,
+    /// Log files that match a pattern and are not read: compressed, or too many.
+    log_files_skipped,
     /// Log streams that could not be read (driver without reading, broken stream).
     log_stream_errors,
     /// Lifecycle events stored.

@@ -1,4 +1,4 @@
-//! Collectors: containers, host, scrape targets and their discovery, container logs. They produce batches for a
+//! Collectors: containers, host, scrape targets and their discovery, logs of containers and files. They produce batches for a
 //! [`model::Sink`].
 //!
 //! Does not own: wire formats (`ingest`), storage, HTTP serving, configuration files (`taffrail` hands plain structs in).
@@ -7,6 +7,7 @@ pub mod container;
 mod counters;
 mod delivery;
 pub mod docker;
+pub mod file;
 pub mod forward;
 #[doc(hidden)]
 pub mod fuzzing;

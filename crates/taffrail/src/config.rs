@@ -2,11 +2,15 @@
 //!
 //! Every key's doc comment is the source of `docs/guide/configuration.md`; a test checks that the page names each key.
 
+mod files;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use server::{Access, Role, Token};
+
+pub use files::{Files, RawFiles};
 
 use crate::memory;
 use crate::yaml::{self, ConfigError};
@@ -40,6 +44,8 @@ pub struct RawConfig {
     pub prometheus: Option<PathBuf>,
     /// Containers: metrics, events, logs.
     pub containers: Option<RawContainers>,
+    /// Log files that are read; of several entries the first that matches a file counts.
+    pub files: Option<Vec<RawFiles>>,
     /// This host's metrics.
     pub host: Option<RawHost>,
     /// Access to HTTP and UI.
@@ -196,6 +202,8 @@ pub struct Config {
     pub prometheus: Option<PathBuf>,
     /// Container collection, unless switched off.
     pub containers: Option<Containers>,
+    /// Log files that are read.
+    pub files: Vec<Files>,
     /// Host collection, unless switched off.
     pub host: Option<Host>,
     /// Name in the `instance` label.
@@ -377,6 +385,7 @@ fn check(
             interval_ms: containers_interval_ms,
             logs: containers.logs.unwrap_or(true),
         }),
+        files: files::check(raw.files.unwrap_or_default(), &base, &mistakes)?,
         host_name: host.name.clone().unwrap_or_else(host_name),
         host: host.enabled.unwrap_or(true).then(|| Host {
             interval_ms: host_interval_ms,
@@ -753,6 +762,30 @@ mod tests {
     }
 
     #[test]
+    fn files_are_checked() {
+        let text = "files:\n- paths: ['logs/*.log', /var/log/**/*log]\n  exclude: [/var/log/lastlog]\n  \
+                    labels: {job: varlogs}\n  start: end\n  encoding: latin1\n  positions: p.yaml\n";
+        let files = load_text(text).unwrap().files;
+        let here = std::env::current_dir().unwrap();
+        let target = &files[0].target;
+        assert_eq!(target.paths[0].as_str(), here.join("logs/*.log").to_str().unwrap());
+        assert_eq!(target.paths[1].as_str(), "/var/log/**/*log");
+        assert!(target.start_at_end && target.labels.get("job") == Some("varlogs"));
+        assert_eq!(files[0].positions.as_deref(), Some(here.join("p.yaml").as_path()));
+        let check = |entry: &str, expected: &str| {
+            let error = load_text(&format!("files:\n- paths: [/a]\n{entry}")).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        };
+        check("  path: /b\n", "taffrail.yml:3:3: unknown key \"path\"; did you mean \"paths\"?");
+        check("- paths: [/a/{b]\n", "taffrail.yml:3:11: files: pattern \"/a/{b\": { has no }");
+        check("- paths: []\n", "paths names no file");
+        check("  encoding: klingon\n", "taffrail.yml:3:13: files: unknown encoding \"klingon\"");
+        check("  start: now\n", "files: \"now\" is neither beginning nor end");
+        check("  labels: {a-b: c}\n", "files: \"a-b\" is no label name");
+        check("  labels: {filename: c}\n", "the label filename is that of the file's path");
+    }
+
+    #[test]
     fn a_mistake_in_a_flag_is_not_blamed_on_the_file() {
         let overrides = Overrides { retention: Some("soon".to_owned()), ..Overrides::default() };
         let raw = yaml::parse(Path::new("t.yml"), "retention: 3d\n").unwrap();
@@ -776,7 +809,8 @@ mod tests {
         let guide = include_str!("../../../docs/guide/configuration.md");
         let source = include_str!("config.rs");
         let raw = source.split("/// What the command line says").next().unwrap();
-        for key in raw.lines().filter_map(|line| {
+        let files = include_str!("config/files.rs").split("/// Log files that are read").next();
+        for key in raw.lines().chain(files.unwrap().lines()).filter_map(|line| {
             line.trim().strip_prefix("pub ")?.split_once(": ").map(|(key, _)| key)
         }) {
             assert!(

@@ -106,6 +106,7 @@ impl Process {
             ("retention_rules", text(&old.retention_rules), text(&fresh.retention_rules)),
             ("durability", text(&old.durability), text(&fresh.durability)),
             ("containers", text(&old.containers), text(&fresh.containers)),
+            ("files", text(&old.files), text(&fresh.files)),
             ("host", text(&old.host), text(&fresh.host)),
             ("query", text(&old.query), text(&fresh.query)),
             ("receive", text(&old.receive), text(&fresh.receive)),

@@ -119,6 +119,12 @@ async fn live(config: Config) -> Result<()> {
         clock.clone(),
         collectors.clone(),
     )?;
+    let files = collect::file::spawn(
+        file_targets(&config),
+        sink.clone(),
+        clock.clone(),
+        collectors.clone(),
+    )?;
     let scrape_config = collect::scrape::Config {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         limits: scrape_limits(config.memory_limit_bytes),
@@ -150,7 +156,7 @@ async fn live(config: Config) -> Result<()> {
     let process = Arc::new(Process {
         stores: stores.clone(),
         containers: containers.registry.clone(),
-        collected: collected(&containers, host.as_ref()),
+        collected: collected(&containers, host.as_ref(), &files),
         scrape,
         receivers: receivers.clone(),
         remote_write,
@@ -195,7 +201,7 @@ async fn live(config: Config) -> Result<()> {
         None => tokio::spawn(std::future::ready(())),
     };
     let housekeeping = tokio::spawn(keep_house(process.clone(), sink.clone(), collectors.clone()));
-    let files = tokio::spawn(watch_files(process.clone(), collectors.clone()));
+    let watcher = tokio::spawn(watch_files(process.clone(), collectors.clone()));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         data_dir = %config.data_dir.display(),
@@ -217,16 +223,20 @@ async fn live(config: Config) -> Result<()> {
                 None => true,
             }
         };
-        let (host, containers, ()) =
-            tokio::join!(host_stopped, containers.stopped(), process.scrape.closed());
-        host && containers
+        let (host, containers, files, ()) = tokio::join!(
+            host_stopped,
+            containers.stopped(),
+            files.stopped(),
+            process.scrape.closed()
+        );
+        host && containers && files
     };
     if !tokio::time::timeout(COLLECTORS_STOP_MAX, handed_over).await.unwrap_or(false) {
         tracing::warn!(
             "collectors did not stop in time; what they held is read again at the next start"
         );
     }
-    let ended = tokio::join!(http, grpc, housekeeping, files, pushing);
+    let ended = tokio::join!(http, grpc, housekeeping, watcher, pushing);
     let ended = [ended.0, ended.1, ended.2, ended.3, ended.4];
     ended.into_iter().collect::<Result<(), _>>().context("a background task ended unexpectedly")?;
     forwarding.cancel();
@@ -244,6 +254,22 @@ async fn live(config: Config) -> Result<()> {
         ),
     }
     Ok(())
+}
+
+/// Log files to read, with the positions of a Promtail that read them before.
+fn file_targets(config: &Config) -> Vec<collect::file::Target> {
+    let with_positions = |files: &crate::config::Files| {
+        let mut target = files.target.clone();
+        if let Some(path) = &files.positions {
+            match collect::file::Positions::load(path) {
+                Ok(positions) => target.positions = Arc::new(positions.files),
+                // It is needed once; afterwards it may be deleted with the program it belonged to.
+                Err(error) => tracing::warn!("positions are not taken over: {error}"),
+            }
+        }
+        target
+    };
+    config.files.iter().map(with_positions).collect()
 }
 
 /// What to watch of containers; no endpoint when they are switched off.
@@ -342,9 +368,11 @@ async fn grpc_listener(config: &Config) -> Result<Option<Listener>> {
 fn collected(
     containers: &collect::container::Handle,
     host: Option<&collect::host::Handle>,
+    files: &collect::file::Handle,
 ) -> Vec<(&'static str, Arc<collect::Counters>)> {
     let mut all = vec![("containers", containers.counters.clone())];
     all.extend(host.map(|host| ("host", host.counters.clone())));
+    all.push(("files", files.counters.clone()));
     all
 }
 

@@ -1,0 +1,185 @@
+//! The bytes of a file by their offset, whether it is plain or compressed.
+//!
+//! A compressed file is read forwards; only what is behind the last offset asked for is kept.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Bytes unpacked at a time.
+const UNPACKED_STEP: usize = 64 << 10;
+/// Memory that a zstd frame may ask for, as a power of two.
+const ZSTD_WINDOW_LOG_MAX: u32 = 26;
+
+/// How a file is compressed, by the end of its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Packing {
+    Gzip,
+    Zstd,
+}
+
+impl Packing {
+    /// What the name says.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        match path.extension()?.to_str()? {
+            "gz" => Some(Self::Gzip),
+            "zst" => Some(Self::Zstd),
+            _ => None,
+        }
+    }
+}
+
+/// The bytes of an open file.
+pub(crate) enum Content {
+    Plain(Arc<File>),
+    Packed(Unpacked),
+}
+
+impl Content {
+    /// The bytes of `file`, unpacked if it is packed.
+    pub(crate) fn new(file: Arc<File>, packing: Option<Packing>) -> Self {
+        match packing {
+            None => Self::Plain(file),
+            Some(packing) => Self::Packed(Unpacked {
+                file,
+                packing,
+                decoder: None,
+                window: Vec::new(),
+                start: 0,
+                has_ended: false,
+            }),
+        }
+    }
+
+    /// Fills `buffer` from `offset` on; fewer bytes only at the end.
+    ///
+    /// # Errors
+    /// What the system says; for compressed files also that they are damaged, or not written to the end yet.
+    pub(crate) fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(file) => {
+                let mut filled = 0;
+                while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+                    match file.read_at(rest, offset + filled as u64) {
+                        Ok(0) => break,
+                        Ok(n) => filled += n,
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(filled)
+            }
+            Self::Packed(unpacked) => unpacked.read_at(offset, buffer),
+        }
+    }
+
+    /// Number of bytes, unpacked.
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at).
+    pub(crate) fn len(&mut self) -> io::Result<u64> {
+        match self {
+            Self::Plain(file) => Ok(file.metadata()?.len()),
+            Self::Packed(unpacked) => {
+                let (mut end, mut step) = (unpacked.start, vec![0; UNPACKED_STEP]);
+                loop {
+                    match unpacked.read_at(end, &mut step)? {
+                        0 => return Ok(end),
+                        read => end += read as u64,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Exactly `len` bytes from `offset` on, or nothing when there are fewer.
+    pub(crate) fn exactly(&mut self, offset: u64, len: usize) -> io::Result<Option<Vec<u8>>> {
+        let mut bytes = vec![0; len];
+        Ok((self.read_at(offset, &mut bytes)? == len).then_some(bytes))
+    }
+}
+
+/// A compressed file that is read forwards.
+pub(crate) struct Unpacked {
+    file: Arc<File>,
+    packing: Packing,
+    decoder: Option<Box<dyn Read + Send>>,
+    /// Unpacked bytes from `start` on.
+    window: Vec<u8>,
+    start: u64,
+    has_ended: bool,
+}
+
+impl Unpacked {
+    fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        if offset < self.start || self.decoder.is_none() {
+            self.rewind()?;
+        }
+        loop {
+            let before = usize::try_from(offset - self.start).unwrap_or(usize::MAX);
+            let dropped = before.min(self.window.len());
+            self.window.drain(..dropped);
+            self.start += dropped as u64;
+            if self.has_ended || (self.start == offset && self.window.len() >= buffer.len()) {
+                break;
+            }
+            self.unpack()?;
+        }
+        if self.start < offset {
+            return Ok(0);
+        }
+        let len = buffer.len().min(self.window.len());
+        buffer[..len].copy_from_slice(&self.window[..len]);
+        Ok(len)
+    }
+
+    fn rewind(&mut self) -> io::Result<()> {
+        let file = FromStart { file: Arc::clone(&self.file), at: 0 };
+        self.decoder = Some(match self.packing {
+            Packing::Gzip => Box::new(flate2::read::MultiGzDecoder::new(file)),
+            Packing::Zstd => {
+                let mut decoder = zstd::stream::read::Decoder::new(file)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+                Box::new(decoder)
+            }
+        });
+        self.window.clear();
+        (self.start, self.has_ended) = (0, false);
+        Ok(())
+    }
+
+    fn unpack(&mut self) -> io::Result<()> {
+        let decoder = self.decoder.as_mut().expect("BUG: read before rewinding");
+        let len = self.window.len();
+        self.window.resize(len + UNPACKED_STEP, 0);
+        let read = decoder.read(&mut self.window[len..]);
+        self.window.truncate(len + *read.as_ref().unwrap_or(&0));
+        match read {
+            Ok(0) => self.has_ended = true,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                // Perhaps the file is still being written.
+                self.decoder = None;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A file from its beginning, with a position of its own.
+struct FromStart {
+    file: Arc<File>,
+    at: u64,
+}
+
+impl Read for FromStart {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}

@@ -1,0 +1,284 @@
+//! One file that a log's path names, or named: its mark, and, while it is open, reading on from there.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use super::content::{Content, Packing};
+use super::mark::{HEAD_BYTES, Mark, TAIL_BYTES};
+use super::open::Seen;
+use super::split::{Encoding, Split, split};
+
+/// Bytes read at a time; more than the longest line.
+pub(crate) const CHUNK_BYTES: usize = 512 << 10;
+const _: () = assert!(CHUNK_BYTES > super::split::LINE_BYTES_MAX + 8);
+
+/// A file and how far it was read.
+pub(crate) struct Generation {
+    pub(crate) mark: Mark,
+    /// `None` when it is done, or was not found yet.
+    pub(crate) reading: Option<Reading>,
+    /// Since when it is looked for, on the monotonic clock.
+    pub(crate) missing_since_ns: Option<i64>,
+}
+
+/// An open file.
+pub(crate) struct Reading {
+    file: Arc<File>,
+    content: Content,
+    pub(crate) is_packed: bool,
+    head: Vec<u8>,
+    tail: Vec<u8>,
+    /// Bytes behind the mark when the end was last seen.
+    rest_len: usize,
+    /// Since when there was nothing new, on the monotonic clock.
+    quiet_since_ns: Option<i64>,
+    /// The file was truncated under a writer that goes on at its old place: NUL bytes at the beginning are no text.
+    may_begin_with_hole: bool,
+}
+
+/// What reading brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Bytes were taken; perhaps there are more.
+    Some(Split),
+    /// Nothing new.
+    None,
+    /// The content is another than the one that was read.
+    Replaced,
+}
+
+/// Moments at which something is done.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Now {
+    /// Unix nanoseconds.
+    pub(crate) ns: i64,
+    /// On the monotonic clock.
+    pub(crate) monotonic_ns: i64,
+}
+
+impl Reading {
+    /// The file from `offset` on, and its mark; `None` when it is shorter.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn at(
+        file: File,
+        seen: Seen,
+        packing: Option<Packing>,
+        offset: u64,
+    ) -> io::Result<Option<(Self, Mark)>> {
+        let file = Arc::new(file);
+        let mut content = Content::new(Arc::clone(&file), packing);
+        let len = |max: usize| usize::try_from(offset).unwrap_or(usize::MAX).min(max);
+        let (head_len, tail_len) = (len(HEAD_BYTES), len(TAIL_BYTES));
+        let Some(head) = content.exactly(0, head_len)? else { return Ok(None) };
+        let Some(tail) = content.exactly(offset - tail_len as u64, tail_len)? else {
+            return Ok(None);
+        };
+        let mut mark = Mark {
+            dev: seen.dev,
+            ino: seen.ino,
+            offset,
+            mtime_ns: seen.mtime_ns,
+            ..Mark::default()
+        };
+        mark.set_content(&head, &tail);
+        let reading = Self {
+            file,
+            content,
+            is_packed: packing.is_some(),
+            head,
+            tail,
+            rest_len: 0,
+            quiet_since_ns: None,
+            may_begin_with_hole: false,
+        };
+        Ok(Some((reading, mark)))
+    }
+
+    /// The file from its end on, and its mark.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn at_end(
+        file: File,
+        seen: Seen,
+        packing: Option<Packing>,
+    ) -> io::Result<Option<(Self, Mark)>> {
+        let len = Content::new(Arc::new(file.try_clone()?), packing).len()?;
+        Self::at(file, seen, packing, len)
+    }
+
+    /// The file from where `mark` stands, if it has the content that was read.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn resume(
+        file: File,
+        seen: Seen,
+        packing: Option<Packing>,
+        mark: &Mark,
+    ) -> io::Result<Option<Self>> {
+        let found = Self::at(file, seen, packing, mark.offset)?;
+        Ok(found.filter(|(found, _)| mark.has_content(&found.head, &found.tail)).map(|(r, _)| r))
+    }
+
+    /// The same file from its beginning, after it was truncated.
+    pub(crate) fn again(&self) -> Self {
+        Self {
+            content: Content::new(Arc::clone(&self.file), None),
+            file: Arc::clone(&self.file),
+            is_packed: false,
+            head: Vec::new(),
+            tail: Vec::new(),
+            rest_len: 0,
+            quiet_since_ns: None,
+            may_begin_with_hole: true,
+        }
+    }
+
+    /// What the system says of the open file.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn seen(&self) -> io::Result<Seen> {
+        Ok(Seen::of(&self.file.metadata()?))
+    }
+
+    /// Whether nothing stands behind `offset`.
+    pub(crate) fn ends_at(&mut self, offset: u64) -> io::Result<bool> {
+        Ok(self.content.read_at(offset, &mut [0])? == 0)
+    }
+
+    /// Whether the content in front of `offset` is another than the one that was read.
+    pub(crate) fn is_replaced(&mut self, offset: u64) -> bool {
+        if self.is_packed {
+            return false;
+        }
+        let found = self.content.exactly(offset - self.tail.len() as u64, self.tail.len());
+        // What cannot be read is complained about when it is.
+        found.is_ok_and(|found| found.as_deref() != Some(self.tail.as_slice()))
+    }
+
+    /// Whether the first `len` bytes are those of `other`, as far as its beginning and its end tell.
+    ///
+    /// # Errors
+    /// When one of both cannot be read.
+    pub(crate) fn begins_with(&mut self, other: File, len: u64) -> io::Result<bool> {
+        if self.is_packed {
+            return Ok(false);
+        }
+        let seen = Seen::of(&other.metadata()?);
+        let Some((other, _)) = Self::at(other, seen, None, len)? else { return Ok(false) };
+        let head = self.content.exactly(0, other.head.len())?;
+        let tail = self.content.exactly(len - other.tail.len() as u64, other.tail.len())?;
+        Ok(head.is_some_and(|head| head == other.head)
+            && tail.is_some_and(|tail| tail == other.tail))
+    }
+
+    /// How long there was nothing new; `None` before the end was reached.
+    pub(crate) fn quiet_ns(&self, now: Now) -> Option<i64> {
+        self.quiet_since_ns.map(|since| now.monotonic_ns.saturating_sub(since))
+    }
+
+    /// Whether a line without its end waits for more.
+    pub(crate) fn has_rest(&self) -> bool {
+        self.rest_len > 0
+    }
+}
+
+impl Generation {
+    pub(crate) fn new(mark: Mark, reading: Option<Reading>) -> Self {
+        Self { mark, reading, missing_since_ns: None }
+    }
+
+    /// A file known by its cursor alone.
+    pub(crate) fn of_cursor(mark: Mark, now: Now) -> Self {
+        let missing_since_ns = (!mark.is_done).then_some(now.monotonic_ns);
+        Self { mark, reading: None, missing_since_ns }
+    }
+
+    /// Whether it is to be read, and not found yet.
+    pub(crate) fn is_missing(&self) -> bool {
+        !self.mark.is_done && self.reading.is_none()
+    }
+
+    /// Reads on with `reading`.
+    pub(crate) fn resume(&mut self, reading: Reading, seen: Seen) {
+        (self.mark.dev, self.mark.ino) = seen.id();
+        self.mark.is_done = false;
+        self.missing_since_ns = None;
+        self.reading = Some(reading);
+    }
+
+    /// Closes the file for good.
+    pub(crate) fn close(&mut self) {
+        self.mark.is_done = true;
+        self.mark.is_cut = false;
+        self.missing_since_ns = None;
+        self.reading = None;
+    }
+
+    /// Gives the next lines to `take`. With `to_the_end`, also a last one without its newline. `scratch` is any buffer.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(crate) fn read(
+        &mut self,
+        encoding: Encoding,
+        to_the_end: bool,
+        now: Now,
+        scratch: &mut Vec<u8>,
+        take: impl FnMut(&str),
+    ) -> io::Result<Progress> {
+        let (mark, Some(reading)) = (&mut self.mark, &mut self.reading) else {
+            return Ok(Progress::None);
+        };
+        let tail_len = reading.tail.len();
+        scratch.resize(CHUNK_BYTES + TAIL_BYTES, 0);
+        let read = reading.content.read_at(mark.offset - tail_len as u64, scratch)?;
+        if scratch.get(..tail_len.min(read)) != Some(reading.tail.as_slice()) {
+            return Ok(Progress::Replaced);
+        }
+        let is_end = read < scratch.len();
+        let fresh = &scratch[tail_len..read];
+        let mut skipped = 0;
+        if reading.may_begin_with_hole && !fresh.is_empty() {
+            skipped = fresh.iter().take_while(|byte| **byte == 0).count();
+            reading.may_begin_with_hole = skipped == fresh.len();
+        }
+        let text = &fresh[skipped..];
+        let encoding = if mark.offset == 0 && reading.head.is_empty() {
+            encoding.with_mark(text)
+        } else {
+            encoding.with_mark(&reading.head)
+        };
+        let to_the_end = to_the_end && is_end;
+        let mut done = split(encoding, text, &mut mark.is_cut, to_the_end, CHUNK_BYTES, take);
+        done.consumed += skipped;
+        let rest_len = fresh.len() - done.consumed;
+        if done.consumed > 0 || rest_len != reading.rest_len || !is_end {
+            reading.quiet_since_ns = None;
+        }
+        if is_end {
+            reading.quiet_since_ns.get_or_insert(now.monotonic_ns);
+        }
+        reading.rest_len = rest_len;
+        if done.consumed == 0 {
+            return Ok(Progress::None);
+        }
+        let known = &scratch[..tail_len + done.consumed];
+        let head_len = reading.head.len();
+        if head_len < HEAD_BYTES {
+            let taken = &known[tail_len..];
+            reading.head.extend_from_slice(&taken[..taken.len().min(HEAD_BYTES - head_len)]);
+        }
+        reading.tail.clear();
+        reading.tail.extend_from_slice(&known[known.len().saturating_sub(TAIL_BYTES)..]);
+        mark.offset += done.consumed as u64;
+        mark.set_content(&reading.head, &reading.tail);
+        mark.mtime_ns = reading.file.metadata().map_or(mark.mtime_ns, |m| Seen::of(&m).mtime_ns);
+        Ok(Progress::Some(done))
+    }
+}

@@ -1,0 +1,737 @@
+//! One log: the path that names it, and the files that the path named one after the other.
+//!
+//! The newest file is read to its end and further on as it grows. When the path names another file, or the content is
+//! another, what was read so far becomes an older *generation*: it is read to its end wherever it is found, by its open
+//! descriptor, by its inode under another name, or by its content in a copy or a compressed file. Files that came and
+//! went in between are recognised by their names and times and read as well. All generations share one cursor.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirEntryExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ingest::logline;
+use model::{Labels, LogRows};
+
+use super::Spec;
+use super::content::Packing;
+use super::family::{Kin, kin_of};
+use super::generation::{Generation, Now, Progress, Reading};
+use super::mark::{self, MARKS_MAX, Mark};
+use super::open::{self, Seen};
+use crate::counters::Counters;
+
+const SECOND_NS: i64 = 1_000_000_000;
+/// A last line without newline is taken when nothing came for so long.
+const REST_QUIET_NS: i64 = 10 * SECOND_NS;
+/// A rotated file is closed when nothing came for so long: its writer may not know of the rotation yet.
+const ROTATED_QUIET_NS: i64 = 60 * SECOND_NS;
+/// The same for a file that is deleted, and whose disk space waits for us.
+const DELETED_QUIET_NS: i64 = 5 * SECOND_NS;
+/// The same when so many rotations followed that it cannot matter.
+const OVERTAKEN_QUIET_NS: i64 = 2 * SECOND_NS;
+const OVERTAKEN_BY: usize = 4;
+/// How long the rest of a file is looked for, and files that came and went.
+const SEARCH_NS: i64 = 60 * SECOND_NS;
+/// So long at least: a directory that is read while names are changed may leave some out.
+const SEARCH_NS_MIN: i64 = SECOND_NS;
+/// Distance of looks into the directory.
+const SEARCH_EVERY_NS: i64 = SECOND_NS / 4;
+/// Files of a log that are remembered once they are done.
+const DONE_MAX: usize = 16;
+
+/// One log.
+pub(crate) struct Slot {
+    pub(crate) path: PathBuf,
+    pub(crate) source: Arc<str>,
+    pub(crate) spec: Arc<Spec>,
+    stream: Labels,
+    /// Oldest first.
+    generations: Vec<Generation>,
+    /// The last generation is what the path names.
+    has_current: bool,
+    search: Option<Search>,
+    /// Whether the cursor changed since [`cursor`](Self::cursor) was called.
+    pub(crate) is_unsaved: bool,
+    /// When names in the directory were last changed, Unix nanoseconds.
+    names_ns: Option<i64>,
+    /// When the directory was last searched, on the monotonic clock.
+    looked_ns: Option<i64>,
+    complaint: Option<String>,
+    last_ns: i64,
+    counters: Arc<Counters>,
+}
+
+/// A search for files that came and went unseen.
+#[derive(Debug, Clone, Copy)]
+struct Search {
+    /// They were changed then or later, Unix nanoseconds.
+    since_ns: i64,
+    /// The file was emptied, and what it held may have been copied.
+    copies: bool,
+    /// On the monotonic clock.
+    begun_ns: i64,
+}
+
+/// How a log that has no cursor begins.
+#[derive(Debug, Default)]
+pub(crate) struct Beginning {
+    /// Where another program stopped reading.
+    pub(crate) offset: Option<u64>,
+    /// Only what is written from now on.
+    pub(crate) at_end: bool,
+    /// Rotated files that are to be read, too.
+    pub(crate) history: Vec<PathBuf>,
+}
+
+impl Slot {
+    pub(crate) fn new(
+        path: PathBuf,
+        source: Arc<str>,
+        spec: Arc<Spec>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        use std::os::unix::ffi::OsStrExt as _;
+        let name = model::text_of_bytes(path.as_os_str().as_bytes());
+        let stream = spec.labels.with("filename", &name);
+        Self {
+            path,
+            source,
+            spec,
+            stream,
+            generations: Vec::new(),
+            has_current: false,
+            search: None,
+            is_unsaved: false,
+            names_ns: None,
+            looked_ns: None,
+            complaint: None,
+            last_ns: 0,
+            counters,
+        }
+    }
+
+    /// Goes on where a cursor stands.
+    pub(crate) fn resume(&mut self, marks: Vec<Mark>, now: Now) {
+        let newest_ns = marks.last().map_or(i64::MAX, |mark| mark.mtime_ns);
+        let is_read = |mark: &&Mark| !mark.is_done;
+        let oldest_ns = marks.iter().filter(is_read).map(|mark| mark.mtime_ns).min();
+        // A file of which nothing was read cannot be told from another with its inode; it is found as one unseen.
+        let marks = marks.into_iter().filter(|mark| mark.is_done || mark.offset > 0);
+        self.generations = marks.map(|mark| Generation::of_cursor(mark, now)).collect();
+        let seen = open::look(&self.path).ok().flatten();
+        let known = seen.and_then(|seen| {
+            self.generations.iter().rposition(|known| known.mark.id() == seen.id())
+        });
+        if let Some(at) = known {
+            let mark = self.generations[at].mark.clone();
+            match self.reopen(&self.path, self.own_packing(), &mark) {
+                Ok(Some((reading, seen))) => {
+                    let mut current = self.generations.remove(at);
+                    current.resume(reading, seen);
+                    self.generations.push(current);
+                    self.has_current = true;
+                }
+                // Emptied, or another file that was given the same inode.
+                Ok(None) => {}
+                Err(error) => self.complain(&error),
+            }
+        }
+        self.names_changed();
+        self.search_from(oldest_ns.unwrap_or(newest_ns).min(newest_ns), true, now);
+        self.refresh(now);
+    }
+
+    /// Begins a log that was never read.
+    pub(crate) fn begin(&mut self, beginning: Beginning, now: Now) {
+        self.is_unsaved = true;
+        self.names_changed();
+        for path in &beginning.history {
+            let found = self.open(path, Packing::of(path), 0, beginning.at_end);
+            if let Ok(Some((reading, mark))) = found {
+                let mut generation = Generation::new(mark, Some(reading));
+                if beginning.at_end {
+                    generation.close();
+                }
+                self.generations.push(generation);
+            }
+        }
+        self.generations.sort_by_key(|generation| generation.mark.mtime_ns);
+        let mut ids = BTreeSet::new();
+        self.generations.retain(|generation| ids.insert(generation.mark.id()));
+        if let Some(offset) = beginning.offset {
+            match self.open(&self.path, self.own_packing(), offset, false) {
+                Ok(Some((reading, mark))) => return self.set_current(reading, mark),
+                // Shorter than what was read: that file was rotated since.
+                Ok(None) => self.resume_rotated(offset),
+                Err(error) => self.complain(&error),
+            }
+        } else if beginning.at_end {
+            match self.open(&self.path, self.own_packing(), 0, true) {
+                Ok(Some((reading, mark))) => return self.set_current(reading, mark),
+                Ok(None) => {}
+                Err(error) => self.complain(&error),
+            }
+        }
+        self.refresh(now);
+    }
+
+    /// Looks what the path names now.
+    pub(crate) fn refresh(&mut self, now: Now) {
+        let seen = match open::look(&self.path) {
+            Ok(seen) => seen,
+            Err(error) => return self.complain(&error),
+        };
+        let current = self.has_current.then(|| self.generations.last().map(|g| g.mark.id()));
+        let is_same = seen.is_some() && current.flatten() == seen.map(|seen| seen.id());
+        if !is_same && (self.has_current || seen.is_some()) {
+            if std::mem::take(&mut self.has_current) {
+                Counters::add(&self.counters.log_file_rotations, 1);
+            }
+            let since_ns = self.generations.last().map(|last| last.mark.mtime_ns);
+            if seen.is_some() {
+                self.open_current();
+            }
+            // Only now: what is rotated away after this look is open already.
+            if let Some(since_ns) = since_ns {
+                self.search_from(since_ns, false, now);
+            }
+        } else if is_same && self.names_changed() {
+            // It may have been copied and emptied while it held nothing by which it could be recognised.
+            let since_ns = self.generations.last().map_or(i64::MAX, |last| last.mark.mtime_ns);
+            self.search_from(since_ns, true, now);
+        }
+        self.find_missing(now);
+    }
+
+    /// Whether names came or went beside the path since this was asked last.
+    fn names_changed(&mut self) -> bool {
+        let dir = self.path.parent().and_then(|dir| fs::metadata(dir).ok());
+        let changed_ns = dir.map(|found| Seen::of(&found).mtime_ns);
+        std::mem::replace(&mut self.names_ns, changed_ns) != changed_ns
+    }
+
+    /// Whether the path names nothing any more and everything is read.
+    pub(crate) fn is_over(&self) -> bool {
+        !self.has_current
+            && self.search.is_none()
+            && self.generations.iter().all(|generation| generation.mark.is_done)
+    }
+
+    /// Whether it must be looked at again even if nobody tells of a change.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.search.is_some()
+            || self.generations.iter().enumerate().any(|(at, generation)| {
+                let is_current = self.has_current && at + 1 == self.generations.len();
+                !generation.mark.is_done
+                    && (!is_current || generation.reading.as_ref().is_none_or(Reading::has_rest))
+            })
+    }
+
+    /// The generation that is the file `id`, if one is.
+    pub(crate) fn mark_of(&self, id: (u64, u64)) -> Option<&Mark> {
+        self.generations.iter().rev().map(|known| &known.mark).find(|mark| mark.id() == id)
+    }
+
+    /// The marks of everything read.
+    pub(crate) fn cursor(&mut self) -> Vec<u8> {
+        self.is_unsaved = false;
+        mark::encode(self.generations.iter().map(|generation| &generation.mark))
+    }
+
+    /// Adds the next lines to `rows`; `true` when there may be more.
+    pub(crate) fn read(&mut self, now: Now, scratch: &mut Vec<u8>, rows: &mut LogRows) -> bool {
+        self.find_missing(now);
+        let count = self.generations.len();
+        for at in 0..count {
+            let is_current = self.has_current && at + 1 == count;
+            let finish = !is_current && self.is_finished(at, now);
+            let generation = &mut self.generations[at];
+            let Some(reading) = &generation.reading else { continue };
+            let rest_is_due = reading.has_rest()
+                && reading.quiet_ns(now).is_some_and(|quiet| quiet >= REST_QUIET_NS);
+            let stream = rows.stream(&self.stream);
+            let last_ns = &mut self.last_ns;
+            let take = |line: &str| {
+                let t_ns = next_time(last_ns, now.ns);
+                rows.push_numbered(stream, t_ns, line, &logline::recognise(line));
+            };
+            let to_the_end = finish || rest_is_due;
+            let got = generation.read(self.spec.encoding, to_the_end, now, scratch, take);
+            match got {
+                Ok(Progress::Some(done)) => {
+                    Counters::add(&self.counters.log_lines_truncated, done.cut_lines);
+                    Counters::add(&self.counters.log_bytes_truncated, done.cut_bytes);
+                    self.is_unsaved = true;
+                    return true;
+                }
+                Ok(Progress::None) => {
+                    if !is_current && self.is_finished(at, now) {
+                        // Its last line may be one without newline, and is taken first.
+                        if self.generations[at].reading.as_ref().is_some_and(Reading::has_rest) {
+                            return true;
+                        }
+                        self.generations[at].close();
+                        self.is_unsaved = true;
+                    }
+                }
+                Ok(Progress::Replaced) => {
+                    self.replaced(at, now);
+                    return true;
+                }
+                Err(error) => self.complain(&error),
+            }
+        }
+        self.forget_old();
+        false
+    }
+
+    /// Whether no more is expected of an older generation.
+    fn is_finished(&self, at: usize, now: Now) -> bool {
+        let Some(reading) = &self.generations[at].reading else { return false };
+        let Some(quiet_ns) = reading.quiet_ns(now) else { return false };
+        let newer = self.generations.len() - at - 1;
+        reading.is_packed
+            || self.generations.len() * 2 > MARKS_MAX
+            || quiet_ns >= ROTATED_QUIET_NS
+            || (quiet_ns >= OVERTAKEN_QUIET_NS && newer >= OVERTAKEN_BY)
+            || (quiet_ns >= DELETED_QUIET_NS && reading.seen().is_ok_and(|seen| seen.names == 0))
+    }
+
+    fn forget_old(&mut self) {
+        let done = self.generations.iter().filter(|g| g.mark.is_done).count();
+        let mut excess = done.saturating_sub(DONE_MAX);
+        self.generations.retain(|generation| {
+            let goes = generation.mark.is_done && excess > 0;
+            excess -= usize::from(goes);
+            !goes
+        });
+    }
+
+    /// The content of an open file is another than the one that was read.
+    fn replaced(&mut self, at: usize, now: Now) {
+        self.is_unsaved = true;
+        let generation = &mut self.generations[at];
+        let Some(reading) = generation.reading.take() else { return };
+        Counters::add(&self.counters.log_file_truncations, 1);
+        if reading.is_packed {
+            self.has_current &= at + 1 < self.generations.len();
+            self.generations[at].close();
+            return;
+        }
+        generation.missing_since_ns = Some(now.monotonic_ns);
+        let Mark { dev, ino, mtime_ns, .. } = generation.mark;
+        // The inode belongs to the new content.
+        (generation.mark.dev, generation.mark.ino) = (0, 0);
+        let mark = Mark { dev, ino, mtime_ns, ..Mark::default() };
+        self.generations.insert(at + 1, Generation::new(mark, Some(reading.again())));
+        self.search_from(mtime_ns, true, now);
+    }
+
+    /// Files that were emptied since they were read: before anything is taken for new, copies of them must be known.
+    fn notice_replaced(&mut self, now: Now) {
+        for at in (0..self.generations.len()).rev() {
+            let known = &mut self.generations[at];
+            let offset = known.mark.offset;
+            if known.reading.as_mut().is_some_and(|reading| reading.is_replaced(offset)) {
+                self.replaced(at, now);
+            }
+        }
+    }
+
+    fn search_from(&mut self, since_ns: i64, copies: bool, now: Now) {
+        let before = self.search;
+        self.search = Some(Search {
+            since_ns: before.map_or(since_ns, |before| before.since_ns.min(since_ns)),
+            copies: copies || before.is_some_and(|before| before.copies),
+            begun_ns: now.monotonic_ns,
+        });
+        self.looked_ns = None;
+    }
+
+    fn set_current(&mut self, reading: Reading, mark: Mark) {
+        if let Some(last) = self.generations.last().filter(|last| last.mark.offset == 0) {
+            // Nothing was read of it, and nothing will be found.
+            if last.reading.is_none() && !last.mark.is_done {
+                self.generations.pop();
+            }
+        }
+        self.generations.push(Generation::new(mark, Some(reading)));
+        self.has_current = true;
+        self.is_unsaved = true;
+        self.complaint = None;
+        self.forget_old();
+    }
+
+    /// Opens what the path names as the newest file.
+    fn open_current(&mut self) {
+        let packing = self.own_packing();
+        match self.open(&self.path, packing, 0, false) {
+            Ok(Some((reading, mark))) => {
+                // It may be one that was rotated away and came back.
+                let known = self.generations.iter().position(|g| g.mark.id() == mark.id());
+                if let Some(at) = known {
+                    let mark = self.generations[at].mark.clone();
+                    let is_open = self.generations[at].reading.is_some();
+                    let resumed = match is_open {
+                        true => None,
+                        false => self.reopen(&self.path, packing, &mark).ok().flatten(),
+                    };
+                    if is_open || resumed.is_some() {
+                        let mut current = self.generations.remove(at);
+                        if let Some((reading, seen)) = resumed {
+                            current.resume(reading, seen);
+                        }
+                        self.generations.push(current);
+                        self.has_current = true;
+                        return;
+                    }
+                    // The inode was given to another file.
+                    let known = &mut self.generations[at].mark;
+                    (known.dev, known.ino) = (0, 0);
+                }
+                self.set_current(reading, mark);
+            }
+            Ok(None) => {}
+            Err(error) => self.complain(&error),
+        }
+    }
+
+    fn own_packing(&self) -> Option<Packing> {
+        self.spec.unpacks.then(|| Packing::of(&self.path)).flatten()
+    }
+
+    /// A file from `offset` on, or from its end.
+    fn open(
+        &self,
+        path: &Path,
+        packing: Option<Packing>,
+        offset: u64,
+        at_end: bool,
+    ) -> io::Result<Option<(Reading, Mark)>> {
+        let (file, seen) = open::open(&self.spec.roots, path)?;
+        if at_end {
+            return Reading::at_end(file, seen, packing);
+        }
+        Reading::at(file, seen, packing, offset)
+    }
+
+    /// A file from where `mark` stands, if it has that content.
+    fn reopen(
+        &self,
+        path: &Path,
+        packing: Option<Packing>,
+        mark: &Mark,
+    ) -> io::Result<Option<(Reading, Seen)>> {
+        let (file, seen) = open::open(&self.spec.roots, path)?;
+        Ok(Reading::resume(file, seen, packing, mark)?.map(|reading| (reading, seen)))
+    }
+
+    /// Another program had read `offset` bytes of what must be the file rotated last.
+    fn resume_rotated(&mut self, offset: u64) {
+        let newest = kin_of(&self.path)
+            .into_iter()
+            .filter(|kin| kin.is_succession)
+            .filter_map(|kin| Some((open::look(&kin.path).ok()??.mtime_ns, kin)))
+            .max_by_key(|(mtime_ns, _)| *mtime_ns);
+        if let Some((_, kin)) = newest
+            && let Ok(Some((reading, mark))) = self.open(&kin.path, kin.packing, offset, false)
+        {
+            self.generations.retain(|known| known.mark.id() != mark.id());
+            self.generations.push(Generation::new(mark, Some(reading)));
+        }
+    }
+
+    /// Looks for generations that are not open, and for files that came and went.
+    fn find_missing(&mut self, now: Now) {
+        if self.search.is_none() && !self.generations.iter().any(Generation::is_missing) {
+            return;
+        }
+        let is_recent = |looked_ns: i64| now.monotonic_ns - looked_ns < SEARCH_EVERY_NS;
+        if self.looked_ns.is_some_and(is_recent) {
+            return;
+        }
+        self.notice_replaced(now);
+        self.looked_ns = Some(now.monotonic_ns);
+        let kin = kin_of(&self.path);
+        self.find_by_inode(&kin);
+        let mut candidates = self.candidates(kin);
+        self.find_by_content(&mut candidates);
+        let is_decided = self.find_unseen(&candidates, now);
+        self.give_up(is_decided, now);
+    }
+
+    /// Files under another name, which may be any.
+    fn find_by_inode(&mut self, kin: &[Kin]) {
+        for at in 0..self.generations.len() {
+            let known = &self.generations[at];
+            if !known.is_missing() || known.mark.ino == 0 {
+                continue;
+            }
+            let mark = known.mark.clone();
+            let is_it = |path: &Path| {
+                open::look(path).is_ok_and(|seen| seen.is_some_and(|s| s.id() == mark.id()))
+            };
+            let kin = kin.iter().map(|kin| kin.path.clone()).filter(|path| is_it(path));
+            let others = fs::read_dir(self.path.parent().unwrap_or(Path::new("/")));
+            let others = others.into_iter().flatten().flatten();
+            let others = others.filter(|e| e.ino() == mark.ino).map(|e| e.path());
+            for path in kin.chain(others) {
+                let found = self.reopen(&path, Packing::of(&path), &mark);
+                if let Ok(Some((reading, seen))) = found
+                    && seen.id() == mark.id()
+                {
+                    self.generations[at].resume(reading, seen);
+                    self.is_unsaved = true;
+                    break;
+                }
+            }
+        }
+    }
+
+    /// What may be a copy, or came and went: kin that is none of the files known; the oldest first.
+    fn candidates(&mut self, kin: Vec<Kin>) -> Vec<(Seen, Kin)> {
+        let own = open::look(&self.path).ok().flatten().map(|seen| seen.id());
+        let mut candidates = Vec::new();
+        for kin in kin {
+            let Ok(Some(seen)) = open::look(&kin.path) else { continue };
+            if seen.size > 0 && Some(seen.id()) != own && !self.is_known_file(&kin, &seen) {
+                candidates.push((seen, kin));
+            }
+        }
+        candidates.sort_by(|(a, kin_a), (b, kin_b)| {
+            let key = |seen: &Seen, kin: &Kin| (seen.mtime_ns, kin.packing.is_some());
+            // Of the same time, the higher number is the older one.
+            key(a, kin_a).cmp(&key(b, kin_b)).then_with(|| kin_b.path.cmp(&kin_a.path))
+        });
+        candidates
+    }
+
+    /// Whether a generation is this very file. One that was done and has grown is read on.
+    fn is_known_file(&mut self, kin: &Kin, seen: &Seen) -> bool {
+        for at in 0..self.generations.len() {
+            let known = &self.generations[at];
+            if known.mark.id() != seen.id() {
+                continue;
+            }
+            if known.reading.is_some() {
+                return true;
+            }
+            let mark = known.mark.clone();
+            // The inode may have been given to another file.
+            if mark.is_done
+                && mark.offset > 0
+                && let Ok(Some((reading, found))) = self.reopen(&kin.path, kin.packing, &mark)
+                && found.id() == seen.id()
+            {
+                // Other kin that grows is a log of its own.
+                if kin.is_succession && kin.packing.is_none() && found.size > mark.offset {
+                    self.generations[at].resume(reading, found);
+                }
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Copies and compressed files that hold what a missing generation held.
+    fn find_by_content(&mut self, candidates: &mut Vec<(Seen, Kin)>) {
+        for at in 0..self.generations.len() {
+            if !self.generations[at].is_missing() {
+                continue;
+            }
+            let mark = self.generations[at].mark.clone();
+            if mark.offset == 0 {
+                continue;
+            }
+            for index in 0..candidates.len() {
+                let (seen, kin) = &candidates[index];
+                if seen.mtime_ns < mark.mtime_ns {
+                    continue;
+                }
+                if let Ok(Some((reading, seen))) = self.reopen(&kin.path, kin.packing, &mark) {
+                    self.generations[at].resume(reading, seen);
+                    self.is_unsaved = true;
+                    candidates.remove(index);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Files that came and went unseen are read from their beginning. `false` when one cannot be judged yet.
+    fn find_unseen(&mut self, candidates: &[(Seen, Kin)], now: Now) -> bool {
+        let Some(search) = self.search else { return true };
+        let mut is_decided = true;
+        for (seen, kin) in candidates {
+            if !kin.is_succession || seen.mtime_ns < search.since_ns {
+                continue;
+            }
+            let is_known = match kin.packing {
+                Some(_) => self.is_known_packed(kin),
+                None => self.is_known_copy(kin, seen, search, now),
+            };
+            let has_room = self.generations.len() < MARKS_MAX - 1;
+            match is_known {
+                Ok(true) => continue,
+                Ok(false) if has_room => {}
+                _ => {
+                    is_decided = false;
+                    continue;
+                }
+            }
+            match self.open(&kin.path, kin.packing, 0, false) {
+                // Not when the name changed hands meanwhile.
+                Ok(Some((reading, mark))) if mark.id() == seen.id() => {
+                    let at = self.generations.len() - usize::from(self.has_current);
+                    self.generations.insert(at, Generation::new(mark, Some(reading)));
+                    self.is_unsaved = true;
+                }
+                _ => is_decided = false,
+            }
+        }
+        is_decided
+    }
+
+    /// Whether what a compressed file holds was read, or is being read, from the plain file.
+    ///
+    /// # Errors
+    /// While that cannot be told: it is still written, or nothing was read of a file that it may be.
+    fn is_known_packed(&mut self, kin: &Kin) -> io::Result<bool> {
+        let older = self.generations.len() - usize::from(self.has_current);
+        let may_hold_it = |known: &Generation| {
+            let plain = known.reading.as_ref().filter(|reading| !reading.is_packed);
+            known.mark.offset == 0
+                && plain.is_some_and(|reading| reading.seen().is_ok_and(|seen| seen.size > 0))
+        };
+        if open::look(&kin.path.with_extension(""))?.is_some()
+            || self.generations[..older].iter().any(may_hold_it)
+        {
+            return Err(io::Error::other("it is being compressed"));
+        }
+        if let Some((mut found, _)) = self.open(&kin.path, kin.packing, 0, false)?
+            && found.ends_at(0)?
+        {
+            return Ok(true);
+        }
+        for at in 0..older {
+            let known = &self.generations[at];
+            if known.mark.offset == 0 {
+                continue;
+            }
+            let mark = known.mark.clone();
+            let size = match &known.reading {
+                Some(reading) if !reading.is_packed => Some(reading.seen()?.size),
+                Some(_) => None,
+                None => mark.is_done.then_some(mark.offset),
+            };
+            if let Some((mut found, _)) = self.reopen(&kin.path, kin.packing, &mark)? {
+                // Files of one program often begin the same; so it must end the same, too.
+                let ends_there = match size {
+                    Some(size) => found.ends_at(size)?,
+                    None => true,
+                };
+                if ends_there {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a plain file is a copy of one that was emptied and is read, or was read further than the copy goes.
+    ///
+    /// # Errors
+    /// While that cannot be told: an open file has this content, and may be about to be emptied.
+    fn is_known_copy(
+        &mut self,
+        kin: &Kin,
+        seen: &Seen,
+        search: Search,
+        now: Now,
+    ) -> io::Result<bool> {
+        let is_young = now.monotonic_ns.saturating_sub(search.begun_ns) < SEARCH_NS_MIN;
+        for at in 0..self.generations.len() {
+            let known = &mut self.generations[at];
+            let mark = known.mark.clone();
+            if let Some(reading) = &mut known.reading {
+                let (file, _) = open::open(&self.spec.roots, &kin.path)?;
+                match reading.begins_with(file, seen.size)? {
+                    // The file is about to be emptied, or it is a copy that somebody keeps.
+                    true if is_young => return Err(io::Error::other("it may be a copy")),
+                    true => return Ok(true),
+                    false => {}
+                }
+            } else if mark.offset == 0 {
+                // Nothing is known of it.
+            } else if mark.is_done && seen.size == mark.offset {
+                if search.copies && self.reopen(&kin.path, None, &mark)?.is_some() {
+                    return Ok(true);
+                }
+            } else if !mark.is_done && search.copies && self.is_shorter_copy(kin, &mark)? {
+                self.generations[at].close();
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether `kin` begins as a missing file did and ends before the place up to which that was read.
+    fn is_shorter_copy(&self, kin: &Kin, mark: &Mark) -> io::Result<bool> {
+        let Some((mut found, head)) =
+            self.open(&kin.path, kin.packing, mark.head_len as u64, false)?
+        else {
+            return Ok(false);
+        };
+        Ok((head.head_len, head.head) == (mark.head_len, mark.head)
+            && found.ends_at(mark.offset)?)
+    }
+
+    /// Ends searches that took long enough.
+    fn give_up(&mut self, is_decided: bool, now: Now) {
+        self.search = self.search.filter(|search| {
+            let age_ns = now.monotonic_ns.saturating_sub(search.begun_ns);
+            age_ns < SEARCH_NS_MIN || (!is_decided && age_ns < SEARCH_NS)
+        });
+        let mut lost = 0;
+        for generation in &mut self.generations {
+            let Some(since_ns) = generation.missing_since_ns else { continue };
+            let is_empty = generation.mark.offset == 0;
+            if is_empty || now.monotonic_ns.saturating_sub(since_ns) > SEARCH_NS {
+                lost += u64::from(!is_empty);
+                generation.close();
+                self.is_unsaved = true;
+            }
+        }
+        if lost > 0 {
+            Counters::add(&self.counters.log_gaps, lost);
+            tracing::info!(
+                path = %self.path.display(),
+                "an earlier file of this log is gone; what it held beyond what was read, if anything, is lost"
+            );
+        }
+        self.forget_old();
+    }
+
+    /// Says once what is wrong with a file.
+    fn complain(&mut self, error: &io::Error) {
+        if error.kind() == io::ErrorKind::NotFound {
+            return;
+        }
+        let text = error.to_string();
+        if self.complaint.as_ref() != Some(&text) {
+            tracing::warn!(path = %self.path.display(), "cannot read log file, trying again: {text}");
+            Counters::add(&self.counters.log_file_errors, 1);
+            self.complaint = Some(text);
+        }
+    }
+}
+
+/// A time for the next line: that of now, later than the line before, unless the clock was set back.
+fn next_time(last_ns: &mut i64, now_ns: i64) -> i64 {
+    let behind_ns = last_ns.saturating_sub(now_ns);
+    *last_ns = if behind_ns > SECOND_NS { now_ns } else { now_ns.max(*last_ns + 1) };
+    *last_ns
+}
