@@ -14,6 +14,7 @@
 
 mod content;
 mod family;
+pub(crate) mod fuzzing;
 mod generation;
 mod glob;
 mod mark;

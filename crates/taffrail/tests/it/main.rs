@@ -7,6 +7,7 @@ mod cli;
 mod clients;
 mod differential;
 mod engine;
+mod files;
 mod import;
 mod lifecycle;
 mod limits;

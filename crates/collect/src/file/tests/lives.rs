@@ -128,7 +128,7 @@ impl Life {
             Step::Compress => {
                 let plain = (1..=KEPT).map(|n| self.scene.path(&format!("app.log.{n}")));
                 // As logrotate does: not one that is still written to.
-                if let Some(path) = plain.filter(|path| path.exists()).last()
+                if let Some(path) = plain.rev().find(|path| path.exists())
                     && self.late_writer.is_none()
                 {
                     gzip(&path);
