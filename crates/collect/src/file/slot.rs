@@ -244,6 +244,11 @@ impl Slot {
 
     /// Adds the next lines to `rows`; `true` when there may be more.
     pub(crate) fn read(&mut self, now: Now, scratch: &mut Vec<u8>, rows: &mut LogRows) -> bool {
+        // Before anything is read: the search begins at what was read last.
+        if self.has_current && self.names_changed() {
+            let since_ns = self.generations.last().map_or(i64::MAX, |last| last.mark.mtime_ns);
+            self.search_from(since_ns, true, now);
+        }
         self.find_missing(now);
         let count = self.generations.len();
         for at in 0..count {
