@@ -70,8 +70,6 @@ pub(crate) struct Slot {
 struct Search {
     /// They were changed then or later, Unix nanoseconds.
     since_ns: i64,
-    /// The file was emptied, and what it held may have been copied.
-    copies: bool,
     /// On the monotonic clock.
     begun_ns: i64,
 }
@@ -141,7 +139,7 @@ impl Slot {
             }
         }
         self.names_changed();
-        self.search_from(oldest_ns.unwrap_or(newest_ns).min(newest_ns), true, now);
+        self.search_from(oldest_ns.unwrap_or(newest_ns).min(newest_ns), now);
         self.refresh(now);
     }
 
@@ -181,6 +179,8 @@ impl Slot {
 
     /// Looks what the path names now.
     pub(crate) fn refresh(&mut self, now: Now) {
+        // Asked first: what changes after it is noticed by the next look.
+        let names_changed = self.names_changed();
         let seen = match open::look(&self.path) {
             Ok(seen) => seen,
             Err(error) => return self.complain(&error),
@@ -197,20 +197,24 @@ impl Slot {
             }
             // Only now: what is rotated away after this look is open already.
             if let Some(since_ns) = since_ns {
-                self.search_from(since_ns, false, now);
+                self.search_from(since_ns, now);
             }
-        } else if is_same && self.names_changed() {
+        } else if is_same && names_changed {
             // It may have been copied and emptied while it held nothing by which it could be recognised.
             let since_ns = self.generations.last().map_or(i64::MAX, |last| last.mark.mtime_ns);
-            self.search_from(since_ns, true, now);
+            self.search_from(since_ns, now);
         }
         self.find_missing(now);
     }
 
-    /// Whether names came or went beside the path since this was asked last.
+    /// Whether names came or went beside the path since [`names_changed`](Self::names_changed) was asked last.
+    fn have_names_changed(&self) -> bool {
+        self.names_ns != names_ns(&self.path)
+    }
+
+    /// The same, and what is so now is known then.
     fn names_changed(&mut self) -> bool {
-        let dir = self.path.parent().and_then(|dir| fs::metadata(dir).ok());
-        let changed_ns = dir.map(|found| Seen::of(&found).mtime_ns);
+        let changed_ns = names_ns(&self.path);
         std::mem::replace(&mut self.names_ns, changed_ns) != changed_ns
     }
 
@@ -244,12 +248,12 @@ impl Slot {
 
     /// Adds the next lines to `rows`; `true` when there may be more.
     pub(crate) fn read(&mut self, now: Now, scratch: &mut Vec<u8>, rows: &mut LogRows) -> bool {
-        // Before anything is read: the search begins at what was read last.
-        if self.has_current && self.names_changed() {
-            let since_ns = self.generations.last().map_or(i64::MAX, |last| last.mark.mtime_ns);
-            self.search_from(since_ns, true, now);
+        // Before anything is read: a search begins at what was read last, and must know what the path names.
+        if self.have_names_changed() {
+            self.refresh(now);
+        } else {
+            self.find_missing(now);
         }
-        self.find_missing(now);
         let count = self.generations.len();
         for at in 0..count {
             let is_current = self.has_current && at + 1 == count;
@@ -333,7 +337,7 @@ impl Slot {
         (generation.mark.dev, generation.mark.ino) = (0, 0);
         let mark = Mark { dev, ino, mtime_ns, ..Mark::default() };
         self.generations.insert(at + 1, Generation::new(mark, Some(reading.again())));
-        self.search_from(mtime_ns, true, now);
+        self.search_from(mtime_ns, now);
     }
 
     /// Files that were emptied since they were read: before anything is taken for new, copies of them must be known.
@@ -347,11 +351,10 @@ impl Slot {
         }
     }
 
-    fn search_from(&mut self, since_ns: i64, copies: bool, now: Now) {
+    fn search_from(&mut self, since_ns: i64, now: Now) {
         let before = self.search;
         self.search = Some(Search {
             since_ns: before.map_or(since_ns, |before| before.since_ns.min(since_ns)),
-            copies: copies || before.is_some_and(|before| before.copies),
             begun_ns: now.monotonic_ns,
         });
         self.looked_ns = None;
@@ -462,6 +465,12 @@ impl Slot {
             self.complaint = Some(text);
         }
     }
+}
+
+/// When names beside `path` were last changed, Unix nanoseconds.
+fn names_ns(path: &Path) -> Option<i64> {
+    let dir = path.parent().and_then(|dir| fs::metadata(dir).ok());
+    dir.map(|found| Seen::of(&found).mtime_ns)
 }
 
 /// A time for the next line: that of now, later than the line before, unless the clock was set back.

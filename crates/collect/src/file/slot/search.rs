@@ -241,10 +241,10 @@ impl Slot {
             } else if mark.offset == 0 {
                 // Nothing is known of it.
             } else if mark.is_done && seen.size == mark.offset {
-                if search.copies && self.reopen(&kin.path, None, &mark)?.is_some() {
+                if self.reopen(&kin.path, None, &mark)?.is_some() {
                     return Ok(true);
                 }
-            } else if !mark.is_done && search.copies && self.is_shorter_copy(kin, &mark)? {
+            } else if !mark.is_done && self.is_shorter_copy(kin, &mark)? {
                 self.generations[at].close();
                 return Ok(true);
             }
