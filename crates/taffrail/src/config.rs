@@ -777,7 +777,7 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         };
         check("  path: /b\n", "taffrail.yml:3:3: unknown key \"path\"; did you mean \"paths\"?");
-        check("- paths: [/a/{b]\n", "taffrail.yml:3:11: files: pattern \"/a/{b\": { has no }");
+        check("- paths: ['/a/{b']\n", "taffrail.yml:3:11: files: pattern \"/a/{b\": { has no }");
         check("- paths: []\n", "paths names no file");
         check("  encoding: klingon\n", "taffrail.yml:3:13: files: unknown encoding \"klingon\"");
         check("  start: now\n", "files: \"now\" is neither beginning nor end");

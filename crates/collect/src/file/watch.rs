@@ -222,3 +222,147 @@ pub(crate) fn link_target(path: &Path) -> Option<PathBuf> {
     let is_link = std::fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
     is_link.then(|| std::fs::canonicalize(path).ok()).flatten()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Write as _;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use model::{Done, Labels, LogBatch, MetricBatch, Receipt, Sink, SystemClock};
+    use rustix::fs::{Mode, OFlags};
+
+    use super::*;
+    use crate::file::{Encoding, Pattern, Target, spawn};
+
+    fn appending(path: &Path) -> File {
+        let flags = OFlags::CREATE | OFlags::APPEND | OFlags::WRONLY;
+        rustix::fs::open(path, flags, Mode::from_raw_mode(0o644)).unwrap().into()
+    }
+
+    fn watching(dirs: &[&Path]) -> Watches {
+        let mut watches = Watches::new();
+        watches.set(&dirs.iter().map(|dir| dir.to_path_buf()).collect());
+        assert!(watches.are_complete);
+        watches
+    }
+
+    #[test]
+    fn the_kernel_tells_of_writing_and_of_names() {
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (path, other) = (one.path().join("a.log"), two.path().join("b.log"));
+        let mut watches = watching(&[one.path(), two.path()]);
+        let told = |watches: &Watches| {
+            let Changes { written, names, overflow } = watches.read();
+            assert!(!overflow);
+            (written.into_iter().collect::<Vec<_>>(), names)
+        };
+        assert_eq!(told(&watches), (vec![], false));
+        let mut file = appending(&path);
+        assert_eq!(told(&watches), (vec![], true));
+        file.write_all(b"one\n").unwrap();
+        appending(&other).write_all(b"two\n").unwrap();
+        let mut both = [path.clone(), other.clone()];
+        both.sort();
+        assert_eq!(told(&watches), (both.to_vec(), true));
+        file.set_len(0).unwrap();
+        assert_eq!(told(&watches), (vec![path.clone()], false));
+        rustix::fs::rename(&path, one.path().join("a.log.1")).unwrap();
+        assert_eq!(told(&watches), (vec![], true));
+        file.write_all(b"late\n").unwrap();
+        assert_eq!(told(&watches), (vec![one.path().join("a.log.1")], false));
+        rustix::fs::unlink(&other).unwrap();
+        assert_eq!(told(&watches), (vec![], true));
+        // A directory that is no longer watched is silent, also when another one has its name.
+        watches.set(&BTreeSet::from([one.path().to_owned(), one.path().join("absent")]));
+        told(&watches);
+        appending(&other).write_all(b"three\n").unwrap();
+        assert_eq!(told(&watches), (vec![], false));
+        assert!(watches.are_complete);
+    }
+
+    #[test]
+    fn an_overflow_of_the_queue_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let read = |name: &str| {
+            let mut text = String::new();
+            let path = format!("/proc/sys/fs/inotify/{name}");
+            let flags = OFlags::RDONLY;
+            let file = rustix::fs::open(path, flags, Mode::empty()).unwrap();
+            std::io::Read::read_to_string(&mut File::from(file), &mut text).unwrap();
+            text.trim().parse::<usize>().unwrap()
+        };
+        let watches = watching(&[dir.path()]);
+        let mut files = [appending(&dir.path().join("a")), appending(&dir.path().join("b"))];
+        // Events that are the same as the one before are merged.
+        for at in 0..read("max_queued_events") + 2 {
+            files[at % 2].write_all(b"\n").unwrap();
+        }
+        assert!(watches.read().overflow);
+        assert!(!watches.read().overflow);
+    }
+
+    struct Lines(mpsc::Sender<String>);
+
+    impl Sink for Lines {
+        fn append_metrics(&self, _: MetricBatch, done: Done) {
+            drop(done);
+        }
+
+        fn append_logs(&self, batch: LogBatch, done: Done) {
+            for row in batch.rows.iter() {
+                self.0.send(row.line.to_owned()).ok();
+            }
+            done.call(Ok(Receipt { stored: batch.rows.len() as u64, rejected: Vec::new() }));
+        }
+
+        fn cursor(&self, _: &str) -> model::Result<Option<Vec<u8>>> {
+            Ok(None)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_running_reader_sees_files_come_and_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let pattern = Pattern::parse(&format!("{}/**/*.log", dir.path().display())).unwrap();
+        let target = Target {
+            name: "t".to_owned(),
+            paths: vec![pattern],
+            exclude: Vec::new(),
+            labels: Labels::default(),
+            encoding: Encoding::Utf8,
+            start_at_end: false,
+            unpacks: false,
+            follow: Vec::new(),
+            positions: Arc::default(),
+        };
+        let (sent, lines) = mpsc::channel();
+        let cancel = CancellationToken::new();
+        let clock = Arc::new(SystemClock);
+        let handle = spawn(vec![target], Arc::new(Lines(sent)), clock, cancel.clone()).unwrap();
+        // The patience is for a machine that is busy with something else.
+        let next = || lines.recv_timeout(Duration::from_secs(60)).unwrap();
+        let mut file = appending(&path("a.log"));
+        for number in 0..3 {
+            writeln!(file, "{number}").unwrap();
+            assert_eq!(next(), number.to_string());
+        }
+        rustix::fs::rename(path("a.log"), path("a.log.1")).unwrap();
+        appending(&path("a.log")).write_all(b"new\n").unwrap();
+        assert_eq!(next(), "new");
+        file.write_all(b"late\n").unwrap();
+        assert_eq!(next(), "late");
+        rustix::fs::mkdir(path("sub"), Mode::from_raw_mode(0o755)).unwrap();
+        appending(&path("sub/b.log")).write_all(b"below\n").unwrap();
+        assert_eq!(next(), "below");
+        rustix::fs::symlink("a.log.1", path("c.log")).unwrap();
+        rustix::fs::unlink(path("a.log")).unwrap();
+        appending(&path("a.log")).write_all(b"again\n").unwrap();
+        assert_eq!(next(), "again");
+        cancel.cancel();
+        assert!(handle.stopped().await);
+        assert_eq!(lines.try_iter().count(), 0);
+    }
+}
