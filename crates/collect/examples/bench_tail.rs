@@ -123,6 +123,7 @@ async fn main() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let pattern = Pattern::parse(&format!("{}/*.log", dir.path().display()))?;
     let target = Target {
+        treatment: Arc::new(collect::lines::Treatment::plain(true)),
         name: "bench".to_owned(),
         paths: vec![pattern],
         exclude: Vec::new(),
@@ -136,8 +137,10 @@ async fn main() -> Result<()> {
     let (table, cancel) = (Arc::new(Table::default()), CancellationToken::new());
     let paths: Vec<PathBuf> = (0..logs).map(|n| dir.path().join(format!("{n}.log"))).collect();
     let mut files = paths.iter().map(|path| appending(path)).collect::<Result<Vec<_>>>()?;
+    let counters = Arc::default();
+    let clock = Arc::new(SystemClock);
     let handle =
-        collect::file::spawn(vec![target], table.clone(), Arc::new(SystemClock), cancel.clone())?;
+        collect::file::spawn(vec![target], table.clone(), clock, counters, cancel.clone())?;
     tokio::time::sleep(Duration::from_millis(500)).await;
 
     let (begun_ns, begun_cpu_ns) = (SystemClock.monotonic_ns(), reader_cpu_ns()?);

@@ -62,6 +62,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         proc_root: PathBuf::from("/proc"),
         sys_root: PathBuf::from("/sys"),
         logs: true,
+        joins_traces: true,
         logs_since_ns: 0,
     };
     let host_config = host::Config {

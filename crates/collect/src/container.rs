@@ -35,6 +35,7 @@ pub use registry::{ContainerState, DockerState, DockerStatus, Registry};
 use crate::counters::Counters;
 use crate::delivery::Delivery;
 use crate::docker::Client;
+use crate::lines::Treatment;
 
 /// `job` label of container series.
 pub const JOB: &str = "cadvisor";
@@ -63,6 +64,8 @@ pub struct Config {
     pub sys_root: PathBuf,
     /// Whether logs are collected.
     pub logs: bool,
+    /// Whether stack traces become one record.
+    pub joins_traces: bool,
     /// First time of log lines wanted of a container seen for the first time, Unix nanoseconds; 0 for all.
     pub logs_since_ns: i64,
 }
@@ -110,6 +113,7 @@ pub fn spawn(
         client: Arc::clone(&client),
         delivery: delivery.clone(),
         clock: Arc::clone(&clock),
+        treatment: Arc::new(Treatment::plain(config.joins_traces)),
         since_ns: config.logs_since_ns,
         catch_up: Arc::new(Semaphore::new(CATCH_UP_AT_ONCE)),
     });

@@ -41,6 +41,7 @@ pub use positions::Positions;
 pub use split::Encoding;
 
 use crate::counters::Counters;
+use crate::lines::Treatment;
 
 /// How long [`Handle::stopped`] waits for the thread.
 const STOP_WAIT: Duration = Duration::from_secs(2);
@@ -56,6 +57,8 @@ pub struct Target {
     pub exclude: Vec<Pattern>,
     /// Labels of all lines; `filename` is added.
     pub labels: Labels,
+    /// What becomes of the lines.
+    pub treatment: Arc<Treatment>,
     /// How the text is written.
     pub encoding: Encoding,
     /// Whether files that are there when they are looked for first are read from their end.
@@ -77,6 +80,7 @@ struct Spec {
     paths: Vec<Pattern>,
     exclude: Vec<Pattern>,
     labels: Labels,
+    treatment: Arc<Treatment>,
     encoding: Encoding,
     start_at_end: bool,
     unpacks: bool,
@@ -98,9 +102,16 @@ impl Handle {
     pub async fn stopped(self) -> bool {
         tokio::time::timeout(STOP_WAIT, self.ended).await.is_ok()
     }
+
+    /// Waits, after the cancellation, until the store has answered for everything handed over, however long that takes: a
+    /// reader started then goes on where this one stopped.
+    pub async fn settled(self) {
+        // The sender is gone when the thread is.
+        self.ended.await.ok();
+    }
 }
 
-/// Starts reading; must be called inside a tokio runtime. It goes on until `cancel`.
+/// Starts reading; must be called inside a tokio runtime. It goes on until `cancel`. What happens is counted in `counters`.
 ///
 /// # Errors
 /// [`Io`](model::ErrorKind::Io) when the thread cannot be started.
@@ -108,9 +119,9 @@ pub fn spawn(
     targets: Vec<Target>,
     sink: Arc<dyn Sink>,
     clock: Arc<dyn Clock>,
+    counters: Arc<Counters>,
     cancel: CancellationToken,
 ) -> Result<Handle> {
-    let counters = Arc::new(Counters::default());
     let (end, ended) = oneshot::channel();
     if targets.is_empty() {
         return Ok(Handle { counters, ended });
@@ -160,6 +171,7 @@ fn specs(targets: Vec<Target>) -> Vec<Arc<Spec>> {
             paths: target.paths,
             exclude: target.exclude,
             labels: target.labels,
+            treatment: target.treatment,
             encoding: target.encoding,
             start_at_end: target.start_at_end,
             unpacks: target.unpacks,

@@ -65,8 +65,10 @@ pub struct Entry {
     pub values: Values,
     /// The tenant it belongs to, when a stage named one.
     pub tenant: Option<String>,
-    /// Where its first line stands, in the caller's count; see [`Pipeline::oldest_held`].
+    /// Where its first line stands, in the caller's count; see [`Pipeline::held`].
     pub position: u64,
+    /// Where the further lines that were joined to it stand, in order; empty for a fresh line.
+    pub joined: Vec<u64>,
 }
 
 /// A stage as configured.
@@ -205,10 +207,26 @@ impl Pipeline {
         stage::flush(stages, all, &mut Context { clock, dropped, paused_until_ns }, out);
     }
 
-    /// The smallest [position](Entry::position) of the lines that are held back, behind which nothing must be taken for
-    /// stored; `None` when none is.
+    /// The smallest [position](Entry::position) of the lines that are held back; `None` when none is.
     pub fn oldest_held(&self) -> Option<u64> {
         self.stages.iter().filter_map(Stage::oldest_held).min()
+    }
+
+    /// The [positions](Entry::position) of all lines that are held back, in no order: they were taken and must not be
+    /// counted as stored.
+    pub fn held(&self) -> Vec<u64> {
+        let mut positions = Vec::new();
+        let mut visit = |entry: &Entry| {
+            positions.push(entry.position);
+            positions.extend_from_slice(&entry.joined);
+        };
+        self.stages.iter().for_each(|stage| stage.visit_held(&mut visit));
+        positions
+    }
+
+    /// Whether it may hold lines back.
+    pub fn may_hold(&self) -> bool {
+        self.stages.iter().any(Stage::may_hold)
     }
 
     /// When [`flush_due`](Self::flush_due) has something to do, on the monotonic clock.

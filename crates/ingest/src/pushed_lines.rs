@@ -262,8 +262,14 @@ impl Lines {
     }
 }
 
+/// Whether a line may be stored under its own time `t_ns` when it comes at `now_ns`.
+pub fn is_sound_time(t_ns: i64, now_ns: i64, future_ms_max: i64) -> bool {
+    let newest_ns = now_ns.saturating_add(future_ms_max.saturating_mul(1_000_000));
+    (FIRST_YEAR_NS..=newest_ns).contains(&t_ns)
+}
+
 /// RFC 3339 with as many digits as are needed.
-fn spell(t_ns: i64) -> String {
+pub fn spell(t_ns: i64) -> String {
     Timestamp::from_nanosecond(i128::from(t_ns))
         .map_or_else(|_| t_ns.to_string(), |t| t.to_string())
 }

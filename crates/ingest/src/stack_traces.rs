@@ -137,9 +137,14 @@ impl<M> Joiner<M> {
         self.kind = None;
     }
 
-    /// Marks of the lines that are held back.
-    pub fn held(&self) -> &[M] {
-        &self.marks
+    /// The lines that are held back, in order, each with its mark.
+    pub fn held(&self) -> impl Iterator<Item = (&str, &M)> {
+        self.text.split('\n').zip(&self.marks)
+    }
+
+    /// Whether lines are held back.
+    pub fn is_holding(&self) -> bool {
+        !self.marks.is_empty()
     }
 
     /// When [`flush_due`](Self::flush_due) has something to do.

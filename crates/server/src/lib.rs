@@ -83,6 +83,11 @@ pub trait Host: operations::Operations {
     /// Figures about this process, for `/metrics`.
     fn figures(&self) -> Vec<Figure>;
 
+    /// Metrics made of log lines, for `/metrics`.
+    fn line_metrics(&self) -> ingest::pipeline::Metrics {
+        ingest::pipeline::Metrics::default()
+    }
+
     /// Books `rows` that a receiver refused before they reached a store.
     fn refused(&self, source: &'static str, rows: u64);
 

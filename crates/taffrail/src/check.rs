@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -10,7 +11,7 @@ use serde::Serialize;
 use crate::cli::{CheckArgs, Output};
 use crate::config::{self, Overrides};
 use crate::yaml::ConfigError;
-use crate::{prometheus_yml, promtail_yml};
+use crate::{prometheus_yml, promtail, promtail_yml};
 
 /// What was found in one file.
 #[derive(Serialize)]
@@ -59,7 +60,7 @@ fn report(file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Report {
     };
     let outcome = match text {
         Err(error) => Err(ConfigError::whole_file(file, format!("cannot read: {error}"))),
-        Ok(text) if kind == "promtail" => promtail(file, &text, env),
+        Ok(text) if kind == "promtail" => promtail_file(file, &text, env),
         Ok(text) if kind == "prometheus" => prometheus(file, &text, env),
         Ok(_) => taffrail(file, env),
     };
@@ -100,20 +101,22 @@ fn prometheus(
     ))
 }
 
-fn promtail(
+fn promtail_file(
     file: &Path,
     text: &str,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<(String, Vec<String>), ConfigError> {
     let (config, notes) = promtail_yml::load(file, text, env)?;
-    let stages: usize = config.jobs.iter().map(|job| job.stages.len()).sum();
+    let (jobs, stages) = (config.jobs.len(), config.jobs.iter().map(|job| job.stages.len()));
+    let stages: usize = stages.sum();
+    promtail::plan(file, config, &Arc::default())?;
     Ok((
-        format!("{} scrape jobs with {stages} stages", config.jobs.len()),
+        format!("{jobs} scrape jobs with {stages} stages"),
         notes.iter().map(ToString::to_string).collect(),
     ))
 }
 
-/// Also reads the `prometheus.yml` it points at.
+/// Also reads the `prometheus.yml` and the `promtail.yml` it points at.
 fn taffrail(
     file: &Path,
     env: &dyn Fn(&str) -> Option<String>,
@@ -125,6 +128,13 @@ fn taffrail(
         let text = std::fs::read_to_string(path)
             .map_err(|e| ConfigError::whole_file(path, format!("cannot read: {e}")))?;
         let (summary, more) = prometheus(path, &text, env)?;
+        notes.push(format!("{}: {summary}", path.display()));
+        notes.extend(more);
+    }
+    if let Some(path) = &config.promtail {
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| ConfigError::whole_file(path, format!("cannot read: {e}")))?;
+        let (summary, more) = promtail_file(path, &text, env)?;
         notes.push(format!("{}: {summary}", path.display()));
         notes.extend(more);
     }

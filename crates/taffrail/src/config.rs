@@ -42,6 +42,8 @@ pub struct RawConfig {
     pub durability: Option<String>,
     /// A `prometheus.yml`, read as it is. Relative to this file.
     pub prometheus: Option<PathBuf>,
+    /// A `promtail.yml`, read as it is; its jobs run. Relative to this file.
+    pub promtail: Option<PathBuf>,
     /// Containers: metrics, events, logs.
     pub containers: Option<RawContainers>,
     /// Log files that are read; of several entries the first that matches a file counts.
@@ -79,6 +81,8 @@ pub struct RawContainers {
     pub interval: Option<String>,
     /// Whether to store containers' stdout and stderr. Default: true.
     pub logs: Option<bool>,
+    /// Whether stack traces in them become one record. Default: true.
+    pub multiline: Option<bool>,
 }
 
 /// `host:`
@@ -200,6 +204,8 @@ pub struct Config {
     pub durability: storage::wal::Durability,
     /// `prometheus.yml`.
     pub prometheus: Option<PathBuf>,
+    /// `promtail.yml`.
+    pub promtail: Option<PathBuf>,
     /// Container collection, unless switched off.
     pub containers: Option<Containers>,
     /// Log files that are read.
@@ -244,6 +250,8 @@ pub struct Containers {
     pub interval_ms: u64,
     /// Whether to store their logs.
     pub logs: bool,
+    /// Whether stack traces in them become one record.
+    pub joins_traces: bool,
 }
 
 /// Host collection.
@@ -380,10 +388,12 @@ fn check(
         disk_reserve_bytes,
         durability,
         prometheus: raw.prometheus.map(|file| base.join(file)),
+        promtail: raw.promtail.map(|file| base.join(file)),
         containers: containers.enabled.unwrap_or(true).then(|| Containers {
             socket,
             interval_ms: containers_interval_ms,
             logs: containers.logs.unwrap_or(true),
+            joins_traces: containers.multiline.unwrap_or(true),
         }),
         files: files::check(raw.files.unwrap_or_default(), &base, &mistakes)?,
         host_name: host.name.clone().unwrap_or_else(host_name),

@@ -12,6 +12,7 @@ pub mod memory;
 mod operations;
 pub mod process;
 pub mod prometheus_yml;
+mod promtail;
 pub mod promtail_yml;
 pub mod pushed;
 pub mod remote_write;

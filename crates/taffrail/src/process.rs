@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, Overrides};
 use crate::ledger::Signal;
 use crate::prometheus_yml::PrometheusConfig;
+use crate::promtail::{self, Promtail};
 use crate::remote_write::{RemoteWrite, Remotes};
 use crate::stores::Stores;
 use crate::yaml::ConfigError;
@@ -32,6 +33,8 @@ pub struct Process {
     pub(crate) collected: Vec<(&'static str, Arc<collect::Counters>)>,
     pub(crate) scrape: collect::scrape::Handle,
     pub(crate) receivers: Arc<Receivers>,
+    /// The jobs of a `promtail.yml`.
+    pub(crate) promtail: Promtail,
     pub(crate) remote_write: RemoteWrite,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) started_ms: i64,
@@ -53,7 +56,7 @@ pub(crate) struct Loaded {
 }
 
 impl Process {
-    /// Reads the configuration files again. What `prometheus.yml` says changes at once; for other settings it says which
+    /// Reads the configuration files again. What `prometheus.yml` and `promtail.yml` say changes at once; for other settings it says which
     /// need a restart. Must be called inside a tokio runtime.
     ///
     /// # Errors
@@ -79,6 +82,10 @@ impl Process {
             .map(|path| load_prometheus(path, &self.env))
             .transpose()?
             .unwrap_or_default();
+        let dropped = &self.promtail.dropped;
+        let promtail =
+            fresh.promtail.as_deref().map(|path| promtail::load(path, &self.env, dropped));
+        let promtail = promtail.transpose()?.unwrap_or_default();
         if self.config.path.is_some() {
             for key in self.changed_keys(&fresh) {
                 tracing::warn!(key, "changed in the file; takes effect at the next start");
@@ -92,6 +99,7 @@ impl Process {
         })?;
         self.stores.forward_to(feed);
         self.scrape.reload(prometheus.jobs.clone());
+        self.promtail.reload(promtail);
         self.receivers.set_otlp(prometheus.otlp.clone());
         *self.loaded.lock() = Loaded { config: prometheus, at_ms: self.clock.now_ms() };
         Ok(())
@@ -171,6 +179,7 @@ impl Host for Process {
             "disk": {"usedBytes": self.stores.disk_bytes(), "limitBytes": self.config.disk_limit_bytes, "freeBytes": self.stores.free_bytes()},
             "retentionMs": self.config.retention_ms,
             "damage": self.stores.damage,
+            "promtail": self.promtail.status(),
             "ledger": ledger,
             "stores": [
                 {"name": "tsdb", "series": metrics.series, "headBytes": metrics.head_bytes, "parts": metrics.parts,
@@ -320,6 +329,14 @@ impl Host for Process {
         }
         self.ledger_figures(&mut figures);
         figures.0.extend(crate::remote_write::figures(&self.remote_write));
+        for (reason, count) in self.promtail.dropped.snapshot() {
+            figures.counter(
+                "logentry_dropped_lines_total",
+                "Lines that jobs of promtail.yml dropped, by reason.",
+                vec![("reason", reason.to_string())],
+                count as f64,
+            );
+        }
         for (collector, counters) in &self.collected {
             for (what, count) in counters.snapshot() {
                 let labels =
@@ -333,6 +350,10 @@ impl Host for Process {
             }
         }
         figures.0
+    }
+
+    fn line_metrics(&self) -> ingest::pipeline::Metrics {
+        self.promtail.metrics()
     }
 
     fn refused(&self, source: &'static str, rows: u64) {

@@ -21,6 +21,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::Config;
 use crate::memory;
 use crate::process::{Loaded, Process, load_prometheus};
+use crate::promtail::{self, Promtail};
 use crate::pushed::PushedFiles;
 use crate::remote_write::{RemoteWrite, Remotes};
 use crate::stores::Stores;
@@ -94,6 +95,9 @@ async fn live(config: Config) -> Result<()> {
         .map(|path| load_prometheus(path, &env))
         .transpose()?
         .unwrap_or_default();
+    let dropped = Arc::default();
+    let promtail = config.promtail.as_deref().map(|path| promtail::load(path, &env, &dropped));
+    let promtail = promtail.transpose()?.unwrap_or_default();
     let forwarding = CancellationToken::new();
     let remote_write =
         RemoteWrite::new(&config, stores.metrics.clone(), clock.clone(), forwarding.clone());
@@ -123,8 +127,16 @@ async fn live(config: Config) -> Result<()> {
         file_targets(&config),
         sink.clone(),
         clock.clone(),
+        Arc::default(),
         collectors.clone(),
     )?;
+    let context = promtail::Context {
+        sink: sink.clone(),
+        clock: clock.clone(),
+        host_name: config.host_name.clone(),
+        cancel: collectors.clone(),
+    };
+    let promtail = Promtail::start(promtail, dropped, context);
     let scrape_config = collect::scrape::Config {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         limits: scrape_limits(config.memory_limit_bytes),
@@ -156,7 +168,8 @@ async fn live(config: Config) -> Result<()> {
     let process = Arc::new(Process {
         stores: stores.clone(),
         containers: containers.registry.clone(),
-        collected: collected(&containers, host.as_ref(), &files),
+        collected: collected(&containers, host.as_ref(), &files, &promtail),
+        promtail,
         scrape,
         receivers: receivers.clone(),
         remote_write,
@@ -223,10 +236,11 @@ async fn live(config: Config) -> Result<()> {
                 None => true,
             }
         };
-        let (host, containers, files, ()) = tokio::join!(
+        let (host, containers, files, (), ()) = tokio::join!(
             host_stopped,
             containers.stopped(),
             files.stopped(),
+            process.promtail.stopped(),
             process.scrape.closed()
         );
         host && containers && files
@@ -284,6 +298,7 @@ fn container_config(config: &Config) -> collect::container::Config {
         proc_root: roots.0,
         sys_root: roots.1,
         logs: containers.is_some_and(|c| c.logs),
+        joins_traces: containers.is_some_and(|c| c.joins_traces),
         logs_since_ns: 0,
     }
 }
@@ -369,10 +384,12 @@ fn collected(
     containers: &collect::container::Handle,
     host: Option<&collect::host::Handle>,
     files: &collect::file::Handle,
+    promtail: &Promtail,
 ) -> Vec<(&'static str, Arc<collect::Counters>)> {
     let mut all = vec![("containers", containers.counters.clone())];
     all.extend(host.map(|host| ("host", host.counters.clone())));
     all.push(("files", files.counters.clone()));
+    all.push(("promtail", promtail.counters.clone()));
     all
 }
 
@@ -451,6 +468,7 @@ fn own_figures(process: &Process) -> MetricBatch {
             );
             MetricRow { labels, value: figure.value }
         })
+        .chain(line_metrics(process))
         .collect();
     MetricBatch {
         source: Arc::from("taffrail"),
@@ -460,12 +478,26 @@ fn own_figures(process: &Process) -> MetricBatch {
     }
 }
 
-/// Reloads when `taffrail.yml` or `prometheus.yml` changes.
+/// What `metrics` stages count, as if scraped: labels of targets are named so when ours are others.
+fn line_metrics(process: &Process) -> Vec<MetricRow> {
+    let own = [("job", "taffrail"), ("instance", process.config.host_name.as_str())];
+    let row = |sample: ingest::pipeline::Sample| {
+        let mut labels = sample.labels.to_builder();
+        for (name, value) in own {
+            if let Some(theirs) = sample.labels.get(name) {
+                labels.set(&format!("exported_{name}"), theirs);
+            }
+            labels.set(name, value);
+        }
+        MetricRow { labels: labels.build(), value: sample.value }
+    };
+    process.promtail.metrics().samples(&*process.clock).into_iter().map(row).collect()
+}
+
+/// Reloads when `taffrail.yml`, `prometheus.yml` or `promtail.yml` changes.
 async fn watch_files(process: Arc<Process>, stop: CancellationToken) {
-    let files: Vec<PathBuf> = [process.config.path.clone(), process.config.prometheus.clone()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let Config { path, prometheus, promtail, .. } = &process.config;
+    let files: Vec<PathBuf> = [path, prometheus, promtail].into_iter().flatten().cloned().collect();
     let stamp =
         |path: &PathBuf| std::fs::metadata(path).and_then(|m| Ok((m.modified()?, m.len()))).ok();
     let mut seen: Vec<Option<(SystemTime, u64)>> = files.iter().map(stamp).collect();

@@ -11,11 +11,12 @@ use model::{Clock, Labels, Result};
 use tokio::sync::{Semaphore, watch};
 
 use super::position::Position;
-use super::reader::LogReader;
+use super::reader::{Beginning, LogReader};
 use super::registry::ContainerState;
 use crate::counters::Counters;
 use crate::delivery::{Backoff, Delivery};
 use crate::docker::{Client, Error, LogQuery, Logs};
+use crate::lines::{Treatment, held};
 
 /// Lines wait for company until the next multiple of this time. All followers hand over at the same moments, so that the
 /// batches of many quiet containers share one sync of the store.
@@ -26,6 +27,8 @@ const QUIET: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_millis(300);
 /// After a run's end its last lines may take so long to reach the log.
 const SETTLE: Duration = Duration::from_secs(5);
+/// A pipeline that wants no more lines is asked again after this time.
+const PAUSE: Duration = Duration::from_millis(50);
 /// A log that cannot be read is tried again after this time.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(60);
 
@@ -74,6 +77,8 @@ pub(crate) struct LogContext {
     pub(crate) client: Arc<Client>,
     pub(crate) delivery: Delivery,
     pub(crate) clock: Arc<dyn Clock>,
+    /// What becomes of lines.
+    pub(crate) treatment: Arc<Treatment>,
     /// First time wanted of containers seen for the first time.
     pub(crate) since_ns: i64,
     /// Bounds how many ended containers are read at once.
@@ -97,12 +102,18 @@ enum Ended {
 pub(crate) async fn follow(context: LogContext, id: String, life: watch::Receiver<Life>) {
     let source: Arc<str> = Arc::from(format!("docker/{id}"));
     let Ok(stored) = context.delivery.cursor(Arc::clone(&source)).await else { return };
-    let position = stored
-        .and_then(|bytes| Position::decode(&bytes))
-        .unwrap_or_else(|| Position::start(context.since_ns));
+    let beginning = stored.and_then(|bytes| {
+        let (position, held) = held::decode(&bytes)?;
+        Some(Beginning { position: Position::decode(position)?, held })
+    });
+    let beginning = beginning.unwrap_or_else(|| Beginning {
+        position: Position::start(context.since_ns),
+        held: Vec::new(),
+    });
     let streams = life.borrow().streams();
-    let counters = Arc::clone(&context.delivery.counters);
-    let reader = LogReader::new(source, streams, position, counters);
+    let treatment = Arc::clone(&context.treatment);
+    let (clock, counters) = (Arc::clone(&context.clock), Arc::clone(&context.delivery.counters));
+    let reader = LogReader::new(source, streams, treatment, beginning, clock, counters);
     let cancel = context.delivery.cancel.clone();
     // Boxed: hundreds of followers of ended containers only wait.
     let mut follower = Box::new(Follower { context, id, life, reader, asked_in_vain: None });
@@ -144,7 +155,7 @@ impl Follower {
                 Ended::Gone => {
                     // Nobody will end the last line any more.
                     self.reader.finish();
-                    return self.store().await;
+                    return self.store(true).await;
                 }
                 Ended::Regularly if !life.running => backoff.reset(),
                 Ended::Unreadable => {
@@ -219,7 +230,7 @@ impl Follower {
             if left_ns <= 0 {
                 self.reader.finish();
                 self.reader.mark_done(finished_ns);
-                self.store_cursor().await?;
+                self.store_cursor(true).await?;
                 return Ok(Ended::Regularly);
             }
             let left = Duration::from_nanos(u64::try_from(left_ns).unwrap_or(0)).min(SETTLE);
@@ -252,14 +263,25 @@ impl Follower {
     async fn pump(&mut self, logs: &mut Logs, quiet: Duration) -> Result<Option<Ended>> {
         let mut first_ns = None;
         loop {
-            let patience = match first_ns {
+            while self.reader.is_paused() {
+                self.store(false).await?;
+                tokio::time::sleep(PAUSE).await;
+            }
+            let mut patience = match first_ns {
                 Some(first_ns) => self.batch_time_left(first_ns),
                 None => quiet,
             };
+            let due_in = self.reader.due_in_ns().map(|ns| Duration::from_nanos(ns.unsigned_abs()));
+            let is_due_first = due_in.is_some_and(|due_in| due_in < patience);
+            patience = patience.min(due_in.unwrap_or(patience));
             let ended = match tokio::time::timeout(patience, logs.next()).await {
+                Err(_) if is_due_first => {
+                    self.reader.flush_due();
+                    None
+                }
                 Err(_) if self.reader.is_empty() => return Ok(None),
                 Err(_) => {
-                    self.store().await?;
+                    self.store(false).await?;
                     first_ns = None;
                     continue;
                 }
@@ -281,7 +303,7 @@ impl Follower {
             }
             let waited = first_ns.is_some_and(|first| self.batch_time_left(first).is_zero());
             if !self.reader.is_empty() && (ended.is_some() || waited || self.reader.is_full()) {
-                self.store().await?;
+                self.store(ended.is_some()).await?;
                 first_ns = None;
             } else if first_ns.is_none() && !self.reader.is_empty() {
                 first_ns = Some(self.context.clock.monotonic_ns());
@@ -299,16 +321,19 @@ impl Follower {
         Duration::from_nanos(u64::try_from(left_ns).unwrap_or(0))
     }
 
-    async fn store(&mut self) -> Result<()> {
+    /// Stores what was read; `now` also when that ends what is held back.
+    async fn store(&mut self, now: bool) -> Result<()> {
         if self.reader.is_empty() {
             return Ok(());
         }
-        self.store_cursor().await
+        self.store_cursor(now).await
     }
 
-    async fn store_cursor(&mut self) -> Result<()> {
-        let batch = self.reader.take_batch();
-        self.context.delivery.logs(batch).await
+    async fn store_cursor(&mut self, now: bool) -> Result<()> {
+        match self.reader.take_batch(now) {
+            Some(batch) => self.context.delivery.logs(batch).await,
+            None => Ok(()),
+        }
     }
 
     /// Compares the end of the log with what came through the stream: `Some` when it must be opened again.

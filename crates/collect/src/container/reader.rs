@@ -1,23 +1,25 @@
 //! From the bytes of a log stream to batches of new records with their cursor: the part of log reading without I/O.
 //!
 //! Owns: the decoder, the position, and the lines read but not yet stored. Does not own: connections and timing
-//! (`logs`).
+//! (`logs`), what becomes of lines ([`crate::lines`]).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ingest::docker::frames::{Decoder, Line};
-use ingest::logline;
-use model::{Error, ErrorKind, Labels, LogBatch, LogRows, Result};
+use model::{Clock, Error, ErrorKind, Labels, LogBatch, LogRows, Result};
 
 use super::position::{Position, Resume, Seen};
 use super::recent::Recent;
 use crate::counters::Counters;
+use crate::lines::{Flow, HeldLine, Treatment};
 
 /// A batch is handed over at this many bytes of lines …
 const BATCH_BYTES: usize = 256 * 1024;
 /// … or this many lines.
 const BATCH_LINES: usize = 500;
+/// Bytes of lines that wait because more is held back than a cursor takes; then nothing is held back any longer.
+const WAITING_BYTES_MAX: usize = 4 << 20;
 
 /// How often a stream that leaves out the last stored line is opened again before it is believed.
 const GAP_ATTEMPTS: u32 = 4;
@@ -31,30 +33,46 @@ pub(crate) struct LogReader {
     resume: Resume,
     decoder: Decoder,
     lines: Vec<Line>,
+    flow: Flow,
     rows: LogRows,
     /// Time for lines that carry none: that of the line before.
     last_ns: [i64; 2],
     lines_seen: u64,
-    /// The position when the stream was opened, until something of it is stored.
-    opened: Option<Position>,
+    /// The position when the stream was opened and what was held back then, until something of it is stored.
+    opened: Option<(Position, Vec<HeldLine>)>,
     gaps_in_a_row: u32,
     recent: [Recent; 2],
     /// A terminal's last line was taken without its end.
     cut_off: bool,
+    clock: Arc<dyn Clock>,
     counters: Arc<Counters>,
 }
 
+/// Where a reader begins.
+#[derive(Debug)]
+pub(crate) struct Beginning {
+    pub(crate) position: Position,
+    /// Lines in front of the position that an earlier reader held back.
+    pub(crate) held: Vec<HeldLine>,
+}
+
 impl LogReader {
-    /// A reader of `source` that goes on at `position`; records carry `streams` (stdout, stderr).
+    /// A reader of `source` that goes on at `beginning`; records carry `streams` (stdout, stderr).
     pub(crate) fn new(
         source: Arc<str>,
         streams: [Labels; 2],
-        position: Position,
+        treatment: Arc<Treatment>,
+        beginning: Beginning,
+        clock: Arc<dyn Clock>,
         counters: Arc<Counters>,
     ) -> Self {
+        let Beginning { position, held } = beginning;
+        let mut flow = Flow::new(treatment);
+        flow.restore(held);
         Self {
             source,
             streams,
+            flow,
             resume: position.resume(),
             position,
             decoder: Decoder::default(),
@@ -66,6 +84,7 @@ impl LogReader {
             gaps_in_a_row: 0,
             recent: [Recent::new(), Recent::new()],
             cut_off: false,
+            clock,
             counters,
         }
     }
@@ -81,7 +100,7 @@ impl LogReader {
         debug_assert!(self.rows.is_empty(), "BUG: log stream opened over records not taken");
         self.decoder = Decoder::default();
         self.resume = self.position.resume();
-        self.opened = Some(self.position.clone());
+        self.opened = Some((self.position.clone(), self.flow.held()));
         self.last_ns = [now_ns; 2];
         self.recent.iter_mut().for_each(Recent::reopen);
     }
@@ -126,6 +145,22 @@ impl LogReader {
         if self.take_lines().is_ok() {
             self.cut_off = cut_off;
         }
+        self.flow.flush(&self.streams, &*self.clock, &mut self.rows);
+    }
+
+    /// How long until lines have been held back long enough; `None` when none are.
+    pub(crate) fn due_in_ns(&self) -> Option<i64> {
+        Some(self.flow.next_due_ns()?.saturating_sub(self.clock.monotonic_ns()).max(0))
+    }
+
+    /// Lets go of lines that were held back long enough.
+    pub(crate) fn flush_due(&mut self) {
+        self.flow.flush_due(&self.streams, &*self.clock, &mut self.rows);
+    }
+
+    /// Whether nothing more should be read for the moment.
+    pub(crate) fn is_paused(&mut self) -> bool {
+        self.flow.is_paused(self.clock.monotonic_ns())
     }
 
     /// Notes that the run that ended at `finished_ns` has been read completely.
@@ -153,19 +188,26 @@ impl LogReader {
         self.lines_seen
     }
 
-    /// The waiting records with the position behind them.
-    pub(crate) fn take_batch(&mut self) -> LogBatch {
+    /// The waiting records with the position behind them. `None` while more lines are held back than a cursor takes, but
+    /// never with `now`: then they are let go of.
+    pub(crate) fn take_batch(&mut self, now: bool) -> Option<LogBatch> {
         self.position.settle(self.decoder.is_raw(), self.decoder.pending_t_ns());
         if self.cut_off {
             self.position.past_last();
         }
+        let mut cursor = self.flow.cursor(self.position.encode());
+        if cursor.is_none() && (now || self.rows.line_bytes() > WAITING_BYTES_MAX) {
+            self.flow.flush(&self.streams, &*self.clock, &mut self.rows);
+            cursor = self.flow.cursor(self.position.encode());
+        }
+        let cursor = Some(cursor?);
         self.opened = None;
         self.gaps_in_a_row = 0;
-        LogBatch {
+        Some(LogBatch {
             source: Arc::clone(&self.source),
             rows: std::mem::take(&mut self.rows),
-            cursor: Some(self.position.encode()),
-        }
+            cursor,
+        })
     }
 
     fn take_lines(&mut self) -> Result<()> {
@@ -205,10 +247,8 @@ impl LogReader {
                 self.counters.log_lines_truncated.fetch_add(1, Ordering::Relaxed);
                 Counters::add(&self.counters.log_bytes_truncated, line.truncated_bytes);
             }
-            let fields = logline::recognise(&line.text);
-            if let Some(stream) = self.streams.get(index) {
-                self.rows.push(stream, t_ns, &line.text, &fields);
-            }
+            let clock = &*self.clock;
+            self.flow.push(&self.streams, index, t_ns, &line.text, clock, &mut self.rows);
         }
         self.lines = lines;
         Ok(())
@@ -216,8 +256,9 @@ impl LogReader {
 
     /// Forgets what this stream brought, unless something of it is stored already.
     fn roll_back(&mut self) -> bool {
-        let Some(opened) = self.opened.take() else { return false };
-        self.position = opened;
+        let Some((position, held)) = self.opened.take() else { return false };
+        self.position = position;
+        self.flow.restore(held);
         self.rows = LogRows::default();
         self.gaps_in_a_row += 1;
         true

@@ -1,9 +1,11 @@
-//! The way in for the fuzz target of what is read around log files: cursors, positions files, patterns, and the lines.
+//! The way in for the fuzz target of what is read around log files: cursors and the lines in them, positions files,
+//! patterns, and the lines.
 
 use std::path::Path;
 
 use super::split::{Encoding, LINE_BYTES_MAX, split};
 use super::{Pattern, Positions, mark};
+use crate::lines::held;
 
 /// Reads `bytes` as each of them.
 ///
@@ -12,6 +14,11 @@ use super::{Pattern, Positions, mark};
 pub fn file_texts(bytes: &[u8]) {
     if let Some(marks) = mark::decode(bytes) {
         assert_eq!(mark::decode(&mark::encode(marks.iter())), Some(marks));
+    }
+    if let Some((position, lines)) = held::decode(bytes) {
+        let mut again = position.to_vec();
+        held::encode(&lines, &mut again);
+        assert_eq!(again, bytes);
     }
     let text = String::from_utf8_lossy(bytes);
     drop(Positions::parse(&text));

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
+use model::Clock;
+
 use super::content::{Content, Packing};
 use super::mark::{HEAD_BYTES, Mark, TAIL_BYTES};
 use super::open::Seen;
@@ -55,6 +57,17 @@ pub(crate) struct Now {
     pub(crate) ns: i64,
     /// On the monotonic clock.
     pub(crate) monotonic_ns: i64,
+}
+
+/// A clock that stands still.
+impl Clock for Now {
+    fn now_ns(&self) -> i64 {
+        self.ns
+    }
+
+    fn monotonic_ns(&self) -> i64 {
+        self.monotonic_ns
+    }
 }
 
 impl Reading {

@@ -13,7 +13,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ingest::logline;
 use model::{Labels, LogRows};
 
 use super::Spec;
@@ -23,6 +22,7 @@ use super::generation::{Generation, Now, Progress, Reading};
 use super::mark::{self, MARKS_MAX, Mark};
 use super::open::{self, Seen};
 use crate::counters::Counters;
+use crate::lines::{Flow, HeldLine};
 
 const SECOND_NS: i64 = 1_000_000_000;
 /// A last line without newline is taken when nothing came for so long.
@@ -48,7 +48,8 @@ pub(crate) struct Slot {
     pub(crate) path: PathBuf,
     pub(crate) source: Arc<str>,
     pub(crate) spec: Arc<Spec>,
-    stream: Labels,
+    stream: [Labels; 1],
+    pub(crate) flow: Flow,
     /// Oldest first.
     generations: Vec<Generation>,
     /// The last generation is what the path names.
@@ -94,12 +95,14 @@ impl Slot {
     ) -> Self {
         use std::os::unix::ffi::OsStrExt as _;
         let name = model::text_of_bytes(path.as_os_str().as_bytes());
-        let stream = spec.labels.with("filename", &name);
+        let stream = [spec.labels.with("filename", &name)];
+        let flow = Flow::new(Arc::clone(&spec.treatment));
         Self {
             path,
             source,
             spec,
             stream,
+            flow,
             generations: Vec::new(),
             has_current: false,
             search: None,
@@ -113,7 +116,8 @@ impl Slot {
     }
 
     /// Goes on where a cursor stands.
-    pub(crate) fn resume(&mut self, marks: Vec<Mark>, now: Now) {
+    pub(crate) fn resume(&mut self, marks: Vec<Mark>, held: Vec<HeldLine>, now: Now) {
+        self.flow.restore(held);
         let newest_ns = marks.last().map_or(i64::MAX, |mark| mark.mtime_ns);
         let is_read = |mark: &&Mark| !mark.is_done;
         let oldest_ns = marks.iter().filter(is_read).map(|mark| mark.mtime_ns).min();
@@ -240,10 +244,23 @@ impl Slot {
         self.generations.iter().rev().map(|known| &known.mark).find(|mark| mark.id() == id)
     }
 
-    /// The marks of everything read.
-    pub(crate) fn cursor(&mut self) -> Vec<u8> {
+    /// The marks of everything read, and the lines that are held back; `None` when these are too many.
+    pub(crate) fn cursor(&mut self) -> Option<Vec<u8>> {
+        let marks = mark::encode(self.generations.iter().map(|generation| &generation.mark));
+        let cursor = self.flow.cursor(marks)?;
         self.is_unsaved = false;
-        mark::encode(self.generations.iter().map(|generation| &generation.mark))
+        Some(cursor)
+    }
+
+    /// Adds lines to `rows` that were held back long enough, or `all` of them.
+    pub(crate) fn flush(&mut self, all: bool, now: Now, rows: &mut LogRows) {
+        let is_due = self.flow.next_due_ns().is_some_and(|due_ns| due_ns <= now.monotonic_ns);
+        if all {
+            self.flow.flush(&self.stream, &now, rows);
+        } else if is_due {
+            self.flow.flush_due(&self.stream, &now, rows);
+        }
+        self.is_unsaved |= all || is_due;
     }
 
     /// Adds the next lines to `rows`; `true` when there may be more.
@@ -262,11 +279,10 @@ impl Slot {
             let Some(reading) = &generation.reading else { continue };
             let rest_is_due = reading.has_rest()
                 && reading.quiet_ns(now).is_some_and(|quiet| quiet >= REST_QUIET_NS);
-            let stream = rows.stream(&self.stream);
-            let last_ns = &mut self.last_ns;
+            let (last_ns, stream, flow) = (&mut self.last_ns, &self.stream, &mut self.flow);
             let take = |line: &str| {
                 let t_ns = next_time(last_ns, now.ns);
-                rows.push_numbered(stream, t_ns, line, &logline::recognise(line));
+                flow.push(stream, 0, t_ns, line, &now, rows);
             };
             let to_the_end = finish || rest_is_due;
             let got = generation.read(self.spec.encoding, to_the_end, now, scratch, take);

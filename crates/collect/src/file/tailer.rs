@@ -19,9 +19,13 @@ use super::open;
 use super::slot::{Beginning, Slot};
 use super::watch::link_target;
 use crate::counters::Counters;
+use crate::lines::HeldLine;
+use crate::lines::held;
 
 /// Bytes of lines on their way to the store.
 const FLYING_BYTES_MAX: usize = 16 << 20;
+/// Bytes of a log's lines that wait because more is held back than a cursor takes; then nothing is held back any longer.
+const WAITING_BYTES_MAX: usize = 4 << 20;
 /// Logs at once.
 pub(crate) const LOGS_MAX: usize = 20_000;
 /// First and longest pause before a batch is handed over again.
@@ -36,6 +40,8 @@ type Answer = (u64, Result<Receipt>);
 /// A log and what of it is on its way.
 struct Tailed {
     slot: Slot,
+    /// Lines that were read and cannot be handed over yet.
+    rows: LogRows,
     flying: Option<Flying>,
     /// Whether there may be something new.
     is_dirty: bool,
@@ -123,9 +129,9 @@ impl Tailer {
             let source = source_of(&spec.name, &path);
             match self.stored_marks(&source) {
                 // All cursors first: a file may be known under another name.
-                Ok(Some(marks)) => {
+                Ok(Some((marks, held))) => {
                     let mut slot = Slot::new(path, source, spec, Arc::clone(&self.counters));
-                    slot.resume(marks, now);
+                    slot.resume(marks, held, now);
                     self.add(group, slot, now);
                 }
                 Ok(None) => fresh.push((group, path, source, spec)),
@@ -142,7 +148,7 @@ impl Tailer {
                 // Another log reads it to its end.
                 Some(mark) if !mark.is_done => continue,
                 Some(mark) => {
-                    slot.resume(vec![mark], now);
+                    slot.resume(vec![mark], Vec::new(), now);
                     slot.is_unsaved = true;
                 }
                 None => {
@@ -157,7 +163,8 @@ impl Tailer {
             self.add(group, slot, now);
         }
         let over = |tailed: &Tailed| {
-            tailed.slot.is_over() && !tailed.slot.is_unsaved && tailed.flying.is_none()
+            let is_idle = tailed.flying.is_none() && !tailed.slot.flow.is_holding();
+            tailed.slot.is_over() && !tailed.slot.is_unsaved && is_idle
         };
         let gone: Vec<u64> =
             self.logs.iter().filter(|(_, tailed)| over(tailed)).map(|(id, _)| *id).collect();
@@ -208,8 +215,10 @@ impl Tailer {
             if now.monotonic_ns.saturating_sub(tailed.saved_ns) > CURSOR_EVERY_NS {
                 tailed.slot.is_unsaved = true;
             }
-            let mut rows = LogRows::default();
-            if tailed.is_dirty && self.flying_bytes < FLYING_BYTES_MAX {
+            let mut rows = std::mem::take(&mut tailed.rows);
+            tailed.slot.flush(rows.line_bytes() > WAITING_BYTES_MAX, now, &mut rows);
+            let is_paused = tailed.slot.flow.is_paused(now.monotonic_ns);
+            if tailed.is_dirty && !is_paused && self.flying_bytes < FLYING_BYTES_MAX {
                 tailed.is_dirty = tailed.slot.read(now, &mut self.scratch, &mut rows);
                 // What stays is read when the answer has come.
                 has_more |= tailed.is_dirty && rows.is_empty();
@@ -217,13 +226,15 @@ impl Tailer {
             if rows.is_empty() && !tailed.slot.is_unsaved {
                 continue;
             }
+            let Some(cursor) = tailed.slot.cursor() else {
+                has_more |= tailed.is_dirty && !is_paused;
+                tailed.rows = rows;
+                continue;
+            };
             tailed.saved_ns = now.monotonic_ns;
             let bytes = rows.line_bytes();
-            let batch = LogBatch {
-                source: Arc::clone(&tailed.slot.source),
-                rows,
-                cursor: Some(tailed.slot.cursor()),
-            };
+            let batch =
+                LogBatch { source: Arc::clone(&tailed.slot.source), rows, cursor: Some(cursor) };
             let (again_ns, pause_ns, complained) = (None, BACKOFF_NS.0, false);
             self.flying_bytes += bytes;
             tailed.flying =
@@ -235,16 +246,17 @@ impl Tailer {
 
     /// Whether a log waits for a moment to come.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.logs
-            .values()
-            .any(|tailed| tailed.flying.as_ref().is_some_and(|flying| flying.again_ns.is_some()))
+        self.logs.values().any(|tailed| {
+            tailed.slot.flow.is_waiting()
+                || tailed.flying.as_ref().is_some_and(|flying| flying.again_ns.is_some())
+        })
     }
 
-    /// Whether nothing is on its way to the store.
-    #[cfg(test)]
+    /// Whether the store has answered for everything handed over; what it refused may wait to be handed over again.
     pub(crate) fn is_settled(&mut self) -> bool {
         self.settle();
-        self.logs.values().all(|tailed| tailed.flying.is_none())
+        let is_away = |flying: &Flying| flying.again_ns.is_none();
+        !self.logs.values().any(|tailed| tailed.flying.as_ref().is_some_and(is_away))
     }
 
     fn hand_over(&self, id: u64, batch: LogBatch) {
@@ -291,11 +303,14 @@ impl Tailer {
         self.next_id += 1;
         self.by_path.insert((group, slot.path.clone()), id);
         let saved_ns = now.monotonic_ns;
-        self.logs.insert(id, Tailed { slot, flying: None, is_dirty: true, saved_ns });
+        let rows = LogRows::default();
+        self.logs.insert(id, Tailed { slot, rows, flying: None, is_dirty: true, saved_ns });
     }
 
-    fn stored_marks(&self, source: &str) -> Result<Option<Vec<Mark>>> {
-        Ok(self.sink.cursor(source)?.and_then(|bytes| mark::decode(&bytes)))
+    fn stored_marks(&self, source: &str) -> Result<Option<(Vec<Mark>, Vec<HeldLine>)>> {
+        let cursor = self.sink.cursor(source)?.unwrap_or_default();
+        let Some((marks, held)) = held::decode(&cursor) else { return Ok(None) };
+        Ok(mark::decode(marks).map(|marks| (marks, held)))
     }
 
     /// The file by its inode, if a log of the group reads or read it.

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use super::tailer::Tailer;
 use super::{Encoding, Pattern, Target, specs};
 use crate::counters::Counters;
+use crate::lines::Treatment;
 
 /// What a store does with a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +95,7 @@ impl Scene {
             paths: patterns.iter().map(pattern).collect(),
             exclude: Vec::new(),
             labels: Labels::from_pairs([("job", "test")]),
+            treatment: Arc::new(Treatment::plain(true)),
             encoding: Encoding::Utf8,
             start_at_end: false,
             unpacks: false,

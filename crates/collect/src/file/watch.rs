@@ -200,6 +200,10 @@ pub(crate) fn run(
             }
         }
     }
+    // Whoever reads these logs next must find the cursors of all that was handed over.
+    while !tailer.is_settled() {
+        wait(wake, None, AGAIN_NS);
+    }
 }
 
 /// Waits until `wake` or, if given, `events` has something, or the time is over. `true` when events are there.

@@ -50,6 +50,7 @@ impl Bench {
             proc_root: self.dir.path().join("proc"),
             sys_root: self.dir.path().join("sys"),
             logs: true,
+            joins_traces: true,
             logs_since_ns: 0,
         };
         let sink = Arc::clone(&self.store) as Arc<dyn model::Sink>;
@@ -267,6 +268,7 @@ async fn without_an_endpoint_nothing_is_watched() {
         proc_root: PathBuf::new(),
         sys_root: PathBuf::new(),
         logs: true,
+        joins_traces: true,
         logs_since_ns: 0,
     };
     let sink = Arc::clone(&bench.store) as Arc<dyn model::Sink>;

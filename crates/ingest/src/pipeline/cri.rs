@@ -101,6 +101,7 @@ impl Cri {
         let mut whole = match self.parts.remove(&entry.labels) {
             Some(mut before) => {
                 before.line.push_str(&entry.line);
+                before.joined.push(entry.position);
                 before.values = entry.values;
                 before.t_ns = entry.t_ns;
                 before
@@ -126,6 +127,10 @@ impl Cri {
         let mut parts: Vec<Entry> = std::mem::take(&mut self.parts).into_values().collect();
         parts.sort_by_key(|entry| entry.position);
         parts
+    }
+
+    pub(super) fn visit_held(&self, visit: &mut dyn FnMut(&Entry)) {
+        self.parts.values().for_each(visit);
     }
 
     pub(super) fn oldest_held(&self) -> Option<u64> {

@@ -93,6 +93,14 @@ impl Match {
         self.stages().iter().filter_map(Stage::oldest_held).min()
     }
 
+    pub(super) fn visit_held(&self, visit: &mut dyn FnMut(&Entry)) {
+        self.stages().iter().for_each(|stage| stage.visit_held(visit));
+    }
+
+    pub(super) fn may_hold(&self) -> bool {
+        self.stages().iter().any(Stage::may_hold)
+    }
+
     pub(super) fn next_due_ns(&self) -> Option<i64> {
         self.stages().iter().filter_map(Stage::next_due_ns).min()
     }

@@ -49,6 +49,16 @@ pub enum MetricKind {
     Histogram,
 }
 
+impl MetricKind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
 /// What a line does to a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Update {
@@ -78,6 +88,17 @@ pub struct Family {
     pub kind: MetricKind,
     /// Its help text.
     pub help: String,
+}
+
+impl Family {
+    /// Whether a sample's name is its own, or one of a histogram's.
+    fn has(&self, name: &str) -> bool {
+        let suffix = name.strip_prefix(self.name.as_str());
+        suffix.is_some_and(|suffix| match self.kind {
+            MetricKind::Histogram => matches!(suffix, "_bucket" | "_count" | "_sum"),
+            _ => suffix.is_empty(),
+        })
+    }
 }
 
 /// The metrics of all pipelines of a process.
@@ -137,6 +158,33 @@ impl Metrics {
             }
         }
         samples
+    }
+
+    /// Writes all series that are not idle in the Prometheus text format 0.0.4.
+    pub fn write_text(&self, clock: &dyn Clock, out: &mut String) {
+        let (samples, mut rest) = (self.samples(clock), self.families().into_iter());
+        let mut family: Option<Family> = None;
+        for sample in samples {
+            let name = sample.labels.metric_name();
+            while !family.as_ref().is_some_and(|family| family.has(name)) {
+                let Some(next) = rest.next() else { return };
+                if next.has(name) {
+                    let help = next.help.replace('\\', "\\\\").replace('\n', "\\n");
+                    let kind = next.kind.as_str();
+                    out.push_str(&format!("# HELP {0} {help}\n# TYPE {0} {kind}\n", next.name));
+                }
+                family = Some(next);
+            }
+            out.push_str(name);
+            let mut separator = '{';
+            for (name, value) in sample.labels.iter().filter(|(n, _)| *n != model::METRIC_NAME) {
+                let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+                out.push_str(&format!("{separator}{name}=\"{value}\""));
+                separator = ',';
+            }
+            let close = if separator == ',' { "}" } else { "" };
+            out.push_str(&format!("{close} {}\n", sample.value));
+        }
     }
 
     /// What there is, by name.

@@ -82,6 +82,8 @@ impl Multiline {
             Some(block) => {
                 block.entry.line.push('\n');
                 block.entry.line.push_str(&entry.line);
+                block.entry.joined.push(entry.position);
+                block.entry.joined.extend_from_slice(&entry.joined);
                 block.lines += 1;
                 block.at_ns = at_ns;
                 block
@@ -105,6 +107,10 @@ impl Multiline {
 
     pub(super) fn oldest_held(&self) -> Option<u64> {
         self.blocks.values().flatten().map(|block| block.entry.position).min()
+    }
+
+    pub(super) fn visit_held(&self, visit: &mut dyn FnMut(&Entry)) {
+        self.blocks.values().flatten().for_each(|block| visit(&block.entry));
     }
 
     pub(super) fn next_due_ns(&self) -> Option<i64> {

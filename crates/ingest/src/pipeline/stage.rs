@@ -211,6 +211,23 @@ impl Stage {
         }
     }
 
+    pub(super) fn visit_held(&self, visit: &mut dyn FnMut(&Entry)) {
+        match self {
+            Self::Cri(s) => s.visit_held(visit),
+            Self::Multiline(s) => s.visit_held(visit),
+            Self::Match(s) => s.visit_held(visit),
+            _ => {}
+        }
+    }
+
+    pub(super) fn may_hold(&self) -> bool {
+        match self {
+            Self::Cri(_) | Self::Multiline(_) => true,
+            Self::Match(s) => s.may_hold(),
+            _ => false,
+        }
+    }
+
     pub(super) fn next_due_ns(&self) -> Option<i64> {
         match self {
             Self::Multiline(s) => s.next_due_ns(),

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use collect::file::{Encoding, Pattern, Target};
+use collect::lines::Treatment;
 use model::Labels;
 use serde::Deserialize;
 
@@ -29,6 +31,8 @@ pub struct RawFiles {
     pub start: Option<String>,
     /// Whether files that end in `.gz` or `.zst` are unpacked and read. Default: false.
     pub decompress: Option<bool>,
+    /// Whether stack traces become one record. Default: true.
+    pub multiline: Option<bool>,
     /// Directories, beside those of the patterns, into which symbolic links may lead. Default: none.
     pub follow: Option<Vec<PathBuf>>,
     /// A positions file of Promtail: files that were never read here are begun where it stopped. Default: none.
@@ -112,6 +116,7 @@ fn entry(
         labels: Labels::from_pairs(
             labels.iter().map(|(name, value)| (name.as_str(), value.as_str())),
         ),
+        treatment: Arc::new(Treatment::plain(raw.multiline.unwrap_or(true))),
         encoding,
         start_at_end,
         unpacks: raw.decompress.unwrap_or(false),

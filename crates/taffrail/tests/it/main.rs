@@ -11,6 +11,7 @@ mod files;
 mod import;
 mod lifecycle;
 mod limits;
+mod promtail;
 mod remote_write;
 mod scrape;
 mod target;

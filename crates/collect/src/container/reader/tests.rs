@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use ingest::stack_traces::HOLD_NS;
 use jiff::Timestamp;
-use model::Labels;
+use model::{Labels, ManualClock};
 
 use super::*;
+use crate::lines::held;
 
 const S: i64 = 1_000_000_000;
 const BASE: i64 = 1_795_000_000 * S;
@@ -79,9 +81,18 @@ fn serve(log: &[Message], since_ns: i64, terminal: bool) -> Vec<u8> {
 }
 
 fn reader(cursor: Option<&[u8]>) -> LogReader {
-    let position = cursor.map_or(Position::start(0), |c| Position::decode(c).unwrap());
+    let (position, held) = match cursor {
+        Some(cursor) => {
+            let (position, held) = held::decode(cursor).unwrap();
+            (Position::decode(position).unwrap(), held)
+        }
+        None => (Position::start(0), Vec::new()),
+    };
     let streams = ["stdout", "stderr"].map(|s| Labels::from_pairs([("stream", s)]));
-    LogReader::new(Arc::from("docker/c"), streams, position, Arc::default())
+    let clock = Arc::new(ManualClock::at_ms(BASE / 1_000_000));
+    let treatment = Arc::new(Treatment::plain(true));
+    let beginning = Beginning { position, held };
+    LogReader::new(Arc::from("docker/c"), streams, treatment, beginning, clock, Arc::default())
 }
 
 /// A store: lines per output, and the cursor behind them.
@@ -93,7 +104,7 @@ struct Stored {
 
 impl Stored {
     fn commit(&mut self, reader: &mut LogReader) {
-        let batch = reader.take_batch();
+        let batch = reader.take_batch(true).unwrap();
         for row in batch.rows.iter() {
             let index = usize::from(row.stream.get("stream") == Some("stderr"));
             self.lines[index].push((row.t_ns - BASE, row.line.to_owned()));
@@ -188,6 +199,45 @@ fn recorded_lines_are_what_was_written() {
 #[test]
 fn every_cut_resumes_exactly_once() {
     check(RECORDED, false, &[1, 2, 5], 0);
+}
+
+/// Traces of both outputs at once, with a line between them, and one at the end.
+const TRACES: &[Message] = &[
+    (1, 10, "begin\n"),
+    (1, 11, "java.lang.Error: no disk\n"),
+    (2, 11, "Traceback (most recent call last):\n"),
+    (1, 12, "\tat a.B.c(D.java:1)\n"),
+    (2, 12, "  File \"a.py\", line 3, in <module>\n"),
+    (1, 13, "\tat a.B.main(D.java:9)\n"),
+    (2, 13, "    main()\n"),
+    (2, 14, "ValueError: bad\n"),
+    (1, 15, "between\n"),
+    (2, 16, "panic: oh\n"),
+    (2, 17, "\n"),
+    (2, 17, "goroutine 1 [running]:\n"),
+    (2, 17, "main.main()\n"),
+    (2, 18, "\t/app/main.go:3 +0x1d\n"),
+    (1, 20_000, "java.lang.Error: last\n"),
+    (1, 20_001, "\tat a.B.c(D.java:1)\n"),
+];
+
+#[test]
+fn traces_are_records_wherever_reading_is_cut() {
+    let lines = whole(TRACES, false).lines.map(|lines| lines.len());
+    assert_eq!(lines, [4, 2]);
+    check(TRACES, false, &[1, 2], 0);
+}
+
+#[test]
+fn a_trace_waits_for_its_next_line_and_then_no_longer() {
+    let clock = Arc::new(ManualClock::at_ms(BASE / 1_000_000));
+    let mut reader = LogReader { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..reader(None) };
+    reader.open(0);
+    reader.feed(&serve(&TRACES[..2], 0, false)).unwrap();
+    assert_eq!((reader.rows.len(), reader.due_in_ns()), (1, Some(HOLD_NS)));
+    clock.advance_ms(HOLD_NS / 1_000_000);
+    reader.flush_due();
+    assert_eq!((reader.rows.len(), reader.due_in_ns()), (2, None));
 }
 
 #[test]

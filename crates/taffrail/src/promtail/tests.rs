@@ -1,0 +1,65 @@
+//! Which files jobs read, under which labels.
+
+use super::*;
+
+fn found(text: &str, files: &[(&str, &str)]) -> (Vec<Found>, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, content) in files {
+        std::fs::write(dir.path().join(name), content).unwrap();
+    }
+    let path = dir.path().join("promtail.yml");
+    std::fs::write(&path, text).unwrap();
+    let plan = load(&path, &|_| None, &Arc::default()).unwrap();
+    (targets::find(&plan, "h1"), dir)
+}
+
+#[test]
+fn targets_are_relabelled_and_hold_no_hidden_labels() {
+    let text = r#"
+scrape_configs:
+- job_name: system
+  decompression: {enabled: true, format: gz}
+  static_configs:
+  - targets: [localhost]
+    labels: {job: varlogs, __path__: "/var/log/*log", __path_exclude__: "/var/log/x*"}
+  - labels: {job: other, __path__: "/srv/{a,b}.log", __host__: h2}
+  - labels: {job: dropped, __path__: "/srv/c.log"}
+  - labels: {job: nowhere}
+  relabel_configs:
+  - {source_labels: [job], regex: dropped, action: drop}
+  - {source_labels: [__path__], regex: "/var/(.*)", target_label: path}
+- job_name: listed
+  file_sd_configs: [{files: ["*.json"]}]
+"#;
+    let listed = r#"[{"targets": ["a", "b"], "labels": {"__path__": "/l/*.log", "env": "x"}},
+        {"labels": {"__path__": "relative/../x"}}]"#;
+    let (found, _dir) = found(text, &[("sd.json", listed), ("bad.json", "{")]);
+    let [system, listed] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!(system.files, ["/var/log/*log"]);
+    assert_eq!(system.complaints, ["a target has no __path__"]);
+    let target = &system.targets[0];
+    assert_eq!(target.labels.to_string(), r#"{job="varlogs", path="log/*log"}"#);
+    assert_eq!((target.name.as_str(), target.unpacks), ("promtail/system", true));
+    assert_eq!(target.exclude[0].as_str(), "/var/log/x*");
+    assert_eq!(listed.files, ["/l/*.log", "/l/*.log"]);
+    assert_eq!(listed.complaints.len(), 2, "{:?}", listed.complaints);
+    assert_eq!(listed.targets[0].labels.to_string(), r#"{env="x"}"#);
+}
+
+#[test]
+fn what_cannot_run_is_refused_by_name() {
+    for (job, expected) in [
+        ("  encoding: utf-99\n", "job \"j\": unknown encoding \"utf-99\""),
+        (
+            "  pipeline_stages: [{metrics: {a: {type: Counter, config: {action: inc}}}}]\n- job_name: k\n  \
+             pipeline_stages: [{metrics: {a: {type: Gauge, config: {action: inc}}}}]\n",
+            "metric \"promtail_custom_a\" is something else elsewhere",
+        ),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("promtail.yml");
+        std::fs::write(&path, format!("scrape_configs:\n- job_name: j\n{job}")).unwrap();
+        let error = load(&path, &|_| None, &Arc::default()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}

@@ -1,0 +1,152 @@
+//! `promtail.yml` under the real program: its jobs run, whenever the program dies.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+
+use testkit::{Options, Taffrail, eventually};
+
+use crate::{PROGRAM, now_ns, quiet_config};
+
+/// `promtail.yml` beside the configuration.
+fn start(dir: &Path, promtail: &str) -> Taffrail {
+    fs::write(dir.join("promtail.yml"), promtail).unwrap();
+    let more = "host:\n  enabled: false\nquery:\n  max_log_lines: 100000\npromtail: promtail.yml\n";
+    Taffrail::start(PROGRAM, dir, &Options { config: quiet_config(more), ..Options::default() })
+}
+
+fn append(path: &Path, text: &str) {
+    let mut file = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
+
+/// Record `number`: a first line, and as many others as its number says.
+fn record(number: usize) -> Vec<String> {
+    let more = (1..=number % 4).map(|at| format!("  {number}.{at} at some.place(Of.java:{at})"));
+    [format!("[{number}] level=error it broke")].into_iter().chain(more).collect()
+}
+
+#[test]
+fn records_of_many_lines_are_stored_once_whenever_the_program_dies() {
+    let begun_ns = now_ns();
+    let (data, logs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let log = logs.path().join("app.log");
+    let promtail = format!(
+        r#"
+clients: [{{url: "http://loki:3100/loki/api/v1/push", external_labels: {{site: s1}}}}]
+positions: {{filename: {logs}/positions.yaml}}
+scrape_configs:
+- job_name: shop
+  static_configs:
+  - targets: [localhost]
+    labels: {{job: shop, __path__: "{logs}/*.log"}}
+  pipeline_stages:
+  - multiline: {{firstline: '^\[', max_wait_time: 10m}}
+  - regex: {{expression: '^\[(?P<number>\d+)\] level=(?P<level>\w+)'}}
+  - labels: {{level: }}
+  - metrics:
+      records: {{type: Counter, source: number, config: {{action: inc}}}}
+  relabel_configs:
+  - {{source_labels: [job], target_label: app}}
+"#,
+        logs = logs.path().display()
+    );
+    // What Promtail had read is not read again.
+    let before = "[old] was sent by Promtail\n";
+    append(&log, before);
+    let positions = format!("positions:\n  {}: \"{}\"\n", log.display(), before.len());
+    fs::write(logs.path().join("positions.yaml"), positions).unwrap();
+
+    let lines = |taffrail: &Taffrail| {
+        taffrail.logql(r#"{app="shop", level="error", site="s1"}"#, begun_ns, 100_000)
+    };
+    let (mut written, mut cut) = (0, Vec::new());
+    for round in 0..8 {
+        let taffrail = start(data.path(), &promtail);
+        for _ in 0..60 {
+            // A record whose first lines came before the program died goes on behind that.
+            let all = [std::mem::take(&mut cut), record(written)].concat();
+            append(&log, &(all.join("\n") + "\n"));
+            written += 1;
+        }
+        let of_next = record(written);
+        let (first, rest) = of_next.split_at(of_next.len().div_ceil(2));
+        append(&log, &(first.join("\n") + "\n"));
+        cut = rest.to_vec();
+        written += 1;
+        if round % 2 == 0 {
+            eventually("some records", 30, || {
+                Some(lines(&taffrail)).filter(|l| l.len() >= written - 2)
+            });
+        }
+        if round == 3 {
+            fs::rename(&log, logs.path().join("app.log.1")).unwrap();
+        }
+        taffrail.kill();
+    }
+    append(&log, &([cut, vec!["[end] level=error".to_owned()]].concat().join("\n") + "\n"));
+    let taffrail = start(data.path(), &promtail);
+    let stored = eventually("all records", 60, || {
+        Some(lines(&taffrail)).filter(|stored| stored.len() >= written)
+    });
+    let stored: Vec<&str> = stored.iter().map(|(_, line)| line.as_str()).collect();
+    let expected: Vec<String> = (0..written).map(|number| record(number).join("\n")).collect();
+    assert_eq!(stored, expected);
+
+    let answer = taffrail.get("/metrics", &[]);
+    let shown = "# TYPE promtail_custom_records counter\npromtail_custom_records{";
+    assert!(answer.body.contains(shown), "{}", answer.body);
+    let status = taffrail.get("/api/taffrail/v1/status", &[]).json();
+    assert_eq!(status["promtail"][0]["job"], "shop", "{status}");
+    taffrail.assert_quiet(&[]);
+}
+
+#[test]
+fn a_changed_file_changes_the_jobs() {
+    let begun_ns = now_ns();
+    let (data, logs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let promtail = |stages: &str| {
+        format!(
+            "positions: {{filename: {0}/none.yaml}}\nscrape_configs:\n- job_name: j\n  pipeline_stages: {stages}\n  \
+             static_configs: [{{labels: {{job: j, __path__: '{0}/*.log'}}}}]\n",
+            logs.path().display()
+        )
+    };
+    let log = logs.path().join("a.log");
+    append(&log, "one\ndropped one\n");
+    let taffrail = start(data.path(), &promtail("[{drop: {expression: ^dropped}}]"));
+    let lines = |count: usize| {
+        let all = eventually("lines", 30, || {
+            Some(taffrail.logql("{job=\"j\"}", begun_ns, 100)).filter(|l| l.len() >= count)
+        });
+        all.into_iter().map(|(_, line)| line).collect::<Vec<_>>()
+    };
+    assert_eq!(lines(1), ["one"]);
+    let metrics = taffrail.get("/metrics", &[]).body;
+    assert!(
+        metrics.contains("logentry_dropped_lines_total{reason=\"drop_stage\"} 1\n"),
+        "{metrics}"
+    );
+    fs::write(data.path().join("promtail.yml"), promtail("[{nope: {}}]")).unwrap();
+    taffrail.hang_up();
+    eventually("refusal", 30, || {
+        taffrail.log().iter().any(|line| line.contains("unknown key \"nope\"")).then_some(())
+    });
+    fs::write(
+        data.path().join("promtail.yml"),
+        promtail("[{template: {source: x, template: '{{.Entry}}!'}}, {output: {source: x}}]"),
+    )
+    .unwrap();
+    taffrail.hang_up();
+    let reloaded = |line: &String| line.contains("configuration reloaded");
+    eventually("reload", 30, || taffrail.log().iter().any(reloaded).then_some(()));
+    append(&log, "two\n");
+    // Which of both readers took the line is a matter of moments; it is there once.
+    let taken = lines(2);
+    assert!(taken == ["one", "two!"] || taken == ["one", "two"], "{taken:?}");
+    eventually("the new stages", 30, || {
+        append(&log, "three\n");
+        lines(3).iter().any(|line| line == "three!").then_some(())
+    });
+    taffrail.assert_quiet(&["configuration not reloaded"]);
+}
