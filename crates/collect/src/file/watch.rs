@@ -239,6 +239,7 @@ mod tests {
 
     use super::*;
     use crate::file::{Encoding, Pattern, Target, spawn};
+    use crate::lines::Treatment;
 
     fn appending(path: &Path) -> File {
         let flags = OFlags::CREATE | OFlags::APPEND | OFlags::WRONLY;
@@ -336,6 +337,7 @@ mod tests {
             paths: vec![pattern],
             exclude: Vec::new(),
             labels: Labels::default(),
+            treatment: Arc::new(Treatment::plain(true)),
             encoding: Encoding::Utf8,
             start_at_end: false,
             unpacks: false,
@@ -345,7 +347,8 @@ mod tests {
         let (sent, lines) = mpsc::channel();
         let cancel = CancellationToken::new();
         let clock = Arc::new(SystemClock);
-        let handle = spawn(vec![target], Arc::new(Lines(sent)), clock, cancel.clone()).unwrap();
+        let (sink, counters) = (Arc::new(Lines(sent)), Arc::default());
+        let handle = spawn(vec![target], sink, clock, counters, cancel.clone()).unwrap();
         // The patience is for a machine that is busy with something else.
         let next = || lines.recv_timeout(Duration::from_secs(60)).unwrap();
         let mut file = appending(&path("a.log"));
