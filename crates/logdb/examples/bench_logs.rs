@@ -57,6 +57,7 @@ fn bench(name: &str, rows: Vec<LogRecord>, needles: &[&str]) -> Outcome<()> {
         dir: dir.path().to_owned(),
         durability: Durability::Interval { ms: 200 },
         retention_ms: 3_650 * 86_400_000,
+        retention_rules: Vec::new(),
         head_bytes_max: 64 << 20,
         flush_after_ms: 300_000,
         streams_max: 10_000,

@@ -24,6 +24,7 @@ use storage::writer;
 use crate::column::Encoder;
 use crate::head::{self, Chunk};
 use crate::part::{Builder, Part, Summary};
+use crate::retention::{Classes, Retention};
 use crate::view::{Cursor, Shared};
 use crate::{Config, record};
 
@@ -59,6 +60,7 @@ pub(crate) struct Engine {
     pub(crate) fs: Arc<dyn Fs>,
     clock: Arc<dyn Clock>,
     config: Config,
+    retention: Retention,
     pub(crate) parts_dir: PathBuf,
     pub(crate) shared: Arc<Shared>,
     pub(crate) manifest: Manifest,
@@ -95,10 +97,12 @@ impl Engine {
     ) -> Result<Self> {
         let parts_dir = manifest.dir().to_owned();
         let streams = shared.view.read().streams();
+        let retention = Retention::new(config.retention_rules.clone(), config.retention_ms)?;
         Ok(Self {
             fs,
             clock,
             config,
+            retention,
             parts_dir,
             shared,
             manifest,
@@ -167,7 +171,7 @@ impl Engine {
             return Ok(());
         }
         let next_id = &mut self.next_id;
-        let parts = head::seal(&chunks, &mut self.encoder, || {
+        let parts = head::seal(&chunks, &self.retention, &mut self.encoder, || {
             *next_id += 1;
             *next_id - 1
         })?;
@@ -210,12 +214,13 @@ impl Engine {
     }
 
     fn write_parts(&mut self, sealed: &[Arc<Part>]) -> Result<Vec<Part>> {
-        let mut days: BTreeMap<i64, Vec<&Arc<Part>>> = BTreeMap::new();
+        let mut files: BTreeMap<(i64, Classes), Vec<&Arc<Part>>> = BTreeMap::new();
         for part in sealed {
-            days.entry(part.summary.day).or_default().push(part);
+            let classes = self.retention.classes_of(part);
+            files.entry((part.summary.day, classes)).or_default().push(part);
         }
         let mut written = Vec::new();
-        for (day, parts) in days {
+        for ((day, _), parts) in files {
             match self.write_part(day, &parts) {
                 Ok(part) => written.push(part),
                 Err(e) => {
@@ -261,11 +266,11 @@ impl Engine {
 
     /// Drops what is older than retention: parts, and cursors of sources gone quiet.
     fn retain(&mut self, now_ms: i64) -> Result<()> {
-        let oldest_ms = now_ms.saturating_sub(self.config.retention_ms);
+        let oldest_ms = now_ms.saturating_sub(self.retention.longest_ms());
         let oldest_ns = oldest_ms.saturating_mul(1_000_000);
         let parts = self.shared.view.read().parts.clone();
         let old: Vec<Arc<Part>> =
-            parts.into_iter().filter(|p| p.summary.max_ns < oldest_ns).collect();
+            parts.into_iter().filter(|p| self.retention.is_over(p, now_ms)).collect();
         self.remove_parts(&old)?;
         self.forget_deletions(oldest_ns)?;
         let mut edits = Vec::new();
@@ -364,14 +369,16 @@ impl Engine {
 
     /// Takes out of `batch` what may not be stored, and cuts lines that are too long.
     fn check(&mut self, batch: &mut Batch, now_ms: i64) {
-        let oldest_ns = now_ms.saturating_sub(self.config.retention_ms).saturating_mul(1_000_000);
+        let oldest_ns =
+            now_ms.saturating_sub(self.retention.longest_ms()).saturating_mul(1_000_000);
         let newest_ns = now_ms.saturating_add(self.config.future_ms_max).saturating_mul(1_000_000);
         let line_bytes_max = self.config.line_bytes_max;
         let rows = &mut batch.batch.rows;
         let too_long = |labels: &Labels| labels.packed_len() > LABELS_BYTES_MAX;
         let bad_fields: Vec<bool> = rows.field_sets().iter().map(too_long).collect();
         // A stream is looked at when the first row of it comes that may be stored otherwise.
-        let mut verdicts: Vec<Option<Result<(), RejectReason>>> = vec![None; rows.streams().len()];
+        // It says the oldest time that it keeps.
+        let mut verdicts: Vec<Option<Result<i64, RejectReason>>> = vec![None; rows.streams().len()];
         let mut refused: Vec<(usize, RejectReason)> = Vec::new();
         let mut is_cut = false;
         for i in 0..rows.len() {
@@ -383,11 +390,15 @@ impl Engine {
                 Err(RejectReason::TooNew)
             } else if bad_fields[rows.fields_number(i) as usize] {
                 Err(RejectReason::Invalid)
-            } else if let Some(verdict) = verdicts[number as usize] {
-                verdict
             } else {
-                let verdict = admit(&mut self.streams, self.config.streams_max, rows, number);
-                *verdicts[number as usize].insert(verdict)
+                let keeps_from = *verdicts[number as usize].get_or_insert_with(|| {
+                    admit(&mut self.streams, self.config.streams_max, rows, number)?;
+                    let class = self.retention.class(&rows.streams()[number as usize]);
+                    Ok(self.retention.oldest_ns(class, now_ms))
+                });
+                keeps_from.and_then(|oldest_ns| {
+                    if t_ns < oldest_ns { Err(RejectReason::TooOld) } else { Ok(()) }
+                })
             };
             if let Err(reason) = verdict {
                 refused.push((i, reason));

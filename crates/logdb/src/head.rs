@@ -8,6 +8,7 @@ use model::{Labels, LogRows, Result};
 
 use crate::column::Encoder;
 use crate::part::{Builder, DAY_NS, Part, Summary};
+use crate::retention::Retention;
 
 /// How many chunks of similar size there are before they are put together.
 const FAN_IN: usize = 8;
@@ -67,9 +68,10 @@ pub(crate) fn push(chunks: &mut Vec<Arc<Chunk>>, chunk: Chunk) {
     }
 }
 
-/// Encodes `chunks` into a part in memory per day, ascending; `next` gives each an id.
+/// Encodes `chunks` into a part in memory per day and class of retention, ascending; `next` gives each an id.
 pub(crate) fn seal(
     chunks: &[Arc<Chunk>],
+    retention: &Retention,
     encoder: &mut Encoder,
     mut next: impl FnMut() -> u64,
 ) -> Result<Vec<Part>> {
@@ -77,6 +79,7 @@ pub(crate) fn seal(
     let mut streams: Vec<&Labels> = chunks.iter().flat_map(|c| c.rows.streams()).collect();
     streams.sort_unstable();
     streams.dedup();
+    let classes: Vec<usize> = streams.iter().map(|s| retention.class(s)).collect();
     for (c, chunk) in chunks.iter().enumerate() {
         let own = chunk.rows.streams().iter();
         let ranks: Vec<u32> =
@@ -90,16 +93,22 @@ pub(crate) fn seal(
     rows.sort_unstable();
     let mut parts = Vec::new();
     for day in rows.chunk_by(|a, b| a.0 == b.0) {
-        let id = next();
-        let mut builder = Builder::memory(Summary::new(id, id, day[0].0));
-        for stream in day.chunk_by(|a, b| a.1 == b.1) {
-            let number = builder.stream(streams[stream[0].1 as usize]);
-            for (_, _, t_ns, c, i) in stream {
-                let row = chunks[*c as usize].rows.row(*i as usize);
-                builder.push(encoder, number, *t_ns, row.line.as_bytes(), row.fields)?;
+        let of_day = day.chunk_by(|a, b| a.1 == b.1);
+        let mut present: Vec<usize> = of_day.clone().map(|s| classes[s[0].1 as usize]).collect();
+        present.sort_unstable();
+        present.dedup();
+        for class in present {
+            let id = next();
+            let mut builder = Builder::memory(Summary::new(id, id, day[0].0));
+            for stream in of_day.clone().filter(|s| classes[s[0].1 as usize] == class) {
+                let number = builder.stream(streams[stream[0].1 as usize]);
+                for (_, _, t_ns, c, i) in stream {
+                    let row = chunks[*c as usize].rows.row(*i as usize);
+                    builder.push(encoder, number, *t_ns, row.line.as_bytes(), row.fields)?;
+                }
             }
+            parts.push(builder.finish_memory(encoder)?);
         }
-        parts.push(builder.finish_memory(encoder)?);
     }
     Ok(parts)
 }

@@ -28,6 +28,7 @@ mod merge;
 mod pack;
 mod part;
 mod record;
+mod retention;
 mod scan;
 mod select;
 mod split;
@@ -39,4 +40,5 @@ mod typed;
 mod view;
 mod volume;
 
+pub use retention::RULES_MAX;
 pub use store::{Config, OpenReport, Stats, Store};

@@ -16,6 +16,7 @@ use crate::bits::Bits;
 use crate::column::Encoder;
 use crate::deletions::CANCEL_MS;
 use crate::part::{Builder, DAY_NS, Part, Summary};
+use crate::retention::{Classes, Retention};
 use crate::select::Filters;
 use crate::store::Store;
 use crate::texts::Texts;
@@ -39,8 +40,8 @@ pub(crate) fn run(store: &Store) -> Result<u64> {
     let mut done = 0;
     loop {
         let parts = store.shared.view.read().parts.clone();
-        let Some(inputs) = pick(&parts, store.clock.now_ns()) else {
-            return Ok(done + store.apply_deletions()?);
+        let Some(inputs) = pick(&parts, &store.retention, store.clock.now_ns()) else {
+            return Ok(done + store.apply_deletions()? + forget_classes(store)?);
         };
         if !merge(store, &inputs)? {
             return Ok(done);
@@ -50,15 +51,41 @@ pub(crate) fn run(store: &Store) -> Result<u64> {
 }
 
 /// The next parts to merge: neighbours of one day.
-fn pick(parts: &[Arc<Part>], now_ns: i64) -> Option<Vec<Arc<Part>>> {
+fn pick(parts: &[Arc<Part>], retention: &Retention, now_ns: i64) -> Option<Vec<Arc<Part>>> {
     let mut days: Vec<i64> = parts.iter().map(|p| p.summary.day).collect();
     days.sort_unstable();
     days.dedup();
     days.into_iter().find_map(|day| {
         let of_day: Vec<&Arc<Part>> = parts.iter().filter(|p| p.summary.day == day).collect();
         let is_closed = (day + 1).saturating_mul(DAY_NS).saturating_add(DAY_GRACE_NS) < now_ns;
-        pick_of_day(&of_day, is_closed).map(|inputs| inputs.into_iter().cloned().collect())
+        // Parts of different classes have no stream in common, unless one has several classes: nothing goes past that.
+        let is_mixed = |p: &&Arc<Part>| !retention.classes_of(p).is_power_of_two();
+        let runs = of_day.split(is_mixed).chain(of_day.split(|p| !is_mixed(p)));
+        runs.filter(|run| !run.is_empty()).find_map(|run| {
+            let mut classes: Vec<Classes> = run.iter().map(|p| retention.classes_of(p)).collect();
+            classes.sort_unstable();
+            classes.dedup();
+            classes.into_iter().find_map(|class| {
+                let is_of = |p: &&&Arc<Part>| retention.classes_of(p) == class;
+                let of_class: Vec<&Arc<Part>> = run.iter().filter(is_of).copied().collect();
+                pick_of_day(&of_class, is_closed)
+                    .map(|inputs| inputs.into_iter().cloned().collect())
+            })
+        })
     })
+}
+
+/// Writes parts anew that have streams past their time beside others; returns how many.
+fn forget_classes(store: &Store) -> Result<u64> {
+    let now_ms = store.clock.now_ms();
+    let parts = store.shared.view.read().parts.clone();
+    let mut rewritten = 0;
+    for part in parts {
+        if part.damaged_blocks() == 0 && store.retention.is_partly_over(&part, now_ms) {
+            rewritten += u64::from(merge(store, &[part])?);
+        }
+    }
+    Ok(rewritten)
 }
 
 fn pick_of_day<'p>(parts: &[&'p Arc<Part>], is_closed: bool) -> Option<Vec<&'p Arc<Part>>> {
@@ -142,6 +169,7 @@ type NextRow = (i64, usize, usize, usize, usize);
 #[derive(Clone, Copy)]
 struct Piece {
     min_ns: i64,
+    max_ns: i64,
     input: usize,
     block: usize,
     /// First row and end in the block.
@@ -157,7 +185,8 @@ impl Merge<'_> {
                 let mut start = 0;
                 for run in &meta.runs {
                     let end = start + run.rows as usize;
-                    let piece = Piece { min_ns: run.min_ns, input, block, start, end };
+                    let (min_ns, max_ns) = (run.min_ns, run.max_ns);
+                    let piece = Piece { min_ns, max_ns, input, block, start, end };
                     pieces.entry(&part.streams[run.stream as usize]).or_default().push(piece);
                     start = end;
                 }
@@ -165,7 +194,14 @@ impl Merge<'_> {
         }
         let mut streams: Vec<(&Labels, Vec<Piece>)> = pieces.into_iter().collect();
         streams.sort_unstable_by(|a, b| a.0.cmp(b.0));
+        let now_ms = self.store.clock.now_ms();
         for (stream, mut pieces) in streams {
+            let retention = &self.store.retention;
+            let oldest_ns = retention.oldest_ns(retention.class(stream), now_ms);
+            pieces.retain(|p| p.max_ns >= oldest_ns);
+            if pieces.is_empty() {
+                continue;
+            }
             let number = builder.stream(stream);
             pieces.sort_by_key(|p| Reverse((p.min_ns, p.input, p.block)));
             self.write_stream(number, pieces, builder, encoder)?;

@@ -4,8 +4,8 @@
 //! which parts are live (`engine`), nor what queries do with blocks (`scan`).
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use model::{Error, ErrorKind, Labels, Result};
 use rustc_hash::FxHashMap;
@@ -16,6 +16,7 @@ use storage::part::{BlockRef, PartReader, PartWriter};
 use crate::block::{Buffer, Pieces, ROWS_MAX, Run};
 use crate::column::Encoder;
 use crate::fields::Fields;
+use crate::retention::Classes;
 
 const VERSION: u8 = 1;
 /// Nanoseconds of a UTC day.
@@ -245,6 +246,7 @@ impl Builder {
             blocks: self.blocks,
             bytes,
             source: Source::Memory(pieces),
+            classes: OnceLock::new(),
             damaged_count: AtomicU64::new(0),
         })
     }
@@ -362,6 +364,8 @@ pub(crate) struct Part {
     pub(crate) blocks: Vec<BlockMeta>,
     /// Bytes of the file, or of the pieces in memory.
     pub(crate) bytes: u64,
+    /// Classes of retention that its streams belong to, once somebody asked: the rules of an open store do not change.
+    pub(crate) classes: OnceLock<Classes>,
     source: Source,
     damaged_count: AtomicU64,
 }
@@ -387,7 +391,13 @@ impl Part {
             .map_err(|e| e.context(format!("index of part {}", path.display())))?;
         let bytes = file.bytes();
         let source = Source::File(file);
-        Ok(Self { summary, streams, blocks, bytes, source, damaged_count: AtomicU64::new(0) })
+        let (classes, damaged_count) = (OnceLock::new(), AtomicU64::new(0));
+        Ok(Self { summary, streams, blocks, bytes, classes, source, damaged_count })
+    }
+
+    /// Whether it is a file, not in memory.
+    pub(crate) fn is_file(&self) -> bool {
+        matches!(self.source, Source::File(_))
     }
 
     /// Blocks found damaged so far.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, bounded};
-use model::{Clock, Done, Error, ErrorKind, LogBatch, LogDeletion, Result};
+use model::{Clock, Done, Error, ErrorKind, LogBatch, LogDeletion, Result, RetentionRule};
 use parking_lot::Mutex;
 use storage::fs::{self, Fs};
 use storage::manifest::{Edit, Manifest, ManifestState};
@@ -17,6 +17,7 @@ use crate::deletions;
 use crate::engine::{self, Batch, Engine};
 use crate::part::{Part, Summary};
 use crate::record;
+use crate::retention::Retention;
 use crate::view::{Shared, View};
 
 /// Batches that may wait for the writer thread.
@@ -35,6 +36,8 @@ pub struct Config {
     pub durability: Durability,
     /// Rows older than this many milliseconds are refused, and parts deleted once all their rows are; > 0.
     pub retention_ms: i64,
+    /// Streams for which another retention holds: the first rule that matches; up to [`RULES_MAX`](crate::RULES_MAX).
+    pub retention_rules: Vec<RetentionRule>,
     /// Bytes of memory for rows not yet in files; more are flushed.
     pub head_bytes_max: u64,
     /// Rows are flushed to files after this many milliseconds at the latest.
@@ -106,6 +109,7 @@ pub struct Store {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) writer: Writer<Engine>,
+    pub(crate) retention: Retention,
     pub(crate) merging: Mutex<()>,
     /// Set when closing: merges give up at their next block.
     pub(crate) closing: AtomicBool,
@@ -129,6 +133,7 @@ impl Store {
             let message = "retention_ms and line_bytes_max of the log store must be above 0";
             return Err(Error::invalid(message));
         }
+        let retention = Retention::new(config.retention_rules.clone(), config.retention_ms)?;
         let dir = config.dir.clone();
         fs.create_dir_all(&dir)
             .map_err(|e| fs::error(format!("create log directory {}", dir.display()), e))?;
@@ -170,6 +175,7 @@ impl Store {
             clock,
             shared,
             writer,
+            retention,
             merging: Mutex::new(()),
             closing: AtomicBool::new(false),
             merger: Mutex::new(None),

@@ -2,6 +2,7 @@
 
 mod crash;
 mod queries;
+mod retention;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ fn config() -> Config {
         dir: "/logs".into(),
         durability: Durability::Strict,
         retention_ms: 30 * DAY_MS,
+        retention_rules: Vec::new(),
         head_bytes_max: 64 << 20,
         flush_after_ms: 300_000,
         streams_max: 100,

@@ -14,6 +14,7 @@ mod logs;
 mod matcher;
 mod metrics;
 pub mod re2;
+mod retention;
 mod rollup;
 mod sink;
 mod spans;
@@ -35,6 +36,7 @@ pub use metrics::{
     MetricPlan, MetricRow, MetricSource, STALE_NAN_BITS, Selected, SeriesData, SeriesExemplars,
     StampedRow, StartTimes, SteadyRows, is_stale, stale_nan,
 };
+pub use retention::{RetentionPreview, RetentionRule};
 pub use rollup::{FIRST_EVERY, Fall, ROLL_UP_MS, RollUpNeeds, RollUpView, RollUpWindow, window_of};
 pub use sink::{Done, Receipt, RejectReason, Sink};
 pub use spans::{AttributeValue, Span, SpanPlan, SpanStatus, Trace, TraceSource, TraceSummary};

@@ -16,6 +16,7 @@ mod figures;
 pub mod fuzzing;
 mod health;
 mod listen;
+mod log_retention;
 mod loki;
 pub mod operations;
 mod own_api;

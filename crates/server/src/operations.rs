@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ingest::relabel::Rule;
-use model::{LogDeletion, Matcher, Result};
+use model::{LogDeletion, Matcher, Result, RetentionPreview, RetentionRule};
 
 /// Answers that only the running process has; a part of [`Host`](crate::Host).
 pub trait Operations: Send + Sync {
@@ -49,6 +49,19 @@ pub trait Operations: Send + Sync {
     /// # Errors
     /// When a file cannot be written.
     fn snapshot(&self, skip_head: bool) -> Result<String>;
+
+    /// Retentions of log streams in force, with their selectors, and the retention of all others in milliseconds.
+    fn log_retention(&self) -> (Vec<(String, RetentionRule)>, i64);
+
+    /// What such rules would keep and remove: an entry per rule, then one for all other streams. Nothing changes.
+    ///
+    /// # Errors
+    /// When there are too many rules.
+    fn preview_log_retention(
+        &self,
+        rules: Vec<RetentionRule>,
+        default_ms: i64,
+    ) -> Result<Vec<RetentionPreview>>;
 
     /// Deletions of log rows, the oldest first.
     fn log_deletions(&self) -> Vec<LogDeletion>;

@@ -11,7 +11,8 @@ use http::{Method, StatusCode, header};
 
 use crate::access::Role;
 use crate::{
-    App, assets, cardinality, compression, cors, health, loki, own_api, prometheus, receive, tail,
+    App, assets, cardinality, compression, cors, health, log_retention, loki, own_api, prometheus,
+    receive, tail,
 };
 
 /// Bound of the table, for counters per route.
@@ -225,6 +226,7 @@ routes! {
     GET "/api/taffrail/v1/containers" Viewer => own_api::containers;
     GET "/api/taffrail/v1/status" Viewer => own_api::status;
     GET "/api/taffrail/v1/logs/context" Viewer => loki::fields::context;
+    GET "/api/taffrail/v1/logs/retention" Viewer => log_retention::preview;
     GET "/api/taffrail/v1/cardinality" Viewer => cardinality::cardinality;
     GET "/api/taffrail/v1/cardinality/drop" Viewer => cardinality::drop;
 }

@@ -60,6 +60,12 @@ pub enum Command {
                             taffrail cardinality --drop 'http_request_duration_seconds_bucket{handler=\"/health\"}'"
     )]
     Cardinality(CardinalityArgs),
+    /// Say how long which log lines are kept, and what the rules of a configuration file would remove.
+    #[command(
+        after_help = "Examples:\n  taffrail retention                          the rules in force, and what they keep\n  \
+                            taffrail retention --config new.yml         what other rules would keep and remove"
+    )]
+    Retention(RetentionArgs),
     /// List series by selector.
     #[command(
         after_help = "Examples:\n  taffrail series up\n  taffrail series 'node_cpu_seconds_total{mode=\"user\"}' --since 1d --limit 20"
@@ -232,6 +238,17 @@ pub struct CardinalityArgs {
     /// Rows of each list.
     #[arg(short = 'n', long, value_name = "ROWS", default_value_t = 10)]
     pub limit: usize,
+    /// Where and how.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// Options of `retention`.
+#[derive(Debug, Clone, Args)]
+pub struct RetentionArgs {
+    /// Configuration file with the rules to look at [default: the rules in force].
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Where and how.
     #[command(flatten)]
     pub client: ClientArgs,

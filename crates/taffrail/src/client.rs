@@ -1,9 +1,10 @@
-//! The commands that talk to a running Taffrail: `query`, `series`, `labels`, `cardinality`, `logs`, `health`.
+//! The commands that talk to a running Taffrail: `query`, `series`, `labels`, `cardinality`, `logs`, `retention`, `health`.
 //!
 //! What comes back is foreign text on its way to a terminal: control characters are shown, never passed on.
 
 pub mod cardinality;
 pub mod logs;
+pub mod retention;
 pub mod series;
 
 use std::collections::BTreeMap;
@@ -233,20 +234,32 @@ fn last(since: &str) -> Result<[String; 2]> {
     Ok([seconds(end_ms - since_ms), seconds(end_ms)])
 }
 
-/// Cells of a left column that are wider than this do not move the right one for all other rows.
+/// Cells that are wider than this do not move the columns behind them for all other rows.
 const COLUMN_CHARS_MAX: usize = 100;
 
-/// Left column padded to its widest cell of up to [`COLUMN_CHARS_MAX`]. Nothing is cut, for what is printed is often
-/// searched or copied.
-fn table(out: &mut impl Write, head: [&str; 2], rows: &[[String; 2]]) -> Result<()> {
-    let widths = rows.iter().map(|r| r[0].chars().count()).filter(|w| *w <= COLUMN_CHARS_MAX);
-    let width = widths.chain([head[0].len()]).max().unwrap_or(0);
-    writeln!(out, "{:width$}  {}", head[0], head[1])?;
-    for [left, right] in rows {
-        let pad = width.saturating_sub(left.chars().count());
-        writeln!(out, "{left}{:pad$}  {}", "", visible(right))?;
-    }
-    Ok(())
+/// Columns padded to their widest cell of up to [`COLUMN_CHARS_MAX`], the last one not. Nothing is cut, for what is
+/// printed is often searched or copied.
+fn table<const N: usize>(
+    out: &mut impl Write,
+    head: [&str; N],
+    rows: &[[String; N]],
+) -> Result<()> {
+    let shown: Vec<[String; N]> =
+        rows.iter().map(|row| row.each_ref().map(|c| visible(c))).collect();
+    let width = |column: usize| {
+        let cells = shown.iter().map(|row| row[column].chars().count());
+        cells.filter(|w| *w <= COLUMN_CHARS_MAX).chain([head[column].len()]).max().unwrap_or(0)
+    };
+    let widths: [usize; N] = std::array::from_fn(|i| if i + 1 == N { 0 } else { width(i) });
+    let mut line = |cells: [&str; N]| -> Result<()> {
+        for (i, (cell, width)) in cells.iter().zip(widths).enumerate() {
+            let pad = width.saturating_sub(cell.chars().count());
+            write!(out, "{}{cell}{:pad$}", if i > 0 { "  " } else { "" }, "")?;
+        }
+        Ok(writeln!(out)?)
+    };
+    line(head)?;
+    shown.iter().try_for_each(|row| line(row.each_ref().map(String::as_str)))
 }
 
 /// Runs `taffrail health`; `false` when something is wrong.

@@ -3,6 +3,7 @@
 //! Every key's doc comment is the source of `docs/guide/configuration.md`; a test checks that the page names each key.
 
 mod files;
+mod logs;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use server::{Access, Role, Token};
 
-pub use files::{Files, RawFiles};
-
+pub use self::files::{Files, RawFiles};
+pub use self::logs::{Logs, RawLogs};
 use crate::memory;
 use crate::yaml::{self, ConfigError};
 
@@ -56,6 +57,8 @@ pub struct RawConfig {
     pub query: Option<RawQuery>,
     /// Data that is pushed: remote write, OTLP, the Pushgateway's API.
     pub receive: Option<RawReceive>,
+    /// What happens to log lines, wherever they come from.
+    pub logs: Option<RawLogs>,
 }
 
 /// An entry of `retention_rules:`
@@ -189,7 +192,7 @@ pub struct Config {
     /// How long data is kept.
     pub retention_ms: i64,
     /// Retentions of their own for some metrics.
-    pub retention_rules: Vec<tsdb::RetentionRule>,
+    pub retention_rules: Vec<model::RetentionRule>,
     /// Memory the process should stay below.
     pub memory_limit_bytes: u64,
     /// Where that number came from, for the log.
@@ -224,6 +227,8 @@ pub struct Config {
     pub query: Query,
     /// Data that is pushed.
     pub receive: Receive,
+    /// What happens to log lines.
+    pub logs: Logs,
 }
 
 /// Data that is pushed.
@@ -375,6 +380,7 @@ fn check(
     let query = query(raw.query.unwrap_or_default(), memory_limit_bytes, &mistakes)?;
     let receive =
         receive(raw.receive.unwrap_or_default(), listen, &access, memory_limit_bytes, &mistakes)?;
+    let logs = logs::check(raw.logs.unwrap_or_default(), retention_ms, &mistakes)?;
     Ok(Config {
         path: path.map(Path::to_owned),
         data_dir,
@@ -408,6 +414,7 @@ fn check(
         cors_origin,
         query,
         receive,
+        logs,
     })
 }
 
@@ -508,7 +515,7 @@ fn query(
 fn retention_rules(
     raw: Vec<RawRetentionRule>,
     mistakes: &Mistakes<'_>,
-) -> Result<Vec<tsdb::RetentionRule>, ConfigError> {
+) -> Result<Vec<model::RetentionRule>, ConfigError> {
     let max = tsdb::cuts::RULES_MAX;
     if raw.len() > max {
         let message = format!("retention_rules: {} rules; at most {max}", raw.len());
@@ -522,7 +529,7 @@ fn retention_rules(
         })?;
         let key = format!("retention_rules.{index}.keep");
         let retention_ms = mistakes.duration(&key, &rule.keep, 60_000, 100 * 365 * DAY_MS)?;
-        rules.push(tsdb::RetentionRule { matchers, retention_ms });
+        rules.push(model::RetentionRule { matchers, retention_ms });
     }
     Ok(rules)
 }
@@ -820,7 +827,9 @@ mod tests {
         let source = include_str!("config.rs");
         let raw = source.split("/// What the command line says").next().unwrap();
         let files = include_str!("config/files.rs").split("/// Log files that are read").next();
-        for key in raw.lines().chain(files.unwrap().lines()).filter_map(|line| {
+        let logs = include_str!("config/logs.rs").split("/// What happens to").next();
+        let parts = [raw, files.unwrap(), logs.unwrap()];
+        for key in parts.iter().flat_map(|part| part.lines()).filter_map(|line| {
             line.trim().strip_prefix("pub ")?.split_once(": ").map(|(key, _)| key)
         }) {
             assert!(

@@ -42,6 +42,9 @@ fn main() -> ExitCode {
         Command::Cardinality(args) => {
             block_on(client::cardinality::cardinality(&args, &mut out)).map(|()| true)
         }
+        Command::Retention(args) => {
+            block_on(client::retention::retention(&args, &environment, &mut out)).map(|()| true)
+        }
         Command::Series(args) => block_on(client::series::series(&args, &mut out)).map(|()| true),
         Command::Labels(args) => block_on(client::series::labels(&args, &mut out)).map(|()| true),
         Command::Health(args) => block_on(client::health(&args, &mut out)),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use collect::scrape::format_duration;
-use model::{LogDeletion, Matcher, Result};
+use model::{LogDeletion, Matcher, Result, RetentionPreview, RetentionRule};
 use server::operations::{
     Notification, Operations, PartInfo, Readers, RuntimeInfo, ScrapePool, StoreInfo,
 };
@@ -141,6 +141,19 @@ impl Operations for Process {
     /// The store moves its head into parts first and links all of them: a snapshot is always whole.
     fn snapshot(&self, _skip_head: bool) -> Result<String> {
         self.stores.metrics.snapshot(&self.config.data_dir.join("snapshots"))
+    }
+
+    fn log_retention(&self) -> (Vec<(String, RetentionRule)>, i64) {
+        let logs = &self.config.logs;
+        (logs.retention_rules.clone(), logs.retention_ms)
+    }
+
+    fn preview_log_retention(
+        &self,
+        rules: Vec<RetentionRule>,
+        default_ms: i64,
+    ) -> Result<Vec<RetentionPreview>> {
+        self.stores.logs.preview_retention(rules, default_ms)
     }
 
     fn log_deletions(&self) -> Vec<LogDeletion> {

@@ -70,7 +70,8 @@ impl Stores {
         let logs = logdb::Config {
             dir: config.data_dir.join("logs"),
             durability: config.durability,
-            retention_ms: config.retention_ms,
+            retention_ms: config.logs.retention_ms,
+            retention_rules: config.logs.retention_rules.iter().map(|(_, r)| r.clone()).collect(),
             head_bytes_max: (heads / 2).clamp(4 * MIB, 64 * MIB),
             flush_after_ms: FLUSH_AFTER_MS,
             streams_max: 100_000,

@@ -14,7 +14,7 @@
 
 use std::sync::Arc;
 
-use model::{Error, ErrorKind, Labels, MatchOp, Matcher, Result};
+use model::{Error, ErrorKind, Labels, MatchOp, Matcher, Result, RetentionRule};
 use roaring::RoaringBitmap;
 use smallvec::SmallVec;
 use storage::codec::{Reader, put_bytes, put_count, put_varint, put_zigzag};
@@ -109,15 +109,6 @@ impl Tombstone {
             && meta.clean < self.number
             && part.overlaps(self.start_ms, self.end_ms)
     }
-}
-
-/// A retention of its own for some series.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RetentionRule {
-    /// All must hold.
-    pub matchers: Vec<Matcher>,
-    /// Samples older than this many milliseconds are not shown and removed.
-    pub retention_ms: i64,
 }
 
 /// The rules of a store, and the retention of series that none of them matches.

@@ -43,6 +43,5 @@ mod visit;
 
 pub use bitmap::Bitmap;
 pub use column::Column;
-pub use cuts::RetentionRule;
 pub use inspect::{Memory, PartFigures};
 pub use store::{Config, OpenReport, Removal, Stats, Store};

@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::{
-    Budget, ErrorKind, Labels, Matcher, MetricPlan, Result, Selected, SeriesData, TimeRange,
+    Budget, ErrorKind, Labels, Matcher, MetricPlan, Result, RetentionRule, Selected, SeriesData,
+    TimeRange,
 };
 use roaring::RoaringBitmap;
 
 use crate::column::Column;
-use crate::cuts::{Cuts, Retention, RetentionRule, Tombstone, without};
+use crate::cuts::{Cuts, Retention, Tombstone, without};
 use crate::head::{TargetSamples, settle, tail_columns, tail_presence};
 use crate::histograms::{self, Found, HeadHistograms};
 use crate::part::Part;

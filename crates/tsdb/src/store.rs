@@ -19,8 +19,8 @@ use std::thread::JoinHandle;
 use crossbeam_channel::bounded;
 use model::{
     Budget, Clock, Done, Error, ErrorKind, Labels, Matcher, MetricBatch, MetricMetadata,
-    MetricPlan, MetricSource, MetricVisitor, Result, Selected, SeriesData, SeriesExemplars,
-    TimeRange, Visited,
+    MetricPlan, MetricSource, MetricVisitor, Result, RetentionRule, Selected, SeriesData,
+    SeriesExemplars, TimeRange, Visited,
 };
 use parking_lot::Mutex;
 use rustc_hash::FxHasher;
@@ -28,7 +28,7 @@ use storage::fs::Fs;
 use storage::wal::{Durability, Recovery};
 use storage::writer::WriterState;
 
-use crate::cuts::{RULES_MAX, RetentionRule};
+use crate::cuts::RULES_MAX;
 use crate::exemplars;
 use crate::histograms;
 use crate::merge::{self, Pace};

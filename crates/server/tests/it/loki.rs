@@ -204,3 +204,33 @@ async fn first_clients_and_what_loki_says_of_itself() {
         assert!(body.contains(part), "{path}: {body}");
     }
 }
+
+#[tokio::test]
+async fn retention_is_previewed_for_rules_in_force_and_for_others() {
+    let keeps = |answer: &Value| -> Vec<u64> {
+        let classes = answer["classes"].as_array().unwrap();
+        classes.iter().map(|class| class["keepMs"].as_u64().unwrap()).collect()
+    };
+    let day = 86_400_000;
+    let answer = json_of("/api/taffrail/v1/logs/retention").await;
+    assert_eq!(keeps(&answer), [day, 15 * day]);
+    assert_eq!(answer["classes"][0]["selector"], "{app=\"debug\"}");
+    assert_eq!(answer["classes"][1]["selector"], Value::Null);
+    let answer = json_of(
+        "/api/taffrail/v1/logs/retention?default=1h&selector=%7Ba=%22b%22%7D&keep=2d&selector=%7Bc=~%22d.%2B%22%7D&keep=3d",
+    )
+    .await;
+    assert_eq!(keeps(&answer), [2 * day, 3 * day, 3_600_000]);
+    for (bad, message) in [
+        ("selector=%7Ba=%22b%22%7D", "1 selectors and 0 times to keep"),
+        ("selector=%7Ba&keep=1d", "selector \"{a\""),
+        ("default=soon", "\"soon\" is not a duration"),
+    ] {
+        let router = router(&app(open_access()));
+        let (status, _, body) =
+            get(&router, &format!("/api/taffrail/v1/logs/retention?{bad}")).await;
+        let error = serde_json::from_str::<Value>(&body).unwrap()["error"].clone();
+        assert_eq!(status, 400);
+        assert!(error.as_str().unwrap().contains(message), "{error}");
+    }
+}

@@ -12,8 +12,8 @@ use ingest::relabel::{Action, Rule, RuleConfig};
 use model::{
     Budget, Clock, Done, Exemplar, Labels, LogAggregation, LogBatch, LogDeletion, LogPlan, LogRow,
     LogSource, ManualClock, Matcher, MetricBatch, MetricKind, MetricMetadata, MetricPlan,
-    MetricSource, Order, Receipt, RejectReason, Result, Selected, SeriesData, SeriesExemplars,
-    Sink, StepCounts, StreamVolume, TimeRange,
+    MetricSource, Order, Receipt, RejectReason, Result, RetentionPreview, RetentionRule, Selected,
+    SeriesData, SeriesExemplars, Sink, StepCounts, StreamVolume, TimeRange,
 };
 use parking_lot::Mutex;
 use server::operations::{
@@ -238,6 +238,22 @@ impl Operations for Process {
 
     fn snapshot(&self, skip_head: bool) -> Result<String> {
         Ok(format!("20150701T201100Z-{}", if skip_head { "parts" } else { "all" }))
+    }
+
+    fn log_retention(&self) -> (Vec<(String, RetentionRule)>, i64) {
+        let matchers = vec![Matcher::equal("app", "debug")];
+        let rule = RetentionRule { matchers, retention_ms: 86_400_000 };
+        (vec![("{app=\"debug\"}".to_owned(), rule)], 15 * 86_400_000)
+    }
+
+    fn preview_log_retention(
+        &self,
+        rules: Vec<RetentionRule>,
+        default_ms: i64,
+    ) -> Result<Vec<RetentionPreview>> {
+        let keeps = rules.iter().map(|rule| rule.retention_ms).chain([default_ms]);
+        let class = |keep_ms| RetentionPreview { keep_ms, rows: 3, ..Default::default() };
+        Ok(keeps.map(class).collect())
     }
 
     fn log_deletions(&self) -> Vec<LogDeletion> {

@@ -9,14 +9,13 @@ use std::sync::Arc;
 use model::{
     BucketSpan, Budget, Clock, Done, Exemplar, ExemplarRow, Histogram, HistogramRow, Labels,
     ManualClock, MatchOp, Matcher, MetricBatch, MetricKind, MetricMetadata, MetricPlan, MetricRow,
-    MetricSource, Receipt, RejectReason, ResetHint, STALE_NAN_BITS, StampedRow, SteadyRows,
-    TimeRange,
+    MetricSource, Receipt, RejectReason, ResetHint, RetentionRule, STALE_NAN_BITS, StampedRow,
+    SteadyRows, TimeRange,
 };
 use storage::fs::{FaultyFs, Fs, FsCall};
 use storage::wal::Durability;
 
 use super::{Config, OpenReport, Removal, Store};
-use crate::RetentionRule;
 
 const DAY_MS: i64 = 86_400_000;
 const START_MS: i64 = 20_000 * DAY_MS + 80_000_000;

@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex};
 use crossbeam_channel::bounded;
 use model::{
     Budget, Clock, Done, Grouping, Labels, ManualClock, MatchOp, Matcher, MetricBatch, MetricPlan,
-    MetricRow, MetricSource, MetricVisitor, MetricWorker, Result, SeriesView, StampedRow, Together,
-    stale_nan,
+    MetricRow, MetricSource, MetricVisitor, MetricWorker, Result, RetentionRule, SeriesView,
+    StampedRow, Together, stale_nan,
 };
 use proptest::prelude::*;
 use storage::fs::RealFs;
 use storage::wal::Durability;
 
-use crate::{Config, RetentionRule, Store};
+use crate::{Config, Store};
 
 type Samples = Vec<(i64, u64)>;
 
