@@ -12,6 +12,23 @@ impl Bits {
         Self { words: vec![0; len.div_ceil(64)], len }
     }
 
+    /// All of `len` set.
+    pub(crate) fn all(len: usize) -> Self {
+        let mut bits = Self::new(len);
+        bits.set_range(0, len);
+        bits
+    }
+
+    /// Those of `len` set for which `is_set` holds.
+    #[inline]
+    pub(crate) fn from_fn(len: usize, mut is_set: impl FnMut(usize) -> bool) -> Self {
+        let word = |start: usize| {
+            (start..(start + 64).min(len))
+                .fold(0, |word, i| word | u64::from(is_set(i)) << (i - start))
+        };
+        Self { words: (0..len).step_by(64).map(word).collect(), len }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.len
     }

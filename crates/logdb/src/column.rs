@@ -1,4 +1,4 @@
-//! One column of strings, in the encoding that its values suit: written here, read by [`decode`].
+//! One column of strings, in the encoding that its values suit: written here, read by [`decode`] and [`skeletons`], searched by [`find`].
 //!
 //! A column is a tag byte and a body; how many values it has is known from outside. Typed encodings are used only when
 //! formatting gives every value back byte for byte. `SHAPES` takes values apart (see [`split`](crate::split)) into
@@ -7,7 +7,10 @@
 //! Does not own: rows, times, streams (`block`).
 
 mod decode;
+mod find;
+mod placements;
 mod shapes;
+mod skeletons;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +23,7 @@ use crate::texts;
 use crate::typed::{self, TimeFormat};
 
 pub(crate) use decode::Column;
+pub(crate) use find::Hits;
 
 const CONST: u8 = 1;
 const DICT: u8 = 2;

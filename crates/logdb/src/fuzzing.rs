@@ -4,13 +4,14 @@
 
 use std::sync::Arc;
 
-use memchr::memmem::{self, Finder};
+use memchr::memmem;
 use model::Result;
 use storage::codec::{Reader, blob};
 
 use crate::bits::Bits;
 use crate::column::{Column, Encoder};
 use crate::fields::Fields;
+use crate::needle::Needle;
 use crate::part::{Summary, decode_index};
 use crate::{filter, record as wal_record};
 
@@ -73,7 +74,7 @@ fn read(bytes: &[u8], rows: usize, needle: &[u8]) -> Result<Found> {
             values.push(value.to_vec());
         }
     })?;
-    let found = column.find(&Finder::new(needle))?;
+    let found = column.find(&Needle::contains(needle))?.into_bits(rows);
     column.retain(&mut all, &mut |value| memmem::find(value, needle).is_some())?;
     Ok((values, lens, found, all))
 }

@@ -25,6 +25,7 @@ pub mod fuzzing;
 mod head;
 pub mod inspect;
 mod merge;
+mod needle;
 mod pack;
 mod part;
 mod record;

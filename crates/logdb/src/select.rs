@@ -5,16 +5,16 @@
 
 use std::sync::Arc;
 
-use memchr::memmem::Finder;
 use model::{
     Budget, Error, ErrorKind, Labels, LineFilter, LineFilterOp, LogDeletion, LogPlan, LogRow,
     Matcher, Result, TimeRange, label_of,
 };
 
 use crate::bits::Bits;
-use crate::column::Column;
+use crate::column::{Column, Hits};
 use crate::filter;
 use crate::head::Chunk;
+use crate::needle::Needle;
 use crate::part::{BlockMeta, Part};
 
 /// A plan's filters and what was deleted, ready to be applied.
@@ -36,13 +36,14 @@ struct LineTests<'p> {
 
 enum Test<'p> {
     /// Any of the needles (or none, when negated).
-    Needles { needles: Vec<Needle<'p>>, negated: bool },
+    Needles { needles: Vec<Sought>, negated: bool },
     /// What only whole lines can tell.
     Line(&'p LineFilter),
 }
 
-struct Needle<'p> {
-    finder: Finder<'p>,
+/// A needle to be looked for in lines.
+struct Sought {
+    needle: Needle,
     /// Hashes of tokens that any line with the needle has.
     tokens: Vec<u64>,
 }
@@ -194,7 +195,7 @@ impl<'p> LineTests<'p> {
     fn matches(&self, line: &str) -> bool {
         self.tests.iter().all(|test| match test {
             Test::Needles { needles, negated } => {
-                needles.iter().any(|n| n.finder.find(line.as_bytes()).is_some()) != *negated
+                needles.iter().any(|n| n.needle.matches(line.as_bytes())) != *negated
             }
             Test::Line(filter) => filter.matches(line),
         })
@@ -225,8 +226,12 @@ impl<'p> LineTests<'p> {
         for test in &self.tests {
             if let Test::Needles { needles, negated } = test {
                 let mut hits = Bits::new(select.len());
-                for needle in needles {
-                    hits.or(&lines.find(&needle.finder)?);
+                for sought in needles {
+                    match lines.find(&sought.needle)? {
+                        Hits::None => {}
+                        Hits::All => hits = Bits::all(select.len()),
+                        Hits::Some(found) => hits.or(&found),
+                    }
                 }
                 if *negated { select.and_not(&hits) } else { select.and(&hits) }
             }
@@ -266,8 +271,8 @@ impl<'p> Test<'p> {
             }
             LineFilterOp::Regex | LineFilterOp::NotRegex => return Self::Line(filter),
         };
-        let needle = |p: &'p str| Needle {
-            finder: Finder::new(p.as_bytes()),
+        let needle = |p: &'p str| Sought {
+            needle: Needle::contains(p.as_bytes()),
             tokens: filter::needle_tokens(p.as_bytes()),
         };
         let is_regex = matches!(filter.op, LineFilterOp::Regex | LineFilterOp::NotRegex);

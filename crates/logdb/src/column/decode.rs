@@ -1,14 +1,15 @@
-//! Reading columns: opened without decoding what a query does not touch, searched without building lines.
+//! Reading columns: opened without decoding what a query does not touch.
+//!
+//! Does not own: searching (`find`), columns of columns (`skeletons`).
 
-use std::cell::OnceCell;
 use std::ops::{ControlFlow, Range};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use memchr::memmem::Finder;
 use model::{Error, Result};
 use rustc_hash::FxHashMap;
 use storage::codec::{Reader, ints};
 
+use super::skeletons::Shapes;
 use super::{
     AFFIX, CONST, DECIMAL, DEPTH_MAX, DICT, DICT_MAX, FIXED, HEX, INT, IPV4, SHAPES, TEXT, TIME,
     UUID,
@@ -17,38 +18,186 @@ use crate::bits::Bits;
 use crate::texts::{self, Texts};
 use crate::typed::{self, DIGITS_MAX, TimeFormat};
 
-/// Values all columns of one `SHAPES` may have together; far above what a block's bytes allow.
-const VALUES_MAX: usize = 1 << 24;
-/// Shapes one column may have.
-const SHAPES_MAX: usize = 256;
-/// How a skeleton's slots are written on disk.
-const SLOT_ON_DISK: u8 = 0xFE;
-
 /// One column, opened.
 #[derive(Debug)]
 pub(crate) struct Column {
-    len: usize,
-    kind: Kind,
+    pub(super) len: usize,
+    pub(super) kind: Kind,
 }
 
 #[derive(Debug)]
-enum Kind {
+pub(super) enum Kind {
     Const(Vec<u8>),
-    Dict { values: Texts, codes: Vec<u16> },
+    Dict { values: Texts, codes: LazyCodes },
     Numbers { format: NumberFormat, numbers: Vec<i64> },
     Decimal { scales: Vec<i64>, mantissas: Vec<i64> },
-    Hex { dashes: bool, upper: bool, width: usize, bytes: Vec<u8> },
+    Hex(Hex),
     Affix { prefix: Vec<u8>, suffix: Vec<u8>, inner: Box<Column> },
     Text(Texts),
     Shapes(Box<Shapes>),
 }
 
 #[derive(Debug)]
-enum NumberFormat {
+pub(super) enum NumberFormat {
     Int,
     Fixed(usize),
     Time(TimeFormat),
     Ipv4,
+}
+
+/// Ids of one width, two digits in a byte, where they are stored.
+#[derive(Debug)]
+pub(super) struct Hex {
+    pub(super) dashes: bool,
+    pub(super) upper: bool,
+    /// Bytes of an id.
+    pub(super) width: usize,
+    data: Arc<[u8]>,
+    range: Range<usize>,
+}
+
+impl Hex {
+    /// All ids behind each other.
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.data.get(self.range.clone()).unwrap_or_default()
+    }
+
+    /// Id `i`.
+    pub(super) fn get(&self, i: usize) -> &[u8] {
+        self.bytes().get(i * self.width..(i + 1) * self.width).unwrap_or_default()
+    }
+
+    /// Bytes of an id as text.
+    pub(super) fn text_len(&self) -> usize {
+        self.width * 2 + if self.dashes { 4 } else { 0 }
+    }
+}
+
+/// Small numbers, one per value.
+#[derive(Debug)]
+pub(super) enum Codes {
+    /// So many zeros.
+    Zeros(usize),
+    Narrow(Vec<u8>),
+    Wide(Vec<u16>),
+}
+
+impl Codes {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Zeros(len) => *len,
+            Self::Narrow(codes) => codes.len(),
+            Self::Wide(codes) => codes.len(),
+        }
+    }
+
+    pub(super) fn get(&self, i: usize) -> usize {
+        match self {
+            Self::Zeros(_) => 0,
+            Self::Narrow(codes) => codes.get(i).copied().map_or(0, usize::from),
+            Self::Wide(codes) => codes.get(i).copied().map_or(0, usize::from),
+        }
+    }
+
+    /// Calls `visit(position, code)` for each in turn until it breaks off.
+    #[inline]
+    pub(super) fn try_for_each(
+        &self,
+        mut visit: impl FnMut(usize, usize) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        match self {
+            Self::Zeros(len) => (0..*len).try_for_each(|i| visit(i, 0)),
+            Self::Narrow(codes) => {
+                codes.iter().enumerate().try_for_each(|(i, c)| visit(i, usize::from(*c)))
+            }
+            Self::Wide(codes) => {
+                codes.iter().enumerate().try_for_each(|(i, c)| visit(i, usize::from(*c)))
+            }
+        }
+    }
+
+    /// Calls `visit(position, code)` for each in turn.
+    #[inline]
+    pub(super) fn for_each(&self, mut visit: impl FnMut(usize, usize)) {
+        let flow = self.try_for_each(|i, code| {
+            visit(i, code);
+            ControlFlow::Continue(())
+        });
+        debug_assert!(flow.is_continue(), "nothing breaks off");
+    }
+
+    /// The positions whose code is one of those that `keep` has set.
+    pub(super) fn among(&self, keep: &Bits) -> Bits {
+        match self {
+            Self::Zeros(len) if keep.get(0) => Bits::all(*len),
+            Self::Zeros(len) => Bits::new(*len),
+            Self::Narrow(codes) => {
+                let table: [bool; 256] = std::array::from_fn(|code| keep.get(code));
+                Bits::from_fn(codes.len(), |i| table[usize::from(codes[i])])
+            }
+            Self::Wide(codes) => Bits::from_fn(codes.len(), |i| keep.get(usize::from(codes[i]))),
+        }
+    }
+
+    /// How often each of `distinct` codes is there.
+    pub(super) fn histogram(&self, distinct: usize) -> Vec<usize> {
+        let mut counts = vec![0; distinct];
+        match self {
+            Self::Zeros(len) => counts.iter_mut().take(1).for_each(|c| *c = *len),
+            Self::Narrow(codes) => {
+                count_narrow(codes).iter().zip(&mut counts).for_each(|(n, count)| *count = *n);
+            }
+            Self::Wide(codes) => {
+                for code in codes {
+                    counts.iter_mut().skip(usize::from(*code)).take(1).for_each(|c| *c += 1);
+                }
+            }
+        }
+        counts
+    }
+
+    fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Zeros(_) => 0,
+            Self::Narrow(codes) => codes.capacity(),
+            Self::Wide(codes) => codes.capacity() * 2,
+        }
+    }
+}
+
+/// How often each byte is there. Four tables, so that a run of equal bytes does not wait for itself.
+pub(crate) fn count_narrow(codes: &[u8]) -> [usize; 256] {
+    let mut tables = [[0_u32; 256]; 4];
+    let (groups, rest) = codes.as_chunks::<4>();
+    for [a, b, c, d] in groups {
+        tables[0][usize::from(*a)] += 1;
+        tables[1][usize::from(*b)] += 1;
+        tables[2][usize::from(*c)] += 1;
+        tables[3][usize::from(*d)] += 1;
+    }
+    rest.iter().for_each(|code| tables[0][usize::from(*code)] += 1);
+    std::array::from_fn(|i| tables.iter().map(|t| t[i] as usize).sum())
+}
+
+/// Codes that are decoded when first needed.
+#[derive(Debug)]
+pub(super) struct LazyCodes {
+    data: Arc<[u8]>,
+    range: Range<usize>,
+    len: usize,
+    distinct: usize,
+    cell: OnceLock<Codes>,
+}
+
+impl LazyCodes {
+    pub(super) fn get(&self) -> Result<&Codes> {
+        if let Some(codes) = self.cell.get() {
+            return Ok(codes);
+        }
+        let bytes = self.data.get(self.range.clone()).unwrap_or_default();
+        let codes = read_codes(&mut Reader::new(bytes), self.len, self.distinct)?;
+        Ok(self.cell.get_or_init(|| codes))
+    }
 }
 
 impl Column {
@@ -63,7 +212,7 @@ impl Column {
         self.len
     }
 
-    fn at(data: &Arc<[u8]>, range: Range<usize>, len: usize, depth: u8) -> Result<Self> {
+    pub(super) fn at(data: &Arc<[u8]>, range: Range<usize>, len: usize, depth: u8) -> Result<Self> {
         if len == 0 {
             return Ok(Self { len, kind: Kind::Const(Vec::new()) });
         }
@@ -78,10 +227,10 @@ impl Column {
             AFFIX => {
                 let (prefix, suffix) = (reader.bytes()?.to_vec(), reader.bytes()?.to_vec());
                 let tag = reader.u8()?;
-                let kind = read_plain(tag, &mut reader, len)?;
+                let kind = read_plain(tag, &mut reader, data, base, len)?;
                 Kind::Affix { prefix, suffix, inner: Box::new(Self { len, kind }) }
             }
-            _ => read_plain(tag, &mut reader, len)?,
+            _ => read_plain(tag, &mut reader, data, base, len)?,
         };
         Ok(Self { len, kind })
     }
@@ -108,6 +257,7 @@ impl Column {
         if let Kind::Shapes(shapes) = &self.kind {
             return shapes.try_for_each(select, visit);
         }
+        self.prepare()?;
         let mut scratch = Vec::new();
         for i in select.ones() {
             let flow = match &self.kind {
@@ -133,7 +283,9 @@ impl Column {
             Kind::Const(value) => Ok((vec![value.clone()], vec![0; self.len])),
             Kind::Dict { values, codes } => {
                 let values = (0..values.len()).map(|i| values.get(i).to_vec()).collect();
-                Ok((values, codes.iter().map(|code| u32::from(*code)).collect()))
+                let mut wide = Vec::with_capacity(self.len);
+                codes.get()?.for_each(|_, code| wide.push(code as u32));
+                Ok((values, wide))
             }
             _ => {
                 let mut all = Bits::new(self.len);
@@ -159,18 +311,50 @@ impl Column {
     pub(crate) fn lens(&self, select: &Bits, visit: &mut dyn FnMut(usize)) -> Result<()> {
         match &self.kind {
             Kind::Shapes(shapes) => return shapes.lens(select, visit),
-            _ => select.ones().for_each(|i| visit(self.value_len(i))),
+            _ => {
+                self.prepare()?;
+                select.ones().for_each(|i| visit(self.value_len(i)));
+            }
         }
         Ok(())
     }
 
+    /// Decodes what reading single values takes for granted.
+    pub(super) fn prepare(&self) -> Result<()> {
+        match &self.kind {
+            Kind::Dict { codes, .. } => codes.get().map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    /// Bytes of memory that what is decoded takes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let own = match &self.kind {
+            Kind::Const(value) => value.capacity(),
+            Kind::Dict { values, codes } => {
+                values.memory_bytes() + codes.cell.get().map_or(0, Codes::memory_bytes)
+            }
+            Kind::Numbers { numbers, .. } => numbers.capacity() * size_of::<i64>(),
+            Kind::Decimal { scales, mantissas } => {
+                (scales.capacity() + mantissas.capacity()) * size_of::<i64>()
+            }
+            Kind::Hex(_) => 0,
+            Kind::Affix { prefix, suffix, inner } => {
+                prefix.capacity() + suffix.capacity() + inner.memory_bytes()
+            }
+            Kind::Text(texts) => texts.memory_bytes(),
+            Kind::Shapes(shapes) => shapes.memory_bytes(),
+        };
+        own + size_of::<Self>()
+    }
+
     /// Bytes of value `i`.
-    fn value_len(&self, i: usize) -> usize {
+    pub(super) fn value_len(&self, i: usize) -> usize {
         match &self.kind {
             Kind::Const(value) => value.len(),
             Kind::Dict { values, codes } => dict_value(values, codes, i).len(),
             Kind::Text(texts) => texts.get(i).len(),
-            Kind::Hex { dashes, width, .. } => width * 2 + if *dashes { 4 } else { 0 },
+            Kind::Hex(hex) => hex.text_len(),
             Kind::Affix { prefix, suffix, inner } => {
                 prefix.len() + inner.value_len(i) + suffix.len()
             }
@@ -219,12 +403,8 @@ impl Column {
                 }
             }
             Kind::Dict { values, codes } => {
-                let keep: Vec<bool> = (0..values.len()).map(|i| test(values.get(i))).collect();
-                for (i, code) in codes.iter().enumerate() {
-                    if !keep.get(usize::from(*code)).copied().unwrap_or(false) {
-                        select.clear(i);
-                    }
-                }
+                let keep = Bits::from_fn(values.len(), |i| test(values.get(i)));
+                select.and(&codes.get()?.among(&keep));
             }
             _ => {
                 let mut failed = Vec::new();
@@ -239,63 +419,8 @@ impl Column {
         Ok(())
     }
 
-    /// The rows whose value contains `needle`; exact.
-    pub(crate) fn find(&self, needle: &Finder<'_>) -> Result<Bits> {
-        let mut hits = Bits::new(self.len);
-        match &self.kind {
-            Kind::Const(value) => {
-                if needle.find(value).is_some() {
-                    hits.set_range(0, self.len);
-                }
-            }
-            Kind::Dict { values, codes } => {
-                let mut found = Bits::new(values.len());
-                values.find(needle, &mut found);
-                if !found.is_clear() {
-                    let rows =
-                        codes.iter().enumerate().filter(|(_, c)| found.get(usize::from(**c)));
-                    rows.for_each(|(i, _)| hits.set(i));
-                }
-            }
-            Kind::Text(texts) => texts.find(needle, &mut hits),
-            Kind::Shapes(shapes) => return shapes.find(needle),
-            _ => {
-                if self.can_spell(needle.needle()) {
-                    // One search over all values is much cheaper than one per value.
-                    let mut spelled = Texts::default();
-                    (0..self.len).for_each(|i| spelled.push_with(|out| self.append(i, out)));
-                    spelled.find(needle, &mut hits);
-                }
-            }
-        }
-        Ok(hits)
-    }
-
-    /// Whether the values' alphabet has all bytes of `needle`.
-    fn can_spell(&self, needle: &[u8]) -> bool {
-        let all = |f: fn(&u8) -> bool| needle.iter().all(f);
-        match &self.kind {
-            Kind::Numbers { format: NumberFormat::Int, .. } => {
-                all(|b| b.is_ascii_digit() || *b == b'-')
-            }
-            Kind::Numbers { format: NumberFormat::Fixed(_), .. } => all(u8::is_ascii_digit),
-            Kind::Numbers { format: NumberFormat::Ipv4, .. } => {
-                all(|b| b.is_ascii_digit() || *b == b'.')
-            }
-            Kind::Numbers { format: NumberFormat::Time(format), .. } if format.layout != b'/' => {
-                all(|b| {
-                    b.is_ascii_digit()
-                        || matches!(b, b'-' | b'+' | b':' | b'.' | b',' | b' ' | b'T' | b'Z')
-                })
-            }
-            Kind::Decimal { .. } => all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'.')),
-            Kind::Hex { .. } => all(|b| b.is_ascii_hexdigit() || *b == b'-'),
-            _ => true,
-        }
-    }
-
     /// Appends value `i`.
-    fn append(&self, i: usize, out: &mut Vec<u8>) {
+    pub(super) fn append(&self, i: usize, out: &mut Vec<u8>) {
         let number = |numbers: &[i64]| numbers.get(i).copied().unwrap_or(0);
         match &self.kind {
             Kind::Const(value) => out.extend_from_slice(value),
@@ -312,14 +437,8 @@ impl Column {
                 let scale = usize::try_from(number(scales)).unwrap_or(0).min(DIGITS_MAX);
                 typed::format_decimal(number(mantissas), scale, out);
             }
-            Kind::Hex { dashes, upper, width, bytes } => {
-                let bytes = bytes.get(i * width..(i + 1) * width).unwrap_or_default();
-                if *dashes {
-                    typed::format_uuid(bytes, *upper, out);
-                } else {
-                    typed::format_hex(bytes, *upper, out);
-                }
-            }
+            Kind::Hex(hex) if hex.dashes => typed::format_uuid(hex.get(i), hex.upper, out),
+            Kind::Hex(hex) => typed::format_hex(hex.get(i), hex.upper, out),
             Kind::Affix { prefix, suffix, inner } => {
                 out.extend_from_slice(prefix);
                 inner.append(i, out);
@@ -337,12 +456,19 @@ fn digits(value: u64) -> usize {
     value.checked_ilog10().unwrap_or(0) as usize + 1
 }
 
-fn dict_value<'a>(values: &'a Texts, codes: &[u16], i: usize) -> &'a [u8] {
-    codes.get(i).map_or(&[], |code| values.get(usize::from(*code)))
+/// Value `i` of a dictionary whose codes are [prepared](Column::prepare).
+fn dict_value<'a>(values: &'a Texts, codes: &LazyCodes, i: usize) -> &'a [u8] {
+    codes.cell.get().map_or(&[], |codes| values.get(codes.get(i)))
 }
 
 /// The encodings that contain no other column.
-fn read_plain(tag: u8, reader: &mut Reader<'_>, len: usize) -> Result<Kind> {
+fn read_plain(
+    tag: u8,
+    reader: &mut Reader<'_>,
+    data: &Arc<[u8]>,
+    base: usize,
+    len: usize,
+) -> Result<Kind> {
     let numbers = |reader: &mut Reader<'_>| {
         let mut numbers = Vec::new();
         ints::decode(reader, len, &mut numbers).map(|()| numbers)
@@ -352,7 +478,10 @@ fn read_plain(tag: u8, reader: &mut Reader<'_>, len: usize) -> Result<Kind> {
         DICT => {
             let count = reader.count(DICT_MAX)?;
             let values = texts::decode(reader, count)?;
-            Kind::Dict { codes: read_codes(reader, len, count)?, values }
+            let start = base + reader.position();
+            let range = start..start + reader.remaining();
+            let (data, cell) = (Arc::clone(data), OnceLock::new());
+            Kind::Dict { codes: LazyCodes { data, range, len, distinct: count, cell }, values }
         }
         INT => Kind::Numbers { format: NumberFormat::Int, numbers: numbers(reader)? },
         FIXED => {
@@ -370,337 +499,55 @@ fn read_plain(tag: u8, reader: &mut Reader<'_>, len: usize) -> Result<Kind> {
         HEX | UUID => {
             let upper = reader.u8()? != 0;
             let width = if tag == UUID { 16 } else { reader.count(64)? };
-            let bytes = reader.take(width.saturating_mul(len))?.to_vec();
-            Kind::Hex { dashes: tag == UUID, upper, width, bytes }
+            let start = base + reader.position();
+            let bytes = reader.take(width.saturating_mul(len))?.len();
+            let (data, range) = (Arc::clone(data), start..start + bytes);
+            Kind::Hex(Hex { dashes: tag == UUID, upper, width, data, range })
         }
         TEXT => Kind::Text(texts::decode(reader, len)?),
         _ => return Err(Error::corrupt(format!("column has the unknown tag {tag}"))),
     })
 }
 
-fn read_codes(reader: &mut Reader<'_>, len: usize, distinct: usize) -> Result<Vec<u16>> {
+/// Reads `len` codes, all below `distinct`.
+pub(super) fn read_codes(reader: &mut Reader<'_>, len: usize, distinct: usize) -> Result<Codes> {
     if distinct <= 1 {
-        return Ok(vec![0; len]);
+        return Ok(Codes::Zeros(len));
     }
-    let codes: Vec<u16> = if reader.u8()? == 0 {
-        let mut wide = Vec::new();
-        ints::decode(reader, len, &mut wide)?;
-        wide.into_iter().map(|c| u16::try_from(c).unwrap_or(u16::MAX)).collect()
+    let is_wide = distinct > 256;
+    let codes = if reader.u8()? == 0 {
+        let mut codes = Vec::new();
+        ints::decode_blocks(reader, len, len, |block| {
+            codes.extend(block.iter().map(|c| u16::try_from(*c).unwrap_or(u16::MAX)));
+        })?;
+        match is_wide {
+            true => Codes::Wide(codes),
+            false => {
+                Codes::Narrow(
+                    codes.iter().map(|c| u8::try_from(*c)).collect::<Result<_, _>>().map_err(
+                        |_| Error::corrupt(format!("codes are not all below {distinct}")),
+                    )?,
+                )
+            }
+        }
     } else {
-        let wide = distinct > 256;
         let mut raw = Vec::new();
-        crate::pack::take_frame(reader, if wide { len * 2 } else { len }, &mut raw)?;
-        let (low, high) = raw.split_at_checked(len).unwrap_or_default();
-        let high = high.iter().copied().chain(std::iter::repeat(0));
-        low.iter().zip(high).map(|(low, high)| u16::from_le_bytes([*low, high])).collect()
+        crate::pack::take_frame(reader, if is_wide { len * 2 } else { len }, &mut raw)?;
+        match raw.split_at_checked(len) {
+            Some((low, high)) if is_wide => {
+                let pairs = low.iter().zip(high);
+                Codes::Wide(pairs.map(|(low, high)| u16::from_le_bytes([*low, *high])).collect())
+            }
+            _ => Codes::Narrow(raw),
+        }
     };
-    match codes.iter().find(|c| usize::from(**c) >= distinct) {
+    let largest = match &codes {
+        Codes::Zeros(_) => None,
+        Codes::Narrow(codes) => codes.iter().max().copied().map(u16::from),
+        Codes::Wide(codes) => codes.iter().max().copied(),
+    };
+    match largest.filter(|code| usize::from(*code) >= distinct) {
         Some(code) => Err(Error::corrupt(format!("code {code} is not below {distinct}"))),
         None => Ok(codes),
     }
-}
-
-/// Values taken apart: skeletons, and columns for what varies.
-#[derive(Debug)]
-struct Shapes {
-    skeletons: Vec<Skeleton>,
-    codes: Vec<u16>,
-    columns: Vec<Lazy>,
-    /// Bytes that stand beside slots.
-    edges: Box<[bool; 256]>,
-}
-
-#[derive(Debug)]
-struct Skeleton {
-    /// One more than slots.
-    literals: Vec<Vec<u8>>,
-    /// Column of each slot.
-    columns: Vec<usize>,
-}
-
-/// A column that is decoded when first needed.
-#[derive(Debug)]
-struct Lazy {
-    data: Arc<[u8]>,
-    range: Range<usize>,
-    len: usize,
-    depth: u8,
-    cell: OnceCell<Column>,
-}
-
-impl Lazy {
-    fn get(&self) -> Result<&Column> {
-        if let Some(column) = self.cell.get() {
-            return Ok(column);
-        }
-        let column = Column::at(&self.data, self.range.clone(), self.len, self.depth)?;
-        Ok(self.cell.get_or_init(|| column))
-    }
-}
-
-/// One column of a pass over rows: its values in order.
-struct Feed<'c> {
-    column: &'c Column,
-    /// For a column of columns: the values the pass needs, put together.
-    built: Option<Texts>,
-    /// How many of those were taken.
-    taken: usize,
-    /// Next value of the column.
-    next: usize,
-}
-
-impl Feed<'_> {
-    fn append(&mut self, out: &mut Vec<u8>) {
-        match &self.built {
-            Some(texts) => out.extend_from_slice(texts.get(self.taken)),
-            None => self.column.append(self.next, out),
-        }
-        self.taken += 1;
-        self.next += 1;
-    }
-
-    fn take_len(&mut self) -> usize {
-        let len = match &self.built {
-            Some(texts) => texts.get(self.taken).len(),
-            None => self.column.value_len(self.next),
-        };
-        self.taken += 1;
-        self.next += 1;
-        len
-    }
-}
-
-impl Shapes {
-    fn read(
-        reader: &mut Reader<'_>,
-        data: &Arc<[u8]>,
-        base: usize,
-        len: usize,
-        depth: u8,
-    ) -> Result<Self> {
-        let count = reader.count(SHAPES_MAX)?;
-        let texts = texts::decode(reader, count)?;
-        let mut skeletons = Vec::with_capacity(count);
-        for i in 0..count {
-            let literals: Vec<Vec<u8>> =
-                texts.get(i).split(|b| *b == SLOT_ON_DISK).map(<[u8]>::to_vec).collect();
-            let columns = (1..literals.len()).map(|_| reader.count(VALUES_MAX));
-            let columns = columns.collect::<Result<Vec<usize>>>()?;
-            skeletons.push(Skeleton { literals, columns });
-        }
-        let codes = read_codes(reader, len, count)?;
-        let column_count = reader.count(reader.remaining())?;
-        let lens = value_counts(&skeletons, &codes, column_count)?;
-        let mut columns = Vec::with_capacity(column_count);
-        for len in lens {
-            let bytes = reader.count(reader.remaining())?;
-            let start = base + reader.position();
-            reader.take(bytes)?;
-            let range = start..start + bytes;
-            columns.push(Lazy {
-                data: Arc::clone(data),
-                range,
-                len,
-                depth: depth + 1,
-                cell: OnceCell::new(),
-            });
-        }
-        let mut edges = Box::new([false; 256]);
-        for skeleton in &skeletons {
-            let slots = skeleton.columns.len();
-            for literal in skeleton.literals.iter().take(slots) {
-                literal.last().iter().for_each(|b| edges[usize::from(**b)] = true);
-            }
-            for literal in skeleton.literals.iter().skip(1) {
-                literal.first().iter().for_each(|b| edges[usize::from(**b)] = true);
-            }
-        }
-        Ok(Self { skeletons, codes, columns, edges })
-    }
-
-    fn for_each(&self, select: &Bits, visit: &mut dyn FnMut(usize, &[u8])) -> Result<()> {
-        self.try_for_each(select, &mut |row, value| {
-            visit(row, value);
-            ControlFlow::Continue(())
-        })
-        .map(drop)
-    }
-
-    fn try_for_each(
-        &self,
-        select: &Bits,
-        visit: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>> {
-        if select.is_clear() {
-            return Ok(ControlFlow::Continue(()));
-        }
-        let mut feeds = self.feeds(select)?;
-        let mut line = Vec::new();
-        for (row, code) in self.codes.iter().enumerate() {
-            let Some(skeleton) = self.skeletons.get(usize::from(*code)) else { continue };
-            if !select.get(row) {
-                skeleton.columns.iter().for_each(|c| feeds[*c].next += 1);
-                continue;
-            }
-            line.clear();
-            for (literal, column) in skeleton.literals.iter().zip(&skeleton.columns) {
-                line.extend_from_slice(literal);
-                feeds[*column].append(&mut line);
-            }
-            line.extend_from_slice(skeleton.literals.last().map_or(&[], Vec::as_slice));
-            if visit(row, &line).is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
-        }
-        Ok(ControlFlow::Continue(()))
-    }
-
-    fn lens(&self, select: &Bits, visit: &mut dyn FnMut(usize)) -> Result<()> {
-        if select.is_clear() {
-            return Ok(());
-        }
-        let mut feeds = self.feeds(select)?;
-        let fixed: Vec<usize> =
-            self.skeletons.iter().map(|s| s.literals.iter().map(Vec::len).sum()).collect();
-        for (row, code) in self.codes.iter().enumerate() {
-            let Some(skeleton) = self.skeletons.get(usize::from(*code)) else { continue };
-            let wanted = select.get(row);
-            let mut len = fixed[usize::from(*code)];
-            for column in &skeleton.columns {
-                if wanted {
-                    len += feeds[*column].take_len();
-                } else {
-                    feeds[*column].next += 1;
-                }
-            }
-            if wanted {
-                visit(len);
-            }
-        }
-        Ok(())
-    }
-
-    /// Opens all columns for one pass over the selected rows.
-    fn feeds(&self, select: &Bits) -> Result<Vec<Feed<'_>>> {
-        let columns = self.columns.iter().map(Lazy::get).collect::<Result<Vec<_>>>()?;
-        let mut needed: Vec<Option<Bits>> = columns
-            .iter()
-            .map(|c| matches!(c.kind, Kind::Shapes(_)).then(|| Bits::new(c.len)))
-            .collect();
-        if needed.iter().any(Option::is_some) {
-            let mut cursors = vec![0_usize; columns.len()];
-            for (row, code) in self.codes.iter().enumerate() {
-                let Some(skeleton) = self.skeletons.get(usize::from(*code)) else { continue };
-                for column in &skeleton.columns {
-                    if let (true, Some(bits)) = (select.get(row), &mut needed[*column]) {
-                        bits.set(cursors[*column]);
-                    }
-                    cursors[*column] += 1;
-                }
-            }
-        }
-        let mut feeds = Vec::with_capacity(columns.len());
-        for (column, needed) in columns.into_iter().zip(needed) {
-            let mut built = None;
-            if let Some(needed) = needed {
-                let mut texts = Texts::default();
-                column.for_each(&needed, &mut |_, value| texts.push(value))?;
-                built = Some(texts);
-            }
-            feeds.push(Feed { column, built, taken: 0, next: 0 });
-        }
-        Ok(feeds)
-    }
-
-    /// A piece of the needle without any byte that stands beside a slot lies inside one slot or inside one literal. So
-    /// pieces are searched column by column; only if the needle is more than one piece, lines are put together to check.
-    fn find(&self, needle: &Finder<'_>) -> Result<Bits> {
-        let text = needle.needle();
-        let mut pieces: Vec<&[u8]> = text.split(|b| self.edges[usize::from(*b)]).collect();
-        let exact = pieces.len() == 1 && !text.is_empty();
-        pieces.retain(|p| !p.is_empty());
-        pieces.sort_unstable_by_key(|p| std::cmp::Reverse(p.len()));
-        pieces.dedup();
-        let mut hits = Bits::new(self.codes.len());
-        hits.set_range(0, self.codes.len());
-        for piece in pieces {
-            hits.and(&self.find_piece(piece)?);
-            if hits.is_clear() {
-                return Ok(hits);
-            }
-        }
-        if !exact {
-            let mut found = Bits::new(self.codes.len());
-            self.for_each(&hits, &mut |row, line| {
-                if needle.find(line).is_some() {
-                    found.set(row);
-                }
-            })?;
-            hits = found;
-        }
-        Ok(hits)
-    }
-
-    fn find_piece(&self, piece: &[u8]) -> Result<Bits> {
-        let finder = Finder::new(piece);
-        let in_literal: Vec<bool> = self
-            .skeletons
-            .iter()
-            .map(|s| s.literals.iter().any(|l| finder.find(l).is_some()))
-            .collect();
-        let mut hits = Bits::new(self.codes.len());
-        if in_literal.iter().all(|hit| *hit) {
-            hits.set_range(0, self.codes.len());
-            return Ok(hits);
-        }
-        let mut found: Vec<Option<Bits>> = Vec::with_capacity(self.columns.len());
-        for column in &self.columns {
-            let bits = column.get()?.find(&finder)?;
-            found.push(Some(bits).filter(|b| !b.is_clear()));
-        }
-        if found.iter().all(Option::is_none) && !in_literal.contains(&true) {
-            return Ok(hits);
-        }
-        let mut cursors = vec![0_usize; self.columns.len()];
-        for (row, code) in self.codes.iter().enumerate() {
-            let code = usize::from(*code);
-            let Some(skeleton) = self.skeletons.get(code) else { continue };
-            let mut hit = in_literal[code];
-            for column in &skeleton.columns {
-                hit = hit || found[*column].as_ref().is_some_and(|b| b.get(cursors[*column]));
-                cursors[*column] += 1;
-            }
-            if hit {
-                hits.set(row);
-            }
-        }
-        Ok(hits)
-    }
-}
-
-/// How many values each column must have, given the rows' shapes.
-fn value_counts(skeletons: &[Skeleton], codes: &[u16], columns: usize) -> Result<Vec<usize>> {
-    let mut rows = vec![0_usize; skeletons.len()];
-    for code in codes {
-        if let Some(count) = rows.get_mut(usize::from(*code)) {
-            *count += 1;
-        }
-    }
-    let mut counts = vec![0_usize; columns];
-    let mut total = 0_usize;
-    for (skeleton, rows) in skeletons.iter().zip(rows) {
-        for column in &skeleton.columns {
-            let Some(count) = counts.get_mut(*column) else {
-                return Err(Error::corrupt(format!("slot goes to column {column} of {columns}")));
-            };
-            *count += rows;
-            total += rows;
-        }
-    }
-    if total > VALUES_MAX {
-        return Err(Error::corrupt(format!(
-            "columns hold {total} values; the limit is {VALUES_MAX}"
-        )));
-    }
-    Ok(counts)
 }

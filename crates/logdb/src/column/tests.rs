@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use memchr::memmem::Finder;
 use proptest::prelude::*;
 
 use super::*;
 use crate::bits::Bits;
+use crate::needle::Needle;
 
 /// Encodes, reads back, searches; returns the tag and the encoded size.
 fn check(values: &[String], needles: &[&str]) -> (u8, usize) {
@@ -25,11 +25,25 @@ fn check(values: &[String], needles: &[&str]) -> (u8, usize) {
     column.lens(&all, &mut |len| lens.push(len)).unwrap();
     assert_eq!(lens, values.iter().map(String::len).collect::<Vec<_>>());
     for needle in needles {
-        let found: Vec<usize> =
-            column.find(&Finder::new(needle.as_bytes())).unwrap().ones().collect();
+        let exact = Needle::contains(needle.as_bytes());
+        let folded = Needle::contains_folded(needle.as_bytes());
+        for any in [&exact, &folded] {
+            for (start, end) in [(false, false), (true, false), (false, true), (true, true)] {
+                let needle = any.piece(any.text(), start, end);
+                // Once as it is opened, once with everything decoded.
+                for column in
+                    [&Column::open(Arc::from(bytes.as_slice()), values.len()).unwrap(), &column]
+                {
+                    let hits = column.find(&needle).unwrap().into_bits(values.len());
+                    let found: Vec<usize> = hits.ones().collect();
+                    let has = |i: &usize| needle.matches(values[*i].as_bytes());
+                    let expect: Vec<usize> = (0..values.len()).filter(has).collect();
+                    assert_eq!(found, expect, "{needle:?}");
+                }
+            }
+        }
         let expect: Vec<usize> =
             (0..values.len()).filter(|i| values[*i].contains(needle)).collect();
-        assert_eq!(found, expect, "{needle:?}");
         if !expect.is_empty() {
             for hash in crate::filter::needle_tokens(needle.as_bytes()) {
                 assert!(crate::filter::may_contain(&filter, hash), "{needle:?}");
@@ -190,7 +204,7 @@ fn touch(bytes: &[u8], len: usize) {
     all.set_range(0, len);
     let mut total = 0;
     let read = column.for_each(&all, &mut |_, v| total += v.len());
-    let found = column.find(&Finder::new("ms 1"));
+    let found = column.find(&Needle::contains(b"ms 1"));
     let retained = column.retain(&mut all, &mut |v| v.len() > 3);
     // Errors are fine here; what counts is that all three came back.
     drop((read, found, retained));
