@@ -59,6 +59,7 @@ fn bench(name: &str, rows: Vec<LogRecord>, needles: &[&str]) -> Outcome<()> {
         retention_ms: 3_650 * 86_400_000,
         retention_rules: Vec::new(),
         head_bytes_max: 64 << 20,
+        cache_bytes_max: 0,
         flush_after_ms: 300_000,
         streams_max: 10_000,
         line_bytes_max: 256 << 10,

@@ -1,8 +1,8 @@
 //! Counting rows or bytes per step and group inside the store, without giving out rows.
 //!
 //! Each row falls into the windows of a contiguous range of steps, so a row costs two additions: one where the range
-//! begins and one behind its end. Where whole runs fall into the same range and no filter has a say, they are counted from
-//! the index; where groups depend on fields, from the codes of the fields' columns. Times are not decoded then.
+//! begins and one behind its end. Where no filter has a say, neighbours that fall into the same range are counted together:
+//! from the index, if that is a whole run, and by the codes of the fields' columns, where groups depend on fields.
 
 use std::sync::Arc;
 
@@ -11,14 +11,19 @@ use model::{
 };
 use rustc_hash::FxHashMap;
 
+use crate::bits::Bits;
 use crate::block::Run;
-use crate::fields::Coded;
+use crate::column::count_narrow;
+use crate::fields::{Coded, RowCodes};
+use crate::hot::{HotBlocks, OpenBlock};
 use crate::part::{BlockMeta, Part};
 use crate::select::{self, Filters};
 use crate::view::View;
 
 /// Steps one aggregation may have.
 const STEPS_MAX: i64 = 1 << 20;
+/// So many rows are counted one by one: looking through a table of counts would take longer.
+const FEW_ROWS: usize = 64;
 
 /// Computes `aggregation` over the rows of `plan`.
 pub(crate) fn run(
@@ -30,8 +35,15 @@ pub(crate) fn run(
     let Some(steps) = Steps::new(aggregation)? else { return Ok(Some(Vec::new())) };
     let filters = Filters::new(plan, &view.deletions);
     let (by, bytes) = (aggregation.by.as_deref(), aggregation.bytes);
-    let mut tables =
-        Tables { steps, by, bytes, index: FxHashMap::default(), all: Vec::new(), budget };
+    let mut tables = Tables {
+        steps,
+        by,
+        bytes,
+        index: FxHashMap::default(),
+        all: Vec::new(),
+        hot: &view.hot,
+        budget,
+    };
     for part in view.all_parts() {
         // A damaged part needs a warning, which only a scan can give.
         if part.damaged_blocks() > 0 {
@@ -118,11 +130,12 @@ struct Tables<'b> {
     index: FxHashMap<Labels, usize>,
     /// Groups, and their differences from one step to the next; one more than steps.
     all: Vec<(Labels, Vec<i64>)>,
+    hot: &'b HotBlocks,
     budget: &'b Budget,
 }
 
 /// The columns that tell the rows of a block apart, with the names they stand for; none when streams alone do.
-type Columns<'b> = Vec<(&'b str, Coded)>;
+type Columns<'b, 'f> = Vec<(&'b str, Coded<'f>)>;
 
 impl<'b> Tables<'b> {
     /// `false` when the block is damaged.
@@ -143,40 +156,48 @@ impl<'b> Tables<'b> {
         if part.is_damaged(block) {
             return Ok(false);
         }
-        let columns = self.columns(part, block, wanted);
+        let open = self.hot.open(part, block);
+        let columns = self.columns(part, block, &open, wanted);
         let Some(columns) = select::undamaged(part, block, columns)? else { return Ok(false) };
-        let is_whole = !self.bytes && filters.are_idle(part, block);
-        if is_whole && self.whole_runs(part, block, wanted, plan, &columns)? {
-            return Ok(true);
+        if !self.bytes && filters.are_idle(part, block) {
+            let counted = self.all_rows(part, block, &open, wanted, plan, &columns);
+            return Ok(select::undamaged(part, block, counted)?.is_some());
         }
-        let Some(selected) = select::select(part, block, wanted, plan, filters, self.budget)?
-        else {
+        let (place, hot) = ((part, block), self.hot);
+        let Some(selected) = select::select(place, wanted, plan, filters, hot, self.budget)? else {
             return Ok(!part.is_damaged(block));
         };
+        let counted = self.selected_rows(part, block, &open, &selected.rows, &columns);
+        Ok(select::undamaged(part, block, counted)?.is_some())
+    }
+
+    /// Counts the selected rows of a block.
+    fn selected_rows(
+        &mut self,
+        part: &Part,
+        block: &BlockMeta,
+        open: &OpenBlock,
+        selected: &Bits,
+        columns: &Columns<'_, '_>,
+    ) -> Result<()> {
         let mut lens = Vec::new();
         if self.bytes {
-            let mut take = |len: usize| lens.push(len as u64);
-            let read = match &selected.lines {
-                Some(lines) => lines.lens(&selected.rows, &mut take),
-                None => part.lines(block).and_then(|l| l.lens(&selected.rows, &mut take)),
-            };
-            if select::undamaged(part, block, read)?.is_none() {
-                return Ok(false);
-            }
+            open.lines(part, block)?.lens(selected, &mut |len| lens.push(len as u64))?;
         }
+        let times = open.times(part, block)?;
         let steps = self.steps;
-        let mut rows = selected.rows.ones().enumerate().peekable();
+        let mut rows = selected.ones().enumerate().peekable();
         let mut end = 0;
         for run in &block.runs {
             end += run.rows as usize;
             if rows.peek().is_none_or(|(_, row)| *row >= end) {
                 continue;
             }
-            let mut groups = Groups::new(&part.streams[run.stream as usize], &columns);
+            let mut groups = Groups::new(&part.streams[run.stream as usize], columns);
             let (mut range, mut until_ns) = ((0, 0), i64::MIN);
             while let Some((i, row)) = rows.next_if(|(_, row)| *row < end) {
                 // Times ascend within a run.
-                let t_ns = selected.times[row];
+                let t_ns = times[row];
                 if t_ns > until_ns {
                     (range, until_ns) = steps.of_until(t_ns);
                 }
@@ -185,24 +206,29 @@ impl<'b> Tables<'b> {
                 add(&mut self.all[table].1, range, amount);
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// The columns of the labels that some wanted stream of the block does not have itself.
-    fn columns(&self, part: &Part, block: &BlockMeta, wanted: &[bool]) -> Result<Columns<'b>> {
+    fn columns<'f>(
+        &self,
+        part: &Part,
+        block: &BlockMeta,
+        open: &'f OpenBlock,
+        wanted: &[bool],
+    ) -> Result<Columns<'b, 'f>> {
         let Some(by) = self.by else { return Ok(Vec::new()) };
         let is_wanted = |run: &&Run| wanted.get(run.stream as usize) == Some(&true);
         let lacks = |name: &str| {
             let mut runs = block.runs.iter().filter(is_wanted);
             runs.any(|run| part.streams[run.stream as usize].get(name).is_none())
         };
-        let names: Vec<String> = by.iter().filter(|name| lacks(name)).cloned().collect();
-        if names.is_empty() {
+        if !by.iter().any(|name| lacks(name)) {
             return Ok(Vec::new());
         }
-        let Some(fields) = part.fields(block, Some(&names))? else { return Ok(Vec::new()) };
+        let Some(fields) = open.fields(part, block)? else { return Ok(Vec::new()) };
         let mut columns = Vec::new();
-        for name in by {
+        for name in by.iter().filter(|name| lacks(name)) {
             if let Some(coded) = fields.coded(name)? {
                 columns.push((name.as_str(), coded));
             }
@@ -210,45 +236,80 @@ impl<'b> Tables<'b> {
         Ok(columns)
     }
 
-    /// Counts the runs of a block without looking at times; `false` (and nothing counted) when that is not exact.
-    fn whole_runs(
+    /// Counts all rows of a block in the plan's time, where no filter has a say: by runs and by what lies between two
+    /// changes of steps, not by rows. Times are read only where a run falls into several ranges of steps.
+    fn all_rows(
         &mut self,
         part: &Part,
         block: &BlockMeta,
+        open: &OpenBlock,
         wanted: &[bool],
         plan: &LogPlan,
-        columns: &Columns<'_>,
-    ) -> Result<bool> {
+        columns: &Columns<'_, '_>,
+    ) -> Result<()> {
         let steps = self.steps;
-        let is_wanted = |run: &Run| {
-            wanted.get(run.stream as usize) == Some(&true)
-                && plan.range.overlaps(run.min_ns, run.max_ns)
-        };
-        let is_exact = |run: &Run| {
-            plan.range.contains(run.min_ns)
-                && plan.range.contains(run.max_ns)
-                && steps.of(run.min_ns) == steps.of(run.max_ns)
-        };
-        if !block.runs.iter().filter(|r| is_wanted(r)).all(is_exact) {
-            return Ok(false);
-        }
         let mut start = 0;
         for run in &block.runs {
-            let end = start + run.rows as usize;
-            let rows = start..end;
+            let (mut from, mut end) = (start, start + run.rows as usize);
             start = end;
-            if !is_wanted(run) {
+            if wanted.get(run.stream as usize) != Some(&true)
+                || !plan.range.overlaps(run.min_ns, run.max_ns)
+            {
                 continue;
             }
-            self.budget.charge_samples(u64::from(run.rows))?;
-            let range = steps.of(run.min_ns);
             let mut groups = Groups::new(&part.streams[run.stream as usize], columns);
-            for (first, count) in groups.counts(rows, self)? {
-                let table = groups.table(first, self)?;
-                add(&mut self.all[table].1, range, count);
+            let is_inside = plan.range.contains(run.min_ns) && plan.range.contains(run.max_ns);
+            if is_inside && steps.of_until(run.min_ns).1 >= run.max_ns {
+                self.budget.charge_samples(u64::from(run.rows))?;
+                self.rows_in(from..end, steps.of(run.min_ns), &mut groups)?;
+                continue;
+            }
+            let times = open.times(part, block)?;
+            let run_times = times.get(from..end).unwrap_or_default();
+            end = from + run_times.partition_point(|t| *t < plan.range.end_ns);
+            from += run_times.partition_point(|t| *t < plan.range.start_ns);
+            self.budget.charge_samples(end.saturating_sub(from) as u64)?;
+            while from < end {
+                let (range, until_ns) = steps.of_until(times[from]);
+                let rest = &times[from..end];
+                // Near the beginning when steps are short: gallop, then halve.
+                let mut reach = 16;
+                while rest.get(reach).is_some_and(|t| *t <= until_ns) {
+                    reach *= 2;
+                }
+                let low = if reach == 16 { 0 } else { reach / 2 };
+                let high = reach.min(rest.len());
+                let count = low + rest[low..high].partition_point(|t| *t <= until_ns);
+                self.rows_in(from..from + count, range, &mut groups)?;
+                // The first one is before the change: this ends.
+                from += count.max(1);
             }
         }
-        Ok(true)
+        Ok(())
+    }
+
+    /// Adds neighbouring rows, which all fall into the same steps.
+    fn rows_in(
+        &mut self,
+        rows: std::ops::Range<usize>,
+        range: (usize, usize),
+        groups: &mut Groups<'_, '_>,
+    ) -> Result<()> {
+        if range.0 >= range.1 {
+            return Ok(());
+        }
+        if rows.len() < FEW_ROWS && !groups.columns.is_empty() {
+            for row in rows {
+                let table = groups.table(row, self)?;
+                add(&mut self.all[table].1, range, 1);
+            }
+            return Ok(());
+        }
+        for (first, count) in groups.counts(rows, self)? {
+            let table = groups.table(first, self)?;
+            add(&mut self.all[table].1, range, count);
+        }
+        Ok(())
     }
 
     /// Number of the table for rows of `stream` with `fields`.
@@ -290,19 +351,19 @@ impl<'b> Tables<'b> {
 }
 
 /// The groups of the rows of one run, by the codes of the columns that its stream does not decide.
-struct Groups<'c> {
+struct Groups<'c, 'f> {
     stream: &'c Labels,
-    columns: Vec<(&'c str, &'c Coded)>,
+    columns: Vec<(&'c str, &'c Coded<'f>)>,
     /// Tables by code, when there is one column; `usize::MAX` while unknown.
     of_code: Vec<usize>,
     /// Tables by codes, when there are more; the empty key when there is none.
     of_codes: FxHashMap<Vec<u32>, usize>,
 }
 
-impl<'c> Groups<'c> {
-    fn new(stream: &'c Labels, columns: &'c Columns<'_>) -> Self {
+impl<'c, 'f> Groups<'c, 'f> {
+    fn new(stream: &'c Labels, columns: &'c Columns<'_, 'f>) -> Self {
         let own = columns.iter().filter(|(name, _)| stream.get(name).is_none());
-        let columns: Vec<(&str, &Coded)> = own.map(|(name, coded)| (*name, coded)).collect();
+        let columns: Vec<(&str, &Coded<'f>)> = own.map(|(name, coded)| (*name, coded)).collect();
         let of_code = match columns.as_slice() {
             [(_, coded)] => vec![usize::MAX; coded.values.len() + 1],
             _ => Vec::new(),
@@ -310,22 +371,20 @@ impl<'c> Groups<'c> {
         Self { stream, columns, of_code, of_codes: FxHashMap::default() }
     }
 
-    fn code(coded: &Coded, row: usize) -> u32 {
-        coded.codes.get(row).copied().unwrap_or(coded.values.len() as u32)
-    }
-
     /// The table of row `row` of the block.
     fn table(&mut self, row: usize, tables: &mut Tables<'_>) -> Result<usize> {
         if let [(_, coded)] = self.columns.as_slice() {
-            let code = Self::code(coded, row) as usize;
+            let code = coded.codes.get(row) as usize;
             if let Some(table) = self.of_code.get(code).filter(|table| **table != usize::MAX) {
                 return Ok(*table);
             }
             let table = self.new_table(row, tables)?;
-            self.of_code[code] = table;
+            if let Some(known) = self.of_code.get_mut(code) {
+                *known = table;
+            }
             return Ok(table);
         }
-        let codes: Vec<u32> = self.columns.iter().map(|(_, c)| Self::code(c, row)).collect();
+        let codes: Vec<u32> = self.columns.iter().map(|(_, c)| c.codes.get(row)).collect();
         if let Some(table) = self.of_codes.get(&codes) {
             return Ok(*table);
         }
@@ -335,14 +394,14 @@ impl<'c> Groups<'c> {
     }
 
     fn new_table(&self, row: usize, tables: &mut Tables<'_>) -> Result<usize> {
-        let value = |coded: &'c Coded| {
-            coded.values.get(Self::code(coded, row) as usize).map_or("", String::as_str)
+        let value = |coded: &'c Coded<'f>| {
+            coded.values.get(coded.codes.get(row) as usize).map_or("", |value| &**value)
         };
         let fields = Labels::from_pairs(self.columns.iter().map(|(name, c)| (*name, value(c))));
         tables.table(self.stream, &fields)
     }
 
-    /// How many of `rows` are in each group, with the first row of it.
+    /// How many of `rows` are in each group, with one row of it.
     fn counts(
         &mut self,
         rows: std::ops::Range<usize>,
@@ -350,17 +409,23 @@ impl<'c> Groups<'c> {
     ) -> Result<Vec<(usize, u64)>> {
         match self.columns.as_slice() {
             [] => Ok(vec![(rows.start, rows.len() as u64)]),
-            [(_, coded)] => {
-                let mut counts = vec![(0, 0_u64); coded.values.len() + 1];
-                let codes = coded.codes.get(rows.clone()).unwrap_or_default();
-                for (row, code) in rows.zip(codes) {
-                    let group = &mut counts[*code as usize];
-                    if group.1 == 0 {
-                        group.0 = row;
+            [(_, Coded { codes: RowCodes::Same(_), .. })] => {
+                Ok(vec![(rows.start, rows.len() as u64)])
+            }
+            [(_, Coded { codes: RowCodes::Narrow(codes), .. })] => {
+                let codes = codes.get(rows.clone()).unwrap_or_default();
+                let mut left = codes.len();
+                let mut counts = Vec::new();
+                for (code, count) in count_narrow(codes).into_iter().enumerate() {
+                    if count > 0 {
+                        let at = memchr::memchr(code as u8, codes).unwrap_or(0);
+                        counts.push((rows.start + at, count as u64));
+                        left -= count;
+                        if left == 0 {
+                            break;
+                        }
                     }
-                    group.1 += 1;
                 }
-                counts.retain(|(_, count)| *count > 0);
                 Ok(counts)
             }
             _ => {

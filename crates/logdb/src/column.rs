@@ -22,7 +22,7 @@ use crate::pack::Zstd;
 use crate::texts;
 use crate::typed::{self, TimeFormat};
 
-pub(crate) use decode::Column;
+pub(crate) use decode::{Codes, Column, Lazy, count_narrow};
 pub(crate) use find::Hits;
 
 const CONST: u8 = 1;

@@ -200,6 +200,7 @@ impl Engine {
         }
         {
             let mut view = self.shared.view.write();
+            view.hot.forget(|id| sealed.iter().any(|p| p.summary.id == id));
             view.sealed.clear();
             view.parts.extend(written.into_iter().map(Arc::new));
             view.parts.sort_by_key(|p| p.summary.order);
@@ -354,7 +355,9 @@ impl Engine {
 
     /// Best effort: a file that stays is unknown to the manifest, and removed at the next start.
     pub(crate) fn remove_files<'a>(&self, parts: impl IntoIterator<Item = &'a Part>) {
+        let hot = Arc::clone(&self.shared.view.read().hot);
         for part in parts {
+            hot.forget(|id| id == part.summary.id);
             let name = part.summary.file_name();
             if let Err(e) = self.fs.remove(&self.parts_dir.join(&name)) {
                 tracing::warn!(part = name, error = %e, "log part could not be removed");

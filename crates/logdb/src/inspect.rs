@@ -39,8 +39,8 @@ pub fn fields(bytes: &[u8], rows: usize) -> Result<usize> {
     let mut all = Bits::new(rows);
     all.set_range(0, rows);
     let mut count = 0;
-    Fields::open(bytes, rows, None)?
-        .for_each(&all, |_, labels| count += usize::from(!labels.is_empty()))?;
+    Fields::open(&Arc::from(bytes), rows)?
+        .for_each(&all, None, |_, labels| count += usize::from(!labels.is_empty()))?;
     Ok(count)
 }
 

@@ -23,7 +23,9 @@ mod filter;
 #[doc(hidden)]
 pub mod fuzzing;
 mod head;
+mod hot;
 pub mod inspect;
+mod literals;
 mod merge;
 mod needle;
 mod pack;

@@ -15,6 +15,7 @@ use rustc_hash::FxHashMap;
 use crate::bits::Bits;
 use crate::column::Encoder;
 use crate::deletions::CANCEL_MS;
+use crate::hot::OpenBlock;
 use crate::part::{Builder, DAY_NS, Part, Summary};
 use crate::retention::{Classes, Retention};
 use crate::select::Filters;
@@ -275,13 +276,14 @@ fn decode(part: &Part, meta: &crate::part::BlockMeta, deleted: &Filters<'_>) -> 
     let mut all = Bits::new(meta.rows as usize);
     all.set_range(0, meta.rows as usize);
     let mut lines = Texts::default();
-    part.lines(meta)?.for_each(&all, &mut |_, line| lines.push(line))?;
+    let open = OpenBlock::default();
+    open.lines(part, meta)?.for_each(&all, &mut |_, line| lines.push(line))?;
     let mut fields = Vec::new();
-    if let Some(stored) = part.fields(meta, None)? {
-        stored.for_each(&all, |_, labels| fields.push(labels))?;
+    if let Some(stored) = open.fields(part, meta)? {
+        stored.for_each(&all, None, |_, labels| fields.push(labels))?;
     }
     let raw_bytes = lines.bytes_len() as u64;
-    let times = part.times(meta)?;
-    let gone = deleted.deleted_rows(part, meta, &times)?;
+    let gone = deleted.deleted_rows(part, meta, &open)?;
+    let times = open.times(part, meta)?.to_vec();
     Ok(Decoded { times, gone, lines, fields, raw_bytes })
 }

@@ -2,6 +2,8 @@
 //!
 //! Owns: comparing a needle with one text, and finding it in a long one. Does not own: what texts there are (`column`).
 
+use std::borrow::Cow;
+
 use memchr::memmem::Finder;
 
 /// Bytes that a text must have, as they are or in either case of their ASCII letters.
@@ -85,6 +87,7 @@ impl Needle {
 }
 
 /// A search prepared for many texts.
+#[derive(Debug)]
 pub(crate) enum Search<'n> {
     Exact(Box<Finder<'n>>),
     Folded(Folded<'n>),
@@ -94,6 +97,17 @@ impl<'n> Search<'n> {
     /// A search for `text` as it is.
     pub(crate) fn exact(text: &'n [u8]) -> Self {
         Self::Exact(Box::new(Finder::new(text)))
+    }
+
+    /// The same, for itself.
+    pub(crate) fn into_owned(self) -> Search<'static> {
+        match self {
+            Self::Exact(finder) => Search::Exact(Box::new(finder.into_owned())),
+            Self::Folded(folded) => {
+                let text = Cow::Owned(folded.text.into_owned());
+                Search::Folded(Folded { text, ..folded })
+            }
+        }
     }
 
     /// Where the needle is first.
@@ -106,8 +120,9 @@ impl<'n> Search<'n> {
 }
 
 /// A search in which cases do not count: for the rarest byte, then for what is around it.
+#[derive(Debug)]
 pub(crate) struct Folded<'n> {
-    text: &'n [u8],
+    text: Cow<'n, [u8]>,
     /// Where in `text` the rarest byte is.
     at: usize,
     lower: u8,
@@ -118,7 +133,7 @@ impl<'n> Folded<'n> {
     fn new(text: &'n [u8]) -> Self {
         let at = (0..text.len()).min_by_key(|i| commonness(text[*i])).unwrap_or(0);
         let lower = text.get(at).copied().unwrap_or(0);
-        Self { text, at, lower, upper: lower.to_ascii_uppercase() }
+        Self { text: Cow::Borrowed(text), at, lower, upper: lower.to_ascii_uppercase() }
     }
 
     fn find(&self, text: &[u8]) -> Option<usize> {
@@ -135,7 +150,7 @@ impl<'n> Folded<'n> {
                 memchr::memchr2(self.lower, self.upper, window)
             };
             from += hit?;
-            if text[from..from + self.text.len()].eq_ignore_ascii_case(self.text) {
+            if text[from..from + self.text.len()].eq_ignore_ascii_case(&self.text) {
                 return Some(from);
             }
             from += 1;

@@ -3,6 +3,7 @@
 //! Owns: writing parts, the index of streams and blocks that stays in memory, and reading single pieces. Does not own:
 //! which parts are live (`engine`), nor what queries do with blocks (`scan`).
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -29,6 +30,14 @@ const LINES: u8 = 2;
 const FIELDS: u8 = 3;
 const FILTER: u8 = 4;
 const INDEX: u8 = 5;
+
+/// Bytes that a thread keeps for reading pieces.
+const READ_BUFFER_BYTES: usize = 1 << 20;
+
+thread_local! {
+    /// Pieces are read here and then copied: cheaper than fresh memory each time.
+    static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// What is known about a part without its index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +106,23 @@ pub(crate) struct BlockMeta {
     filter: BlockRef,
     /// Found damaged by an earlier read; not read again.
     damaged: AtomicBool,
+}
+
+impl BlockMeta {
+    /// Tells it from the other blocks of its part.
+    pub(crate) fn key(&self) -> u64 {
+        self.lines.offset
+    }
+
+    /// Stored bytes of the lines.
+    pub(crate) fn lines_len(&self) -> usize {
+        self.lines.len as usize
+    }
+
+    /// Stored bytes of the fields.
+    pub(crate) fn fields_len(&self) -> usize {
+        self.fields.len as usize
+    }
 }
 
 /// Where pieces go.
@@ -435,17 +461,13 @@ impl Part {
         crate::column::Column::open(self.piece(block.lines, LINES)?, block.rows as usize)
     }
 
-    /// The fields among `wanted`, if that is given; `None` when no row of the block has fields.
-    pub(crate) fn fields(
-        &self,
-        block: &BlockMeta,
-        wanted: Option<&[String]>,
-    ) -> Result<Option<Fields>> {
+    /// The fields; `None` when no row of the block has any.
+    pub(crate) fn fields(&self, block: &BlockMeta) -> Result<Option<Fields>> {
         let bytes = self.piece(block.fields, FIELDS)?;
         if bytes.is_empty() {
             return Ok(None);
         }
-        Fields::open(&bytes, block.rows as usize, wanted).map(Some)
+        Fields::open(&bytes, block.rows as usize).map(Some)
     }
 
     /// The token filter; empty when there is none.
@@ -458,7 +480,11 @@ impl Part {
             return Ok(Arc::from(&[][..]));
         }
         match &self.source {
-            Source::File(file) => file.block(piece, kind).map(Arc::from),
+            Source::File(file) => READ_BUFFER.with_borrow_mut(|buffer| {
+                let piece = file.block_in(piece, kind, buffer).map(Arc::from);
+                buffer.shrink_to(READ_BUFFER_BYTES);
+                piece
+            }),
             Source::Memory(pieces) => {
                 usize::try_from(piece.offset).ok().and_then(|i| pieces.get(i)).cloned().ok_or_else(
                     || Error::new(ErrorKind::Bug, "BUG: piece of a block in memory is missing"),

@@ -13,9 +13,8 @@ use model::{Budget, Labels, LogPlan, LogRow, LogSource, Order, Result, StreamVol
 use rustc_hash::FxHashSet;
 
 use crate::bits::Bits;
-use crate::column::Column;
-use crate::fields::Fields;
 use crate::head::Chunk;
+use crate::hot::{Hot, HotBlocks, OpenBlock};
 use crate::part::{BlockMeta, Part};
 use crate::select::{self, Filters};
 use crate::store::Store;
@@ -27,8 +26,9 @@ type Visit<'v> = dyn FnMut(&LogRow<'_>) -> ControlFlow<()> + 'v;
 /// Lines decoded at once from a source of an ordered scan, at first and later.
 const BATCH_MIN: usize = 128;
 const BATCH_MAX: usize = 8192;
-/// Raw bytes of blocks that stay decoded during an ordered scan; others are decoded again for their next batch.
-const DECODED_BYTES_MAX: u64 = 64 << 20;
+
+/// Raw bytes of blocks that stay open during an ordered scan; others are opened again for their next batch.
+const OPEN_BYTES_MAX: u64 = 64 << 20;
 
 /// Bytes of memory a row takes while its block is being merged in.
 const KEY_BYTES: u64 = size_of::<(i64, u32)>() as u64;
@@ -111,7 +111,8 @@ fn scan_any(
         }
         let wanted = select::matching(&part.streams, &plan.matchers);
         for block in &part.blocks {
-            let Some(selected) = select::select(part, block, &wanted, plan, filters, budget)?
+            let place = (part, block);
+            let Some(selected) = select::select(place, &wanted, plan, filters, &view.hot, budget)?
             else {
                 continue;
             };
@@ -135,15 +136,15 @@ fn scan_any(
 fn visit_block(
     part: &Part,
     block: &BlockMeta,
-    selected: &select::Selected,
+    selected: &select::Selected<'_>,
     plan: &LogPlan,
     visit: &mut Visit<'_>,
 ) -> Result<ControlFlow<()>> {
     let none = Labels::default();
     let mut fields = Vec::new();
-    if let Some(stored) = wanted_fields(part, block, plan)? {
-        stored.for_each(&selected.rows, |_, labels| fields.push(labels))?;
-    }
+    let (rows, open) = (&selected.rows, &selected.open);
+    read_fields(part, block, open, rows, plan, &mut fields)?;
+    let times = open.times(part, block)?;
     let mut runs = block.runs.iter();
     let (mut stream, mut end) = (&none, 0);
     let mut count = 0;
@@ -163,14 +164,12 @@ fn visit_block(
         };
         count += 1;
         let fields = fields.get(count - 1).unwrap_or(&none);
-        visit(&LogRow { stream, t_ns: selected.times[row], line, fields })
+        visit(&LogRow { stream, t_ns: times[row], line, fields })
     };
     let flow = if !plan.needs_line {
-        selected.rows.ones().try_for_each(|row| give(row, b""))
-    } else if let Some(lines) = &selected.lines {
-        lines.try_for_each(&selected.rows, &mut give)?
+        rows.ones().try_for_each(|row| give(row, b""))
     } else {
-        part.lines(block)?.try_for_each(&selected.rows, &mut give)?
+        open.lines(part, block)?.try_for_each(rows, &mut give)?
     };
     match foreign {
         Some(e) => Err(select::not_utf8(e)),
@@ -179,11 +178,22 @@ fn visit_block(
     }
 }
 
-/// The fields of a block that a plan wants, if any.
-fn wanted_fields(part: &Part, block: &BlockMeta, plan: &LogPlan) -> Result<Option<Fields>> {
-    match plan.needed_fields.as_deref() {
-        Some([]) => Ok(None),
-        wanted => part.fields(block, wanted),
+/// Appends the fields that `plan` wants of the selected rows; nothing when there are none.
+fn read_fields(
+    part: &Part,
+    block: &BlockMeta,
+    open: &OpenBlock,
+    rows: &Bits,
+    plan: &LogPlan,
+    fields: &mut Vec<Labels>,
+) -> Result<()> {
+    let wanted = plan.needed_fields.as_deref();
+    if wanted.is_some_and(<[String]>::is_empty) {
+        return Ok(());
+    }
+    match open.fields(part, block)? {
+        Some(stored) => stored.for_each(rows, wanted, |_, labels| fields.push(labels)),
+        None => Ok(()),
     }
 }
 
@@ -202,24 +212,19 @@ impl Batch {
     fn decode(
         part: &Part,
         block: &BlockMeta,
+        open: &OpenBlock,
         rows: &[usize],
         plan: &LogPlan,
-        opened: Option<&Column>,
     ) -> Result<Self> {
         let mut select = Bits::new(block.rows as usize);
         rows.iter().for_each(|row| select.set(*row));
         let mut lines = Texts::default();
         if plan.needs_line {
             let mut take = |_: usize, line: &[u8]| lines.push(line);
-            match opened {
-                Some(column) => column.for_each(&select, &mut take)?,
-                None => part.lines(block)?.for_each(&select, &mut take)?,
-            }
+            open.lines(part, block)?.for_each(&select, &mut take)?;
         }
         let mut fields = Vec::new();
-        if let Some(stored) = wanted_fields(part, block, plan)? {
-            stored.for_each(&select, |_, labels| fields.push(labels))?;
-        }
+        read_fields(part, block, open, &select, plan, &mut fields)?;
         Ok(Self { rows: rows.to_vec(), lines, fields })
     }
 
@@ -253,7 +258,9 @@ struct Open<'v> {
     /// How many of `keys` the batch reaches.
     batch_end: usize,
     batch_len: usize,
-    lines: Option<Column>,
+    /// Kept while there is room.
+    block: Option<Hot<'v>>,
+    /// Raw bytes of that.
     raw_bytes: u64,
 }
 
@@ -261,6 +268,7 @@ struct Open<'v> {
 struct Ordered<'v, 'p> {
     plan: &'p LogPlan,
     filters: &'p Filters<'p>,
+    hot: &'v HotBlocks,
     budget: &'p Budget,
     backward: bool,
     /// Last one first.
@@ -269,7 +277,8 @@ struct Ordered<'v, 'p> {
     /// Next row of each open source, first in the order of the visit on top: (time, rank, row, index in `open`), with
     /// the numbers turned around for a forward scan.
     heap: BinaryHeap<Reverse<(i64, i64, i64, usize)>>,
-    decoded_bytes: u64,
+    /// Raw bytes of the blocks that are kept open.
+    open_bytes: u64,
 }
 
 impl<'v, 'p> Ordered<'v, 'p> {
@@ -306,7 +315,7 @@ impl<'v, 'p> Ordered<'v, 'p> {
             pending.reverse();
         }
         let (open, heap) = (Vec::new(), BinaryHeap::new());
-        Self { plan, filters, budget, backward, pending, open, heap, decoded_bytes: 0 }
+        Self { plan, filters, hot: &view.hot, budget, backward, pending, open, heap, open_bytes: 0 }
     }
 
     /// Turns numbers around so that the smallest comes first in the order of the visit.
@@ -339,32 +348,45 @@ impl<'v, 'p> Ordered<'v, 'p> {
     }
 
     fn open(&mut self, next: Pending<'v>) -> Result<()> {
-        let mut lines = None;
-        let mut raw_bytes = 0;
+        let (mut kept, mut raw_bytes) = (None, 0);
         let mut keys: Vec<(i64, u32)> = match &next.place {
             Place::Chunk(chunk) => {
                 select::select_chunk(chunk, self.plan, self.filters, self.budget)?
             }
             Place::Block { part, block, wanted } => {
+                let (plan, place) = (self.plan, (*part, *block));
                 let found =
-                    select::select(part, block, wanted, self.plan, self.filters, self.budget)?;
+                    select::select(place, wanted, plan, self.filters, self.hot, self.budget)?;
                 let Some(selected) = found else { return Ok(()) };
-                if self.decoded_bytes + block.raw_bytes <= DECODED_BYTES_MAX {
-                    lines = selected.lines;
-                    raw_bytes = if lines.is_some() { block.raw_bytes } else { 0 };
+                let keys = selected.open.times(part, block).map(|times| {
+                    selected.rows.ones().map(|row| (times[row], row as u32)).collect()
+                });
+                let keys = select::undamaged(part, block, keys)?.unwrap_or_default();
+                if self.open_bytes + block.raw_bytes <= OPEN_BYTES_MAX {
+                    (kept, raw_bytes) = (Some(selected.open), block.raw_bytes);
                 }
-                selected.rows.ones().map(|row| (selected.times[row], row as u32)).collect()
+                keys
             }
         };
         if keys.is_empty() {
             return Ok(());
+        }
+        // The caller takes no more rows than that of all together.
+        let limit = self.plan.limit.unwrap_or(usize::MAX).max(1);
+        if limit < keys.len() {
+            if self.backward {
+                keys.select_nth_unstable_by(limit, |a, b| b.cmp(a));
+            } else {
+                keys.select_nth_unstable(limit);
+            }
+            keys.truncate(limit);
         }
         keys.sort_unstable();
         if self.backward {
             keys.reverse();
         }
         self.budget.charge_bytes(keys.len() as u64 * KEY_BYTES)?;
-        self.decoded_bytes += raw_bytes;
+        self.open_bytes += raw_bytes;
         let first = self.plan.limit.unwrap_or(BATCH_MIN).clamp(1, BATCH_MIN);
         self.open.push(Some(Open {
             place: next.place,
@@ -373,7 +395,7 @@ impl<'v, 'p> Ordered<'v, 'p> {
             batch: None,
             batch_end: 0,
             batch_len: first,
-            lines,
+            block: kept,
             raw_bytes,
         }));
         self.push_next(self.turn(next.rank as i64), self.open.len() - 1);
@@ -388,7 +410,7 @@ impl<'v, 'p> Ordered<'v, 'p> {
                 self.heap.push(Reverse(key));
             }
             None => {
-                self.decoded_bytes -= source.raw_bytes;
+                self.open_bytes -= source.raw_bytes;
                 self.budget.release_bytes(source.keys.len() as u64 * KEY_BYTES);
                 self.open[index] = None;
             }
@@ -409,7 +431,7 @@ impl<'v, 'p> Ordered<'v, 'p> {
             Place::Block { part, block, .. } => (*part, *block),
         };
         if source.at >= source.batch_end {
-            let loaded = source.load_batch(part, block, self.plan, &mut self.decoded_bytes);
+            let loaded = source.load_batch(part, block, self.plan, self.hot);
             if select::undamaged(part, block, loaded)?.is_none() {
                 source.at = source.keys.len();
                 return Ok(ControlFlow::Continue(()));
@@ -434,20 +456,16 @@ impl Open<'_> {
         part: &Part,
         block: &BlockMeta,
         plan: &LogPlan,
-        decoded_bytes: &mut u64,
+        hot: &HotBlocks,
     ) -> Result<()> {
         let end = (self.at + self.batch_len).min(self.keys.len());
         let mut rows: Vec<usize> = self.keys[self.at..end].iter().map(|k| k.1 as usize).collect();
         rows.sort_unstable();
-        if plan.needs_line && self.lines.is_none() && end < self.keys.len() {
-            let column = part.lines(block)?;
-            if *decoded_bytes + block.raw_bytes <= DECODED_BYTES_MAX {
-                *decoded_bytes += block.raw_bytes;
-                self.raw_bytes = block.raw_bytes;
-                self.lines = Some(column);
-            }
-        }
-        self.batch = Some(Batch::decode(part, block, &rows, plan, self.lines.as_ref())?);
+        let batch = match &self.block {
+            Some(open) => Batch::decode(part, block, open, &rows, plan),
+            None => Batch::decode(part, block, &hot.open(part, block), &rows, plan),
+        };
+        self.batch = Some(batch?);
         self.batch_end = end;
         self.batch_len = (self.batch_len * 4).min(BATCH_MAX);
         Ok(())

@@ -11,10 +11,13 @@ use model::{
 };
 
 use crate::bits::Bits;
+use crate::block::Run;
 use crate::column::{Column, Hits};
 use crate::filter;
 use crate::head::Chunk;
-use crate::needle::Needle;
+use crate::hot::{Hot, HotBlocks, OpenBlock};
+use crate::literals::{self, Demands};
+use crate::needle::{Needle, Search};
 use crate::part::{BlockMeta, Part};
 
 /// A plan's filters and what was deleted, ready to be applied.
@@ -36,16 +39,68 @@ struct LineTests<'p> {
 
 enum Test<'p> {
     /// Any of the needles (or none, when negated).
-    Needles { needles: Vec<Sought>, negated: bool },
-    /// What only whole lines can tell.
-    Line(&'p LineFilter),
+    Needles {
+        filter: &'p LineFilter,
+        needles: Vec<Sought>,
+        /// Lines with one of these must be asked one by one.
+        suspects: Vec<Needle>,
+        negated: bool,
+    },
+    /// What only whole lines can tell; of each list, a line that matches (before negation) has one.
+    Line { filter: &'p LineFilter, demanded: Vec<Vec<Sought>>, negated: bool },
 }
 
 /// A needle to be looked for in lines.
 struct Sought {
     needle: Needle,
+    search: Search<'static>,
     /// Hashes of tokens that any line with the needle has.
     tokens: Vec<u64>,
+}
+
+impl Sought {
+    fn new(needle: Needle) -> Self {
+        let tokens = match needle.is_folded() {
+            true => Vec::new(),
+            false => filter::needle_tokens(needle.text()),
+        };
+        Self { search: needle.finder().into_owned(), needle, tokens }
+    }
+}
+
+/// Whether the token filter of a block lets any of `needles` be in it.
+fn any_may_be(needles: &[Sought], bloom: &[u8]) -> bool {
+    needles.iter().any(|n| n.tokens.iter().all(|token| filter::may_contain(bloom, *token)))
+}
+
+/// Rows with any of `needles`.
+fn with_any<'n>(
+    needles: impl IntoIterator<Item = &'n Needle>,
+    lines: &Column,
+    len: usize,
+) -> Result<Bits> {
+    let mut hits = Bits::new(len);
+    for needle in needles {
+        match lines.find(needle)? {
+            Hits::None => {}
+            Hits::All => return Ok(Bits::all(len)),
+            Hits::Some(found) => hits.or(&found),
+        }
+    }
+    Ok(hits)
+}
+
+/// Clears the bits of rows whose line does not satisfy `test`, asking each.
+fn retain(lines: &Column, select: &mut Bits, test: impl Fn(&str) -> bool) -> Result<()> {
+    let mut foreign = None;
+    lines.retain(select, &mut |line| match std::str::from_utf8(line) {
+        Ok(line) => test(line),
+        Err(e) => {
+            foreign = Some(e);
+            false
+        }
+    })?;
+    foreign.map_or(Ok(()), |e| Err(not_utf8(e)))
 }
 
 impl<'p> Filters<'p> {
@@ -85,30 +140,18 @@ impl<'p> Filters<'p> {
         &self,
         part: &Part,
         block: &BlockMeta,
-        times: &[i64],
-    ) -> Result<Option<Bits>> {
-        let mut lines = None;
-        self.deleted_among(part, block, times, &mut lines)
-    }
-
-    fn deleted_among(
-        &self,
-        part: &Part,
-        block: &BlockMeta,
-        times: &[i64],
-        lines: &mut Option<Column>,
+        open: &OpenBlock,
     ) -> Result<Option<Bits>> {
         let mut gone: Option<Bits> = None;
         for deleted in self.deleted.iter().filter(|d| d.touches(part, block)) {
-            let mut rows = Bits::new(times.len());
-            set_times(&mut rows, block, times, deleted.deletion.range, |stream| {
+            let mut rows = rows_within(part, block, open, deleted.deletion.range, |stream| {
                 deleted.has_stream(&part.streams[stream as usize])
-            });
+            })?;
             if rows.is_clear() {
                 continue;
             }
             if !deleted.lines.is_empty() {
-                deleted.lines.apply(opened(lines, part, block)?, &mut rows)?;
+                deleted.lines.apply(open.lines(part, block)?, &mut rows)?;
             }
             match &mut gone {
                 Some(gone) => gone.or(&rows),
@@ -119,39 +162,41 @@ impl<'p> Filters<'p> {
     }
 
     /// Clears the bits of rows whose labels do not pass.
-    fn apply_labels(&self, part: &Part, block: &BlockMeta, rows: &mut Bits) -> Result<()> {
-        if self.labels.is_empty() {
-            return Ok(());
-        }
-        let names: Vec<String> = self.labels.iter().map(|m| m.name().to_owned()).collect();
-        let fields = part.fields(block, Some(&names))?;
+    fn apply_labels(
+        &self,
+        part: &Part,
+        block: &BlockMeta,
+        open: &OpenBlock,
+        rows: &mut Bits,
+    ) -> Result<()> {
         for matcher in self.labels {
-            let coded = match &fields {
-                Some(fields) => fields.coded(matcher.name())?,
-                None => None,
+            let of_stream = |run: &Run| part.streams[run.stream as usize].get(matcher.name());
+            let of_fields = match block.runs.iter().all(|run| of_stream(run).is_some()) {
+                true => None,
+                false => open.fields(part, block)?.map(|f| f.matching(matcher)).transpose()?,
             };
-            let absent = matcher.matches_empty();
-            let passes: Vec<bool> =
-                coded.iter().flat_map(|c| &c.values).map(|v| matcher.matches(v)).collect();
             let mut hits = Bits::new(rows.len());
             let mut start = 0;
             for run in &block.runs {
                 let end = start + run.rows as usize;
-                match (part.streams[run.stream as usize].get(matcher.name()), &coded) {
+                match (of_stream(run), &of_fields) {
                     (Some(value), _) if matcher.matches(value) => hits.set_range(start, end),
-                    (None, None) if absent => hits.set_range(start, end),
-                    (None, Some(coded)) => {
-                        let codes = coded.codes.get(start..end).unwrap_or_default();
-                        let hit =
-                            |code: &u32| passes.get(*code as usize).copied().unwrap_or(absent);
-                        let found = codes.iter().enumerate().filter(|(_, code)| hit(code));
-                        found.for_each(|(i, _)| hits.set(start + i));
+                    (None, None) if matcher.matches_empty() => hits.set_range(start, end),
+                    (None, Some(found)) if end - start == rows.len() => hits.or(found),
+                    (None, Some(found)) => {
+                        let mut run_rows = Bits::new(rows.len());
+                        run_rows.set_range(start, end);
+                        run_rows.and(found);
+                        hits.or(&run_rows);
                     }
                     _ => {}
                 }
                 start = end;
             }
             rows.and(&hits);
+            if rows.is_clear() {
+                break;
+            }
         }
         Ok(())
     }
@@ -194,18 +239,26 @@ impl<'p> LineTests<'p> {
     /// Whether `line` passes all.
     fn matches(&self, line: &str) -> bool {
         self.tests.iter().all(|test| match test {
-            Test::Needles { needles, negated } => {
-                needles.iter().any(|n| n.needle.matches(line.as_bytes())) != *negated
+            Test::Needles { needles, suspects, negated, .. } if suspects.is_empty() => {
+                needles.iter().any(|n| n.search.find(line.as_bytes()).is_some()) != *negated
             }
-            Test::Line(filter) => filter.matches(line),
+            Test::Needles { filter, .. } => filter.matches(line),
+            Test::Line { filter, demanded, negated } => {
+                let has_any = |list: &Vec<Sought>| {
+                    list.iter().any(|n| n.search.find(line.as_bytes()).is_some())
+                };
+                if demanded.iter().all(has_any) { filter.matches(line) } else { *negated }
+            }
         })
     }
 
     fn needs_tokens(&self) -> bool {
+        let some = |needles: &[Sought]| {
+            !needles.is_empty() && needles.iter().all(|n| !n.tokens.is_empty())
+        };
         self.tests.iter().any(|t| match t {
-            Test::Needles { needles, negated: false } => {
-                !needles.is_empty() && needles.iter().all(|n| !n.tokens.is_empty())
-            }
+            Test::Needles { needles, negated: false, .. } => some(needles),
+            Test::Line { demanded, negated: false, .. } => demanded.iter().any(|list| some(list)),
             _ => false,
         })
     }
@@ -213,9 +266,10 @@ impl<'p> LineTests<'p> {
     /// Whether a block with this token filter may have a matching line.
     fn may_match(&self, bloom: &[u8]) -> bool {
         self.tests.iter().all(|test| match test {
-            Test::Needles { needles, negated: false } => needles
-                .iter()
-                .any(|n| n.tokens.iter().all(|token| filter::may_contain(bloom, *token))),
+            Test::Needles { needles, negated: false, .. } => any_may_be(needles, bloom),
+            Test::Line { demanded, negated: false, .. } => {
+                demanded.iter().all(|list| any_may_be(list, bloom))
+            }
             _ => true,
         })
     }
@@ -224,14 +278,13 @@ impl<'p> LineTests<'p> {
     fn apply(&self, lines: &Column, select: &mut Bits) -> Result<()> {
         // Needles first: they need no lines.
         for test in &self.tests {
-            if let Test::Needles { needles, negated } = test {
-                let mut hits = Bits::new(select.len());
-                for sought in needles {
-                    match lines.find(&sought.needle)? {
-                        Hits::None => {}
-                        Hits::All => hits = Bits::all(select.len()),
-                        Hits::Some(found) => hits.or(&found),
-                    }
+            if let Test::Needles { filter, needles, suspects, negated } = test {
+                let mut hits = with_any(needles.iter().map(|n| &n.needle), lines, select.len())?;
+                if !suspects.is_empty() {
+                    let mut asked = with_any(suspects, lines, select.len())?;
+                    asked.and_not(&hits);
+                    retain(lines, &mut asked, |line| filter.matches(line) != *negated)?;
+                    hits.or(&asked);
                 }
                 if *negated { select.and_not(&hits) } else { select.and(&hits) }
             }
@@ -240,18 +293,19 @@ impl<'p> LineTests<'p> {
             }
         }
         for test in &self.tests {
-            if let Test::Line(filter) = test {
-                let mut foreign = None;
-                lines.retain(select, &mut |line| match std::str::from_utf8(line) {
-                    Ok(line) => filter.matches(line),
-                    Err(e) => {
-                        foreign = Some(e);
-                        false
+            if let Test::Line { filter, demanded, negated } = test {
+                let mut asked = select.clone();
+                for list in demanded {
+                    asked.and(&with_any(list.iter().map(|n| &n.needle), lines, select.len())?);
+                    if asked.is_clear() {
+                        break;
                     }
-                })?;
-                if let Some(e) = foreign {
-                    return Err(not_utf8(e));
                 }
+                retain(lines, &mut asked, |line| filter.matches(line) != *negated)?;
+                if *negated { select.and_not(&asked) } else { select.and(&asked) }
+            }
+            if select.is_clear() {
+                return Ok(());
             }
         }
         Ok(())
@@ -260,35 +314,26 @@ impl<'p> LineTests<'p> {
 
 impl<'p> Test<'p> {
     fn new(filter: &'p LineFilter) -> Self {
-        let negated = match filter.op {
-            LineFilterOp::Contains => false,
-            LineFilterOp::NotContains => true,
-            LineFilterOp::Regex | LineFilterOp::NotRegex
-                if filter.patterns.len() == filter.regexes.len()
-                    && filter.patterns.iter().all(|p| is_literal(p)) =>
-            {
-                filter.op == LineFilterOp::NotRegex
+        let negated = matches!(filter.op, LineFilterOp::NotContains | LineFilterOp::NotRegex);
+        if matches!(filter.op, LineFilterOp::Contains | LineFilterOp::NotContains) {
+            let needle = |p: &String| Sought::new(Needle::contains(p.as_bytes()));
+            let needles = filter.patterns.iter().map(needle).collect();
+            return Self::Needles { filter, needles, suspects: Vec::new(), negated };
+        }
+        let Demands { mut all, is_exact, suspects } =
+            literals::demands(filter.regexes.iter().map(regex::Regex::as_str));
+        let sought = |list: Vec<Needle>| list.into_iter().map(Sought::new).collect::<Vec<_>>();
+        match all.pop() {
+            Some(only) if is_exact && all.is_empty() => {
+                Self::Needles { filter, needles: sought(only), suspects, negated }
             }
-            LineFilterOp::Regex | LineFilterOp::NotRegex => return Self::Line(filter),
-        };
-        let needle = |p: &'p str| Sought {
-            needle: Needle::contains(p.as_bytes()),
-            tokens: filter::needle_tokens(p.as_bytes()),
-        };
-        let is_regex = matches!(filter.op, LineFilterOp::Regex | LineFilterOp::NotRegex);
-        let patterns = filter.patterns.iter().map(String::as_str);
-        let needles = if is_regex {
-            patterns.flat_map(|p| p.split('|')).map(needle).collect()
-        } else {
-            patterns.map(needle).collect()
-        };
-        Self::Needles { needles, negated }
+            last => {
+                all.extend(last);
+                all.iter_mut().for_each(|list| list.extend_from_slice(&suspects));
+                Self::Line { filter, demanded: all.into_iter().map(sought).collect(), negated }
+            }
+        }
     }
-}
-
-/// Whether a regular expression stands for itself, or for one of the texts between its `|`.
-fn is_literal(pattern: &str) -> bool {
-    !pattern.contains(['\\', '.', '+', '*', '?', '(', ')', '[', ']', '{', '}', '^', '$'])
 }
 
 /// The error for stored lines that are not UTF-8.
@@ -301,12 +346,10 @@ pub(crate) fn matching(streams: &[Labels], matchers: &[Matcher]) -> Vec<bool> {
     streams.iter().map(|s| matchers.iter().all(|m| m.matches_labels(s))).collect()
 }
 
-/// The wanted rows of one block.
-pub(crate) struct Selected {
+/// The wanted rows of one block, and the block.
+pub(crate) struct Selected<'c> {
     pub(crate) rows: Bits,
-    pub(crate) times: Vec<i64>,
-    /// Opened if a filter needed it.
-    pub(crate) lines: Option<Column>,
+    pub(crate) open: Hot<'c>,
 }
 
 /// Bounds `[min, max]` in time of the runs of `block` that are wanted, if any.
@@ -319,19 +362,22 @@ pub(crate) fn bounds(block: &BlockMeta, wanted: &[bool], range: TimeRange) -> Op
 }
 
 /// Finds the rows of `block` that `plan` wants; `None` when there are none, or the block is damaged (then noted).
-pub(crate) fn select(
-    part: &Arc<Part>,
-    block: &BlockMeta,
+pub(crate) fn select<'c>(
+    (part, block): (&Arc<Part>, &BlockMeta),
     wanted: &[bool],
     plan: &LogPlan,
     filters: &Filters<'_>,
+    hot: &'c HotBlocks,
     budget: &Budget,
-) -> Result<Option<Selected>> {
+) -> Result<Option<Selected<'c>>> {
     if part.is_damaged(block) || bounds(block, wanted, plan.range).is_none() {
         return Ok(None);
     }
-    undamaged(part, block, try_select(part, block, wanted, plan, filters, budget))
-        .map(Option::flatten)
+    budget.check()?;
+    let open = hot.open(part, block);
+    let rows = try_select(part, block, wanted, plan, filters, &open, budget);
+    let rows = undamaged(part, block, rows)?.flatten();
+    Ok(rows.map(|rows| Selected { rows, open }))
 }
 
 /// Turns damage into `None`, and notes it: the rest is served.
@@ -356,69 +402,64 @@ fn try_select(
     wanted: &[bool],
     plan: &LogPlan,
     filters: &Filters<'_>,
+    open: &OpenBlock,
     budget: &Budget,
-) -> Result<Option<Selected>> {
-    budget.check()?;
-    if filters.lines.needs_tokens() && !filters.lines.may_match(&part.filter(block)?) {
+) -> Result<Option<Bits>> {
+    if filters.lines.needs_tokens() && !filters.lines.may_match(open.filter(part, block)?) {
         return Ok(None);
     }
-    let times = part.times(block)?;
-    let mut rows = Bits::new(times.len());
-    set_times(&mut rows, block, &times, plan.range, |stream| {
+    let mut rows = rows_within(part, block, open, plan.range, |stream| {
         wanted.get(stream as usize).copied().unwrap_or(false)
-    });
+    })?;
     let count = rows.count();
     if count == 0 {
         return Ok(None);
     }
     budget.charge_samples(count as u64)?;
-    filters.apply_labels(part, block, &mut rows)?;
+    filters.apply_labels(part, block, open, &mut rows)?;
     if rows.is_clear() {
         return Ok(None);
     }
-    let mut lines = None;
     if !filters.lines.is_empty() {
-        filters.lines.apply(opened(&mut lines, part, block)?, &mut rows)?;
+        filters.lines.apply(open.lines(part, block)?, &mut rows)?;
         if rows.is_clear() {
             return Ok(None);
         }
     }
-    if let Some(gone) = filters.deleted_among(part, block, &times, &mut lines)? {
+    if let Some(gone) = filters.deleted_rows(part, block, open)? {
         rows.and_not(&gone);
         if rows.is_clear() {
             return Ok(None);
         }
     }
-    Ok(Some(Selected { rows, times, lines }))
+    Ok(Some(rows))
 }
 
-/// The lines of a block, opened if they are not yet.
-fn opened<'l>(lines: &'l mut Option<Column>, part: &Part, block: &BlockMeta) -> Result<&'l Column> {
-    match lines {
-        Some(lines) => Ok(lines),
-        none => Ok(none.insert(part.lines(block)?)),
-    }
-}
-
-/// Sets the bits of rows with times in `range`, of runs whose stream `is_wanted`.
-fn set_times(
-    rows: &mut Bits,
+/// The rows with times in `range`, of runs whose stream `is_wanted`. Times are decoded only where a run is cut.
+fn rows_within(
+    part: &Part,
     block: &BlockMeta,
-    times: &[i64],
+    open: &OpenBlock,
     range: TimeRange,
     is_wanted: impl Fn(u32) -> bool,
-) {
+) -> Result<Bits> {
+    let mut rows = Bits::new(block.rows as usize);
     let mut start = 0;
     for run in &block.runs {
         let end = start + run.rows as usize;
-        if range.overlaps(run.min_ns, run.max_ns) && is_wanted(run.stream) {
-            let run_times = times.get(start..end).unwrap_or_default();
+        if range.contains(run.min_ns) && range.contains(run.max_ns) {
+            if is_wanted(run.stream) {
+                rows.set_range(start, end);
+            }
+        } else if range.overlaps(run.min_ns, run.max_ns) && is_wanted(run.stream) {
+            let run_times = open.times(part, block)?.get(start..end).unwrap_or_default();
             let from = run_times.partition_point(|t| *t < range.start_ns);
             let to = run_times.partition_point(|t| *t < range.end_ns);
             rows.set_range(start + from, start + to);
         }
         start = end;
     }
+    Ok(rows)
 }
 
 /// Rows of a chunk that `plan` wants, in order of arrival.

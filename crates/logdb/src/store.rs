@@ -15,6 +15,7 @@ use storage::writer::{Writer, WriterConfig, WriterState};
 
 use crate::deletions;
 use crate::engine::{self, Batch, Engine};
+use crate::hot::HotBlocks;
 use crate::part::{Part, Summary};
 use crate::record;
 use crate::retention::Retention;
@@ -40,6 +41,8 @@ pub struct Config {
     pub retention_rules: Vec<RetentionRule>,
     /// Bytes of memory for rows not yet in files; more are flushed.
     pub head_bytes_max: u64,
+    /// Bytes of memory for blocks that were read lately, so that reading them again costs less; 0 for none.
+    pub cache_bytes_max: u64,
     /// Rows are flushed to files after this many milliseconds at the latest.
     pub flush_after_ms: i64,
     /// Streams with stored rows; rows of more streams are refused.
@@ -82,6 +85,8 @@ pub struct Stats {
     pub rows_head: u64,
     /// Bytes of memory they take.
     pub head_bytes: u64,
+    /// Bytes of memory that blocks read lately take.
+    pub cache_bytes: u64,
     /// Part files.
     pub parts: u64,
     /// Their bytes.
@@ -141,6 +146,7 @@ impl Store {
         let mut report = OpenReport::default();
         let (mut view, next_id) = open_parts(&*fs, &mut manifest, &state, &mut report)?;
         view.deletions = read_deletions(&state, &mut report);
+        view.hot = Arc::new(HotBlocks::new(config.cache_bytes_max));
         let (flushed_seq, cursors) = engine::read_values(&state.values)?;
         let shared = Arc::new(Shared::default());
         *shared.view.write() = view;
@@ -253,6 +259,7 @@ impl Store {
             streams: self.shared.stream_count.load(Ordering::Relaxed),
             rows_head: sealed_rows + chunk_rows as u64,
             head_bytes: view.head_bytes(),
+            cache_bytes: view.hot.bytes(),
             parts: view.parts.len() as u64,
             part_bytes: sum(|p| p.bytes),
             part_rows: sum(|p| p.summary.rows),

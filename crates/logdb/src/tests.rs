@@ -28,6 +28,8 @@ fn config() -> Config {
         retention_ms: 30 * DAY_MS,
         retention_rules: Vec::new(),
         head_bytes_max: 64 << 20,
+        // Small enough that tests see blocks come and go.
+        cache_bytes_max: 300_000,
         flush_after_ms: 300_000,
         streams_max: 100,
         line_bytes_max: 256 << 10,

@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::head::Chunk;
+use crate::hot::HotBlocks;
 use crate::part::Part;
 
 /// Rows of the store at one moment, oldest arrivals first.
@@ -24,6 +25,8 @@ pub(crate) struct View {
     pub(crate) chunks: Vec<Arc<Chunk>>,
     /// Rows that are not to be seen any more, oldest first.
     pub(crate) deletions: Arc<[LogDeletion]>,
+    /// Blocks read lately.
+    pub(crate) hot: Arc<HotBlocks>,
 }
 
 impl View {

@@ -73,6 +73,8 @@ impl Stores {
             retention_ms: config.logs.retention_ms,
             retention_rules: config.logs.retention_rules.iter().map(|(_, r)| r.clone()).collect(),
             head_bytes_max: (heads / 2).clamp(4 * MIB, 64 * MIB),
+            // 20 % of the 60 %.
+            cache_bytes_max: (heads / 35 * 20).clamp(4 * MIB, 1024 * MIB),
             flush_after_ms: FLUSH_AFTER_MS,
             streams_max: 100_000,
             line_bytes_max: LINE_BYTES_MAX,

@@ -9,12 +9,14 @@ use model::{Error, Result};
 use rustc_hash::FxHashMap;
 use storage::codec::{Reader, ints};
 
+use super::find;
 use super::skeletons::Shapes;
 use super::{
     AFFIX, CONST, DECIMAL, DEPTH_MAX, DICT, DICT_MAX, FIXED, HEX, INT, IPV4, SHAPES, TEXT, TIME,
     UUID,
 };
 use crate::bits::Bits;
+use crate::needle::Needle;
 use crate::texts::{self, Texts};
 use crate::typed::{self, DIGITS_MAX, TimeFormat};
 
@@ -75,7 +77,7 @@ impl Hex {
 
 /// Small numbers, one per value.
 #[derive(Debug)]
-pub(super) enum Codes {
+pub(crate) enum Codes {
     /// So many zeros.
     Zeros(usize),
     Narrow(Vec<u8>),
@@ -91,7 +93,8 @@ impl Codes {
         }
     }
 
-    pub(super) fn get(&self, i: usize) -> usize {
+    /// The code of value `i`.
+    pub(crate) fn get(&self, i: usize) -> usize {
         match self {
             Self::Zeros(_) => 0,
             Self::Narrow(codes) => codes.get(i).copied().map_or(0, usize::from),
@@ -156,7 +159,7 @@ impl Codes {
         counts
     }
 
-    fn memory_bytes(&self) -> usize {
+    pub(super) fn memory_bytes(&self) -> usize {
         match self {
             Self::Zeros(_) => 0,
             Self::Narrow(codes) => codes.capacity(),
@@ -197,6 +200,57 @@ impl LazyCodes {
         let bytes = self.data.get(self.range.clone()).unwrap_or_default();
         let codes = read_codes(&mut Reader::new(bytes), self.len, self.distinct)?;
         Ok(self.cell.get_or_init(|| codes))
+    }
+}
+
+/// A column that is decoded when first needed.
+#[derive(Debug)]
+pub(crate) struct Lazy {
+    data: Arc<[u8]>,
+    range: Range<usize>,
+    len: usize,
+    depth: u8,
+    cell: OnceLock<Column>,
+}
+
+impl Lazy {
+    /// The column of `len` values that `range` of `data` is.
+    pub(crate) fn new(data: &Arc<[u8]>, range: Range<usize>, len: usize) -> Self {
+        Self::nested(data, range, len, 0)
+    }
+
+    pub(super) fn nested(data: &Arc<[u8]>, range: Range<usize>, len: usize, depth: u8) -> Self {
+        Self { data: Arc::clone(data), range, len, depth, cell: OnceLock::new() }
+    }
+
+    /// Values it has.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The column, decoded.
+    pub(crate) fn get(&self) -> Result<&Column> {
+        if let Some(column) = self.cell.get() {
+            return Ok(column);
+        }
+        let column = Column::at(&self.data, self.range.clone(), self.len, self.depth)?;
+        Ok(self.cell.get_or_init(|| column))
+    }
+
+    /// Whether a value may have `needle`, as far as that can be told without decoding.
+    pub(super) fn may_have(&self, needle: &Needle) -> bool {
+        match self.cell.get() {
+            Some(column) => column.may_have(needle),
+            None => {
+                let bytes = self.data.get(self.range.clone()).unwrap_or_default();
+                find::may_have_encoded(bytes, needle)
+            }
+        }
+    }
+
+    /// Bytes of memory it takes, with what is decoded.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.cell.get().map_or(0, Column::memory_bytes)
     }
 }
 
@@ -277,34 +331,32 @@ impl Column {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// The distinct values, and which of them each row has.
-    pub(crate) fn coded(&self) -> Result<(Vec<Vec<u8>>, Vec<u32>)> {
-        match &self.kind {
-            Kind::Const(value) => Ok((vec![value.clone()], vec![0; self.len])),
+    /// The distinct values and their codes, if it is stored as such.
+    pub(crate) fn dictionary(&self) -> Result<Option<(Vec<&[u8]>, &Codes)>> {
+        Ok(match &self.kind {
+            Kind::Const(value) => Some((vec![value.as_slice()], &Codes::Zeros(0))),
             Kind::Dict { values, codes } => {
-                let values = (0..values.len()).map(|i| values.get(i).to_vec()).collect();
-                let mut wide = Vec::with_capacity(self.len);
-                codes.get()?.for_each(|_, code| wide.push(code as u32));
-                Ok((values, wide))
+                Some(((0..values.len()).map(|i| values.get(i)).collect(), codes.get()?))
             }
-            _ => {
-                let mut all = Bits::new(self.len);
-                all.set_range(0, self.len);
-                let mut values: Vec<Vec<u8>> = Vec::new();
-                let mut known: FxHashMap<Vec<u8>, u32> = FxHashMap::default();
-                let mut codes = Vec::with_capacity(self.len);
-                self.for_each(&all, &mut |_, value| {
-                    let code = known.get(value).copied().unwrap_or_else(|| {
-                        let code = values.len() as u32;
-                        values.push(value.to_vec());
-                        known.insert(value.to_vec(), code);
-                        code
-                    });
-                    codes.push(code);
-                })?;
-                Ok((values, codes))
-            }
-        }
+            _ => None,
+        })
+    }
+
+    /// The distinct values, and which of them each row has; each value is looked at.
+    pub(crate) fn coded(&self) -> Result<(Vec<Vec<u8>>, Vec<u32>)> {
+        let mut values: Vec<Vec<u8>> = Vec::new();
+        let mut known: FxHashMap<Vec<u8>, u32> = FxHashMap::default();
+        let mut codes = Vec::with_capacity(self.len);
+        self.for_each(&Bits::all(self.len), &mut |_, value| {
+            let code = known.get(value).copied().unwrap_or_else(|| {
+                let code = values.len() as u32;
+                values.push(value.to_vec());
+                known.insert(value.to_vec(), code);
+                code
+            });
+            codes.push(code);
+        })?;
+        Ok((values, codes))
     }
 
     /// Visits the lengths in bytes of the selected values, ascending, without putting values together.

@@ -3,14 +3,14 @@
 //! Columns are decoded when first needed. Searching asks the skeletons first (`placements`), then only those columns that
 //! can have what is left of the needle; values are not put together for it.
 
-use std::ops::{ControlFlow, Range};
-use std::sync::{Arc, OnceLock};
+use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use model::{Error, Result};
 use storage::codec::Reader;
 
-use super::decode::{Codes, Column, Kind, read_codes};
-use super::find::{self, Hits};
+use super::decode::{Codes, Column, Kind, Lazy, read_codes};
+use super::find::Hits;
 use super::placements::{self, Placed};
 use crate::bits::Bits;
 use crate::needle::Needle;
@@ -39,37 +39,6 @@ struct Skeleton {
     columns: Vec<usize>,
     /// Values that have it.
     rows: usize,
-}
-
-/// A column that is decoded when first needed.
-#[derive(Debug)]
-struct Lazy {
-    data: Arc<[u8]>,
-    range: Range<usize>,
-    len: usize,
-    depth: u8,
-    cell: OnceLock<Column>,
-}
-
-impl Lazy {
-    fn get(&self) -> Result<&Column> {
-        if let Some(column) = self.cell.get() {
-            return Ok(column);
-        }
-        let column = Column::at(&self.data, self.range.clone(), self.len, self.depth)?;
-        Ok(self.cell.get_or_init(|| column))
-    }
-
-    /// Whether a value may have `needle`, as far as that can be told without decoding.
-    fn may_have(&self, needle: &Needle) -> bool {
-        match self.cell.get() {
-            Some(column) => column.may_have(needle),
-            None => {
-                let bytes = self.data.get(self.range.clone()).unwrap_or_default();
-                find::may_have_encoded(bytes, needle)
-            }
-        }
-    }
 }
 
 /// One column of a pass over rows: its values in order.
@@ -171,25 +140,17 @@ impl Shapes {
             let bytes = reader.count(reader.remaining())?;
             let start = base + reader.position();
             reader.take(bytes)?;
-            columns.push(Lazy {
-                data: Arc::clone(data),
-                range: start..start + bytes,
-                len,
-                depth: depth + 1,
-                cell: OnceLock::new(),
-            });
+            columns.push(Lazy::nested(data, start..start + bytes, len, depth + 1));
         }
         Ok(Self { skeletons, codes, columns })
     }
 
     /// Bytes of memory that what is decoded takes.
     pub(super) fn memory_bytes(&self) -> usize {
-        let columns = self.columns.iter().filter_map(|c| c.cell.get());
         let literals = self.skeletons.iter().flat_map(|s| &s.literals);
-        columns.map(Column::memory_bytes).sum::<usize>()
+        self.columns.iter().map(Lazy::memory_bytes).sum::<usize>()
             + literals.map(|l| l.capacity() + size_of::<Vec<u8>>()).sum::<usize>()
-            + self.columns.len() * size_of::<Lazy>()
-            + self.codes.len() * usize::from(!matches!(self.codes, Codes::Zeros(_)))
+            + self.codes.memory_bytes()
     }
 
     fn for_each(&self, select: &Bits, visit: &mut dyn FnMut(usize, &[u8])) -> Result<()> {
@@ -364,7 +325,7 @@ impl Shapes {
         hits: &[(usize, Needle, Hits)],
     ) -> Option<Bits> {
         let is_single =
-            |c: &usize| self.columns.get(*c).is_some_and(|lazy| lazy.len == self.codes.len());
+            |c: &usize| self.columns.get(*c).is_some_and(|lazy| lazy.len() == self.codes.len());
         if !watched.iter().all(is_single) {
             return None;
         }

@@ -82,6 +82,10 @@ fn made_rows(count: u64, random: &mut Random) -> Vec<LogRecord> {
                     "level=warn msg=\"slow query\" took={n}ms id={:016x}",
                     n.wrapping_mul(0x9E37_79B9_7F4A_7C15)
                 ),
+                _ if n.is_multiple_of(9) => format!("tas\u{212a} {n} ").repeat(n as usize % 4),
+                _ if n.is_multiple_of(11) => {
+                    model::text_of_bytes(b"bytes \xff\x00 77").into_owned()
+                }
                 _ => "plain line, the same".to_owned(),
             };
             let fields = match n % 4 {
@@ -116,6 +120,23 @@ fn made_plans(random: &mut Random, order: Order) -> Vec<LogPlan> {
         vec![filter(Contains, &[""])],
         vec![filter(Regex, &["warn|user 7 |/item/1", "same$"])],
         vec![filter(NotRegex, &["info|200"])],
+        // Over the borders of slots: whole ones, from one into the next, at the ends of lines.
+        vec![filter(Contains, &[",\"msg\":\"user 1", "did 7\"}"])],
+        vec![filter(
+            Contains,
+            &["{\"level\":\"info\",\"n\":77,\"msg\":\"user 7 did 77\"}", "/7 200 2"],
+        )],
+        vec![filter(Contains, &["\"", "{"]), filter(NotContains, &["77"])],
+        vec![filter(Contains, &["7"]), filter(Contains, &["1 "])],
+        vec![filter(Contains, &["ms id=", "=warn msg=\"slow query\" took="])],
+        vec![filter(Contains, &["id=0", "9e37", "f"])],
+        vec![filter(Contains, &[&model::text_of_bytes(b"\xff\x00"), "\u{20ac}"])],
+        vec![filter(NotContains, &[""])],
+        vec![filter(Regex, &["(?i)LEVEL"]), filter(NotRegex, &["(?i)ERROR|took=[0-9]7"])],
+        vec![filter(Regex, &["(?i)sLOW q", ".*user 4.*"])],
+        vec![filter(Regex, &["^GET /api", "took=[0-9]+ms id=[0-9a-f]{3}7"])],
+        vec![filter(NotRegex, &["(user|item).[0-9]+7", "same$"])],
+        vec![filter(Regex, &["(?i)k"])],
     ];
     let label_filters = [
         vec![],
@@ -127,6 +148,13 @@ fn made_plans(random: &mut Random, order: Order) -> Vec<LogPlan> {
             Matcher::equal("pod", "p3"),
         ],
         vec![Matcher::equal("app", "")],
+        vec![Matcher::equal("trace_id", "t40")],
+        vec![Matcher::new(MatchOp::NotEqual, "trace_id", "t40").unwrap()],
+        vec![
+            Matcher::new(MatchOp::NotRegex, "level", "err.*").unwrap(),
+            Matcher::new(MatchOp::NotEqual, "trace_id", "").unwrap(),
+        ],
+        vec![Matcher::equal("level", "nothing")],
     ];
     let ranges = [
         TimeRange::ALL,
@@ -134,11 +162,11 @@ fn made_plans(random: &mut Random, order: Order) -> Vec<LogPlan> {
         TimeRange::new(at(-DAY_MS), at(0)),
         TimeRange::new(at(5_000), at(5_001)),
     ];
-    (0..12)
+    (0..24)
         .map(|_| LogPlan {
             matchers: matchers[random.below(4) as usize].clone(),
-            line_filters: filters[random.below(10) as usize].clone(),
-            label_filters: label_filters[random.below(6) as usize].clone(),
+            line_filters: filters[random.below(filters.len() as u64) as usize].clone(),
+            label_filters: label_filters[random.below(label_filters.len() as u64) as usize].clone(),
             ..LogPlan::all(ranges[random.below(4) as usize], order)
         })
         .collect()
