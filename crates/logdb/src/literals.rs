@@ -34,11 +34,12 @@ pub(crate) struct Demands {
 
 /// The demands of any of `patterns`, which are in the syntax of the `regex` crate.
 pub(crate) fn demands<'p>(patterns: impl Iterator<Item = &'p str>) -> Demands {
-    let Ok(branches) = patterns.map(|p| Parser::new().parse(p)).collect::<Result<Vec<_>, _>>()
+    let Some(branches) =
+        patterns.map(|p| Parser::new().parse(p).ok()).collect::<Option<Vec<Hir>>>()
     else {
         return Demands::default();
     };
-    let branches: Vec<Found> = branches.iter().map(|hir| look(trimmed(hir))).collect();
+    let branches: Vec<Found> = branches.iter().map(|hir| look(&trimmed(hir))).collect();
     let found = alternatives(branches);
     let is_exact = found.exact.is_some() && !found.is_loose;
     let mut lists: Vec<Vec<Literal>> = found.lists();
@@ -139,15 +140,15 @@ fn trimmed(hir: &Hir) -> Hir {
     }
 }
 
-fn look(hir: impl std::borrow::Borrow<Hir>) -> Found {
-    match hir.borrow().kind() {
+fn look(hir: &Hir) -> Found {
+    match hir.kind() {
         HirKind::Empty => Found::exactly(vec![Literal::default()]),
         HirKind::Look(_) => Found { is_loose: true, ..Found::exactly(vec![Literal::default()]) },
         HirKind::Literal(literal) => Found::exactly(vec![Literal::exact(&literal.0)]),
         HirKind::Class(class) => of_class(class),
-        HirKind::Capture(capture) => look(&*capture.sub),
+        HirKind::Capture(capture) => look(&capture.sub),
         HirKind::Repetition(repetition) if repetition.min > 0 => {
-            Found { lists: look(&*repetition.sub).lists(), ..Found::default() }
+            Found { lists: look(&repetition.sub).lists(), ..Found::default() }
         }
         HirKind::Repetition(_) => Found::default(),
         HirKind::Concat(parts) => sequence(parts),

@@ -203,6 +203,9 @@ impl LazyCodes {
     }
 }
 
+/// Distinct values, and the code of each value among them.
+pub(crate) type Dictionary<'c> = (Vec<&'c [u8]>, &'c Codes);
+
 /// A column that is decoded when first needed.
 #[derive(Debug)]
 pub(crate) struct Lazy {
@@ -332,7 +335,7 @@ impl Column {
     }
 
     /// The distinct values and their codes, if it is stored as such.
-    pub(crate) fn dictionary(&self) -> Result<Option<(Vec<&[u8]>, &Codes)>> {
+    pub(crate) fn dictionary(&self) -> Result<Option<Dictionary<'_>>> {
         Ok(match &self.kind {
             Kind::Const(value) => Some((vec![value.as_slice()], &Codes::Zeros(0))),
             Kind::Dict { values, codes } => {
