@@ -63,6 +63,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         sys_root: PathBuf::from("/sys"),
         logs: true,
         joins_traces: true,
+        claims: Arc::default(),
         logs_since_ns: 0,
     };
     let host_config = host::Config {

@@ -11,6 +11,7 @@
 //! ```
 
 pub mod cgroup;
+mod claims;
 mod events;
 mod logs;
 pub mod metrics;
@@ -30,11 +31,12 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use claims::{ClaimJob, Claims};
 pub use registry::{ContainerState, DockerState, DockerStatus, Registry};
 
 use crate::counters::Counters;
 use crate::delivery::Delivery;
-use crate::docker::Client;
+use crate::docker::{Client, engine_api};
 use crate::lines::Treatment;
 
 /// `job` label of container series.
@@ -66,6 +68,8 @@ pub struct Config {
     pub logs: bool,
     /// Whether stack traces become one record.
     pub joins_traces: bool,
+    /// Jobs that take over logs, also when logs are not collected otherwise.
+    pub claims: Arc<Claims>,
     /// First time of log lines wanted of a container seen for the first time, Unix nanoseconds; 0 for all.
     pub logs_since_ns: i64,
 }
@@ -109,14 +113,17 @@ pub fn spawn(
     let registry = Arc::new(registry);
     let delivery = Delivery { sink, counters: Arc::clone(&counters), cancel };
     let (pokes, poked) = mpsc::channel(POKES_MAX);
-    let logs = config.logs.then(|| logs::LogContext {
+    let logs = logs::LogContext {
         client: Arc::clone(&client),
         delivery: delivery.clone(),
         clock: Arc::clone(&clock),
         treatment: Arc::new(Treatment::plain(config.joins_traces)),
+        stores_unclaimed: config.logs,
+        jobs: config.claims.subscribe(),
+        api: engine_api(),
         since_ns: config.logs_since_ns,
         catch_up: Arc::new(Semaphore::new(CATCH_UP_AT_ONCE)),
-    });
+    };
     let watcher = watch::Watcher {
         client: Arc::clone(&client),
         registry: Arc::clone(&registry),

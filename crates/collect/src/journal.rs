@@ -220,7 +220,11 @@ impl Reader {
         self.store().await?;
         let status = child.wait().await.map_err(|error| format!("{program}: {error}"))?;
         let said = errors.await.unwrap_or_default();
-        Err(if said.is_empty() { format!("{program}: {status}") } else { format!("{program}: {said}") })
+        Err(if said.is_empty() {
+            format!("{program}: {status}")
+        } else {
+            format!("{program}: {said}")
+        })
     }
 
     /// How long to wait for more.

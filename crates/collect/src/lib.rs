@@ -12,6 +12,7 @@ pub mod forward;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod host;
+pub mod journal;
 pub mod lines;
 pub mod metadata;
 pub mod scrape;

@@ -24,7 +24,7 @@ use ingest::stack_traces::{Joiner, Record};
 use model::{Clock, Labels, LogRows};
 use parking_lot::Mutex;
 
-pub(crate) use self::held::HeldLine;
+pub(crate) use self::held::{HeldLine, LABELLED};
 pub use self::limits::{Limits, ReadRate};
 
 /// Lines held back that a cursor may have; with more, what is read waits to be stored.
@@ -176,16 +176,38 @@ impl Flow {
         clock: &dyn Clock,
         rows: &mut LogRows,
     ) {
-        if !self.restored.is_empty() {
-            self.take_restored(streams, clock, rows);
+        self.take_restored(streams, clock, rows);
+        if let Some(stream) = streams.get(output)
+            && self.admits(clock)
+        {
+            self.take(stream, output, t_ns, text, clock, rows);
         }
+    }
+
+    /// Takes the next line of a source each of whose lines has labels of its own. Traces are not joined in such.
+    pub(crate) fn push_labelled(
+        &mut self,
+        stream: &Labels,
+        t_ns: i64,
+        text: &str,
+        clock: &dyn Clock,
+        rows: &mut LogRows,
+    ) {
+        self.take_restored(&[], clock, rows);
+        if self.admits(clock) {
+            self.take(stream, LABELLED, t_ns, text, clock, rows);
+        }
+    }
+
+    /// Whether the rate of all lines lets the next one pass.
+    fn admits(&mut self, clock: &dyn Clock) -> bool {
         let limits = &self.treatment.limits;
         if let Some(rate) = limits.rate() {
             match limits.wait_ns(rate, clock.monotonic_ns()) {
                 0 => {}
                 _ if rate.drops => {
                     self.treatment.dropped.add("rate_limited", 1);
-                    return;
+                    return false;
                 }
                 wait_ns => {
                     let until_ns = clock.monotonic_ns().saturating_add(wait_ns);
@@ -193,31 +215,36 @@ impl Flow {
                 }
             }
         }
-        self.take(streams, output, t_ns, text, clock, rows);
+        true
     }
 
     fn take_restored(&mut self, streams: &[Labels], clock: &dyn Clock, rows: &mut LogRows) {
         for line in std::mem::take(&mut self.restored) {
-            self.take(streams, line.output, line.t_ns, &line.text, clock, rows);
+            let HeldLine { output, labels, t_ns, text } = &line;
+            let stream = if *output == LABELLED { Some(labels) } else { streams.get(*output) };
+            if let Some(stream) = stream {
+                self.take(stream, *output, *t_ns, text, clock, rows);
+            }
         }
     }
 
     fn take(
         &mut self,
-        streams: &[Labels],
+        stream: &Labels,
         output: usize,
         t_ns: i64,
         text: &str,
         clock: &dyn Clock,
         rows: &mut LogRows,
     ) {
-        let Some(stream) = streams.get(output) else { return };
         let treatment = &self.treatment;
         let mut finish = Finish { treatment, last_stream: &mut self.last_stream, clock, rows };
         match &mut self.state {
             State::Plain => finish.line(stream, t_ns, text),
             State::Joining(joiners) => {
-                let Some(joiner) = joiners.get_mut(output) else { return };
+                let Some(joiner) = joiners.get_mut(output) else {
+                    return finish.line(stream, t_ns, text);
+                };
                 let mark = Mark { t_ns, stream: stream.clone() };
                 let mut out = |record: Record<'_, Mark>| finish.record(record);
                 joiner.push(text, t_ns, mark, clock.monotonic_ns(), &mut out);
@@ -226,7 +253,10 @@ impl Flow {
                 let position = *next_position;
                 *next_position += 1;
                 if pipeline.may_hold() {
-                    taken.push_back((position, HeldLine { output, t_ns, text: text.to_owned() }));
+                    let labels =
+                        if output == LABELLED { stream.clone() } else { Labels::default() };
+                    let text = text.to_owned();
+                    taken.push_back((position, HeldLine { output, labels, t_ns, text }));
                 }
                 let (labels, line) = (stream.clone(), text.to_owned());
                 let entry = Entry { labels, t_ns, line, position, ..Entry::default() };
@@ -249,9 +279,7 @@ impl Flow {
     }
 
     fn flush_held(&mut self, all: bool, streams: &[Labels], clock: &dyn Clock, rows: &mut LogRows) {
-        if !self.restored.is_empty() {
-            self.take_restored(streams, clock, rows);
-        }
+        self.take_restored(streams, clock, rows);
         let treatment = &self.treatment;
         let mut finish = Finish { treatment, last_stream: &mut self.last_stream, clock, rows };
         match &mut self.state {
@@ -320,6 +348,7 @@ impl Flow {
                 for (output, joiner) in joiners.iter().enumerate() {
                     lines.extend(joiner.held().map(|(text, mark)| HeldLine {
                         output,
+                        labels: Labels::default(),
                         t_ns: mark.t_ns,
                         text: text.to_owned(),
                     }));

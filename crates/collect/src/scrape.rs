@@ -11,7 +11,7 @@ mod body;
 mod cache;
 mod config;
 mod discovery;
-mod docker_sd;
+pub(crate) mod docker_sd;
 mod file_sd;
 pub(crate) mod fuzzing;
 pub(crate) mod http;

@@ -1,8 +1,8 @@
-//! Runs what a `promtail.yml` says: its file targets as the tailer's, with their pipelines.
+//! Runs what a `promtail.yml` says: files, containers and journals, each with its pipeline.
 //!
 //! Owns: which files a job reads (static and file discovery, relabelling), starting the readers again when that changes, and
-//! the counts that Promtail shows. Does not own: reading the configuration (`promtail_yml`), files and pipelines
-//! (`collect`, `ingest`).
+//! the counts that Promtail shows. Does not own: reading the configuration (`promtail_yml`), files, journals, logs of
+//! containers and pipelines (`collect`, `ingest`).
 //!
 //! Readers are replaced, not changed: the old one ends, the store answers for everything it handed over, and the new one
 //! goes on where the cursors stand. So a reload neither loses nor repeats a line.
@@ -11,12 +11,13 @@ mod targets;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use collect::Counters;
+use collect::container::{ClaimJob, Claims};
 use collect::lines::{Dropped, Limits, ReadRate, Treatment};
+use collect::{Counters, journal};
 use ingest::pipeline::{Metrics, Pipeline};
 use model::{Clock, Labels, Sink};
 use parking_lot::Mutex;
@@ -24,7 +25,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use self::targets::Found;
+use self::targets::{Found, ReadBefore};
 use crate::promtail_yml::{self, Job, PromtailConfig};
 use crate::yaml::ConfigError;
 
@@ -39,6 +40,27 @@ pub(crate) struct Plan {
     jobs: Vec<Planned>,
     /// What `metrics` stages count.
     metrics: Metrics,
+}
+
+impl Plan {
+    /// Hands in the jobs that take over logs of containers, as they are at the start. Reads the positions file.
+    pub(crate) fn claim_first(&self, claims: &Claims, engine: Option<&Path>) {
+        self.claim(claims, engine, &ReadBefore::of(self));
+    }
+
+    fn claim(&self, claims: &Claims, engine: Option<&Path>, before: &ReadBefore) {
+        let claim = |planned: &Planned| {
+            let (discovery, _) = targets::engines(&planned.job, engine);
+            (!discovery.is_empty()).then(|| ClaimJob {
+                name: planned.job.name.clone(),
+                discovery,
+                relabel: planned.job.relabel.clone(),
+                treatment: Arc::clone(&planned.treatment),
+                read_until_ns: Arc::clone(&before.containers_ns),
+            })
+        };
+        claims.set(self.jobs.iter().filter_map(claim).collect());
+    }
 }
 
 #[derive(Debug)]
@@ -110,6 +132,10 @@ pub(crate) struct Context {
     pub(crate) sink: Arc<dyn Sink>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) host_name: String,
+    /// Where jobs that take over logs of containers are handed in.
+    pub(crate) claims: Arc<Claims>,
+    /// Socket of the container engine, if containers are watched.
+    pub(crate) engine: Option<PathBuf>,
     pub(crate) cancel: CancellationToken,
 }
 
@@ -136,6 +162,7 @@ impl Promtail {
             counters: Arc::clone(&counters),
             found: Arc::clone(&found),
             complained: Vec::new(),
+            has_claimed: false,
         };
         let task = Mutex::new(Some(tokio::spawn(supervisor.run())));
         Self { plans, dropped, counters, found, task }
@@ -177,28 +204,39 @@ struct Supervisor {
     counters: Arc<Counters>,
     found: Arc<Mutex<Vec<Found>>>,
     complained: Vec<String>,
+    has_claimed: bool,
 }
 
 impl Supervisor {
     async fn run(mut self) {
         while !self.context.cancel.is_cancelled() {
             let plan = Arc::clone(&self.planned.borrow_and_update());
-            self.run_plan(&plan).await;
+            let before = Arc::new(self.read_before(&plan).await);
+            // Those of the first plan were handed in before containers were looked at.
+            if std::mem::replace(&mut self.has_claimed, true) {
+                plan.claim(&self.context.claims, self.context.engine.as_deref(), &before);
+            }
+            self.run_plan(&plan, &before).await;
         }
     }
 
     /// Runs the jobs of `plan` until another plan comes or the end.
-    async fn run_plan(&mut self, plan: &Arc<Plan>) {
-        let mut files = None;
+    async fn run_plan(&mut self, plan: &Arc<Plan>, before: &Arc<ReadBefore>) {
+        let journals: Vec<Running<journal::Handle>> =
+            plan.jobs.iter().filter_map(|planned| self.start_journal(planned, before)).collect();
+        let mut files: Option<Running<collect::file::Handle>> = None;
         loop {
-            let found = self.discover(plan).await;
+            let found = self.discover(plan, before).await;
             let targets = found.iter().flat_map(|found| found.targets.iter().cloned()).collect();
             let is_same = *self.found.lock() == found && files.is_some();
             if !is_same {
                 self.complain(&found);
                 *self.found.lock() = found;
-                end(files.take()).await;
-                files = self.start(targets);
+                if let Some(Running { handle, cancel }) = files.take() {
+                    cancel.cancel();
+                    handle.settled().await;
+                }
+                files = self.start_files(targets);
             }
             let is_looking = plan.jobs.iter().any(|planned| !planned.job.file_sd.is_empty());
             let next = async {
@@ -218,13 +256,58 @@ impl Supervisor {
                 () = next => {}
             }
         }
-        end(files).await;
+        // All at once, and only then the store's answers are awaited.
+        files.iter().for_each(|running| running.cancel.cancel());
+        journals.iter().for_each(|running| running.cancel.cancel());
+        for running in journals {
+            running.handle.settled().await;
+        }
+        if let Some(running) = files {
+            running.handle.settled().await;
+        }
+    }
+
+    /// Where Promtail stopped.
+    async fn read_before(&self, plan: &Arc<Plan>) -> ReadBefore {
+        let plan = Arc::clone(plan);
+        let read = tokio::task::spawn_blocking(move || ReadBefore::of(&plan)).await;
+        read.unwrap_or_default()
+    }
+
+    fn start_journal(
+        &self,
+        planned: &Planned,
+        before: &ReadBefore,
+    ) -> Option<Running<journal::Handle>> {
+        let Planned { job, treatment, .. } = planned;
+        let of_job = job.journal.as_ref()?;
+        let matches = of_job.matches.as_deref().unwrap_or_default().split_whitespace();
+        let labels = of_job.labels.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+        let config = journal::Config {
+            name: format!("promtail/{}", job.name),
+            journalctl: PathBuf::from("journalctl"),
+            directory: of_job.path.clone(),
+            matches: matches.map(str::to_owned).collect(),
+            max_age_ns: of_job.max_age_ns,
+            is_json: of_job.json,
+            labels: Labels::from_pairs(labels),
+            relabel: job.relabel.clone(),
+            treatment: Arc::clone(treatment),
+            cursor: before.journals.get(&job.name).cloned(),
+        };
+        let Context { sink, clock, cancel, .. } = &self.context;
+        let (sink, clock, cancel) = (Arc::clone(sink), Arc::clone(clock), cancel.child_token());
+        let counters = Arc::clone(&self.counters);
+        let handle = journal::spawn(config, sink, clock, counters, cancel.clone());
+        Some(Running { handle, cancel })
     }
 
     /// The targets of all jobs as they are now.
-    async fn discover(&self, plan: &Arc<Plan>) -> Vec<Found> {
-        let (plan, host_name) = (Arc::clone(plan), self.context.host_name.clone());
-        let found = tokio::task::spawn_blocking(move || targets::find(&plan, &host_name)).await;
+    async fn discover(&self, plan: &Arc<Plan>, before: &Arc<ReadBefore>) -> Vec<Found> {
+        let (plan, before) = (Arc::clone(plan), Arc::clone(before));
+        let Context { host_name, engine, .. } = self.context.clone();
+        let find = move || targets::find(&plan, &host_name, engine.as_deref(), &before);
+        let found = tokio::task::spawn_blocking(find).await;
         found.unwrap_or_else(|error| {
             tracing::error!(%error, "finding the targets of promtail.yml failed");
             Vec::new()
@@ -241,12 +324,15 @@ impl Supervisor {
         self.complained = all;
     }
 
-    fn start(&self, targets: Vec<collect::file::Target>) -> Option<Reader> {
+    fn start_files(
+        &self,
+        targets: Vec<collect::file::Target>,
+    ) -> Option<Running<collect::file::Handle>> {
         let cancel = self.context.cancel.child_token();
         let (sink, clock) = (Arc::clone(&self.context.sink), Arc::clone(&self.context.clock));
         let counters = Arc::clone(&self.counters);
         match collect::file::spawn(targets, sink, clock, counters, cancel.clone()) {
-            Ok(handle) => Some(Reader { handle, cancel }),
+            Ok(handle) => Some(Running { handle, cancel }),
             Err(error) => {
                 tracing::error!(%error, "the file targets of promtail.yml cannot be read");
                 None
@@ -255,14 +341,7 @@ impl Supervisor {
     }
 }
 
-struct Reader {
-    handle: collect::file::Handle,
+struct Running<H> {
+    handle: H,
     cancel: CancellationToken,
-}
-
-async fn end(reader: Option<Reader>) {
-    if let Some(Reader { handle, cancel }) = reader {
-        cancel.cancel();
-        handle.settled().await;
-    }
 }

@@ -117,8 +117,11 @@ async fn live(config: Config) -> Result<()> {
         };
         collect::host::spawn(config, sink.clone(), clock.clone(), collectors.clone())
     });
+    let claims: Arc<collect::container::Claims> = Arc::default();
+    let engine = config.containers.as_ref().map(|containers| containers.socket.clone());
+    promtail.claim_first(&claims, engine.as_deref());
     let containers = collect::container::spawn(
-        container_config(&config),
+        container_config(&config, claims.clone()),
         sink.clone(),
         clock.clone(),
         collectors.clone(),
@@ -134,6 +137,8 @@ async fn live(config: Config) -> Result<()> {
         sink: sink.clone(),
         clock: clock.clone(),
         host_name: config.host_name.clone(),
+        claims,
+        engine,
         cancel: collectors.clone(),
     };
     let promtail = Promtail::start(promtail, dropped, context);
@@ -287,7 +292,10 @@ fn file_targets(config: &Config) -> Vec<collect::file::Target> {
 }
 
 /// What to watch of containers; no endpoint when they are switched off.
-fn container_config(config: &Config) -> collect::container::Config {
+fn container_config(
+    config: &Config,
+    claims: Arc<collect::container::Claims>,
+) -> collect::container::Config {
     let host = config.host.as_ref();
     let roots = host.map_or(("/proc".into(), "/sys".into()), |h| (h.proc.clone(), h.sys.clone()));
     let containers = config.containers.as_ref();
@@ -299,6 +307,7 @@ fn container_config(config: &Config) -> collect::container::Config {
         sys_root: roots.1,
         logs: containers.is_some_and(|c| c.logs),
         joins_traces: containers.is_some_and(|c| c.joins_traces),
+        claims,
         logs_since_ns: 0,
     }
 }

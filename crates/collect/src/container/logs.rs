@@ -10,6 +10,7 @@ use ingest::docker::frames::Decoder;
 use model::{Clock, Labels, Result};
 use tokio::sync::{Semaphore, watch};
 
+use super::claims::{Claim, Jobs};
 use super::position::Position;
 use super::reader::{Beginning, LogReader};
 use super::registry::ContainerState;
@@ -17,6 +18,7 @@ use crate::counters::Counters;
 use crate::delivery::{Backoff, Delivery};
 use crate::docker::{Client, Error, LogQuery, Logs};
 use crate::lines::{Treatment, held};
+use crate::scrape::DockerApi;
 
 /// Lines wait for company until the next multiple of this time. All followers hand over at the same moments, so that the
 /// batches of many quiet containers share one sync of the store.
@@ -77,8 +79,13 @@ pub(crate) struct LogContext {
     pub(crate) client: Arc<Client>,
     pub(crate) delivery: Delivery,
     pub(crate) clock: Arc<dyn Clock>,
-    /// What becomes of lines.
+    /// What becomes of lines that no job takes over.
     pub(crate) treatment: Arc<Treatment>,
+    /// Whether logs are stored that no job takes over.
+    pub(crate) stores_unclaimed: bool,
+    /// Jobs that take over logs, and how their discovery asks.
+    pub(crate) jobs: watch::Receiver<Arc<Jobs>>,
+    pub(crate) api: DockerApi,
     /// First time wanted of containers seen for the first time.
     pub(crate) since_ns: i64,
     /// Bounds how many ended containers are read at once.
@@ -106,6 +113,7 @@ pub(crate) async fn follow(context: LogContext, id: String, life: watch::Receive
         let (position, held) = held::decode(&bytes)?;
         Some(Beginning { position: Position::decode(position)?, held })
     });
+    let is_new = beginning.is_none();
     let beginning = beginning.unwrap_or_else(|| Beginning {
         position: Position::start(context.since_ns),
         held: Vec::new(),
@@ -116,7 +124,18 @@ pub(crate) async fn follow(context: LogContext, id: String, life: watch::Receive
     let reader = LogReader::new(source, streams, treatment, beginning, clock, counters);
     let cancel = context.delivery.cancel.clone();
     // Boxed: hundreds of followers of ended containers only wait.
-    let mut follower = Box::new(Follower { context, id, life, reader, asked_in_vain: None });
+    let jobs = context.jobs.clone();
+    let decided = Decided { name: None, claim: None };
+    let mut follower = Box::new(Follower {
+        context,
+        id,
+        life,
+        jobs,
+        decided,
+        is_new,
+        reader,
+        asked_in_vain: None,
+    });
     if let Some(Err(error)) = cancel.run_until_cancelled(follower.run()).await {
         tracing::debug!(container = %follower.id, %error, "log follower ended");
     }
@@ -126,9 +145,20 @@ struct Follower {
     context: LogContext,
     id: String,
     life: watch::Receiver<Life>,
+    jobs: watch::Receiver<Arc<Jobs>>,
+    decided: Decided,
+    /// Nothing was ever read.
+    is_new: bool,
     reader: LogReader,
     /// A last line for which opening the stream again was no help.
     asked_in_vain: Option<i64>,
+}
+
+/// Whose the log is.
+struct Decided {
+    /// The container's name then; `None` before.
+    name: Option<String>,
+    claim: Option<Claim>,
 }
 
 impl Follower {
@@ -136,7 +166,23 @@ impl Follower {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         loop {
             let life = self.life.borrow_and_update().clone();
-            self.reader.set_streams(life.streams());
+            if self.is_undecided() && !self.decide(&life).await {
+                return Ok(());
+            }
+            if !self.is_wanted() {
+                if life.removed {
+                    return Ok(());
+                }
+                tokio::select! {
+                    changed = self.life.changed() => if changed.is_err() { return Ok(()) },
+                    changed = self.jobs.changed() => match changed {
+                        Ok(()) => self.decided.name = None,
+                        Err(_) => return Ok(()),
+                    },
+                }
+                continue;
+            }
+            self.reader.set_streams(self.streams(&life));
             let idle = life.finished_ns == self.reader.done_ns();
             if !life.running && idle && !life.removed {
                 if self.life.changed().await.is_err() {
@@ -171,6 +217,49 @@ impl Follower {
                     }
                 }
             }
+        }
+    }
+
+    /// Whether it must be asked whose the log is: at first, and when the jobs or the container's name changed.
+    fn is_undecided(&self) -> bool {
+        let name = &self.life.borrow().name;
+        self.decided.name.as_ref() != Some(name) || self.jobs.has_changed().unwrap_or(false)
+    }
+
+    /// Asks whose the log is, until the engine answers; `false` when the collector stops.
+    async fn decide(&mut self, life: &Life) -> bool {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        let since_ns = self.context.clock.monotonic_ns();
+        let claim = loop {
+            let jobs = Arc::clone(&self.jobs.borrow_and_update());
+            let LogContext { api, clock, .. } = &self.context;
+            match jobs.claim(&self.id, since_ns, api, &**clock).await {
+                Ok(claim) => break claim,
+                Err(error) => tracing::debug!(container = %self.id, %error, "whose log?"),
+            }
+            if !backoff.wait(&self.context.delivery.cancel).await {
+                return false;
+            }
+        };
+        let treatment = claim.as_ref().map_or(&self.context.treatment, |claim| &claim.treatment);
+        self.reader.set_treatment(Arc::clone(treatment));
+        if let Some(since_ns) = claim.as_ref().and_then(|claim| claim.read_until_ns)
+            && self.is_new
+        {
+            self.reader.begin_at(since_ns);
+        }
+        self.decided = Decided { name: Some(life.name.clone()), claim };
+        true
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.decided.claim.is_some() || self.context.stores_unclaimed
+    }
+
+    fn streams(&self, life: &Life) -> [Labels; 2] {
+        match &self.decided.claim {
+            Some(claim) => claim.streams.clone(),
+            None => life.streams(),
         }
     }
 
@@ -296,11 +385,13 @@ impl Follower {
                 Ok(Ok(None)) => Some(Ended::Regularly),
                 Ok(Err(_)) => Some(Ended::Reopen),
             };
-            if self.life.has_changed().unwrap_or(false) {
+            let is_undecided = self.is_undecided();
+            if self.life.has_changed().unwrap_or(false) && !is_undecided {
                 // Not marked as seen: the outer loop looks at the rest.
-                let streams = self.life.borrow().streams();
+                let streams = self.streams(&self.life.borrow());
                 self.reader.set_streams(streams);
             }
+            let ended = ended.or(is_undecided.then_some(Ended::Reopen));
             let waited = first_ns.is_some_and(|first| self.batch_time_left(first).is_zero());
             if !self.reader.is_empty() && (ended.is_some() || waited || self.reader.is_full()) {
                 self.store(ended.is_some()).await?;
@@ -331,7 +422,10 @@ impl Follower {
 
     async fn store_cursor(&mut self, now: bool) -> Result<()> {
         match self.reader.take_batch(now) {
-            Some(batch) => self.context.delivery.logs(batch).await,
+            Some(batch) => {
+                self.is_new = false;
+                self.context.delivery.logs(batch).await
+            }
             None => Ok(()),
         }
     }

@@ -89,9 +89,21 @@ impl LogReader {
         }
     }
 
-    /// Labels for the lines that follow.
+    /// Labels for the lines that follow; an output without any is left out.
     pub(crate) fn set_streams(&mut self, streams: [Labels; 2]) {
         self.streams = streams;
+    }
+
+    /// From now on lines get this treatment; those that are held back begin anew with it.
+    pub(crate) fn set_treatment(&mut self, treatment: Arc<Treatment>) {
+        let held = self.flow.held();
+        self.flow = Flow::new(treatment);
+        self.flow.restore(held);
+    }
+
+    /// Begins at a time. Nothing must have been read.
+    pub(crate) fn begin_at(&mut self, since_ns: i64) {
+        self.position = Position::start(since_ns);
     }
 
     /// Begins a new stream, which must start at [`since_ns`](Self::since_ns) or before. All records must have been
@@ -246,6 +258,9 @@ impl LogReader {
             if line.truncated_bytes > 0 {
                 self.counters.log_lines_truncated.fetch_add(1, Ordering::Relaxed);
                 Counters::add(&self.counters.log_bytes_truncated, line.truncated_bytes);
+            }
+            if self.streams.get(index).is_none_or(Labels::is_empty) {
+                continue;
             }
             let clock = &*self.clock;
             self.flow.push(&self.streams, index, t_ns, &line.text, clock, &mut self.rows);

@@ -39,8 +39,7 @@ pub(crate) struct Watcher {
     pub(crate) delivery: Delivery,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) pokes: mpsc::Sender<Poke>,
-    /// `None` when logs are not collected.
-    pub(crate) logs: Option<LogContext>,
+    pub(crate) logs: LogContext,
     pub(crate) tasks: TaskTracker,
 }
 
@@ -241,7 +240,6 @@ impl Watcher {
     }
 
     fn follow(&self, session: &mut Session, id: &str, life: Life) {
-        let Some(context) = &self.logs else { return };
         match session.followers.get(id) {
             Some(follower) if !follower.is_closed() => {
                 follower.send_if_modified(|known| {
@@ -252,7 +250,7 @@ impl Watcher {
             }
             _ => {
                 let (sender, receiver) = watch::channel(life);
-                self.tasks.spawn(logs::follow(context.clone(), id.to_owned(), receiver));
+                self.tasks.spawn(logs::follow(self.logs.clone(), id.to_owned(), receiver));
                 session.followers.insert(id.to_owned(), sender);
             }
         }

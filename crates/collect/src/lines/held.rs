@@ -2,24 +2,33 @@
 //!
 //! ```text
 //!  cursor   position [0 line…]                       the position has no byte 0
-//!  line     output u8, time i64 LE (Unix ns), length u32 LE, text
+//!  line     output u8, time i64 LE (Unix ns), length u32 LE, text, and labels when output is 255
+//!  labels   count u16 LE, then for each the lengths of name and value, u32 LE, and both
 //! ```
+
+use model::{Labels, LabelsBuilder};
+
+/// The output of a line that has labels of its own.
+pub(crate) const LABELLED: usize = u8::MAX as usize;
 
 /// A line as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HeldLine {
-    /// 0, or 1 for a container's stderr.
+    /// 0, 1 for a container's stderr, or [`LABELLED`].
     pub(crate) output: usize,
+    /// Of one that is labelled.
+    pub(crate) labels: Labels,
     /// Unix nanoseconds.
     pub(crate) t_ns: i64,
     pub(crate) text: String,
 }
 
+/// Output, time, and length of the text.
 const HEADER_BYTES: usize = 1 + 8 + 4;
 
 impl HeldLine {
     pub(crate) fn encoded_len(&self) -> usize {
-        HEADER_BYTES + self.text.len()
+        HEADER_BYTES + self.text.len() + self.labels.packed_len() + 8 * self.labels.len() + 2
     }
 }
 
@@ -35,6 +44,17 @@ pub(crate) fn encode(lines: &[HeldLine], cursor: &mut Vec<u8>) {
         let len = u32::try_from(line.text.len()).unwrap_or(u32::MAX);
         cursor.extend_from_slice(&len.to_le_bytes());
         cursor.extend_from_slice(line.text.as_bytes());
+        if line.output == LABELLED {
+            let count = u16::try_from(line.labels.len()).unwrap_or(u16::MAX);
+            cursor.extend_from_slice(&count.to_le_bytes());
+            for (name, value) in line.labels.iter().take(usize::from(count)) {
+                for text in [name, value] {
+                    let len = u32::try_from(text.len()).unwrap_or(u32::MAX);
+                    cursor.extend_from_slice(&len.to_le_bytes());
+                    cursor.extend_from_slice(text.as_bytes());
+                }
+            }
+        }
     }
 }
 
@@ -44,16 +64,41 @@ pub(crate) fn decode(cursor: &[u8]) -> Option<(&[u8], Vec<HeldLine>)> {
     let (position, mut rest) = (cursor.get(..end)?, cursor.get(end + 1..)?);
     let mut lines = Vec::new();
     while !rest.is_empty() {
-        let (header, behind) = rest.split_at_checked(HEADER_BYTES)?;
-        let t_ns = i64::from_le_bytes(header.get(1..9)?.try_into().ok()?);
-        let len = u32::from_le_bytes(header.get(9..)?.try_into().ok()?);
-        let (text, behind) = behind.split_at_checked(usize::try_from(len).ok()?)?;
-        let text = std::str::from_utf8(text).ok()?.to_owned();
-        lines.push(HeldLine { output: usize::from(*header.first()?), t_ns, text });
+        let (header, behind) = rest.split_first_chunk::<9>()?;
+        let output = usize::from(*header.first()?);
+        let t_ns = i64::from_le_bytes(header.get(1..)?.try_into().ok()?);
         rest = behind;
+        let text = take_text(&mut rest)?.to_owned();
+        let labels = if output == LABELLED { take_labels(&mut rest)? } else { Labels::default() };
+        lines.push(HeldLine { output, labels, t_ns, text });
     }
     // Without lines there is no byte 0.
     (!lines.is_empty()).then_some((position, lines))
+}
+
+fn take_text<'b>(rest: &mut &'b [u8]) -> Option<&'b str> {
+    let (len, behind) = rest.split_first_chunk::<4>()?;
+    let len = usize::try_from(u32::from_le_bytes(*len)).ok()?;
+    let (text, behind) = behind.split_at_checked(len)?;
+    *rest = behind;
+    std::str::from_utf8(text).ok()
+}
+
+/// Labels as they are written: in order, none twice, none without a value.
+fn take_labels(rest: &mut &[u8]) -> Option<Labels> {
+    let (count, behind) = rest.split_first_chunk::<2>()?;
+    *rest = behind;
+    let mut builder = LabelsBuilder::default();
+    let mut last = None;
+    for _ in 0..u16::from_le_bytes(*count) {
+        let (name, value) = (take_text(rest)?, take_text(rest)?);
+        if value.is_empty() || last.is_some_and(|last| last >= name) {
+            return None;
+        }
+        builder.set(name, value);
+        last = Some(name);
+    }
+    Some(builder.build())
 }
 
 #[cfg(test)]
@@ -63,10 +108,12 @@ mod tests {
     use super::*;
 
     fn line() -> impl Strategy<Value = HeldLine> {
-        (0..256_usize, any::<i64>(), "(?s).{0,20}").prop_map(|(output, t_ns, text)| HeldLine {
-            output,
-            t_ns,
-            text,
+        let labels = prop::collection::btree_map("[a-z]{1,3}", "(?s).{1,5}", 0..3);
+        let output = prop_oneof![0..2_usize, Just(LABELLED)];
+        (output, any::<i64>(), "(?s).{0,20}", labels).prop_map(|(output, t_ns, text, labels)| {
+            let labels = labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+            let labels = Labels::from_pairs(labels.filter(|_| output == LABELLED));
+            HeldLine { output, labels, t_ns, text }
         })
     }
 

@@ -98,6 +98,28 @@ fn a_trace_is_one_record_though_the_reader_dies_within_it() {
 }
 
 #[test]
+fn lines_with_labels_of_their_own_keep_them() {
+    let treatment = staged(&[multiline()], Limits::default());
+    let mut source = Source::new(&treatment);
+    let unit = |name: &str| Labels::from_pairs([("unit", name)]);
+    for (name, text) in [("a", "one"), ("b", "two"), ("a", " more")] {
+        let clock = &source.clock;
+        source.flow.push_labelled(&unit(name), clock.now_ns(), text, clock, &mut source.rows);
+        source.read += 1;
+    }
+    source.store();
+    source.die(&treatment);
+    source.flow.flush(&[], &source.clock, &mut source.rows);
+    let shown = source.rows.iter().map(|row| (row.stream.get("unit").unwrap(), row.line));
+    assert_eq!(shown.collect::<Vec<_>>(), [("a", "one\n more"), ("b", "two")]);
+    // Without stages each is a record, be it a trace's or not.
+    let mut plain = Flow::new(Arc::new(Treatment::plain(true)));
+    let mut rows = LogRows::default();
+    plain.push_labelled(&unit("a"), 1, TRACE[0], &source.clock, &mut rows);
+    assert_eq!((rows.len(), plain.is_holding()), (1, false));
+}
+
+#[test]
 fn too_much_for_a_cursor_waits_to_be_stored() {
     let treatment = staged(&[multiline()], Limits::default());
     let mut source = Source::new(&treatment);

@@ -127,7 +127,7 @@ async fn watch_docker(config: DockerSd, outlet: Outlet, api: Option<DockerApi>) 
     loop {
         let found = match &api {
             Some(api) => {
-                docker_sd::discover(&config, api).await.map_err(|e| e.message().to_owned())
+                docker_sd::discover(&config, api, false).await.map_err(|e| e.message().to_owned())
             }
             None => Err("docker discovery is not available in this process".to_owned()),
         };

@@ -76,22 +76,27 @@ struct Network {
     labels: Option<BTreeMap<String, String>>,
 }
 
-/// Asks the engine once.
-pub(super) async fn discover(config: &DockerSd, api: &DockerApi) -> Result<Vec<TargetGroup>> {
+/// Asks the engine once: for running containers, and with `also_ended` for all there are.
+pub(crate) async fn discover(
+    config: &DockerSd,
+    api: &DockerApi,
+    also_ended: bool,
+) -> Result<Vec<TargetGroup>> {
     let filters: BTreeMap<&str, &[String]> =
         config.filters.iter().map(|(name, values)| (name.as_str(), values.as_slice())).collect();
-    let query = if filters.is_empty() {
-        String::new()
-    } else {
+    let mut query = if also_ended { "?all=1".to_owned() } else { String::new() };
+    if !filters.is_empty() {
         let json = serde_json::to_string(&filters).map_err(|e| Error::invalid(e.to_string()))?;
-        format!("?filters={}", percent_encode(&json))
-    };
+        query.push_str(if also_ended { "&filters=" } else { "?filters=" });
+        query.push_str(&percent_encode(&json));
+    }
     let containers = api(config.host.clone(), format!("/containers/json{query}")).await?;
     // Containers in another one's network are resolved through it, though the filters may hide it.
     let everyone = if filters.is_empty() {
         None
     } else {
-        Some(api(config.host.clone(), "/containers/json".to_owned()).await?)
+        let all = if also_ended { "?all=1" } else { "" };
+        Some(api(config.host.clone(), format!("/containers/json{all}")).await?)
     };
     let networks = api(config.host.clone(), "/networks".to_owned()).await?;
     group(config, &containers, everyone.as_deref(), &networks).map(|group| vec![group])

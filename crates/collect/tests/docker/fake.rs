@@ -177,6 +177,7 @@ async fn answer(State(shared): State<Shared>, uri: Uri) -> Response {
             let follow = query.contains_key("follow");
             logs(shared, id, since_ns, follow, query.contains_key("tail"))
         }
+        ["", "networks"] => "[]".into_response(),
         ["", "events"] => events(shared, since_ns, query.get("until").map(|t| nanoseconds(t))),
         _ => (StatusCode::FORBIDDEN, "not an endpoint of the collector").into_response(),
     }
@@ -197,7 +198,10 @@ fn list(fake: &Fake) -> Response {
     let table = fake.table.lock();
     let shown = table.containers.iter().filter(|(_, c)| !c.gone);
     let mut list: Vec<Value> = shown
-        .map(|(id, c)| json!({"Id": id, "State": c.state["Status"], "Labels": null}))
+        .map(|(id, c)| {
+            json!({"Id": id, "State": c.state["Status"], "Labels": null, "Names": [format!("/{}", c.name)],
+                "NetworkSettings": {"Networks": {"bridge": {"NetworkID": "n"}}}})
+        })
         .collect();
     list.extend(table.listed.iter().cloned());
     Value::Array(list).to_string().into_response()

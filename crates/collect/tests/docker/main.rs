@@ -8,8 +8,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use collect::container::{Config, DockerState, Handle, spawn};
-use model::SystemClock;
+use collect::container::{ClaimJob, Claims, Config, DockerState, Handle, spawn};
+use collect::lines::Treatment;
+use collect::scrape::DockerSd;
+use ingest::pipeline::{Metrics, MultilineConfig, Pipeline, StageConfig};
+use ingest::relabel::{Action, Rule, RuleConfig};
+use model::{Labels, SystemClock};
 use tokio_util::sync::CancellationToken;
 
 use fake::{Fake, Server};
@@ -42,6 +46,11 @@ impl Bench {
     }
 
     fn collect(&self) -> Running {
+        self.collect_for(Arc::default(), true)
+    }
+
+    /// With jobs that take over logs, and others stored or not.
+    fn collect_for(&self, claims: Arc<Claims>, logs: bool) -> Running {
         let cancel = CancellationToken::new();
         let config = Config {
             endpoint: Some(format!("unix://{}", self.socket().display())),
@@ -49,8 +58,9 @@ impl Bench {
             host_name: "bench".to_owned(),
             proc_root: self.dir.path().join("proc"),
             sys_root: self.dir.path().join("sys"),
-            logs: true,
+            logs,
             joins_traces: true,
+            claims,
             logs_since_ns: 0,
         };
         let sink = Arc::clone(&self.store) as Arc<dyn model::Sink>;
@@ -120,6 +130,95 @@ async fn lines_come_exactly_once_while_the_daemon_comes_and_goes() {
     want.sort();
     assert_eq!(got, want);
     assert!(running.counter("docker_disconnects") >= 4);
+    running.stop().await;
+    server.stop().await;
+}
+
+/// A job that takes over the stdout of the container `web` under the name `claimed`.
+fn job(bench: &Bench) -> ClaimJob {
+    let rule = |action, source: &str, regex: &str, target: Option<&str>| {
+        let config = RuleConfig {
+            source_labels: Some(vec![source.to_owned()]),
+            regex: Some(regex.to_owned()),
+            replacement: target.map(|_| "claimed".to_owned()),
+            target_label: target.map(str::to_owned),
+            action: Some(action),
+            ..RuleConfig::default()
+        };
+        Rule::new(config).expect("a rule")
+    };
+    let multiline = MultilineConfig {
+        firstline: "^begin".to_owned(),
+        max_wait_ns: 3_600_000_000_000,
+        max_lines: 128,
+    };
+    let stages = [StageConfig::Multiline(multiline)];
+    let pipeline = Pipeline::new(&stages, &Metrics::default()).expect("a pipeline");
+    let (limits, dropped) = (Arc::default(), Arc::default());
+    let name = "__meta_docker_container_name";
+    let discovery = DockerSd {
+        host: format!("unix://{}", bench.socket().display()),
+        port: 80,
+        host_networking_host: "localhost".to_owned(),
+        match_first_network: true,
+        filters: Vec::new(),
+        refresh_interval_ms: 60_000,
+    };
+    ClaimJob {
+        name: "j".to_owned(),
+        discovery: vec![discovery],
+        relabel: vec![
+            rule(Action::Keep, name, "/web", None),
+            rule(Action::Drop, "__meta_docker_container_log_stream", "stderr", None),
+            rule(Action::Replace, name, ".*", Some("container")),
+        ],
+        treatment: Arc::new(Treatment::staged(
+            pipeline,
+            Labels::default(),
+            limits,
+            dropped,
+            600_000,
+        )),
+        read_until_ns: Arc::default(),
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_a_job_takes_over_is_stored_once_with_the_jobs_labels_and_stages() {
+    let bench = Bench::new();
+    for (id, name) in [("a1", "web"), ("b1", "other")] {
+        bench.fake.run(id, name);
+        bench.fake.log(id, 1, "begin 0\n");
+        bench.fake.log(id, 2, "dropped\n");
+    }
+    let mut want = Vec::new();
+    for round in 0..4 {
+        let server = bench.serve();
+        let claims = Arc::new(Claims::default());
+        claims.set(vec![job(&bench)]);
+        let running = bench.collect_for(claims, false);
+        bench.fake.log("a1", 1, &format!("more of {round}\n"));
+        // The record of this round ends with the next one's first line.
+        bench.fake.log("a1", 1, &format!("begin {}\n", round + 1));
+        want.push(format!("begin {round}\nmore of {round}"));
+        until("records", || bench.store.lines("claimed").len() >= want.len()).await;
+        running.stop().await;
+        server.stop().await;
+    }
+    assert_eq!(bench.store.lines("claimed"), want);
+    // Nobody wanted these.
+    assert_eq!((bench.store.lines("web").len(), bench.store.lines("other").len()), (0, 0));
+    // The job is gone: the log goes on as every other does. What was held back is let go of.
+    let server = bench.serve();
+    let claims = Arc::new(Claims::default());
+    claims.set(vec![job(&bench)]);
+    let running = bench.collect_for(Arc::clone(&claims), true);
+    until("the other log", || bench.store.lines("other").len() == 2).await;
+    claims.set(Vec::new());
+    bench.fake.log("a1", 1, "plain\n");
+    until("its own name", || bench.store.lines("web").last().is_some_and(|l| l == "plain")).await;
+    assert_eq!(bench.store.lines("web"), ["begin 4", "plain"]);
+    assert_eq!(bench.store.lines("claimed"), want);
     running.stop().await;
     server.stop().await;
 }
@@ -269,6 +368,7 @@ async fn without_an_endpoint_nothing_is_watched() {
         sys_root: PathBuf::new(),
         logs: true,
         joins_traces: true,
+        claims: Arc::default(),
         logs_since_ns: 0,
     };
     let sink = Arc::clone(&bench.store) as Arc<dyn model::Sink>;

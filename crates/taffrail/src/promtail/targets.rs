@@ -1,11 +1,11 @@
-//! Which files the jobs of a `promtail.yml` read.
+//! What the jobs of a `promtail.yml` read, and from where on.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use collect::file::{Encoding, Pattern, Positions, Target};
-use collect::scrape::{matching_files, read_target_groups};
+use collect::scrape::{DockerSd, matching_files, read_target_groups};
 use ingest::relabel;
 use model::LabelsBuilder;
 use serde::Serialize;
@@ -24,6 +24,8 @@ pub(super) struct Found {
     pub(super) job: String,
     /// Patterns, as the labels of the targets say.
     pub(super) files: Vec<String>,
+    /// Other things that it reads.
+    pub(super) others: Vec<String>,
     /// Targets left out, and why.
     pub(super) complaints: Vec<String>,
     /// Labels of the targets; with `files` they tell whether anything changed.
@@ -36,7 +38,8 @@ pub(super) struct Found {
 impl PartialEq for Found {
     fn eq(&self, other: &Self) -> bool {
         let parts = |found: &Self| {
-            let texts = [&found.files, &found.complaints, &found.labels].map(Clone::clone);
+            let Self { files, others, complaints, labels, .. } = found;
+            let texts = [files, others, complaints, labels].map(Clone::clone);
             (found.job.clone(), texts)
         };
         parts(self) == parts(other)
@@ -52,26 +55,84 @@ pub(super) fn encoding(job: &Job) -> Result<Encoding, String> {
     Encoding::by_name(name).ok_or_else(|| format!("unknown encoding {name:?}"))
 }
 
-/// The targets of all jobs as they are now. Reads files.
-pub(super) fn find(plan: &Plan, host_name: &str) -> Vec<Found> {
-    let Some(config) = &plan.config else { return Vec::new() };
-    // It is needed once; afterwards it may be deleted with the program it belonged to.
-    let positions = match Positions::load(&config.positions) {
-        Ok(positions) => positions,
-        Err(error) => {
-            tracing::debug!("positions are not taken over: {error}");
-            Positions::default()
-        }
-    };
-    let files = Arc::new(positions.files);
-    plan.jobs.iter().map(|planned| of_job(planned, host_name, &files)).collect()
+/// Where Promtail stopped reading.
+#[derive(Debug, Default)]
+pub(super) struct ReadBefore {
+    /// Bytes of files.
+    files: Arc<HashMap<PathBuf, u64>>,
+    /// Cursors of journals by job.
+    pub(super) journals: HashMap<String, String>,
+    /// Times of the last lines of containers by id, Unix nanoseconds.
+    pub(super) containers_ns: Arc<HashMap<String, i64>>,
 }
 
-fn of_job(planned: &Planned, host_name: &str, positions: &Arc<HashMap<PathBuf, u64>>) -> Found {
+impl ReadBefore {
+    /// What the positions file says. Reads it.
+    pub(super) fn of(plan: &Plan) -> Self {
+        let Some(config) = &plan.config else { return Self::default() };
+        // It is needed once; afterwards it may be deleted with the program it belonged to.
+        let positions = match Positions::load(&config.positions) {
+            Ok(positions) => positions,
+            Err(error) => {
+                tracing::debug!("positions are not taken over: {error}");
+                return Self::default();
+            }
+        };
+        // Cursors of containers are Unix seconds.
+        let containers = positions.journals.iter().filter_map(|(id, cursor)| {
+            let seconds: i64 = cursor.parse().ok()?;
+            Some((id.clone(), seconds.checked_mul(1_000_000_000)?))
+        });
+        let containers_ns = Arc::new(containers.collect());
+        Self { files: Arc::new(positions.files), journals: positions.journals, containers_ns }
+    }
+}
+
+/// The discoveries of a job that ask the engine at `socket`, and what is wrong with the others.
+pub(super) fn engines(job: &Job, socket: Option<&Path>) -> (Vec<DockerSd>, Vec<String>) {
+    let canonical = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let (mut same, mut complaints) = (Vec::new(), Vec::new());
+    for discovery in &job.docker_sd {
+        let host = &discovery.host;
+        let is_same = |socket: &Path| {
+            let path = host.strip_prefix("unix://").map(Path::new);
+            path.is_some_and(|path| canonical(path) == canonical(socket))
+        };
+        match socket {
+            Some(socket) if is_same(socket) => same.push(discovery.clone()),
+            Some(socket) => complaints.push(format!(
+                "containers of {host} are not read: only those of {} are, as containers.socket says",
+                socket.display()
+            )),
+            None => complaints.push(format!(
+                "containers of {host} are not read: containers.enabled is false"
+            )),
+        }
+    }
+    (same, complaints)
+}
+
+/// The targets of all jobs as they are now. Reads files.
+pub(super) fn find(
+    plan: &Plan,
+    host_name: &str,
+    engine: Option<&Path>,
+    before: &ReadBefore,
+) -> Vec<Found> {
+    plan.jobs.iter().map(|planned| of_job(planned, host_name, engine, &before.files)).collect()
+}
+
+fn of_job(
+    planned: &Planned,
+    host_name: &str,
+    engine: Option<&Path>,
+    positions: &Arc<HashMap<PathBuf, u64>>,
+) -> Found {
     let job = &planned.job;
     let mut found = Found {
         job: job.name.clone(),
         files: Vec::new(),
+        others: Vec::new(),
         complaints: Vec::new(),
         labels: Vec::new(),
         targets: Vec::new(),
@@ -79,8 +140,26 @@ fn of_job(planned: &Planned, host_name: &str, positions: &Arc<HashMap<PathBuf, u
     if let Some(other) = job.decompression.as_ref().filter(|d| d.format != "gz") {
         found.complaints.push(format!("files compressed as {:?} are not read yet", other.format));
     }
+    let (engines, mut complaints) = engines(job, engine);
+    found.complaints.append(&mut complaints);
+    found
+        .others
+        .extend(engines.iter().map(|discovery| format!("containers of {}", discovery.host)));
+    if let Some(journal) = &job.journal {
+        let path = journal.path.as_ref().map(|path| format!(" in {}", path.display()));
+        found.others.push(format!("the journal{}", path.unwrap_or_default()));
+    }
+    for (kind, is_there) in
+        [("syslog", job.syslog.is_some()), ("loki_push_api", job.push.is_some())]
+    {
+        if is_there {
+            found.complaints.push(format!("{kind} does not run yet"));
+        }
+    }
     let discovered = discover(job, &mut found.complaints);
-    let is_discovering = !job.file_sd.is_empty();
+    // Static labels beside such a target are its own matter.
+    let is_of_files = found.others.is_empty() && job.syslog.is_none() && job.push.is_none();
+    let is_discovering = !job.file_sd.is_empty() || !is_of_files;
     for labels in &discovered {
         let mut builder = LabelsBuilder::default();
         builder.set("__address__", ADDRESS);

@@ -12,7 +12,8 @@ fn found(text: &str, files: &[(&str, &str)]) -> (Vec<Found>, tempfile::TempDir) 
     let path = dir.path().join("promtail.yml");
     std::fs::write(&path, text).unwrap();
     let plan = load(&path, &|_| None, &Arc::default()).unwrap();
-    (targets::find(&plan, "h1"), dir)
+    let (before, socket) = (ReadBefore::of(&plan), Path::new("/run/d.sock"));
+    (targets::find(&plan, "h1", Some(socket), &before), dir)
 }
 
 #[test]
@@ -30,13 +31,25 @@ scrape_configs:
   relabel_configs:
   - {source_labels: [job], regex: dropped, action: drop}
   - {source_labels: [__path__], regex: "/var/(.*)", target_label: path}
+- job_name: containers
+  docker_sd_configs: [{host: "unix:///run/d.sock"}, {host: "unix:///run/other.sock"}]
+- job_name: journal
+  journal: {path: /j}
+- job_name: push
+  loki_push_api: {server: {http_listen_port: 3500}}
 - job_name: listed
   file_sd_configs: [{files: ["*.json"]}]
 "#;
     let listed = r#"[{"targets": ["a", "b"], "labels": {"__path__": "/l/*.log", "env": "x"}},
         {"labels": {"__path__": "relative/../x"}}]"#;
     let (found, _dir) = found(text, &[("sd.json", listed), ("bad.json", "{")]);
-    let [system, listed] = found.as_slice() else { panic!("{found:?}") };
+    let [system, containers, journal, push, listed] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!(containers.others, ["containers of unix:///run/d.sock"]);
+    let other = "containers of unix:///run/other.sock are not read: only those of /run/d.sock are";
+    assert!(containers.complaints[0].starts_with(other), "{:?}", containers.complaints);
+    assert_eq!(journal.others, ["the journal in /j"]);
+    assert_eq!(journal.complaints, [""; 0]);
+    assert_eq!(push.complaints, ["loki_push_api does not run yet"]);
     assert_eq!(system.files, ["/var/log/*log"]);
     assert_eq!(system.complaints, ["a target has no __path__"]);
     let target = &system.targets[0];
@@ -46,6 +59,19 @@ scrape_configs:
     assert_eq!(listed.files, ["/l/*.log", "/l/*.log"]);
     assert_eq!(listed.complaints.len(), 2, "{:?}", listed.complaints);
     assert_eq!(listed.targets[0].labels.to_string(), r#"{env="x"}"#);
+}
+
+#[test]
+fn positions_of_all_kinds_are_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("promtail.yml");
+    std::fs::write(&path, "positions: {filename: p.yaml}\n").unwrap();
+    let text = "positions:\n  /a.log: \"5\"\n  cursor-j: s=1;i=2\n  cursor-4af0: \"1795000000\"\n";
+    std::fs::write(dir.path().join("p.yaml"), text).unwrap();
+    let before = ReadBefore::of(&load(&path, &|_| None, &Arc::default()).unwrap());
+    assert_eq!(before.journals["j"], "s=1;i=2");
+    assert_eq!(before.containers_ns["4af0"], 1_795_000_000_000_000_000);
+    assert_eq!(before.containers_ns.len(), 1);
 }
 
 #[test]
