@@ -1,6 +1,7 @@
 //! `cargo xtask bench SUITE`: figures, side by side with Debian's packages of the programs we replace.
 
 mod idle;
+mod logs;
 mod metrics;
 mod process;
 
@@ -16,7 +17,7 @@ pub(crate) fn bench(args: &[String]) -> Result<()> {
     match args.first().map(String::as_str) {
         Some("idle") => idle::idle(rest),
         Some("metrics") => metrics::metrics(rest),
-        Some("logs") => example("logdb", "bench_logs", rest),
+        Some("logs") => logs::logs(rest),
         Some("build") => build(),
         other => bail!("which suite? idle, metrics, logs or build; not {:?}", other.unwrap_or("")),
     }

@@ -120,6 +120,7 @@ fn config(dir: &tempfile::TempDir, cache_bytes_max: u64) -> Config {
         dir: dir.path().to_owned(),
         durability: Durability::Interval { ms: 200 },
         retention_ms: 3_650 * 86_400_000,
+        retention_rules: Vec::new(),
         head_bytes_max: 64 << 20,
         cache_bytes_max,
         flush_after_ms: 300_000,

@@ -46,6 +46,7 @@ pub(crate) struct Buffer {
     text: Vec<u8>,
     ends: Vec<usize>,
     times: Vec<i64>,
+    /// One per row, or none at all while no row has any.
     fields: Vec<Labels>,
     runs: Vec<Run>,
 }
@@ -67,8 +68,11 @@ impl Buffer {
     pub(crate) fn push(&mut self, stream: u32, t_ns: i64, line: &[u8], fields: &Labels) {
         self.text.extend_from_slice(line);
         self.ends.push(self.text.len());
+        if !fields.is_empty() || !self.fields.is_empty() {
+            self.fields.resize(self.times.len(), Labels::default());
+            self.fields.push(fields.clone());
+        }
         self.times.push(t_ns);
-        self.fields.push(fields.clone());
         match self.runs.last_mut().filter(|r| r.stream == stream) {
             Some(run) => {
                 run.rows += 1;
@@ -92,7 +96,7 @@ impl Buffer {
     pub(crate) fn encode(&self, encoder: &mut Encoder) -> Pieces {
         let mut pieces =
             Pieces { times: Vec::new(), lines: Vec::new(), fields: Vec::new(), filter: Vec::new() };
-        ints::encode(&self.times, &mut pieces.times);
+        ints::encode_sampled(&self.times, &mut pieces.times);
         let mut start = 0;
         let lines: Vec<&[u8]> = self
             .ends
@@ -105,7 +109,7 @@ impl Buffer {
             .collect();
         encoder.column(&lines, &mut pieces.lines);
         pieces.filter = encoder.take_filter();
-        if self.fields.iter().any(|f| !f.is_empty()) {
+        if !self.fields.is_empty() {
             encode_fields(&self.fields, encoder, &mut pieces.fields);
             encoder.drop_filter();
         }
@@ -129,20 +133,31 @@ fn encode_fields(rows: &[Labels], encoder: &mut Encoder, out: &mut Vec<u8>) {
     let mut codes = Vec::with_capacity(rows.len());
     let mut columns: Vec<(&str, Vec<&[u8]>)> = Vec::new();
     let mut column_of: FxHashMap<&str, usize> = FxHashMap::default();
+    // Names of the row before, and their columns: most rows have the same.
+    let mut same: Vec<(&str, usize)> = Vec::new();
+    let mut code = None;
     for row in rows {
-        let names: Vec<&str> = row.iter().map(|(name, _)| name).collect();
-        let next = ordered.len() as i64;
-        let code = *sets.entry(names).or_insert_with_key(|names| {
-            ordered.push(names.clone());
-            next
-        });
-        codes.push(code);
-        for (name, value) in row.iter() {
-            let column = *column_of.entry(name).or_insert_with(|| {
-                columns.push((name, Vec::new()));
-                columns.len() - 1
-            });
-            columns[column].1.push(value.as_bytes());
+        let is_same =
+            row.len() == same.len() && row.iter().zip(&same).all(|((name, _), (n, _))| name == *n);
+        if !is_same || code.is_none() {
+            same.clear();
+            for (name, _) in row.iter() {
+                let column = *column_of.entry(name).or_insert_with(|| {
+                    columns.push((name, Vec::new()));
+                    columns.len() - 1
+                });
+                same.push((name, column));
+            }
+            let next = ordered.len() as i64;
+            let names: Vec<&str> = same.iter().map(|(name, _)| *name).collect();
+            code = Some(*sets.entry(names).or_insert_with_key(|names| {
+                ordered.push(names.clone());
+                next
+            }));
+        }
+        codes.extend(code);
+        for ((_, value), (_, column)) in row.iter().zip(&same) {
+            columns[*column].1.push(value.as_bytes());
         }
     }
     put_count(out, columns.len());

@@ -7,6 +7,7 @@
 //! Does not own: rows, times, streams (`block`).
 
 mod decode;
+mod dict;
 mod find;
 mod placements;
 mod shapes;
@@ -14,14 +15,15 @@ mod skeletons;
 #[cfg(test)]
 mod tests;
 
-use rustc_hash::FxHashMap;
 use storage::codec::{ints, put_bytes, put_count};
 
 use crate::filter::TokenSet;
 use crate::pack::Zstd;
+use crate::split::is_token_byte;
 use crate::texts;
 use crate::typed::{self, TimeFormat};
 
+use self::dict::Dict;
 pub(crate) use decode::{Codes, Column, Lazy, count_narrow};
 pub(crate) use find::Hits;
 
@@ -44,6 +46,9 @@ const DICT_MAX: usize = 4096;
 const DEPTH_MAX: u8 = 2;
 /// Rows on which taking values apart is tried before all are.
 const TRIAL_ROWS: usize = 1024;
+
+/// Values by which it is decided whether an encoding is tried on all.
+const SAMPLE: usize = 48;
 
 /// Encodes columns; keeps what is reused from one to the next.
 pub(crate) struct Encoder {
@@ -85,25 +90,22 @@ impl Encoder {
             self.add_tokens(&[first]);
             return;
         }
-        let dict = Dict::build(values);
+        let sample = sample(values);
         let mut typed = Vec::new();
-        if self.typed(values, &mut typed) {
+        if self.typed(values, &sample, &mut typed) {
             // Few distinct numbers (status codes) may still be smaller as a dictionary.
-            match dict.filter(|d| d.values.len() * 8 <= values.len()) {
-                Some(dict) => {
-                    let mut packed = Vec::new();
-                    self.dict(&dict, &mut packed);
-                    out.extend_from_slice(if packed.len() < typed.len() {
-                        &packed
-                    } else {
-                        &typed
-                    });
+            let dict = is_repetitive(&sample).then(|| Dict::build(values)).flatten();
+            if let Some(dict) = dict.filter(|d| d.values.len() * 8 <= values.len()) {
+                let mut packed = Vec::new();
+                self.dict(&dict, &mut packed);
+                if packed.len() < typed.len() {
+                    typed = packed;
                 }
-                None => out.extend_from_slice(&typed),
             }
+            out.extend_from_slice(&typed);
             return;
         }
-        if let Some(dict) = dict {
+        if let Some(dict) = Dict::build(values) {
             self.add_tokens(&dict.values);
             self.dict(&dict, out);
         } else if !(depth < DEPTH_MAX && self.shapes(values, depth, out)) {
@@ -137,7 +139,7 @@ impl Encoder {
         }
         let mut packed = vec![0];
         let wide: Vec<i64> = codes.iter().map(|c| i64::from(*c)).collect();
-        ints::encode(&wide, &mut packed);
+        ints::encode_sampled(&wide, &mut packed);
         let raw: Vec<u8> = if distinct <= 256 {
             codes.iter().map(|c| c.to_le_bytes()[0]).collect()
         } else {
@@ -151,26 +153,42 @@ impl Encoder {
     }
 
     /// Tries the typed encodings, then once more without what all values begin and end with.
-    fn typed(&mut self, values: &[&[u8]], out: &mut Vec<u8>) -> bool {
-        if self.typed_whole(values, out) {
-            return true;
+    fn typed(&mut self, values: &[&[u8]], sample: &[&[u8]], out: &mut Vec<u8>) -> bool {
+        if sample.len() < values.len() {
+            let was_trial = std::mem::replace(&mut self.trial, true);
+            let fits = self.typed_whole(sample, out) || self.affixed(sample, out);
+            self.trial = was_trial;
+            out.clear();
+            if !fits {
+                return false;
+            }
         }
+        self.typed_whole(values, out) || self.affixed(values, out)
+    }
+
+    fn affixed(&mut self, values: &[&[u8]], out: &mut Vec<u8>) -> bool {
         let (prefix, suffix) = common_affixes(values);
         if prefix + suffix == 0 {
             return false;
         }
         let inner: Vec<&[u8]> = values.iter().map(|v| &v[prefix..v.len() - suffix]).collect();
+        let (before, after) = (&values[0][..prefix], &values[0][values[0].len() - suffix..]);
         out.push(AFFIX);
-        put_bytes(out, &values[0][..prefix]);
-        put_bytes(out, &values[0][values[0].len() - suffix..]);
-        let was_trial = std::mem::replace(&mut self.trial, true);
+        put_bytes(out, before);
+        put_bytes(out, after);
+        let is_edge = |b: Option<&u8>| b.is_none_or(|b| !is_token_byte(*b));
+        let are_apart = is_edge(before.last()) && is_edge(after.first());
+        let was_trial = self.trial;
+        self.trial |= !are_apart;
         let fits = self.typed_whole(&inner, out);
         self.trial = was_trial;
-        if fits {
-            // Tokens may straddle the affixes, so they are those of the whole values.
-            self.add_tokens(values);
-        } else {
+        if !fits {
             out.clear();
+        } else if are_apart {
+            self.add_tokens(&[before, after]);
+        } else {
+            // Tokens straddle the affixes, so they are those of the whole values.
+            self.add_tokens(values);
         }
         fits
     }
@@ -212,34 +230,18 @@ impl Encoder {
     }
 }
 
-/// Distinct values in order of first appearance, and which one each row has.
-struct Dict<'a> {
-    values: Vec<&'a [u8]>,
-    codes: Vec<u16>,
+/// Values from all over the column, or all of them when they are few.
+fn sample<'v>(values: &[&'v [u8]]) -> Vec<&'v [u8]> {
+    let stride = if values.len() < SAMPLE * 4 { 1 } else { values.len() / SAMPLE };
+    values.iter().step_by(stride).copied().collect()
 }
 
-impl<'a> Dict<'a> {
-    /// `None` when there are too many distinct values for a dictionary to pay.
-    fn build(values: &[&'a [u8]]) -> Option<Self> {
-        let mut seen: FxHashMap<&[u8], u16> = FxHashMap::default();
-        let mut dict = Self { values: Vec::new(), codes: Vec::with_capacity(values.len()) };
-        for (i, value) in values.iter().enumerate() {
-            // Give up early on columns where almost every value is new.
-            if i & 127 == 127 && dict.values.len() * 4 > i * 3 {
-                return None;
-            }
-            let next = dict.values.len() as u16;
-            let code = *seen.entry(value).or_insert_with(|| {
-                dict.values.push(value);
-                next
-            });
-            if dict.values.len() > DICT_MAX {
-                return None;
-            }
-            dict.codes.push(code);
-        }
-        (dict.values.len() * 3 <= values.len()).then_some(dict)
-    }
+/// Whether values occur more than once in `sample`, so that a dictionary is worth trying.
+fn is_repetitive(sample: &[&[u8]]) -> bool {
+    let mut sorted = sample.to_vec();
+    sorted.sort_unstable();
+    sorted.dedup();
+    sorted.len() * 16 < sample.len() * 15
 }
 
 /// Lengths of the common prefix and suffix, cut back so that they take no digits off a number.
@@ -247,10 +249,14 @@ fn common_affixes(values: &[&[u8]]) -> (usize, usize) {
     let first = values[0];
     let (mut prefix, mut suffix) = (first.len(), first.len());
     for value in values {
-        let common = first.iter().zip(*value).take_while(|(a, b)| a == b).count();
-        prefix = prefix.min(common);
-        let common = first.iter().rev().zip(value.iter().rev()).take_while(|(a, b)| a == b).count();
-        suffix = suffix.min(common);
+        if !value.starts_with(&first[..prefix]) {
+            prefix = first[..prefix].iter().zip(*value).take_while(|(a, b)| a == b).count();
+        }
+        let end = &first[first.len() - suffix..];
+        if !value.ends_with(end) {
+            let pairs = end.iter().rev().zip(value.iter().rev());
+            suffix = pairs.take_while(|(a, b)| a == b).count();
+        }
         if prefix + suffix == 0 {
             break;
         }
@@ -270,7 +276,7 @@ fn int(values: &[&[u8]], out: &mut Vec<u8>) -> bool {
         return false;
     };
     out.push(INT);
-    ints::encode(&parsed, out);
+    ints::encode_sampled(&parsed, out);
     true
 }
 
@@ -285,7 +291,7 @@ fn fixed(values: &[&[u8]], out: &mut Vec<u8>) -> bool {
     };
     out.push(FIXED);
     put_count(out, width);
-    ints::encode(&parsed, out);
+    ints::encode_sampled(&parsed, out);
     true
 }
 
@@ -298,8 +304,8 @@ fn decimal(values: &[&[u8]], out: &mut Vec<u8>) -> bool {
     let (mantissas, scales): (Vec<i64>, Vec<i64>) =
         parsed.into_iter().map(|(mantissa, scale)| (mantissa, i64::from(scale))).unzip();
     out.push(DECIMAL);
-    ints::encode(&scales, out);
-    ints::encode(&mantissas, out);
+    ints::encode_sampled(&scales, out);
+    ints::encode_sampled(&mantissas, out);
     true
 }
 
@@ -309,7 +315,7 @@ fn ipv4(values: &[&[u8]], out: &mut Vec<u8>) -> bool {
         return false;
     };
     out.push(IPV4);
-    ints::encode(&parsed, out);
+    ints::encode_sampled(&parsed, out);
     true
 }
 
@@ -337,7 +343,7 @@ fn time(values: &[&[u8]], out: &mut Vec<u8>) -> bool {
     out.extend_from_slice(&[format.layout, format.point, format.digits]);
     put_bytes(out, &format.zone);
     let scaled: Vec<i64> = parsed.iter().map(|t| t.scaled(format.digits)).collect();
-    ints::encode(&scaled, out);
+    ints::encode_sampled(&scaled, out);
     true
 }
 

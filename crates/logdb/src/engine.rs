@@ -24,14 +24,16 @@ use storage::writer;
 use crate::column::Encoder;
 use crate::head::{self, Chunk};
 use crate::part::{Builder, Part, Summary};
+use crate::repeats::{self, Newest};
 use crate::retention::{Classes, Retention};
 use crate::view::{Cursor, Shared};
 use crate::{Config, record};
 
 /// zstd level of parts when rows leave the head.
 const FLUSH_LEVEL: i32 = 1;
-/// Bytes of memory after which rows are sealed into blocks, unless the head is smaller altogether.
-const SEAL_BYTES: usize = 12 << 20;
+/// Bytes of memory after which rows are sealed into blocks, unless the head is smaller altogether. Larger blocks are
+/// smaller and faster per row; a seal takes as much again while it works.
+const SEAL_BYTES: usize = 24 << 20;
 /// Longest label set of a stream or of a row's fields, and longest cursor, in bytes.
 const LABELS_BYTES_MAX: usize = 64 << 10;
 const CURSOR_BYTES_MAX: usize = 64 << 10;
@@ -67,6 +69,8 @@ pub(crate) struct Engine {
     encoder: Encoder,
     /// Streams known, the same allocations for all rows.
     streams: FxHashSet<Labels>,
+    /// Of the same streams.
+    newest: Newest,
     /// Sources whose cursor the manifest does not have yet.
     dirty_cursors: FxHashSet<String>,
     /// Last record applied, and last record whose rows and cursor the manifest covers.
@@ -98,6 +102,7 @@ impl Engine {
         let parts_dir = manifest.dir().to_owned();
         let streams = shared.view.read().streams();
         let retention = Retention::new(config.retention_rules.clone(), config.retention_ms)?;
+        let newest = repeats::newest(shared.view.read().all_parts().map(|part| &**part));
         Ok(Self {
             fs,
             clock,
@@ -108,6 +113,7 @@ impl Engine {
             manifest,
             encoder: Encoder::new(FLUSH_LEVEL)?,
             streams,
+            newest,
             dirty_cursors: FxHashSet::default(),
             applied_seq: flushed_seq,
             flushed_seq,
@@ -131,19 +137,26 @@ impl Engine {
                 None => drop(self.streams.insert(labels.clone())),
             }
         }
+        // Those that were found before the restart are found again.
         self.take_in(&stored.source, stored.cursor, stored.received_ms, rows, seq);
         self.seal_if_large()?;
         Ok(true)
     }
 
+    /// Makes rows and cursor visible; returns how many rows were there already.
     fn take_in(
         &mut self,
         source: &str,
         cursor: Option<Vec<u8>>,
         received_ms: i64,
-        rows: LogRows,
+        mut rows: LogRows,
         seq: u64,
-    ) {
+    ) -> u64 {
+        let mut repeated = 0;
+        if cursor.is_none() {
+            repeated = repeats::remove(&self.shared.view.read(), &self.newest, &mut rows);
+        }
+        repeats::note(&mut self.newest, &rows);
         if let Some(bytes) = cursor {
             let cursor = Cursor { bytes, updated_ms: received_ms };
             self.shared.cursors.lock().insert(source.to_owned(), cursor);
@@ -157,6 +170,7 @@ impl Engine {
         self.applied_seq = self.applied_seq.max(seq);
         self.head_since_ns.get_or_insert(self.clock.monotonic_ns());
         self.shared.stream_count.store(self.streams.len() as u64, Ordering::Relaxed);
+        repeated
     }
 
     fn seal_if_large(&mut self) -> Result<()> {
@@ -367,6 +381,7 @@ impl Engine {
 
     fn forget_streams(&mut self) {
         self.streams = self.shared.view.read().streams();
+        self.newest.retain(|stream, _| self.streams.contains(stream));
         self.shared.stream_count.store(self.streams.len() as u64, Ordering::Relaxed);
     }
 
@@ -522,7 +537,8 @@ impl writer::Engine for Engine {
     fn apply(&mut self, batch: Batch, seq: u64) -> Receipt {
         let LogBatch { source, rows, cursor } = batch.batch;
         let stored = rows.len() as u64;
-        self.take_in(&source, cursor, batch.received_ms, rows, seq);
+        let repeated = self.take_in(&source, cursor, batch.received_ms, rows, seq);
+        self.shared.repeated_rows.fetch_add(repeated, Ordering::Relaxed);
         Receipt { stored, rejected: batch.rejected }
     }
 

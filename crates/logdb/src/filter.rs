@@ -125,7 +125,7 @@ fn token_hash(token: &[u8]) -> u64 {
     let mut hash = (token.len() as u64).wrapping_mul(K);
     let mut chunks = token.chunks_exact(8);
     for chunk in &mut chunks {
-        let word = chunk.iter().rev().fold(0_u64, |w, b| w << 8 | u64::from(*b));
+        let word = chunk.try_into().map_or(0, u64::from_le_bytes);
         hash = (hash ^ word).wrapping_mul(K).rotate_left(29);
     }
     let word = chunks.remainder().iter().rev().fold(0_u64, |w, b| w << 8 | u64::from(*b));

@@ -2,6 +2,8 @@
 //!
 //! Does not own: durability (the WAL holds every row here), nor when to seal (`engine`).
 
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use model::{Labels, LogRows, Result};
@@ -21,6 +23,7 @@ pub(crate) struct Chunk {
     pub(crate) rows: LogRows,
     pub(crate) min_ns: i64,
     pub(crate) max_ns: i64,
+    bytes: usize,
 }
 
 impl Chunk {
@@ -28,7 +31,8 @@ impl Chunk {
     pub(crate) fn new(rows: LogRows) -> Option<Self> {
         let times = || (0..rows.len()).map(|i| rows.t_ns(i));
         let (min_ns, max_ns) = (times().min()?, times().max()?);
-        Some(Self { rows, min_ns, max_ns })
+        let bytes = rows.memory_bytes();
+        Some(Self { rows, min_ns, max_ns, bytes })
     }
 
     /// Several chunks as one, in order.
@@ -39,7 +43,8 @@ impl Chunk {
         chunks.iter().for_each(|chunk| rows.append(&chunk.rows));
         let min_ns = chunks.iter().map(|c| c.min_ns).min().unwrap_or(i64::MAX);
         let max_ns = chunks.iter().map(|c| c.max_ns).max().unwrap_or(i64::MIN);
-        Self { rows, min_ns, max_ns }
+        let bytes = rows.memory_bytes();
+        Self { rows, min_ns, max_ns, bytes }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -48,7 +53,7 @@ impl Chunk {
 
     /// Bytes it takes in memory, about.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.rows.memory_bytes()
+        self.bytes
     }
 }
 
@@ -68,47 +73,93 @@ pub(crate) fn push(chunks: &mut Vec<Arc<Chunk>>, chunk: Chunk) {
     }
 }
 
+/// Rows of one stream on their way into blocks.
+///
+/// Chunks are read in the order of arrival and their lines copied behind each other by stream: looking each row up when
+/// its turn comes would miss the processor's caches every time.
+#[derive(Default)]
+struct Queue {
+    text: Vec<u8>,
+    rows: Vec<Queued>,
+}
+
+/// A row of a [`Queue`].
+struct Queued {
+    t_ns: i64,
+    /// Where its line begins, and its bytes.
+    start: usize,
+    len: usize,
+    /// Its chunk, and the number of its fields there.
+    chunk: u32,
+    fields: u32,
+}
+
 /// Encodes `chunks` into a part in memory per day and class of retention, ascending; `next` gives each an id.
+///
+/// Cost: a second copy of the lines while it works.
 pub(crate) fn seal(
     chunks: &[Arc<Chunk>],
     retention: &Retention,
     encoder: &mut Encoder,
     mut next: impl FnMut() -> u64,
 ) -> Result<Vec<Part>> {
-    let mut rows: Vec<(i64, u32, i64, u32, u32)> = Vec::new();
     let mut streams: Vec<&Labels> = chunks.iter().flat_map(|c| c.rows.streams()).collect();
     streams.sort_unstable();
     streams.dedup();
     let classes: Vec<usize> = streams.iter().map(|s| retention.class(s)).collect();
+    let mut queues: Vec<Queue> = streams.iter().map(|_| Queue::default()).collect();
+    let mut days = BTreeSet::new();
     for (c, chunk) in chunks.iter().enumerate() {
         let own = chunk.rows.streams().iter();
-        let ranks: Vec<u32> =
-            own.map(|s| streams.binary_search(&s).unwrap_or_default() as u32).collect();
-        rows.extend((0..chunk.len()).map(|i| {
-            let (t_ns, stream) = (chunk.rows.t_ns(i), chunk.rows.stream_number(i));
-            (t_ns.div_euclid(DAY_NS), ranks[stream as usize], t_ns, c as u32, i as u32)
-        }));
+        let ranks: Vec<usize> =
+            own.map(|s| streams.binary_search(&s).unwrap_or_default()).collect();
+        let mut start = 0;
+        let text = chunk.rows.text().as_bytes();
+        for i in 0..chunk.len() {
+            let (t_ns, len) = (chunk.rows.t_ns(i), chunk.rows.line_len(i));
+            let queue = &mut queues[ranks[chunk.rows.stream_number(i) as usize]];
+            let fields = chunk.rows.fields_number(i);
+            let chunk = c as u32;
+            queue.rows.push(Queued { t_ns, start: queue.text.len(), len, chunk, fields });
+            queue.text.extend_from_slice(&text[start..start + len]);
+            start += len;
+        }
+        days.extend([chunk.min_ns, chunk.max_ns].map(day_of));
     }
-    // Chunk and row number come last: rows of equal time keep the order in which they arrived.
-    rows.sort_unstable();
+    // Stable: rows of equal time keep the order in which they arrived.
+    queues.iter_mut().for_each(|queue| queue.rows.sort_by_key(|row| row.t_ns));
+    if days.len() > 1 {
+        days.extend(queues.iter().flat_map(|queue| &queue.rows).map(|row| day_of(row.t_ns)));
+    }
     let mut parts = Vec::new();
-    for day in rows.chunk_by(|a, b| a.0 == b.0) {
-        let of_day = day.chunk_by(|a, b| a.1 == b.1);
-        let mut present: Vec<usize> = of_day.clone().map(|s| classes[s[0].1 as usize]).collect();
-        present.sort_unstable();
-        present.dedup();
+    for day in days {
+        let of_day = |queue: &Queue| {
+            let start = queue.rows.partition_point(|row| day_of(row.t_ns) < day);
+            start..queue.rows.partition_point(|row| day_of(row.t_ns) <= day)
+        };
+        let ranges: Vec<Range<usize>> = queues.iter().map(of_day).collect();
+        let present: BTreeSet<usize> =
+            classes.iter().zip(&ranges).filter(|(_, r)| !r.is_empty()).map(|(c, _)| *c).collect();
         for class in present {
             let id = next();
-            let mut builder = Builder::memory(Summary::new(id, id, day[0].0));
-            for stream in of_day.clone().filter(|s| classes[s[0].1 as usize] == class) {
-                let number = builder.stream(streams[stream[0].1 as usize]);
-                for (_, _, t_ns, c, i) in stream {
-                    let row = chunks[*c as usize].rows.row(*i as usize);
-                    builder.push(encoder, number, *t_ns, row.line.as_bytes(), row.fields)?;
+            let mut builder = Builder::memory(Summary::new(id, id, day));
+            for (rank, queue) in queues.iter().enumerate() {
+                if classes[rank] != class || ranges[rank].is_empty() {
+                    continue;
+                }
+                let number = builder.stream(streams[rank]);
+                for row in &queue.rows[ranges[rank].clone()] {
+                    let sets = chunks[row.chunk as usize].rows.field_sets();
+                    let line = &queue.text[row.start..row.start + row.len];
+                    builder.push(encoder, number, row.t_ns, line, &sets[row.fields as usize])?;
                 }
             }
             parts.push(builder.finish_memory(encoder)?);
         }
     }
     Ok(parts)
+}
+
+fn day_of(t_ns: i64) -> i64 {
+    t_ns.div_euclid(DAY_NS)
 }

@@ -31,6 +31,7 @@ mod needle;
 mod pack;
 mod part;
 mod record;
+mod repeats;
 mod retention;
 mod scan;
 mod select;

@@ -1,7 +1,9 @@
 //! Merging the parts of a day, so that there are few and their blocks are large and sorted.
 //!
-//! Only neighbours in the order of arrival are merged, so rows of equal time keep their order. Reading and writing
-//! happen on the caller's thread; the result is put in place on the writer thread, if its inputs are still live.
+//! Only neighbours in the order of arrival are merged, so rows of equal time keep their order. A block that is large
+//! already and alone in its time is copied as it is, so a row is encoded a few times at most however often its part is
+//! merged. Reading and writing happen on the caller's thread; the result is put in place on the writer thread, if its
+//! inputs are still live.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -16,7 +18,7 @@ use crate::bits::Bits;
 use crate::column::Encoder;
 use crate::deletions::CANCEL_MS;
 use crate::hot::OpenBlock;
-use crate::part::{Builder, DAY_NS, Part, Summary};
+use crate::part::{BlockMeta, Builder, DAY_NS, Part, Summary};
 use crate::retention::{Classes, Retention};
 use crate::select::Filters;
 use crate::store::Store;
@@ -32,6 +34,9 @@ const RAW_BYTES_MAX: u64 = 4 << 30;
 const TIER_BYTES: u64 = 8 << 20;
 /// A day is merged for good this long after its end.
 const DAY_GRACE_NS: i64 = 3_600_000_000_000;
+/// Raw bytes of lines, or rows, from which on a block of one stream is not encoded again.
+const COPIED_BYTES_MIN: u64 = 640 << 10;
+const COPIED_ROWS_MIN: u32 = 16 << 10;
 /// Raw bytes of decoded blocks kept during a merge.
 const CACHE_BYTES_MAX: u64 = 32 << 20;
 
@@ -222,6 +227,15 @@ impl Merge<'_> {
         let mut open: Vec<Option<(Rc<Decoded>, Piece)>> = Vec::new();
         let mut heap: BinaryHeap<Reverse<NextRow>> = BinaryHeap::new();
         loop {
+            if heap.is_empty()
+                && let Some(piece) = pieces.pop_if(|p| self.is_copied(p))
+            {
+                if pieces.last().is_none_or(|next| piece.max_ns < next.min_ns) {
+                    self.copy(&piece, stream, builder, encoder)?;
+                    continue;
+                }
+                pieces.push(piece);
+            }
             while let Some(piece) =
                 pieces.pop_if(|p| heap.peek().is_none_or(|Reverse(top)| p.min_ns <= top.0))
             {
@@ -244,22 +258,45 @@ impl Merge<'_> {
         }
     }
 
+    /// Whether the block of `piece` may be copied: it is large, of one stream, and keeps all its rows.
+    fn is_copied(&self, piece: &Piece) -> bool {
+        let part = &self.inputs[piece.input];
+        let meta = &part.blocks[piece.block];
+        meta.runs.len() == 1
+            && (meta.raw_bytes >= COPIED_BYTES_MIN || meta.rows >= COPIED_ROWS_MIN)
+            && self.gone.are_idle(part, meta)
+    }
+
+    fn copy(
+        &self,
+        piece: &Piece,
+        stream: u32,
+        builder: &mut Builder,
+        encoder: &mut Encoder,
+    ) -> Result<()> {
+        self.check_open()?;
+        let part = &self.inputs[piece.input];
+        let meta = &part.blocks[piece.block];
+        builder.copy_block(encoder, part, meta, stream).inspect_err(|e| note_damage(part, meta, e))
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.store.closing.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::Cancelled, "store is shutting down"));
+        }
+        Ok(())
+    }
+
     fn decoded(&mut self, input: usize, block: usize) -> Result<Rc<Decoded>> {
         self.uses += 1;
         if let Some((used, decoded)) = self.cache.get_mut(&(input, block)) {
             *used = self.uses;
             return Ok(Rc::clone(decoded));
         }
-        if self.store.closing.load(Ordering::Relaxed) {
-            return Err(Error::new(ErrorKind::Cancelled, "store is shutting down"));
-        }
+        self.check_open()?;
         let part = &self.inputs[input];
         let meta = &part.blocks[block];
-        let decoded = decode(part, meta, &self.gone).inspect_err(|e| {
-            if e.kind() == ErrorKind::Corrupt {
-                part.set_damaged(meta, e);
-            }
-        })?;
+        let decoded = decode(part, meta, &self.gone).inspect_err(|e| note_damage(part, meta, e))?;
         let decoded = Rc::new(decoded);
         self.cached_bytes += decoded.raw_bytes;
         while self.cached_bytes > CACHE_BYTES_MAX {
@@ -272,7 +309,13 @@ impl Merge<'_> {
     }
 }
 
-fn decode(part: &Part, meta: &crate::part::BlockMeta, deleted: &Filters<'_>) -> Result<Decoded> {
+fn note_damage(part: &Part, meta: &BlockMeta, e: &Error) {
+    if e.kind() == ErrorKind::Corrupt {
+        part.set_damaged(meta, e);
+    }
+}
+
+fn decode(part: &Part, meta: &BlockMeta, deleted: &Filters<'_>) -> Result<Decoded> {
     let mut all = Bits::new(meta.rows as usize);
     all.set_range(0, meta.rows as usize);
     let mut lines = Texts::default();

@@ -16,6 +16,8 @@ const PLAIN_MAX: usize = 32;
 /// A compressor and its level.
 pub(crate) struct Zstd {
     compressor: Compressor<'static>,
+    /// Reused from frame to frame.
+    packed: Vec<u8>,
 }
 
 impl Zstd {
@@ -24,25 +26,21 @@ impl Zstd {
             Error::new(ErrorKind::Bug, format!("cannot make a zstd context of level {level}"))
                 .with_source(e)
         })?;
-        Ok(Self { compressor })
+        Ok(Self { compressor, packed: Vec::new() })
     }
 
     /// Appends `plain`, compressed when that is smaller.
     pub(crate) fn put_frame(&mut self, plain: &[u8], out: &mut Vec<u8>) {
-        let packed = match plain.len() {
-            0..=PLAIN_MAX => None,
-            len => self.compressor.compress(plain).ok().filter(|p| p.len() < len),
+        let is_smaller = plain.len() > PLAIN_MAX && {
+            self.packed.clear();
+            self.packed.reserve(zstd::zstd_safe::compress_bound(plain.len()));
+            let packed = self.compressor.compress_to_buffer(plain, &mut self.packed);
+            packed.is_ok_and(|len| len < plain.len())
         };
-        match packed {
-            Some(packed) => {
-                put_count(out, packed.len());
-                out.extend_from_slice(&packed);
-            }
-            None => {
-                put_count(out, 0);
-                out.extend_from_slice(plain);
-            }
-        }
+        let (len, bytes) =
+            if is_smaller { (self.packed.len(), &self.packed[..]) } else { (0, plain) };
+        put_count(out, len);
+        out.extend_from_slice(bytes);
     }
 }
 

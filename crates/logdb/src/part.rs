@@ -246,17 +246,37 @@ impl Builder {
     pub(crate) fn copy(&mut self, part: &Part) -> Result<()> {
         let numbers: Vec<u32> = part.streams.iter().map(|s| self.stream(s)).collect();
         for block in &part.blocks {
-            let pieces = Pieces {
-                times: part.piece(block.times, TIMES)?.to_vec(),
-                lines: part.piece(block.lines, LINES)?.to_vec(),
-                fields: part.piece(block.fields, FIELDS)?.to_vec(),
-                filter: part.piece(block.filter, FILTER)?.to_vec(),
-            };
-            let renumbered = |run: &Run| Run { stream: numbers[run.stream as usize], ..*run };
-            let runs = block.runs.iter().map(renumbered).collect();
-            self.put(&pieces, block.rows, block.raw_bytes, runs)?;
+            self.put_copy(part, block, |stream| numbers[stream as usize])?;
         }
         Ok(())
+    }
+
+    /// Copies `block` of `part`, whose rows are all of the stream that is `stream` here and come behind all added so far.
+    pub(crate) fn copy_block(
+        &mut self,
+        encoder: &mut Encoder,
+        part: &Part,
+        block: &BlockMeta,
+        stream: u32,
+    ) -> Result<()> {
+        self.close_block(encoder)?;
+        self.put_copy(part, block, |_| stream)
+    }
+
+    fn put_copy(
+        &mut self,
+        part: &Part,
+        block: &BlockMeta,
+        number: impl Fn(u32) -> u32,
+    ) -> Result<()> {
+        let pieces = Pieces {
+            times: part.piece(block.times, TIMES)?.to_vec(),
+            lines: part.piece(block.lines, LINES)?.to_vec(),
+            fields: part.piece(block.fields, FIELDS)?.to_vec(),
+            filter: part.piece(block.filter, FILTER)?.to_vec(),
+        };
+        let runs = block.runs.iter().map(|run| Run { stream: number(run.stream), ..*run });
+        self.put(&pieces, block.rows, block.raw_bytes, runs.collect())
     }
 
     /// Finishes a part in memory.

@@ -6,6 +6,9 @@
 //! strings, timestamps and tokens that contain digits). Slots are never adjacent, and a slot's neighbours in the
 //! skeleton are never token bytes, so that no token of a line straddles a boundary; the token filter relies on it.
 //!
+//! Most values have the skeleton of one before them: a [`Form`] checks that with comparisons alone, and finds the slots
+//! without hashing keys or building a skeleton.
+//!
 //! Does not own: which columns slots go to beyond naming a key, and how columns are stored (`column`).
 
 use std::hash::Hasher;
@@ -28,8 +31,127 @@ pub(crate) struct Slot {
     pub(crate) start: u32,
     /// End, exclusive.
     pub(crate) end: u32,
+}
+
+/// How the end of a slot is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Inside of a JSON string.
+    String,
+    /// A JSON number, `true`, `false` or `null`.
+    Bare,
+    /// A JSON array, or an object too deep to be taken apart.
+    Nested,
+    /// A token with digits, a timestamp or a UUID.
+    Token,
+    /// Inside of a quoted text.
+    Quoted,
+    /// Inside of a bracketed time.
+    Bracketed,
+    /// Everything up to the end.
+    Rest,
+}
+
+/// What is the same for all values of one skeleton, of one slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark {
     /// Which column it goes to: equal for slots that mean the same. Only a hint; any key decodes correctly.
     pub(crate) key: u64,
+    kind: Kind,
+}
+
+/// Slots and their marks of the value being split.
+#[derive(Debug, Default)]
+pub(crate) struct Slots {
+    pub(crate) found: Vec<Slot>,
+    pub(crate) marks: Vec<Mark>,
+}
+
+impl Slots {
+    fn len(&self) -> usize {
+        self.found.len()
+    }
+
+    fn clear(&mut self) {
+        self.found.clear();
+        self.marks.clear();
+    }
+
+    fn push(&mut self, start: usize, end: usize, key: u64, kind: Kind) {
+        // Lengths were checked by `split`.
+        self.found.push(Slot { start: start as u32, end: end as u32 });
+        self.marks.push(Mark { key, kind });
+    }
+}
+
+/// The literals of a skeleton and how the slots between them end.
+#[derive(Debug)]
+pub(crate) struct Form {
+    literals: Vec<u8>,
+    /// For each slot the end of the literal before it, and its kind; the last literal follows.
+    steps: Vec<(u32, Kind)>,
+}
+
+impl Form {
+    /// The form of a value that was split into `skeleton` with `marks`.
+    pub(crate) fn new(skeleton: &[u8], marks: &[Mark]) -> Self {
+        let mut form = Self { literals: Vec::with_capacity(skeleton.len()), steps: Vec::new() };
+        let mut marks = marks.iter();
+        for byte in skeleton {
+            match marks.as_slice().first() {
+                Some(mark) if *byte == SLOT => {
+                    form.steps.push((form.literals.len() as u32, mark.kind));
+                    marks.next();
+                }
+                _ => form.literals.push(*byte),
+            }
+        }
+        form
+    }
+
+    /// Appends the slots of `value` to `slots` if it has this skeleton; leaves them alone and returns `false` otherwise.
+    pub(crate) fn fit(&self, value: &[u8], slots: &mut Vec<Slot>) -> bool {
+        let before = slots.len();
+        let fits = self.slots(value, slots).is_some();
+        if !fits {
+            slots.truncate(before);
+        }
+        fits
+    }
+
+    fn slots(&self, value: &[u8], slots: &mut Vec<Slot>) -> Option<()> {
+        if value.len() > u32::MAX as usize / 2 {
+            return None;
+        }
+        let (mut at, mut from) = (0, 0);
+        for (to, kind) in &self.steps {
+            let literal = &self.literals[from..*to as usize];
+            from = *to as usize;
+            if !value.get(at..)?.starts_with(literal) {
+                return None;
+            }
+            at += literal.len();
+            let end = match kind {
+                Kind::String => string_end(value, at)?,
+                Kind::Bare => Some(bare_end(value, at)).filter(|end| *end > at)?,
+                Kind::Nested => nested_end(value, at)?,
+                Kind::Token => {
+                    value.get(at).filter(|b| is_token_byte(**b))?;
+                    let (end, has_digit) = token(value, at);
+                    if !has_digit {
+                        return None;
+                    }
+                    timestamp(value, at).or_else(|| uuid(value, at)).unwrap_or(end)
+                }
+                Kind::Quoted => quoted(value, at.checked_sub(1)?)?.1,
+                Kind::Bracketed => bracketed(value, at.checked_sub(1)?)?.1,
+                Kind::Rest => value.len(),
+            };
+            slots.push(Slot { start: at as u32, end: end as u32 });
+            at = end;
+        }
+        (value.get(at..)? == &self.literals[from..]).then_some(())
+    }
 }
 
 /// Bytes that tokens consist of; the same set for filters and splitters.
@@ -49,9 +171,11 @@ const TOKEN: [bool; 256] = {
 };
 
 /// Splits `value`; leaves `slots` and `skeleton` cleared and filled anew. `false` when no slot was found.
-pub(crate) fn split(value: &[u8], slots: &mut Vec<Slot>, skeleton: &mut Vec<u8>) -> bool {
+pub(crate) fn split(value: &[u8], slots: &mut Slots, skeleton: &mut Vec<u8>) -> bool {
     slots.clear();
+    skeleton.clear();
     if value.len() > u32::MAX as usize / 2 {
+        skeleton.extend_from_slice(value);
         return false;
     }
     let is_json = value.first() == Some(&b'{') && Json { value, at: 0, slots }.line();
@@ -59,20 +183,14 @@ pub(crate) fn split(value: &[u8], slots: &mut Vec<Slot>, skeleton: &mut Vec<u8>)
         slots.clear();
         text(value, slots);
     }
-    skeleton.clear();
     let mut from = 0;
-    for slot in slots.iter() {
+    for slot in &slots.found {
         skeleton.extend_from_slice(&value[from..slot.start as usize]);
         skeleton.push(SLOT);
         from = slot.end as usize;
     }
     skeleton.extend_from_slice(&value[from..]);
-    !slots.is_empty()
-}
-
-fn push(slots: &mut Vec<Slot>, start: usize, end: usize, key: u64) {
-    // Lengths were checked by `split`.
-    slots.push(Slot { start: start as u32, end: end as u32, key });
+    slots.len() > 0
 }
 
 fn hash(seed: u64, bytes: &[u8]) -> u64 {
@@ -86,7 +204,7 @@ fn hash(seed: u64, bytes: &[u8]) -> u64 {
 struct Json<'a, 's> {
     value: &'a [u8],
     at: usize,
-    slots: &'s mut Vec<Slot>,
+    slots: &'s mut Slots,
 }
 
 impl Json<'_, '_> {
@@ -119,15 +237,9 @@ impl Json<'_, '_> {
             return None;
         }
         let start = self.at;
-        loop {
-            let rest = self.value.get(self.at..)?;
-            self.at += memchr::memchr2(b'"', b'\\', rest)?;
-            if self.peek() == Some(b'"') {
-                self.at += 1;
-                return Some((start, self.at - 1));
-            }
-            self.at += 2;
-        }
+        let end = string_end(self.value, start)?;
+        self.at = end + 1;
+        Some((start, end))
     }
 
     fn object(&mut self, path: u64, depth: usize) -> bool {
@@ -164,55 +276,67 @@ impl Json<'_, '_> {
         match self.peek() {
             Some(b'"') => {
                 let Some((start, end)) = self.string() else { return false };
-                push(self.slots, start, end, key);
+                self.slots.push(start, end, key, Kind::String);
                 true
             }
             Some(b'{') if depth < DEPTH_MAX => self.object(key, depth + 1),
             Some(b'{' | b'[') => {
-                let start = self.at;
-                let closed = self.skip_nested();
-                push(self.slots, start, self.at.min(self.value.len()), key ^ 1);
-                closed
+                let Some(end) = nested_end(self.value, self.at) else { return false };
+                self.slots.push(self.at, end, key ^ 1, Kind::Nested);
+                self.at = end;
+                true
             }
             _ => {
                 let start = self.at;
-                while self
-                    .peek()
-                    .is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'+' | b'.'))
-                {
-                    self.at += 1;
-                }
-                push(self.slots, start, self.at, key ^ 2);
+                self.at = bare_end(self.value, start);
+                self.slots.push(start, self.at, key ^ 2, Kind::Bare);
                 self.at > start
             }
         }
     }
+}
 
-    fn skip_nested(&mut self) -> bool {
-        let mut depth = 0_usize;
-        while let Some(b) = self.peek() {
-            match b {
-                b'"' => {
-                    if self.string().is_none() {
-                        return false;
-                    }
-                    continue;
-                }
-                b'[' | b'{' => depth += 1,
-                b']' | b'}' => depth -= 1,
-                _ => {}
-            }
-            self.at += 1;
-            if depth == 0 {
-                return true;
-            }
+/// The quote that closes the JSON string whose inside begins at `at`.
+fn string_end(value: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        at += memchr::memchr2(b'"', b'\\', value.get(at..)?)?;
+        if value[at] == b'"' {
+            return Some(at);
         }
-        false
+        at += 2;
     }
 }
 
+/// End of the JSON number or word that begins at `at`.
+fn bare_end(value: &[u8], at: usize) -> usize {
+    let rest = value.get(at..).unwrap_or_default();
+    let is_bare = |b: &&u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'+' | b'.');
+    at + rest.iter().take_while(is_bare).count()
+}
+
+/// End of the JSON array or object that opens at `at`.
+fn nested_end(value: &[u8], mut at: usize) -> Option<usize> {
+    let mut depth = 0_usize;
+    while let Some(b) = value.get(at) {
+        match b {
+            b'"' => {
+                at = string_end(value, at + 1)? + 1;
+                continue;
+            }
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.checked_sub(1)?,
+            _ => {}
+        }
+        at += 1;
+        if depth == 0 {
+            return Some(at);
+        }
+    }
+    None
+}
+
 /// Slots of a line that is not JSON.
-fn text(value: &[u8], slots: &mut Vec<Slot>) {
+fn text(value: &[u8], slots: &mut Slots) {
     let mut at = 0;
     // Everything before a slot names its column, so that lines with a common beginning share the leading columns.
     let mut prefix = 0_u64;
@@ -226,22 +350,23 @@ fn text(value: &[u8], slots: &mut Vec<Slot>) {
                 continue;
             }
             let end = timestamp(value, at).or_else(|| uuid(value, at)).unwrap_or(end);
-            Some((at, end))
+            Some((at, end, Kind::Token))
         } else if b == b'"' {
-            quoted(value, at)
+            quoted(value, at).map(|(start, end)| (start, end, Kind::Quoted))
         } else if b == b'[' {
-            bracketed(value, at)
+            bracketed(value, at).map(|(start, end)| (start, end, Kind::Bracketed))
         } else {
             None
         };
-        let Some((start, end)) = slot else {
+        let Some((start, end, kind)) = slot else {
             at += 1;
             continue;
         };
-        let end = if slots.len() + 1 >= SLOTS_MAX { value.len() } else { end };
+        let is_last = slots.len() + 1 >= SLOTS_MAX;
+        let (end, kind) = if is_last { (value.len(), Kind::Rest) } else { (end, kind) };
         let key = key_before(value, start).unwrap_or_else(|| hash(prefix, &value[literal..start]));
         prefix = hash(prefix, &value[literal..start]);
-        push(slots, start, end, key);
+        slots.push(start, end, key, kind);
         literal = end;
         at = end;
         // The closing quote or bracket belongs to the literal, and must not open another slot.
@@ -357,8 +482,12 @@ mod tests {
     use super::*;
 
     fn check(line: &str, skeleton: &str, slots: &[&str]) {
-        let (mut found, mut built) = (Vec::new(), Vec::new());
+        let (mut found, mut built) = (Slots::default(), Vec::new());
         split(line.as_bytes(), &mut found, &mut built);
+        let mut again = Vec::new();
+        assert!(Form::new(&built, &found.marks).fit(line.as_bytes(), &mut again), "{line}");
+        let Slots { found, .. } = found;
+        assert_eq!(again, found, "{line}");
         let shown: Vec<u8> = built.iter().map(|b| if *b == SLOT { b'*' } else { *b }).collect();
         assert_eq!(String::from_utf8(shown).unwrap(), skeleton, "{line}");
         let texts: Vec<&str> =

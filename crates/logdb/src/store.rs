@@ -101,6 +101,8 @@ pub struct Stats {
     pub quarantined: u64,
     /// Lines cut since opening.
     pub truncated_lines: u64,
+    /// Rows not stored since opening because they were stored already: equal stream, time, line and fields.
+    pub repeated_rows: u64,
     /// Last row of the oldest part file, Unix milliseconds: what [`Store::enforce_disk`] removes first.
     pub oldest_part_ms: Option<i64>,
     /// Whether batches are taken.
@@ -194,7 +196,8 @@ impl Store {
 
     /// Hands over a batch; `done` is called once its lines and cursor are durable (by `durability`), or with the reason
     /// why not. Rows that are too old, too new, of too many streams, or with labels over 64 KiB are refused one by one,
-    /// the cursor is committed all the same.
+    /// the cursor is committed all the same. Of a batch without a cursor, rows that are stored already (equal stream,
+    /// time, line and fields) are not stored again, and count as stored in its receipt.
     ///
     /// Cost: blocks while 256 batches wait.
     pub fn append(&self, batch: LogBatch, done: Done) {
@@ -266,6 +269,7 @@ impl Store {
             part_raw_bytes: sum(|p| p.summary.raw_bytes),
             wal_bytes: self.shared.wal_bytes.load(Ordering::Relaxed),
             quarantined: self.shared.quarantined_parts.load(Ordering::Relaxed) + damaged,
+            repeated_rows: self.shared.repeated_rows.load(Ordering::Relaxed),
             truncated_lines: self.shared.truncated_lines.load(Ordering::Relaxed),
             oldest_part_ms: view.parts.iter().map(|p| p.summary.max_ns.div_euclid(1_000_000)).min(),
             state: self.writer.state(),

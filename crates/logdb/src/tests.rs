@@ -2,6 +2,7 @@
 
 mod crash;
 mod queries;
+mod repeats;
 mod retention;
 
 use std::ops::ControlFlow;

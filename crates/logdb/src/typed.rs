@@ -24,8 +24,15 @@ pub(crate) fn parse_digits(text: &[u8]) -> Option<i64> {
     if text.is_empty() || text.len() > DIGITS_MAX {
         return None;
     }
-    text.iter()
-        .try_fold(0_i64, |value, b| b.is_ascii_digit().then(|| value * 10 + i64::from(b - b'0')))
+    let mut value = 0;
+    for b in text {
+        let digit = b.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value * 10 + i64::from(digit);
+    }
+    Some(value)
 }
 
 pub(crate) fn format_int(value: i64, out: &mut Vec<u8>) {
@@ -146,12 +153,11 @@ pub(crate) fn format_hex(bytes: &[u8], upper: bool, out: &mut Vec<u8>) {
 const UUID_DASHES: [usize; 4] = [4, 6, 8, 10];
 
 pub(crate) fn parse_uuid(text: &[u8], upper: bool, out: &mut Vec<u8>) -> bool {
-    let groups: Vec<&[u8]> = text.split(|b| *b == b'-').collect();
-    groups.len() == 5
-        && groups
-            .iter()
-            .zip([8, 4, 4, 4, 12])
-            .all(|(g, len)| g.len() == len && parse_hex(g, upper, out))
+    let mut groups = text.split(|b| *b == b'-');
+    let fits = [8, 4, 4, 4, 12]
+        .iter()
+        .all(|len| groups.next().is_some_and(|g| g.len() == *len && parse_hex(g, upper, out)));
+    fits && groups.next().is_none()
 }
 
 pub(crate) fn format_uuid(bytes: &[u8], upper: bool, out: &mut Vec<u8>) {

@@ -68,6 +68,7 @@ pub(crate) struct Shared {
     /// Parts set aside when opening.
     pub(crate) quarantined_parts: AtomicU64,
     pub(crate) truncated_lines: AtomicU64,
+    pub(crate) repeated_rows: AtomicU64,
     pub(crate) wal_bytes: AtomicU64,
     pub(crate) stream_count: AtomicU64,
 }

@@ -13,6 +13,7 @@
 mod clients;
 mod engine;
 mod http;
+pub mod loki_push;
 pub mod mix;
 mod prometheus;
 pub mod remote_write;

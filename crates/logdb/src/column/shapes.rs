@@ -4,13 +4,17 @@ use rustc_hash::FxHashMap;
 use storage::codec::put_count;
 
 use super::{Encoder, SHAPES, TRIAL_ROWS};
-use crate::split::{self, SLOT, Slot};
+use crate::split::{self, Form, Mark, SLOT, Slot, Slots};
 use crate::texts;
 
 /// Distinct skeletons one column may have, the one for "everything else" included.
 const SHAPES_MAX: usize = 256;
 /// Rows a skeleton must have to be worth writing.
 const SHAPE_ROWS_MIN: u32 = 2;
+/// Shapes a value is tried against before it is taken apart from scratch, the last ones found first.
+const RECENT: usize = 4;
+/// Beginnings of values for which the last shape is remembered.
+const BEGINNINGS: usize = 256;
 /// Column key of values that are kept whole.
 const WHOLE_KEY: u64 = 0;
 
@@ -18,8 +22,8 @@ const WHOLE_KEY: u64 = 0;
 struct Split {
     /// Skeleton of each shape.
     skeletons: Vec<Vec<u8>>,
-    /// Slots in each skeleton.
-    slot_counts: Vec<usize>,
+    /// What the slots of each shape's first value are.
+    marks: Vec<Vec<Mark>>,
     /// How many rows each shape has.
     rows: Vec<u32>,
     /// Shape of each row.
@@ -144,7 +148,8 @@ impl Plan {
         let mut columns: Vec<Vec<&[u8]>> = Vec::new();
         let mut at = 0;
         for ((value, shape), code) in values.iter().zip(&split.shapes).zip(codes) {
-            let shape_slots = split.slot_counts[*shape as usize];
+            let marks = &split.marks[*shape as usize];
+            let shape_slots = marks.len();
             let slots = &split.slots[at..at + shape_slots];
             at += shape_slots;
             let code = usize::from(*code);
@@ -152,7 +157,7 @@ impl Plan {
                 // The first row of a shape decides; keys of later rows are the same or at least as good.
                 known[code] = true;
                 let keys: Vec<u64> = match self.kept[code] {
-                    Some(_) => slots.iter().map(|s| s.key).collect(),
+                    Some(_) => marks.iter().map(|m| m.key).collect(),
                     None => vec![WHOLE_KEY],
                 };
                 self.slot_columns[code] = keys.into_iter().map(|k| self.column_of(k)).collect();
@@ -175,22 +180,28 @@ impl Split {
     fn new(values: &[&[u8]]) -> Option<Self> {
         let mut split = Self {
             skeletons: Vec::new(),
-            slot_counts: Vec::new(),
+            marks: Vec::new(),
             rows: Vec::new(),
             shapes: Vec::with_capacity(values.len()),
             slots: Vec::new(),
         };
         let mut known: FxHashMap<Vec<u8>, u32> = FxHashMap::default();
-        let (mut slots, mut skeleton) = (Vec::new(), Vec::new());
-        let mut previous = u32::MAX;
+        let mut guess = Guess::default();
+        let (mut slots, mut skeleton) = (Slots::default(), Vec::new());
         for (i, value) in values.iter().enumerate() {
-            split::split(value, &mut slots, &mut skeleton);
-            let same = split.skeletons.get(previous as usize).is_some_and(|s| *s == skeleton);
-            let shape = if same { previous } else { split.shape(&skeleton, &mut known) };
+            if i == 1 {
+                // Values are alike: as many slots as the first one has, and some more.
+                split.slots.reserve(values.len() * (split.slots.len() + 1));
+            }
+            let shape = guess.fit(value, &mut split.slots).unwrap_or_else(|| {
+                split::split(value, &mut slots, &mut skeleton);
+                split.slots.extend_from_slice(&slots.found);
+                let shape = split.shape(&skeleton, &slots.marks, &mut known);
+                guess.learn(value, shape, &skeleton, &slots.marks);
+                shape
+            });
             split.rows[shape as usize] += 1;
             split.shapes.push(shape);
-            split.slots.extend_from_slice(&slots);
-            previous = shape;
             if i & 255 == 255 && split.skeletons.len() * 2 > i {
                 return None;
             }
@@ -199,13 +210,18 @@ impl Split {
         (useful && !split.slots.is_empty()).then_some(split)
     }
 
-    fn shape(&mut self, skeleton: &[u8], known: &mut FxHashMap<Vec<u8>, u32>) -> u32 {
+    fn shape(
+        &mut self,
+        skeleton: &[u8],
+        marks: &[Mark],
+        known: &mut FxHashMap<Vec<u8>, u32>,
+    ) -> u32 {
         if let Some(shape) = known.get(skeleton) {
             return *shape;
         }
         let shape = self.skeletons.len() as u32;
         known.insert(skeleton.to_vec(), shape);
-        self.slot_counts.push(skeleton.iter().filter(|b| **b == SLOT).count());
+        self.marks.push(marks.to_vec());
         self.skeletons.push(skeleton.to_vec());
         self.rows.push(0);
         shape
@@ -230,6 +246,59 @@ impl Split {
         let codes = self.shapes.iter().map(|s| numbers[*s as usize].unwrap_or(whole)).collect();
         (kept, codes)
     }
+}
+
+/// Guesses which shape a value has: the last one that began alike, or one of the last few.
+struct Guess {
+    /// Forms by shape; `None` for shapes of which there are too many to be worth it.
+    forms: Vec<Option<Form>>,
+    /// Shape by the hash of a beginning; `u32::MAX` for none.
+    by_beginning: [u32; BEGINNINGS],
+    recent: [u32; RECENT],
+}
+
+impl Default for Guess {
+    fn default() -> Self {
+        let (by_beginning, recent) = ([u32::MAX; BEGINNINGS], [u32::MAX; RECENT]);
+        Self { forms: Vec::new(), by_beginning, recent }
+    }
+}
+
+impl Guess {
+    /// The shape of `value`, whose slots are appended; `None` if no guess fits.
+    fn fit(&mut self, value: &[u8], slots: &mut Vec<Slot>) -> Option<u32> {
+        let forms = &self.forms;
+        let mut fits =
+            |shape: u32| forms.get(shape as usize)?.as_ref()?.fit(value, slots).then_some(shape);
+        let beginning = beginning(value);
+        let first = self.by_beginning[beginning];
+        if let Some(shape) = fits(first) {
+            return Some(shape);
+        }
+        let at = self.recent.iter().position(|shape| *shape != first && fits(*shape).is_some())?;
+        self.recent[..=at].rotate_right(1);
+        self.by_beginning[beginning] = self.recent[0];
+        Some(self.recent[0])
+    }
+
+    fn learn(&mut self, value: &[u8], shape: u32, skeleton: &[u8], marks: &[Mark]) {
+        let at = shape as usize;
+        if at < SHAPES_MAX * 4 {
+            self.forms.resize_with(self.forms.len().max(at + 1), || None);
+            self.forms[at].get_or_insert_with(|| Form::new(skeleton, marks));
+        }
+        self.by_beginning[beginning(value)] = shape;
+        self.recent.rotate_right(1);
+        self.recent[0] = shape;
+    }
+}
+
+/// A number below [`BEGINNINGS`] that values with the same first eight bytes share.
+fn beginning(value: &[u8]) -> usize {
+    let mut first = [0; 8];
+    let len = value.len().min(8);
+    first[..len].copy_from_slice(&value[..len]);
+    (u64::from_le_bytes(first).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize
 }
 
 /// Four runs of neighbours from all over the column.

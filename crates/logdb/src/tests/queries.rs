@@ -1,5 +1,6 @@
 //! Every answer equals that of a plain list of rows, wherever the rows are.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use model::{
@@ -64,6 +65,8 @@ fn made_rows(count: u64, random: &mut Random) -> Vec<LogRecord> {
     let streams: Vec<Labels> = (0..5)
         .map(|i| Labels::from_pairs([("app", ["web", "db"][i % 2]), ("pod", &format!("p{i}"))]))
         .collect();
+    // Rows that are equal in everything are stored once (`repeats`): here all differ.
+    let mut seen = HashSet::new();
     (0..count)
         .map(|i| {
             let stream = &streams[(random.below(25) as f64).sqrt() as usize];
@@ -95,7 +98,12 @@ fn made_rows(count: u64, random: &mut Random) -> Vec<LogRecord> {
                 1 => Labels::from_pairs([("level", "error")]),
                 _ => Labels::default(),
             };
-            LogRecord { stream: stream.clone(), t_ns, line, fields }
+            let mut record = LogRecord { stream: stream.clone(), t_ns, line, fields };
+            let key = |r: &LogRecord| (r.stream.clone(), r.t_ns, r.line.clone(), r.fields.clone());
+            while !seen.insert(key(&record)) {
+                record.t_ns += 1;
+            }
+            record
         })
         .collect()
 }

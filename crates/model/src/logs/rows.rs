@@ -100,18 +100,19 @@ impl LogRows {
 
     /// Adds rows of `other` after these.
     pub fn append(&mut self, other: &Self) {
-        self.text.reserve(other.text.len());
-        self.rows.reserve(other.rows.len());
         let numbers: Vec<u32> = other.streams.iter().map(|stream| self.stream(stream)).collect();
-        for i in 0..other.len() {
-            let row = other.row(i);
-            self.push_numbered(
-                numbers[other.stream_number(i) as usize],
-                row.t_ns,
-                row.line,
-                row.fields,
-            );
+        if self.fields.is_empty() && !other.is_empty() {
+            self.fields.push(Labels::default());
         }
+        let (text, fields) = (self.text.len(), self.fields.len() as u32);
+        self.text.push_str(&other.text);
+        self.fields.extend(other.fields.iter().skip(1).cloned());
+        self.rows.extend(other.rows.iter().map(|row| Row {
+            end: text + row.end,
+            stream: numbers[row.stream as usize],
+            fields: if row.fields == 0 { 0 } else { fields + row.fields - 1 },
+            ..*row
+        }));
     }
 
     /// Number of rows.

@@ -14,7 +14,12 @@ const ZSTD_RATIO_MAX: usize = (128 << 10) / 4;
 /// Appends `plain` as an lz4 block.
 pub fn compress_lz4(plain: &[u8], out: &mut Vec<u8>) {
     put_count(out, plain.len());
-    out.extend_from_slice(&lz4_flex::block::compress(plain));
+    let start = out.len();
+    out.resize(start + lz4_flex::block::get_maximum_output_size(plain.len()), 0);
+    match lz4_flex::block::compress_into(plain, &mut out[start..]) {
+        Ok(len) => out.truncate(start + len),
+        Err(e) => unreachable!("BUG: lz4 needs more room than it says: {e}"),
+    }
 }
 
 /// Plain bytes of a blob written by [`compress_lz4`].
