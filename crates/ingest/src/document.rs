@@ -63,18 +63,29 @@ impl<'r> Documents<'r> {
     /// [`Invalid`](model::ErrorKind::Invalid) when it is no JSON object; [`Limit`](model::ErrorKind::Limit) when the
     /// request holds too much.
     pub fn add(&mut self, document: &str, more: &More<'_>, lines: &mut Lines) -> Result<bool> {
-        let mut members = Vec::new();
-        let mut json = serde_json::Deserializer::from_str(document);
-        Object { path: "", depth: 0, members: &mut members }
-            .deserialize(&mut json)
-            .and_then(|()| json.end())
-            .map_err(|e| Error::invalid(format!("not a JSON object: {e}")))?;
+        let members = members(document)?;
+        self.add_members(&members, Sent::Absent, || Cow::Borrowed(document.trim()), more, lines)
+    }
+
+    /// As [`add`](Self::add), for an object that is taken apart already; `sent` is its time if no member is, `whole` spells
+    /// all of it.
+    ///
+    /// # Errors
+    /// [`Limit`](model::ErrorKind::Limit) when the request holds too much.
+    pub(crate) fn add_members<'a>(
+        &mut self,
+        members: &'a [(String, Cow<'a, str>)],
+        sent: Sent<'_>,
+        whole: impl FnOnce() -> Cow<'a, str>,
+        more: &More<'_>,
+        lines: &mut Lines,
+    ) -> Result<bool> {
         let place = |paths: &[String]| {
             paths.iter().find_map(|path| members.iter().position(|(known, _)| known == path))
         };
         let (message, time) = (place(&self.roles.message), place(&self.roles.time));
         let sent = match time.map(|at| &*members[at].1) {
-            None => Sent::Absent,
+            None => sent,
             Some(text) => time_ns(text).map_or(Sent::Unreadable(text), Sent::At),
         };
         let limits = *lines.limits();
@@ -96,7 +107,7 @@ impl<'r> Documents<'r> {
                 fields.add(Cow::Borrowed(path), Cow::Borrowed(value));
             }
         }
-        let line = message.map_or(document.trim(), |at| &*members[at].1);
+        let line = message.map_or_else(whole, |at| Cow::Borrowed(&*members[at].1));
         // No other syntax of spellings begins like this, and no name or value holds what stands between them here.
         self.spelling.clear();
         self.spelling.push_str("document");
@@ -106,8 +117,22 @@ impl<'r> Documents<'r> {
             }
         }
         let stream = self.streams.of(&self.spelling, lines.now_ms(), || Ok(labels.build()))?;
-        lines.push(&stream, sent, line, &mut fields)
+        lines.push(&stream, sent, &line, &mut fields)
     }
+}
+
+/// Takes a JSON object apart: paths of its members and their texts.
+///
+/// # Errors
+/// [`Invalid`](model::ErrorKind::Invalid) when it is none.
+pub(crate) fn members(document: &str) -> Result<Vec<(String, Cow<'_, str>)>> {
+    let mut members = Vec::new();
+    let mut json = serde_json::Deserializer::from_str(document);
+    Object { path: "", depth: 0, members: &mut members }
+        .deserialize(&mut json)
+        .and_then(|()| json.end())
+        .map_err(|e| Error::invalid(format!("not a JSON object: {e}")))?;
+    Ok(members)
 }
 
 /// What a document has beside its members.

@@ -95,6 +95,9 @@ pub trait Host: operations::Operations {
     /// Books log lines that a receiver refused before they reached a store.
     fn refused_lines(&self, source: &'static str, rows: u64);
 
+    /// Books log lines that came and are lost, for `reason`.
+    fn dropped_lines(&self, source: &'static str, reason: &'static str, rows: u64);
+
     /// Reads the configuration files again and applies them.
     fn reload(&self) -> BoxFuture<'static, Result<(), model::Error>>;
 
@@ -142,5 +145,10 @@ impl App {
             receivers,
             listeners: Arc::new(tokio::sync::Semaphore::new(prometheus::LISTENERS_MAX)),
         })
+    }
+
+    /// What receivers share.
+    pub fn receivers(&self) -> &Arc<receive::Receivers> {
+        &self.receivers
     }
 }

@@ -1,5 +1,5 @@
 //! Receivers: data that is pushed to us: metrics by remote write, OTLP, as text and by the Pushgateway's API; log lines
-//! by Loki's push API, OTLP, Elasticsearch's `_bulk` and as JSON.
+//! by Loki's push API, OTLP, Elasticsearch's `_bulk`, as JSON, and by syslog.
 //!
 //! Owns: what all of them share: bounds of bodies and requests, the lanes requests are decoded in, and handing rows to the
 //! [`Sink`] so that an answer means they are durable. Does not own: wire formats (`ingest`), what the store accepts, and
@@ -10,6 +10,9 @@
 //! lanes. A request beyond a bound is refused with the bound and its cost, before that cost is paid.
 
 pub(crate) mod body;
+mod connections;
+mod datagrams;
+mod delivery;
 pub(crate) mod elastic;
 pub mod grpc;
 pub(crate) mod import;
@@ -20,6 +23,8 @@ pub(crate) mod otlp;
 pub(crate) mod otlp_logs;
 pub mod pushgateway;
 pub(crate) mod remote_write;
+pub mod sockets;
+pub mod syslog;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -138,6 +143,13 @@ impl Receivers {
                 ),
             )),
         }
+    }
+}
+
+impl Receivers {
+    /// As [`lane`](Self::lane), for senders that can be made to wait.
+    async fn patient_lane(&self) -> Option<OwnedSemaphorePermit> {
+        self.lanes.clone().acquire_owned().await.ok()
     }
 }
 

@@ -4,12 +4,14 @@
 
 mod files;
 mod logs;
+pub mod sockets;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use server::{Access, Role, Token};
+use sockets::{RawCertificate, RawSyslog, SocketReceivers};
 
 pub use self::files::{Files, RawFiles};
 pub use self::logs::{Logs, RawLogs};
@@ -161,6 +163,10 @@ pub struct RawReceive {
     pub push_interval: Option<String>,
     /// Values one label of pushed log lines may have; further ones become a field. Default: 10000.
     pub max_label_values: Option<usize>,
+    /// Certificate of the receivers below, for TLS.
+    pub tls: Option<RawCertificate>,
+    /// Syslog. Default: off.
+    pub syslog: Option<RawSyslog>,
 }
 
 /// What the command line says; it wins over the file.
@@ -244,6 +250,8 @@ pub struct Receive {
     pub push_interval_ms: u64,
     /// Values one label of pushed log lines may have.
     pub label_values_max: usize,
+    /// Receivers with sockets of their own.
+    pub sockets: SocketReceivers,
 }
 
 /// Container collection.
@@ -378,8 +386,14 @@ fn check(
             .map_err(|message| ConfigError::whole_file(Path::new("environment"), message))?,
     };
     let query = query(raw.query.unwrap_or_default(), memory_limit_bytes, &mistakes)?;
-    let receive =
-        receive(raw.receive.unwrap_or_default(), listen, &access, memory_limit_bytes, &mistakes)?;
+    let receive = receive(
+        raw.receive.unwrap_or_default(),
+        listen,
+        &access,
+        memory_limit_bytes,
+        &base,
+        &mistakes,
+    )?;
     let logs = logs::check(raw.logs.unwrap_or_default(), retention_ms, &mistakes)?;
     Ok(Config {
         path: path.map(Path::to_owned),
@@ -430,6 +444,7 @@ fn receive(
     listen: SocketAddr,
     access: &Access,
     memory_limit_bytes: u64,
+    base: &Path,
     mistakes: &Mistakes<'_>,
 ) -> Result<Receive, ConfigError> {
     let asked = raw.otlp_grpc.is_some();
@@ -470,6 +485,7 @@ fn receive(
         request_bytes_max: usize::try_from(request_bytes_max).unwrap_or(usize::MAX),
         push_interval_ms,
         label_values_max,
+        sockets: sockets::check(raw.tls, raw.syslog, base, mistakes)?,
     })
 }
 
@@ -828,7 +844,8 @@ mod tests {
         let raw = source.split("/// What the command line says").next().unwrap();
         let files = include_str!("config/files.rs").split("/// Log files that are read").next();
         let logs = include_str!("config/logs.rs").split("/// What happens to").next();
-        let parts = [raw, files.unwrap(), logs.unwrap()];
+        let sockets = include_str!("config/sockets.rs").split("/// A certificate with its").next();
+        let parts = [raw, files.unwrap(), logs.unwrap(), sockets.unwrap()];
         for key in parts.iter().flat_map(|part| part.lines()).filter_map(|line| {
             line.trim().strip_prefix("pub ")?.split_once(": ").map(|(key, _)| key)
         }) {

@@ -366,6 +366,10 @@ impl Host for Process {
         self.stores.ledger.stored(Signal::Logs, &Arc::from(source), &receipt);
     }
 
+    fn dropped_lines(&self, source: &'static str, reason: &'static str, rows: u64) {
+        self.stores.ledger.dropped(Signal::Logs, &Arc::from(source), reason, rows);
+    }
+
     fn quit(&self) {
         self.quit.cancel();
     }

@@ -12,10 +12,13 @@ use anyhow::{Context as _, Result};
 use model::{Clock, Done, Labels, MetricBatch, MetricRow, Sink, SystemClock};
 use parking_lot::Mutex;
 use server::receive::pushgateway::Gateway;
-use server::receive::{self, Receivers};
+use server::receive::sockets::{Addresses, Sockets};
+use server::receive::{self, Receivers, syslog};
 use server::{App, Host as _, Listener, TailHub};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
@@ -218,6 +221,7 @@ async fn live(config: Config) -> Result<()> {
         )),
         None => tokio::spawn(std::future::ready(())),
     };
+    let sockets = open_sockets(&config, &app, &clock, &stop).await?;
     let housekeeping = tokio::spawn(keep_house(process.clone(), sink.clone(), collectors.clone()));
     let watcher = tokio::spawn(watch_files(process.clone(), collectors.clone()));
     tracing::info!(
@@ -255,8 +259,8 @@ async fn live(config: Config) -> Result<()> {
             "collectors did not stop in time; what they held is read again at the next start"
         );
     }
-    let ended = tokio::join!(http, grpc, housekeeping, watcher, pushing);
-    let ended = [ended.0, ended.1, ended.2, ended.3, ended.4];
+    let ended = tokio::join!(http, grpc, housekeeping, watcher, pushing, sockets);
+    let ended = [ended.0, ended.1, ended.2, ended.3, ended.4, ended.5];
     ended.into_iter().collect::<Result<(), _>>().context("a background task ended unexpectedly")?;
     forwarding.cancel();
     let closed = tokio::task::spawn_blocking(move || stores.close());
@@ -386,6 +390,47 @@ async fn grpc_listener(config: &Config) -> Result<Option<Listener>> {
             Ok(None)
         }
     }
+}
+
+/// Opens the sockets of the receivers that have their own and serves them until `stop`.
+async fn open_sockets(
+    config: &Config,
+    app: &Arc<App>,
+    clock: &Arc<dyn Clock>,
+    stop: &CancellationToken,
+) -> Result<JoinHandle<()>> {
+    let wanted = &config.receive.sockets;
+    let receivers = TaskTracker::new();
+    let bind = async |name: &str, addresses: &Addresses| -> Result<Sockets> {
+        let sockets =
+            Sockets::bind(addresses, wanted.certificate.as_ref().map(|c| c.tls.clone())).await?;
+        let Addresses { tcp, tls, udp } = sockets.addresses();
+        for (how, address) in [("TCP", tcp), ("TLS", tls), ("UDP", udp)] {
+            let Some(address) = address else { continue };
+            tracing::info!("{name} over {how} on {address}");
+            if !address.ip().is_loopback() && how != "TLS" {
+                tracing::warn!(
+                    "{name} over {how} asks nobody who they are; whoever reaches {address} can write"
+                );
+            }
+        }
+        Ok(sockets)
+    };
+    if let Some(wanted) = &wanted.syslog {
+        let sockets = bind("syslog", &wanted.addresses).await?;
+        let options = syslog::Options { zone: wanted.zone.clone(), ..syslog::Options::default() };
+        let (store, shared) = (syslog::to_store(app, stop), app.receivers().clone());
+        receivers.spawn(syslog::serve(
+            sockets,
+            options,
+            store,
+            shared,
+            clock.clone(),
+            stop.clone(),
+        ));
+    }
+    receivers.close();
+    Ok(tokio::spawn(async move { receivers.wait().await }))
 }
 
 /// The collectors' own counters, by collector.

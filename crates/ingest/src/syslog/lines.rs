@@ -4,25 +4,23 @@ use std::borrow::Cow;
 
 use model::{LabelsBuilder, Result};
 
-use super::{Message, Reader};
+use super::Message;
 use crate::pushed_lines::{Fields, Lines, Streams};
 
 /// What the streams are labelled with, so that they are told from others.
 const JOB: &str = "syslog";
 
-/// Adds the message that `text` is to `lines`; `peer` stands in for a host that is not named. Says whether it was added: one
+/// Adds `message` to `lines`; `peer` stands in for a host that is not named. Says whether it was added: one
 /// with too large fields is refused alone.
 ///
 /// # Errors
 /// [`Limit`](model::ErrorKind::Limit) when `lines` hold too much.
 pub fn add(
-    reader: &Reader,
-    text: &str,
+    message: &Message<'_>,
     peer: &str,
     streams: &Streams,
     lines: &mut Lines,
 ) -> Result<bool> {
-    let message = reader.read(text);
     let value_bytes_max = lines.limits().value_bytes_max;
     let is_label = |value: &str| !value.is_empty() && value.len() <= value_bytes_max;
     let host = if message.host.is_empty() { peer } else { message.host };
@@ -38,7 +36,7 @@ pub fn add(
         Ok(labels.build())
     })?;
     let mut fields = Fields::default();
-    describe(&message, &mut fields);
+    describe(message, &mut fields);
     for (name, value) in [("host", host), ("app", message.app_name)] {
         if !is_label(value) {
             fields.set(Cow::Borrowed(name), Cow::Borrowed(value));

@@ -181,7 +181,7 @@ fn messages_become_lines() {
         "<7>Jan  1 1970 01:00:00 h a: b",
         &long,
     ] {
-        assert!(add(&reader(), text, "10.0.0.1", &streams, &mut lines).unwrap());
+        assert!(add(&reader().read(text), "10.0.0.1", &streams, &mut lines).unwrap());
     }
     let spelled: Vec<String> = lines
         .rows

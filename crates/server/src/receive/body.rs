@@ -31,6 +31,11 @@ impl Budget {
         Self { used: AtomicUsize::new(0), max }
     }
 
+    /// Nothing yet.
+    pub(crate) fn hold(self: &Arc<Self>) -> Held {
+        Held { bytes: Vec::new(), taken: 0, budget: self.clone() }
+    }
+
     /// Reads `body`. The budget is charged chunk by chunk: what a client only announces costs nothing.
     ///
     /// # Errors
@@ -41,7 +46,7 @@ impl Budget {
         body: Body,
         bytes_max: usize,
     ) -> Result<Held, (StatusCode, String)> {
-        let mut held = Held { bytes: Vec::new(), taken: 0, budget: self.clone() };
+        let mut held = self.hold();
         let reading = async {
             let mut body = body;
             while let Some(frame) = body.frame().await {
@@ -86,6 +91,30 @@ impl Budget {
     }
 }
 
+impl Held {
+    /// Makes room for `bytes` altogether, if the budget has them.
+    pub(crate) fn reserve(&mut self, bytes: usize) -> bool {
+        if bytes > self.taken {
+            if self.budget.take(bytes - self.taken).is_err() {
+                return false;
+            }
+            self.taken = bytes;
+        }
+        self.bytes.reserve_exact(bytes.saturating_sub(self.bytes.len()));
+        true
+    }
+
+    /// Lets go of the first `used` bytes, and of memory that is no longer needed.
+    pub(crate) fn drain(&mut self, used: usize) {
+        self.bytes.drain(..used.min(self.bytes.len()));
+        if self.bytes.len() < self.taken / 4 {
+            self.bytes.shrink_to(self.taken / 2);
+            self.budget.used.fetch_sub(self.taken - self.taken / 2, Ordering::Relaxed);
+            self.taken /= 2;
+        }
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.taken, Ordering::Relaxed);
@@ -110,6 +139,19 @@ mod tests {
         assert!(read(4, 8).await.is_ok());
         drop(first);
         assert!(read(8, 8).await.is_ok());
+        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn held_bytes_grow_and_shrink_within_the_budget() {
+        let budget = Arc::new(Budget::new(100));
+        let mut held = budget.hold();
+        assert!(held.reserve(80));
+        held.bytes.extend_from_slice(&[1; 80]);
+        assert!(!budget.hold().reserve(21) && !held.reserve(101) && held.reserve(100));
+        held.drain(70);
+        assert_eq!((held.bytes.len(), budget.used.load(Ordering::Relaxed)), (10, 50));
+        drop(held);
         assert_eq!(budget.used.load(Ordering::Relaxed), 0);
     }
 }

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ingest::pushed_lines::{self, Pushed, Streams};
-use model::{Done, LogBatch, Result, Sink};
+use model::{Done, LogBatch, LogRows, Result, Sink};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use super::datagrams::kernel_drops;
 use super::{Answer, Limits};
 use crate::{App, Figure};
 
@@ -23,7 +24,35 @@ pub(crate) struct LineBook {
     pub(super) streams: Streams,
     /// Times replaced, by receiver and reason.
     corrected: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
+    /// What happened on sockets: event, receiver, reason.
+    events: Mutex<BTreeMap<(&'static str, &'static str, &'static str), u64>>,
+    /// Ports on which datagrams come, by receiver.
+    ports: Mutex<Vec<(&'static str, u16)>>,
 }
+
+/// What is counted on sockets: event, figure, help.
+const EVENTS: [(&str, &str, &str); 4] = [
+    (
+        "accepted",
+        "taffrail_receive_connections_total",
+        "Connections accepted by receivers that are not HTTP.",
+    ),
+    (
+        "cut",
+        "taffrail_receive_cut_messages_total",
+        "Pushed messages that were cut as they are longer than a message may be.",
+    ),
+    (
+        "ended",
+        "taffrail_receive_ended_connections_total",
+        "Connections that receivers closed before their senders did, by reason.",
+    ),
+    (
+        "lost",
+        "taffrail_receive_lost_datagrams_total",
+        "Datagrams that came and could not be kept, by reason.",
+    ),
+];
 
 /// Bounds of a request's lines.
 pub(super) fn limits(limits: &Limits) -> pushed_lines::Limits {
@@ -43,7 +72,61 @@ impl LineBook {
         Self {
             streams: Streams::new(limits.known_bytes_max / 8, limits.label_values_max),
             corrected: Mutex::default(),
+            events: Mutex::default(),
+            ports: Mutex::default(),
         }
+    }
+
+    /// Counts something that happened on a socket; returns how often it has now.
+    pub(super) fn count(
+        &self,
+        event: &'static str,
+        receiver: &'static str,
+        reason: &'static str,
+        count: u64,
+    ) -> u64 {
+        let mut events = self.events.lock();
+        let counted = events.entry((event, receiver, reason)).or_default();
+        *counted += count;
+        *counted
+    }
+
+    /// Notes that datagrams come on `port`.
+    pub(super) fn listens(&self, receiver: &'static str, port: u16) {
+        self.ports.lock().push((receiver, port));
+    }
+
+    /// What happened on sockets.
+    fn socket_figures(&self) -> Vec<Figure> {
+        let mut figures = Vec::new();
+        let events = self.events.lock().clone();
+        for (event, name, help) in EVENTS {
+            let counted = events.iter().filter(|((of, _, _), _)| *of == event);
+            for ((_, receiver, reason), count) in counted {
+                let mut labels = vec![("receiver", (*receiver).to_owned())];
+                if !reason.is_empty() {
+                    labels.push(("reason", (*reason).to_owned()));
+                }
+                let value = *count as f64;
+                figures.push(Figure { name, kind: "counter", help, labels, value });
+            }
+        }
+        let ports = self.ports.lock().clone();
+        if !ports.is_empty() {
+            let tables = ["/proc/net/udp", "/proc/net/udp6"]
+                .map(|path| std::fs::read_to_string(path).unwrap_or_default());
+            for (receiver, port) in ports {
+                let dropped: u64 = tables.iter().map(|table| kernel_drops(table, port)).sum();
+                figures.push(Figure {
+                    name: "taffrail_receive_kernel_dropped_datagrams_total",
+                    kind: "counter",
+                    help: "Datagrams that the kernel dropped as they came faster than they were taken.",
+                    labels: vec![("receiver", receiver.to_owned())],
+                    value: dropped as f64,
+                });
+            }
+        }
+        figures
     }
 
     /// Figures for `/metrics`.
@@ -67,6 +150,7 @@ impl LineBook {
                 value: demoted.streams as f64,
             });
         }
+        figures.extend(self.socket_figures());
         figures
     }
 
@@ -80,7 +164,12 @@ impl LineBook {
         let demoted = demoted
             .iter()
             .map(|demoted| serde_json::json!({"label": demoted.name, "streams": demoted.streams}));
+        let events = self.events.lock();
+        let sockets = events.iter().map(|((event, receiver, reason), count)| {
+            serde_json::json!({"event": event, "receiver": receiver, "reason": reason, "count": count})
+        });
         serde_json::json!({
+            "sockets": sockets.collect::<Vec<_>>(),
             "correctedTimes": corrected.collect::<Vec<_>>(),
             "demotedLabels": demoted.collect::<Vec<_>>(),
         })
@@ -105,11 +194,11 @@ pub(super) fn hand_over(app: &App, source: &'static str, pushed: Pushed) -> Answ
             "label of pushed logs has too many values; further ones become a field of their lines"
         );
     }
-    send(&app.receivers.sink, source, pushed)
+    send(&app.receivers.sink, source, pushed.rows)
 }
 
-fn send(sink: &Arc<dyn Sink>, source: &'static str, pushed: Pushed) -> Answer {
-    if pushed.rows.is_empty() {
+pub(super) fn send(sink: &Arc<dyn Sink>, source: &'static str, rows: LogRows) -> Answer {
+    if rows.is_empty() {
         return Answer(None);
     }
     let (sender, receiver) = oneshot::channel();
@@ -117,6 +206,6 @@ fn send(sink: &Arc<dyn Sink>, source: &'static str, pushed: Pushed) -> Answer {
         // The client went away; the lines are stored all the same.
         drop(sender.send(outcome));
     });
-    sink.append_logs(LogBatch { source: Arc::from(source), rows: pushed.rows, cursor: None }, done);
+    sink.append_logs(LogBatch { source: Arc::from(source), rows, cursor: None }, done);
     Answer(Some(receiver))
 }

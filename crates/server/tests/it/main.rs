@@ -1,4 +1,4 @@
-//! The HTTP side as clients see it, without a socket: routes, roles, answers, errors.
+//! The server as clients see it: routes, roles, answers, errors, without a socket; and the receivers that have their own.
 
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
@@ -9,6 +9,7 @@ mod lines;
 mod loki;
 mod prometheus;
 mod receive;
+mod sockets;
 mod table;
 mod tail;
 

@@ -416,6 +416,8 @@ impl Host for Process {
 
     fn refused_lines(&self, _source: &'static str, _rows: u64) {}
 
+    fn dropped_lines(&self, _source: &'static str, _reason: &'static str, _rows: u64) {}
+
     fn quit(&self) {}
 
     fn reload(&self) -> BoxFuture<'static, Result<()>> {

@@ -1,0 +1,149 @@
+//! `receive:` of `taffrail.yml`, as far as it is about receivers with sockets of their own: syslog.
+//!
+//! They are off unless an address is named. Their protocols carry no tokens, so an address beyond loopback is taken as it
+//! is written: whoever can reach it can write.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+use serde::Deserialize;
+use server::receive::sockets::{self, Addresses};
+
+use super::{ConfigError, Mistakes};
+
+/// `receive.tls`: what these receivers show of themselves by TLS.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawCertificate {
+    /// File with the certificate and those that lead to its authority, PEM. Relative to this file.
+    pub cert_file: PathBuf,
+    /// File with its key, PEM.
+    pub key_file: PathBuf,
+    /// File with authorities, PEM; only clients that show a certificate of one of them are let in. Default: all are.
+    pub client_ca_file: Option<PathBuf>,
+}
+
+/// `receive.syslog`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawSyslog {
+    /// Address for connections in the clear: `127.0.0.1:1514`.
+    pub tcp: Option<String>,
+    /// Address for connections by TLS; needs `receive.tls`.
+    pub tls: Option<String>,
+    /// Address for datagrams.
+    pub udp: Option<String>,
+    /// Zone of times that have none (RFC 3164): `Europe/Berlin`. Default: the machine's.
+    pub time_zone: Option<String>,
+}
+
+/// A certificate with its key, ready for TLS.
+#[derive(Clone)]
+pub struct Certificate {
+    /// The settings of TLS.
+    pub tls: Arc<rustls::ServerConfig>,
+    /// Of the files, so that a change of them is noticed.
+    checksum: u32,
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Certificate").field(&self.checksum).finish()
+    }
+}
+
+/// Receivers with sockets of their own.
+#[derive(Debug, Clone, Default)]
+pub struct SocketReceivers {
+    /// For TLS.
+    pub certificate: Option<Certificate>,
+    /// Syslog.
+    pub syslog: Option<Syslog>,
+}
+
+/// Syslog.
+#[derive(Debug, Clone)]
+pub struct Syslog {
+    /// Where it listens.
+    pub addresses: Addresses,
+    /// Zone of times that have none.
+    pub zone: TimeZone,
+}
+
+/// Checks what was written; `base` is the directory of the file.
+pub(super) fn check(
+    certificate: Option<RawCertificate>,
+    syslog: Option<RawSyslog>,
+    base: &Path,
+    mistakes: &Mistakes<'_>,
+) -> Result<SocketReceivers, ConfigError> {
+    let certificate = certificate.map(|raw| read_certificate(&raw, base, mistakes)).transpose()?;
+    let has_certificate = certificate.is_some();
+    let syslog = syslog
+        .map(|raw| {
+            let RawSyslog { tcp, tls, udp, time_zone } = raw;
+            Ok(Syslog {
+                addresses: addresses("syslog", [tcp, tls, udp], has_certificate, mistakes)?,
+                zone: zone(time_zone.as_deref(), mistakes)?,
+            })
+        })
+        .transpose()?;
+    Ok(SocketReceivers { certificate, syslog })
+}
+
+fn read_certificate(
+    raw: &RawCertificate,
+    base: &Path,
+    mistakes: &Mistakes<'_>,
+) -> Result<Certificate, ConfigError> {
+    let read = |key: &str, file: &Path| {
+        let key = format!("receive.tls.{key}");
+        let file = base.join(file);
+        std::fs::read(&file).map_err(|e| {
+            mistakes.error(&key, format!("{key}: cannot read {}: {e}", file.display()))
+        })
+    };
+    let (chain, key) = (read("cert_file", &raw.cert_file)?, read("key_file", &raw.key_file)?);
+    let authorities =
+        raw.client_ca_file.as_deref().map(|file| read("client_ca_file", file)).transpose()?;
+    let tls = sockets::certificate(&chain, &key, authorities.as_deref())
+        .map_err(|e| mistakes.error("receive.tls", format!("receive.tls: {}", e.message())))?;
+    let files = [&chain, &key, authorities.as_deref().unwrap_or_default()];
+    let checksum = files.iter().fold(0, |sum, file| crc32c::crc32c_append(sum, file));
+    Ok(Certificate { tls, checksum })
+}
+
+/// Addresses for TCP, TLS and datagrams.
+fn addresses(
+    receiver: &str,
+    [tcp, tls, udp]: [Option<String>; 3],
+    has_certificate: bool,
+    mistakes: &Mistakes<'_>,
+) -> Result<Addresses, ConfigError> {
+    let of = |name: &str, text: Option<String>| {
+        let key = format!("receive.{receiver}.{name}");
+        text.map(|text| mistakes.address_of(&key, &text)).transpose()
+    };
+    let addresses = Addresses { tcp: of("tcp", tcp)?, tls: of("tls", tls)?, udp: of("udp", udp)? };
+    let key = format!("receive.{receiver}");
+    if addresses == Addresses::default() {
+        return Err(mistakes.error(&key, format!("{key} names no address to listen on")));
+    }
+    if addresses.tls.is_some() && !has_certificate {
+        let key = format!("{key}.tls");
+        let message = format!("{key} needs receive.tls with cert_file and key_file");
+        return Err(mistakes.error(&key, message));
+    }
+    Ok(addresses)
+}
+
+fn zone(name: Option<&str>, mistakes: &Mistakes<'_>) -> Result<TimeZone, ConfigError> {
+    let Some(name) = name else { return Ok(TimeZone::system()) };
+    TimeZone::get(name).map_err(|_| {
+        let key = "receive.syslog.time_zone";
+        let message = format!("{key}: {name:?} is not a time zone such as Europe/Berlin or UTC");
+        mistakes.error(key, message)
+    })
+}
