@@ -177,7 +177,7 @@ fn credentials(headers: &HeaderMap) -> Option<Credentials<'_>> {
     Some(Credentials::Password(pair.get(colon + 1..)?.to_vec()))
 }
 
-fn equal_in_constant_time(a: &[u8], b: &[u8]) -> bool {
+pub(crate) fn equal_in_constant_time(a: &[u8], b: &[u8]) -> bool {
     let mut difference = u8::from(a.len() != b.len());
     for (i, byte) in b.iter().enumerate() {
         difference |= byte ^ a.get(i % a.len().max(1)).copied().unwrap_or(0);

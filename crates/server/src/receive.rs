@@ -1,5 +1,6 @@
 //! Receivers: data that is pushed to us: metrics by remote write, OTLP, as text and by the Pushgateway's API; log lines
-//! by Loki's push API, OTLP, Elasticsearch's `_bulk`, as JSON, and by syslog.
+//! by Loki's push API, OTLP, Elasticsearch's `_bulk`, as JSON, by syslog, Fluentd's forward
+//! protocol, Lumberjack, GELF, and as journal entries.
 //!
 //! Owns: what all of them share: bounds of bodies and requests, the lanes requests are decoded in, and handing rows to the
 //! [`Sink`] so that an answer means they are durable. Does not own: wire formats (`ingest`), what the store accepts, and
@@ -9,13 +10,17 @@
 //! Memory: all bodies being read share one budget; what they unpack to is bounded per request and by the number of
 //! lanes. A request beyond a bound is refused with the bound and its cost, before that cost is paid.
 
+pub mod beats;
 pub(crate) mod body;
 mod connections;
 mod datagrams;
 mod delivery;
 pub(crate) mod elastic;
+pub mod fluent;
+pub mod gelf;
 pub mod grpc;
 pub(crate) mod import;
+pub(crate) mod journal;
 pub(crate) mod jsonline;
 pub(crate) mod lines;
 pub(crate) mod loki;

@@ -222,6 +222,8 @@ routes! {
     PUT "/elasticsearch/{index}" Ingest => receive::elastic::setting;
 
     POST "/insert/jsonline" Ingest => receive::jsonline::insert;
+    POST "/upload" Ingest => receive::journal::upload;
+    POST "/insert/journald/upload" Ingest => receive::journal::upload;
 
     GET "/api/taffrail/v1/containers" Viewer => own_api::containers;
     GET "/api/taffrail/v1/status" Viewer => own_api::status;

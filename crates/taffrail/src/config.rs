@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use server::{Access, Role, Token};
-use sockets::{RawCertificate, RawSyslog, SocketReceivers};
+use sockets::{RawBeats, RawCertificate, RawFluent, RawGelf, RawSyslog, SocketReceivers, Written};
 
 pub use self::files::{Files, RawFiles};
 pub use self::logs::{Logs, RawLogs};
@@ -167,6 +167,12 @@ pub struct RawReceive {
     pub tls: Option<RawCertificate>,
     /// Syslog. Default: off.
     pub syslog: Option<RawSyslog>,
+    /// Fluentd's forward protocol. Default: off.
+    pub fluent: Option<RawFluent>,
+    /// Lumberjack, as Beats and Logstash speak it. Default: off.
+    pub beats: Option<RawBeats>,
+    /// GELF. Default: off.
+    pub gelf: Option<RawGelf>,
 }
 
 /// What the command line says; it wins over the file.
@@ -479,13 +485,20 @@ fn receive(
         );
         return Err(mistakes.error("receive.max_label_values", message));
     }
+    let written = Written {
+        certificate: raw.tls,
+        syslog: raw.syslog,
+        fluent: raw.fluent,
+        beats: raw.beats,
+        gelf: raw.gelf,
+    };
     Ok(Receive {
         otlp_grpc,
         otlp_grpc_asked: asked,
         request_bytes_max: usize::try_from(request_bytes_max).unwrap_or(usize::MAX),
         push_interval_ms,
         label_values_max,
-        sockets: sockets::check(raw.tls, raw.syslog, base, mistakes)?,
+        sockets: sockets::check(written, base, mistakes)?,
     })
 }
 

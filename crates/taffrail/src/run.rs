@@ -13,7 +13,7 @@ use model::{Clock, Done, Labels, MetricBatch, MetricRow, Sink, SystemClock};
 use parking_lot::Mutex;
 use server::receive::pushgateway::Gateway;
 use server::receive::sockets::{Addresses, Sockets};
-use server::receive::{self, Receivers, syslog};
+use server::receive::{self, Receivers, beats, fluent, gelf, syslog};
 use server::{App, Host as _, Listener, TailHub};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -428,6 +428,21 @@ async fn open_sockets(
             clock.clone(),
             stop.clone(),
         ));
+    }
+    if let Some(wanted) = &wanted.fluent {
+        let sockets = bind("Fluentd's forward protocol", &wanted.addresses).await?;
+        let host_name: Arc<str> = Arc::from(config.host_name.as_str());
+        let secret = wanted.shared_key.clone();
+        let secret = secret.map(|shared_key| fluent::Secret { shared_key, host_name });
+        receivers.spawn(fluent::serve(sockets, secret, app.clone(), stop.clone()));
+    }
+    if let Some(addresses) = &wanted.beats {
+        let sockets = bind("Lumberjack", addresses).await?;
+        receivers.spawn(beats::serve(sockets, app.clone(), stop.clone()));
+    }
+    if let Some(addresses) = &wanted.gelf {
+        let sockets = bind("GELF", addresses).await?;
+        receivers.spawn(gelf::serve(sockets, app.clone(), stop.clone()));
     }
     receivers.close();
     Ok(tokio::spawn(async move { receivers.wait().await }))

@@ -42,6 +42,8 @@ pub(super) struct Step {
     pub(super) delivered: Option<Delivered>,
     /// To be written after that.
     pub(super) then: Vec<u8>,
+    /// Why the connection is to be closed now.
+    pub(super) ends: Option<Error>,
 }
 
 /// A protocol, seen from the server's end of one connection.
@@ -201,6 +203,9 @@ async fn converse(
             }
             if !write(&mut stream, &step.then).await {
                 return Ok(());
+            }
+            if let Some(error) = step.ends {
+                return Err(error.into());
             }
             held.drain(step.used);
             if step.used == 0 || held.bytes.is_empty() {

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use model::Result;
 use tokio::net::UdpSocket;
@@ -22,6 +23,8 @@ const QUEUE_BYTES_MAX: usize = 8 << 20;
 const ENTRY_BYTES: usize = 64;
 /// Datagrams handed over together.
 const BATCH_MAX: usize = 4_096;
+/// Silence after which a taker may look after itself.
+const REST_EVERY: Duration = Duration::from_secs(5);
 /// Largest datagram there is.
 const DATAGRAM_BYTES_MAX: usize = 64 << 10;
 
@@ -34,6 +37,9 @@ pub(super) struct Datagram {
 /// Takes datagrams in batches; off the runtime's workers.
 pub(super) trait Taker: Send + 'static {
     fn take(&mut self, datagrams: &[Datagram]) -> Result<Delivered>;
+
+    /// Called when nothing came for a while.
+    fn rest(&mut self) {}
 }
 
 /// Receives on `socket` until `stop`, then hands over what waits.
@@ -99,7 +105,15 @@ async fn store(
     mut taker: Box<dyn Taker>,
 ) {
     let mut batch = Vec::new();
-    while waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
+    loop {
+        match tokio::time::timeout(REST_EVERY, waiting.recv_many(&mut batch, BATCH_MAX)).await {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(_) => {
+                taker.rest();
+                continue;
+            }
+        }
         let bytes: usize = batch.iter().map(|d: &Datagram| d.bytes.len() + ENTRY_BYTES).sum();
         let lane = desk.receivers.patient_lane().await;
         let taken = off_runtime(move || {

@@ -1,4 +1,5 @@
-//! `receive:` of `taffrail.yml`, as far as it is about receivers with sockets of their own: syslog.
+//! `receive:` of `taffrail.yml`, as far as it is about receivers with sockets of their own: syslog, Fluentd's forward
+//! protocol, Beats, GELF.
 //!
 //! They are off unless an address is named. Their protocols carry no tokens, so an address beyond loopback is taken as it
 //! is written: whoever can reach it can write.
@@ -39,6 +40,49 @@ pub struct RawSyslog {
     pub time_zone: Option<String>,
 }
 
+/// `receive.fluent`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawFluent {
+    /// Address for connections in the clear, and for heartbeats in datagrams: `127.0.0.1:24224`.
+    pub tcp: Option<String>,
+    /// Address for connections by TLS; needs `receive.tls`.
+    pub tls: Option<String>,
+    /// File whose first line is the key that senders must know. Default: none is asked for.
+    pub shared_key_file: Option<PathBuf>,
+}
+
+/// `receive.beats`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawBeats {
+    /// Address for connections in the clear: `127.0.0.1:5044`.
+    pub tcp: Option<String>,
+    /// Address for connections by TLS; needs `receive.tls`.
+    pub tls: Option<String>,
+}
+
+/// `receive.gelf`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawGelf {
+    /// Address for connections in the clear: `127.0.0.1:12201`.
+    pub tcp: Option<String>,
+    /// Address for connections by TLS; needs `receive.tls`.
+    pub tls: Option<String>,
+    /// Address for datagrams.
+    pub udp: Option<String>,
+}
+
+/// Everything that was written.
+pub(super) struct Written {
+    pub(super) certificate: Option<RawCertificate>,
+    pub(super) syslog: Option<RawSyslog>,
+    pub(super) fluent: Option<RawFluent>,
+    pub(super) beats: Option<RawBeats>,
+    pub(super) gelf: Option<RawGelf>,
+}
+
 /// A certificate with its key, ready for TLS.
 #[derive(Clone)]
 pub struct Certificate {
@@ -61,6 +105,28 @@ pub struct SocketReceivers {
     pub certificate: Option<Certificate>,
     /// Syslog.
     pub syslog: Option<Syslog>,
+    /// Fluentd's forward protocol.
+    pub fluent: Option<Fluent>,
+    /// Where Beats send to.
+    pub beats: Option<Addresses>,
+    /// Where GELF comes.
+    pub gelf: Option<Addresses>,
+}
+
+/// Fluentd's forward protocol.
+#[derive(Clone)]
+pub struct Fluent {
+    /// Where it listens.
+    pub addresses: Addresses,
+    /// The key that senders must know.
+    pub shared_key: Option<Arc<str>>,
+}
+
+impl fmt::Debug for Fluent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = self.shared_key.as_ref().map(|key| crc32c::crc32c(key.as_bytes()));
+        f.debug_tuple("Fluent").field(&self.addresses).field(&key).finish()
+    }
 }
 
 /// Syslog.
@@ -74,11 +140,11 @@ pub struct Syslog {
 
 /// Checks what was written; `base` is the directory of the file.
 pub(super) fn check(
-    certificate: Option<RawCertificate>,
-    syslog: Option<RawSyslog>,
+    written: Written,
     base: &Path,
     mistakes: &Mistakes<'_>,
 ) -> Result<SocketReceivers, ConfigError> {
+    let Written { certificate, syslog, fluent, beats, gelf } = written;
     let certificate = certificate.map(|raw| read_certificate(&raw, base, mistakes)).transpose()?;
     let has_certificate = certificate.is_some();
     let syslog = syslog
@@ -90,7 +156,37 @@ pub(super) fn check(
             })
         })
         .transpose()?;
-    Ok(SocketReceivers { certificate, syslog })
+    let fluent = fluent
+        .map(|RawFluent { tcp, tls, shared_key_file }| {
+            // Heartbeats come to the port of the connections.
+            let udp = tcp.clone();
+            let shared_key = shared_key_file.map(|file| read_key(&file, base, mistakes));
+            Ok(Fluent {
+                addresses: addresses("fluent", [tcp, tls, udp], has_certificate, mistakes)?,
+                shared_key: shared_key.transpose()?,
+            })
+        })
+        .transpose()?;
+    let beats = beats
+        .map(|RawBeats { tcp, tls }| {
+            addresses("beats", [tcp, tls, None], has_certificate, mistakes)
+        })
+        .transpose()?;
+    let gelf = gelf
+        .map(|raw| addresses("gelf", [raw.tcp, raw.tls, raw.udp], has_certificate, mistakes))
+        .transpose()?;
+    Ok(SocketReceivers { certificate, syslog, fluent, beats, gelf })
+}
+
+fn read_key(file: &Path, base: &Path, mistakes: &Mistakes<'_>) -> Result<Arc<str>, ConfigError> {
+    let key = "receive.fluent.shared_key_file";
+    let file = base.join(file);
+    let text = std::fs::read_to_string(&file)
+        .map_err(|e| mistakes.error(key, format!("{key}: cannot read {}: {e}", file.display())))?;
+    match text.lines().next().map(str::trim) {
+        Some(secret) if !secret.is_empty() => Ok(Arc::from(secret)),
+        _ => Err(mistakes.error(key, format!("{key}: {} holds no key", file.display()))),
+    }
 }
 
 fn read_certificate(
