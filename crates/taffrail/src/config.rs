@@ -800,6 +800,18 @@ mod tests {
             "query:\n  max_concurrency: 0\n",
             "taffrail.yml:2:20: query.max_concurrency: 0 would refuse every query; it must be 1 or more",
         );
+        check(
+            "receive:\n  syslog: {}\n",
+            "taffrail.yml:2:11: receive.syslog names no address to listen on",
+        );
+        check(
+            "receive:\n  beats:\n    tls: 127.0.0.1:5044\n",
+            "taffrail.yml:3:10: receive.beats.tls needs receive.tls with cert_file and key_file",
+        );
+        check(
+            "receive:\n  syslog:\n    udp: localhost:1514\n    time_zone: Moon\n",
+            "taffrail.yml:4:16: receive.syslog.time_zone: \"Moon\" is not a time zone such as Europe/Berlin or UTC",
+        );
         assert!(load_text("listen: 0.0.0.0:7245\n").unwrap_err().contains("server.tokens"));
         check(
             "server:\n  tokens:\n    - token_file: a\n      role: boss\n",

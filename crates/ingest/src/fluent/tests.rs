@@ -98,7 +98,7 @@ fn records_are_objects() {
     check(
         &message,
         &[
-            "{host=\"h\", tag=\"t\"} 1699999999500 m {_7=\"-1\", b=\"\u{efff}\", l=\"[1,true]\", n_d=\"1.5\"}",
+            "{host=\"h\", tag=\"t\"} 1699999999500 m {_7=\"-1\", b=\"\\u{efff}\", l=\"[1,true]\", n_d=\"1.5\"}",
         ],
         None,
     );

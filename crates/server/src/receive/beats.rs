@@ -66,9 +66,9 @@ impl Conversation for Connection {
         let delivery = Delivery::begin(&self.app, SOURCE, lines.finish());
         Ok(Step {
             used,
-            at_once: Vec::new(),
             delivered: last.map(|_| delivery.insist(self.stop.clone())),
             then: last.map(acknowledgement).unwrap_or_default(),
+            ..Step::default()
         })
     }
 

@@ -42,9 +42,10 @@ pub async fn serve(mut sockets: Sockets, app: Arc<App>, stop: CancellationToken)
         datagrams::serve(socket, desk.clone(), stop.clone(), Box::new(reassembly)).await;
     };
     let begin_hall = hall.clone();
-    let by_connections = connections::serve(sockets, desk.clone(), stop, move |_: SocketAddr| {
-        Box::new(Connection { hall: begin_hall.clone() })
-    });
+    let by_connections =
+        connections::serve(sockets, desk.clone(), stop.clone(), move |_: SocketAddr| {
+            Box::new(Connection { hall: begin_hall.clone() })
+        });
     tokio::join!(by_datagrams, by_connections);
 }
 

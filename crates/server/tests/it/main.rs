@@ -8,6 +8,7 @@ mod beside_samples;
 mod lines;
 mod loki;
 mod prometheus;
+mod protocols;
 mod receive;
 mod sockets;
 mod table;

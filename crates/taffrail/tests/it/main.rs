@@ -14,6 +14,7 @@ mod limits;
 mod promtail;
 mod remote_write;
 mod scrape;
+mod shippers;
 mod target;
 
 /// The program under test.
