@@ -25,6 +25,7 @@ pub mod protobuf;
 pub mod pushed_lines;
 pub mod pushed_text;
 pub mod pushgateway;
+pub mod redact;
 pub mod relabel;
 pub mod remote_write;
 pub mod stack_traces;

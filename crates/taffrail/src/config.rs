@@ -14,7 +14,7 @@ use server::{Access, Role, Token};
 use sockets::{RawBeats, RawCertificate, RawFluent, RawGelf, RawSyslog, SocketReceivers, Written};
 
 pub use self::files::{Files, RawFiles};
-pub use self::logs::{Logs, RawLogs};
+pub use self::logs::{Logs, RawLogs, Redaction};
 use crate::memory;
 use crate::yaml::{self, ConfigError};
 
@@ -784,6 +784,22 @@ mod tests {
         let rules = load_text(rules).unwrap().retention_rules;
         assert_eq!(rules[0].retention_ms, DAY_MS);
         assert_eq!(rules[0].matchers, [model::Matcher::equal("job", "a")]);
+        check(
+            "logs:\n  redaction:\n    kinds: [jwt, pasword]\n",
+            "taffrail.yml:3:18: logs.redaction.kinds: unknown kind \"pasword\"; it is one of password, authorization, \
+             url, private_key, jwt, token, card",
+        );
+        check(
+            "logs:\n  redaction:\n    patterns: [{name: a, regex: 'b*'}]\n",
+            "taffrail.yml:3:33: logs.redaction.patterns: \"b*\": it matches the empty text, which is everywhere",
+        );
+        let logs = "logs:\n  retention: 1d\n  redaction:\n    except: ['{a=\"b\"}']\n";
+        let logs = load_text(logs).unwrap().logs;
+        assert_eq!(logs.retention_ms, DAY_MS);
+        assert_eq!(logs.redaction.unwrap().except, [[model::Matcher::equal("a", "b")]]);
+        assert!(
+            load_text("logs: {redaction: {enabled: false}}\n").unwrap().logs.redaction.is_none()
+        );
         check(
             "retention: 3 parsecs\n",
             "taffrail.yml:1:12: retention: \"3 parsecs\" is not a duration such as 15s, 12h or 30d",

@@ -15,6 +15,7 @@ pub mod prometheus_yml;
 mod promtail;
 pub mod promtail_yml;
 pub mod pushed;
+mod redaction;
 pub mod remote_write;
 pub mod run;
 pub mod stores;

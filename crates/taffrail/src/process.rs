@@ -328,6 +328,7 @@ impl Host for Process {
             );
         }
         self.ledger_figures(&mut figures);
+        self.redaction_figures(&mut figures);
         figures.0.extend(crate::remote_write::figures(&self.remote_write));
         for (reason, count) in self.promtail.dropped.snapshot() {
             figures.counter(
@@ -381,6 +382,18 @@ impl Host for Process {
 }
 
 impl Process {
+    fn redaction_figures(&self, figures: &mut Figures) {
+        let counts = self.stores.redaction.iter().flat_map(|redaction| redaction.counts());
+        for (rule, count) in counts {
+            figures.counter(
+                "taffrail_log_redactions_total",
+                "Secrets replaced in log lines before they were stored.",
+                vec![("rule", rule)],
+                count as f64,
+            );
+        }
+    }
+
     /// The ledger summed by signal: per-source lines are on the status page, where their number does no harm.
     fn ledger_figures(&self, figures: &mut Figures) {
         let mut sums: BTreeMap<(&'static str, String, &'static str), u64> = BTreeMap::new();

@@ -11,6 +11,7 @@ use storage::writer::WriterState;
 
 use crate::config::Config;
 use crate::ledger::{Ledger, Signal};
+use crate::redaction::Redaction;
 use crate::remote_write::Feed;
 
 const MIB: u64 = 1 << 20;
@@ -35,6 +36,7 @@ pub struct Stores {
     /// Where accepted batches go on to.
     forward: RwLock<Option<Feed>>,
     tail: Arc<TailHub>,
+    pub(crate) redaction: Option<Redaction>,
     fs: Arc<dyn Fs>,
     data_dir: std::path::PathBuf,
     disk_limit_bytes: Option<u64>,
@@ -103,6 +105,7 @@ impl Stores {
             damage,
             forward: RwLock::default(),
             tail,
+            redaction: config.logs.redaction.as_ref().map(Redaction::new).transpose()?,
             fs,
             data_dir: config.data_dir.clone(),
             disk_limit_bytes: config.disk_limit_bytes,
@@ -230,7 +233,10 @@ impl Sink for Stores {
         self.metrics.append(batch, done);
     }
 
-    fn append_logs(&self, batch: LogBatch, done: Done) {
+    fn append_logs(&self, mut batch: LogBatch, done: Done) {
+        if let Some(redaction) = &self.redaction {
+            redaction.apply(&mut batch);
+        }
         let source = batch.source.clone();
         let ledger = self.ledger.clone();
         let tail =
@@ -266,7 +272,12 @@ fn reason(kind: ErrorKind) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use model::{Histogram, HistogramRow, Labels, StampedRow, SystemClock};
+    use std::ops::ControlFlow;
+
+    use model::{
+        Budget, Histogram, HistogramRow, Labels, LogPlan, LogRows, LogSource as _, Matcher, Order,
+        StampedRow, SystemClock, TimeRange,
+    };
 
     use super::*;
     use crate::config;
@@ -306,5 +317,38 @@ mod tests {
         let [(Signal::Metrics, _, account)] = &accounts[..] else { panic!("{accounts:?}") };
         assert_eq!((account.received, account.stored), (6, 3));
         assert_eq!(account.dropped.values().sum::<u64>(), 3);
+    }
+
+    #[test]
+    fn secrets_are_gone_before_the_store_and_the_tails_see_a_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let overrides =
+            config::Overrides { data_dir: Some(dir.path().join("data")), ..Default::default() };
+        let mut config = config::load(&overrides, &|_| None).unwrap();
+        config.logs.redaction.as_mut().unwrap().except = vec![vec![Matcher::equal("a", "demo")]];
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let tail = Arc::new(TailHub::default());
+        let stores = Stores::open(&config, &clock, tail).unwrap();
+        let mut rows = LogRows::default();
+        for app in ["web", "demo"] {
+            let stream = Labels::from_pairs([("a", app)]);
+            rows.push(&stream, clock.now_ns(), "password=hunter2", &Labels::default());
+        }
+        let (answered, answer) = std::sync::mpsc::channel();
+        let done = Done::new(move |outcome| drop(answered.send(outcome)));
+        stores.append_logs(LogBatch { source: Arc::from("test"), rows, cursor: None }, done);
+        assert_eq!(answer.recv().unwrap().unwrap().stored, 2);
+        let mut lines = Vec::new();
+        stores
+            .logs
+            .scan(&LogPlan::all(TimeRange::ALL, Order::Forward), &Budget::unlimited(), &mut |row| {
+                lines.push(row.line.to_owned());
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        lines.sort();
+        assert_eq!(lines, ["password=[redacted:password]", "password=hunter2"]);
+        let counts = stores.redaction.as_ref().unwrap().counts();
+        assert_eq!(counts.iter().map(|(_, count)| count).sum::<u64>(), 1);
     }
 }

@@ -1,6 +1,7 @@
-//! `logs:` of `taffrail.yml`: how long which log lines are kept.
+//! `logs:` of `taffrail.yml`: how long which log lines are kept, and which secrets are taken out of them.
 
-use model::RetentionRule;
+use ingest::redact::{Kind, Pattern};
+use model::{Matcher, RetentionRule};
 use serde::Deserialize;
 
 use super::{DAY_MS, Mistakes, RawRetentionRule};
@@ -15,6 +16,32 @@ pub struct RawLogs {
     /// Streams that are kept longer or shorter: a list of selectors with their retention; the first that matches a stream
     /// counts. At most 8.
     pub retention_rules: Option<Vec<RawRetentionRule>>,
+    /// Secrets that are replaced before lines are stored.
+    pub redaction: Option<RawRedaction>,
+}
+
+/// `logs.redaction:`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawRedaction {
+    /// Whether secrets are replaced. Default: true.
+    pub enabled: Option<bool>,
+    /// What is replaced: `password`, `authorization`, `url`, `private_key`, `jwt`, `token`, `card`. Default: all.
+    pub kinds: Option<Vec<String>>,
+    /// Selectors of streams that stay as they are.
+    pub except: Option<Vec<String>>,
+    /// Further patterns. At most 32.
+    pub patterns: Option<Vec<RawPattern>>,
+}
+
+/// An entry of `logs.redaction.patterns`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawPattern {
+    /// What stands in place of a match: `[redacted:name]`.
+    pub name: String,
+    /// What is replaced: the first group of a regular expression, or all of its match.
+    pub regex: String,
 }
 
 /// What happens to log lines.
@@ -24,6 +51,19 @@ pub struct Logs {
     pub retention_ms: i64,
     /// Retentions of their own for some streams, and their selectors as written.
     pub retention_rules: Vec<(String, RetentionRule)>,
+    /// Secrets to take out, unless that is off.
+    pub redaction: Option<Redaction>,
+}
+
+/// Secrets to take out of lines.
+#[derive(Debug, Clone)]
+pub struct Redaction {
+    /// Known ones.
+    pub kinds: Vec<Kind>,
+    /// Those of one's own.
+    pub patterns: Vec<Pattern>,
+    /// Streams that stay as they are: those that any of these selects.
+    pub except: Vec<Vec<Matcher>>,
 }
 
 /// `retention_ms` is that of everything.
@@ -53,5 +93,57 @@ pub(super) fn check(
         let retention_ms = mistakes.duration(&key, &rule.keep, 60_000, 100 * 365 * DAY_MS)?;
         retention_rules.push((rule.selector, RetentionRule { matchers, retention_ms }));
     }
-    Ok(Logs { retention_ms, retention_rules })
+    let redaction = redaction(raw.redaction.unwrap_or_default(), mistakes)?;
+    Ok(Logs { retention_ms, retention_rules, redaction })
+}
+
+/// Patterns of one's own: each is tried on every line.
+const PATTERNS_MAX: usize = 32;
+
+fn redaction(raw: RawRedaction, mistakes: &Mistakes<'_>) -> Result<Option<Redaction>, ConfigError> {
+    let kinds = match raw.kinds {
+        None => Kind::ALL.to_vec(),
+        Some(names) => {
+            let kind = |(index, name): (usize, String)| {
+                Kind::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
+                    let all = Kind::ALL.map(Kind::name).join(", ");
+                    let message =
+                        format!("logs.redaction.kinds: unknown kind {name:?}; it is one of {all}");
+                    mistakes.error(&format!("logs.redaction.kinds.{index}"), message)
+                })
+            };
+            names.into_iter().enumerate().map(kind).collect::<Result<_, _>>()?
+        }
+    };
+    let except = raw.except.unwrap_or_default().into_iter().enumerate();
+    let except = except
+        .map(|(index, selector)| {
+            query::logql::parse_selector(&selector).map_err(|e| {
+                let message = format!("logs.redaction.except: {selector:?}: {}", e.message());
+                mistakes.error(&format!("logs.redaction.except.{index}"), message)
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    let raw_patterns = raw.patterns.unwrap_or_default();
+    if raw_patterns.len() > PATTERNS_MAX {
+        let message = format!(
+            "logs.redaction.patterns: {} patterns; at most {PATTERNS_MAX}",
+            raw_patterns.len()
+        );
+        return Err(mistakes.error("logs.redaction.patterns", message));
+    }
+    let mut patterns = Vec::new();
+    for (index, pattern) in raw_patterns.into_iter().enumerate() {
+        let error = |message: String| {
+            let key = format!("logs.redaction.patterns.{index}.regex");
+            mistakes.error(&key, format!("logs.redaction.patterns: {:?}: {message}", pattern.regex))
+        };
+        let regex = model::line_regex(&pattern.regex).map_err(|e| error(e.message().to_owned()))?;
+        if regex.is_match("") {
+            return Err(error("it matches the empty text, which is everywhere".to_owned()));
+        }
+        patterns.push(Pattern { name: pattern.name, regex });
+    }
+    let is_on = raw.enabled.unwrap_or(true) && !(kinds.is_empty() && patterns.is_empty());
+    Ok(is_on.then_some(Redaction { kinds, patterns, except }))
 }

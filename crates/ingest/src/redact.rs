@@ -1,0 +1,365 @@
+//! Secrets in log lines, replaced before anything is stored: credentials, tokens, keys, card numbers.
+//!
+//! Owns: which parts of a line are secret ([`Kind`]), and lines and fields without them. Does not own: which sources are
+//! left as they are (`taffrail`'s configuration says so), counting over time.
+//!
+//! One pass over the text of a batch looks for *anchors* (`assword`, `://`, `eyJ`, …); only where one stands is the line
+//! looked at. Everything is linear in the length of the line. What is found is replaced by `[redacted:KIND]`; the name of
+//! a setting, the scheme of a header, the user of a URL stay. A rule errs towards prose: `password: incorrect` is kept.
+
+mod cards;
+mod found;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::ops::Range;
+
+use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
+use model::{Error, Labels, LogRows, Result};
+use regex::Regex;
+
+use self::found::{Found, Row};
+
+/// What a secret is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// The value of a setting called password, secret, token, API key and the like.
+    Password,
+    /// Credentials of an `Authorization` header, bearer tokens.
+    Authorization,
+    /// The password in a URL.
+    Url,
+    /// A private key in PEM form.
+    PrivateKey,
+    /// A JSON web token.
+    Jwt,
+    /// Keys that are known by their form: of clouds, of code hosts, of chat and payment services.
+    Token,
+    /// A payment card's number: its length, its first digits and its check digit are right.
+    Card,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Password,
+        Self::Authorization,
+        Self::Url,
+        Self::PrivateKey,
+        Self::Jwt,
+        Self::Token,
+        Self::Card,
+    ];
+
+    /// Its name in configuration, in metrics and in place of a secret.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::Authorization => "authorization",
+            Self::Url => "url",
+            Self::PrivateKey => "private_key",
+            Self::Jwt => "jwt",
+            Self::Token => "token",
+            Self::Card => "card",
+        }
+    }
+}
+
+/// A pattern of one's own.
+#[derive(Debug, Clone)]
+pub struct Pattern {
+    /// What stands in place of a match: `[redacted:NAME]`.
+    pub name: String,
+    /// What is replaced: the first group, or all of the match when there is none.
+    pub regex: Regex,
+}
+
+/// Where to look closer: part of a word that is the same for most ways to write it, and what it may be part of.
+const ANCHORS: &[(&str, Anchor)] = &[
+    ("assword", Anchor::Setting),
+    ("ASSWORD", Anchor::Setting),
+    ("asswd", Anchor::Setting),
+    ("ASSWD", Anchor::Setting),
+    ("assphrase", Anchor::Setting),
+    ("ASSPHRASE", Anchor::Setting),
+    ("pwd", Anchor::Setting),
+    ("Pwd", Anchor::Setting),
+    ("PWD", Anchor::Setting),
+    ("ecret", Anchor::Setting),
+    ("ECRET", Anchor::Setting),
+    ("oken", Anchor::Setting),
+    ("OKEN", Anchor::Setting),
+    ("pi_key", Anchor::Setting),
+    ("pi-key", Anchor::Setting),
+    ("pi-Key", Anchor::Setting),
+    ("pikey", Anchor::Setting),
+    ("piKey", Anchor::Setting),
+    ("PI_KEY", Anchor::Setting),
+    ("PI-KEY", Anchor::Setting),
+    ("PIKEY", Anchor::Setting),
+    ("ess_key", Anchor::Setting),
+    ("essKey", Anchor::Setting),
+    ("ESS_KEY", Anchor::Setting),
+    ("ate_key", Anchor::Setting),
+    ("ateKey", Anchor::Setting),
+    ("ATE_KEY", Anchor::Setting),
+    ("AccountKey", Anchor::Setting),
+    ("uthorization", Anchor::Header),
+    ("UTHORIZATION", Anchor::Header),
+    ("earer ", Anchor::Bearer),
+    ("EARER ", Anchor::Bearer),
+    ("://", Anchor::Url),
+    ("PRIVATE KEY-----", Anchor::PrivateKey),
+    ("eyJ", Anchor::Jwt),
+    ("AKIA", Anchor::Known(16, Letters::Upper)),
+    ("ASIA", Anchor::Known(16, Letters::Upper)),
+    ("AIza", Anchor::Known(35, Letters::Word)),
+    ("ghp_", Anchor::Known(36, Letters::Word)),
+    ("gho_", Anchor::Known(36, Letters::Word)),
+    ("ghu_", Anchor::Known(36, Letters::Word)),
+    ("ghs_", Anchor::Known(36, Letters::Word)),
+    ("ghr_", Anchor::Known(36, Letters::Word)),
+    ("github_pat_", Anchor::Known(22, Letters::Word)),
+    ("glpat-", Anchor::Known(20, Letters::Word)),
+    ("xoxb-", Anchor::Known(10, Letters::Word)),
+    ("xoxp-", Anchor::Known(10, Letters::Word)),
+    ("xoxa-", Anchor::Known(10, Letters::Word)),
+    ("xoxr-", Anchor::Known(10, Letters::Word)),
+    ("xoxs-", Anchor::Known(10, Letters::Word)),
+    ("sk_live_", Anchor::Known(16, Letters::Word)),
+    ("rk_live_", Anchor::Known(16, Letters::Word)),
+    ("sk-ant-", Anchor::Known(20, Letters::Word)),
+    ("sk-proj-", Anchor::Known(20, Letters::Word)),
+    ("npm_", Anchor::Known(36, Letters::Word)),
+    ("dop_v1_", Anchor::Known(64, Letters::Word)),
+    ("hvs.", Anchor::Known(24, Letters::Word)),
+    ("ya29.", Anchor::Known(20, Letters::Word)),
+    ("AGE-SECRET-KEY-1", Anchor::Known(58, Letters::Upper)),
+];
+
+/// What an anchor may be part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Anchor {
+    Setting,
+    Header,
+    Bearer,
+    Url,
+    PrivateKey,
+    Jwt,
+    /// The start of a key that has at least so many more characters of a kind.
+    Known(usize, Letters),
+}
+
+/// Characters of keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Letters {
+    /// `A-Z 0-9`
+    Upper,
+    /// `A-Z a-z 0-9 _ -`
+    Word,
+}
+
+impl Letters {
+    fn has(self, byte: u8) -> bool {
+        match self {
+            Self::Upper => byte.is_ascii_uppercase() || byte.is_ascii_digit(),
+            Self::Word => byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'),
+        }
+    }
+}
+
+impl Anchor {
+    fn kind(self) -> Kind {
+        match self {
+            Self::Setting => Kind::Password,
+            Self::Header | Self::Bearer => Kind::Authorization,
+            Self::Url => Kind::Url,
+            Self::PrivateKey => Kind::PrivateKey,
+            Self::Jwt => Kind::Jwt,
+            Self::Known(..) => Kind::Token,
+        }
+    }
+}
+
+/// How many secrets were replaced: one count per kind in the order of [`Kind::ALL`], then one per own pattern.
+pub type Counts = Vec<u64>;
+
+/// Finds and replaces secrets. Share it; it has no state.
+#[derive(Debug)]
+pub struct Redactor {
+    anchors: AhoCorasick,
+    /// What each anchor is part of, by its number.
+    meanings: Vec<Anchor>,
+    has_cards: bool,
+    patterns: Vec<Pattern>,
+}
+
+impl Redactor {
+    /// Looks for `kinds` and `patterns`.
+    ///
+    /// # Errors
+    /// [`Invalid`](model::ErrorKind::Invalid) for a pattern that matches the empty text, which is everywhere.
+    pub fn new(kinds: &[Kind], patterns: Vec<Pattern>) -> Result<Self> {
+        if let Some(pattern) = patterns.iter().find(|p| p.regex.is_match("")) {
+            let message = format!("pattern {:?} matches the empty text", pattern.regex.as_str());
+            return Err(Error::invalid(message));
+        }
+        let used: Vec<&(&str, Anchor)> =
+            ANCHORS.iter().filter(|(_, anchor)| kinds.contains(&anchor.kind())).collect();
+        let anchors = AhoCorasickBuilder::new()
+            .match_kind(MatchKind::LeftmostFirst)
+            .build(used.iter().map(|(text, _)| *text))
+            .map_err(|e| Error::invalid(format!("anchors of redaction: {e}")))?;
+        let meanings = used.into_iter().map(|(_, anchor)| *anchor).collect();
+        Ok(Self { anchors, meanings, has_cards: kinds.contains(&Kind::Card), patterns })
+    }
+
+    /// Names of what is counted, in the order of [`Counts`].
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let own = self.patterns.iter().map(|p| p.name.as_str());
+        Kind::ALL.iter().map(|kind| kind.name()).chain(own)
+    }
+
+    /// `rows` without secrets, and how many there were; `None` when there is none, the usual case. Streams for which
+    /// `is_left` says so stay as they are; it is asked only when something is found.
+    ///
+    /// The body of a private key that goes on in further rows of its stream, in the same batch, is replaced there too.
+    ///
+    /// Cost: one pass over the text, one over the values of the fields; a copy of the rows when something is found.
+    pub fn redact(
+        &self,
+        rows: &LogRows,
+        is_left: impl Fn(&Labels) -> bool,
+    ) -> Option<(LogRows, Counts)> {
+        let mut found = self.find_in_text(rows);
+        let sets: Vec<Option<(Labels, Counts)>> =
+            rows.field_sets().iter().map(|set| self.redact_fields(set)).collect();
+        if found.is_empty() && sets.iter().all(Option::is_none) {
+            return None;
+        }
+        let left: Vec<bool> = rows.streams().iter().map(is_left).collect();
+        let is_left = |row: usize| left[rows.stream_number(row) as usize];
+        found.retain(|f| !is_left(f.row));
+        found::follow_keys(rows, &mut found);
+        let mut counts = vec![0; Kind::ALL.len() + self.patterns.len()];
+        let mut out = LogRows::with_capacity(rows.len(), rows.line_bytes());
+        let mut found = found.iter().peekable();
+        let mut line = String::new();
+        for (i, row) in rows.iter().enumerate() {
+            line.clear();
+            let mut from = 0;
+            while let Some(secret) = found.next_if(|f| f.row == i) {
+                line.push_str(row.line.get(from..secret.at.start).unwrap_or_default());
+                from = secret.at.end;
+                self.put_mark(secret, &mut line);
+                counts[secret.what] += u64::from(!secret.goes_on);
+            }
+            line.push_str(row.line.get(from..).unwrap_or_default());
+            let set = sets[rows.fields_number(i) as usize].as_ref().filter(|_| !is_left(i));
+            if let Some((_, of_set)) = set {
+                counts.iter_mut().zip(of_set).for_each(|(count, more)| *count += more);
+            }
+            out.push(row.stream, row.t_ns, &line, set.map_or(row.fields, |(fields, _)| fields));
+        }
+        counts.iter().any(|count| *count > 0).then_some((out, counts))
+    }
+
+    fn put_mark(&self, secret: &Found, out: &mut String) {
+        let own = || self.patterns.get(secret.what - Kind::ALL.len()).map(|p| p.name.as_str());
+        let name = Kind::ALL.get(secret.what).map(|kind| kind.name()).or_else(own);
+        let quote = if secret.needs_quotes { "\"" } else { "" };
+        out.extend([quote, "[redacted:", name.unwrap_or_default(), "]", quote]);
+    }
+
+    /// Secrets by row and place, none overlapping another.
+    fn find_in_text(&self, rows: &LogRows) -> Vec<Found> {
+        let mut found = Vec::new();
+        let text = rows.text().as_bytes();
+        let mut row = Row::first(rows);
+        self.find_anchors(text, &mut |anchor, at| {
+            // Lines stand side by side: an anchor may lie across the end of one.
+            if row.advance(rows, at.start) && at.end <= row.at.end {
+                let line = &text[row.at.clone()];
+                let at = at.start - row.at.start..at.end - row.at.start;
+                found.extend(values::secret(line, anchor, at).map(|s| s.of_row(row.number)));
+            }
+        });
+        if self.has_cards {
+            let mut row = Row::first(rows);
+            cards::find(text, &mut |at| {
+                if row.advance(rows, at.start) && at.end <= row.at.end {
+                    let at = at.start - row.at.start..at.end - row.at.start;
+                    found.push(Found::new(row.number, at, Kind::Card));
+                }
+            });
+        }
+        if !self.patterns.is_empty() {
+            rows.iter().enumerate().for_each(|(i, row)| self.find_own(row.line, i, &mut found));
+        }
+        found::disjoint(&mut found);
+        found
+    }
+
+    fn find_anchors(&self, text: &[u8], visit: &mut dyn FnMut(Anchor, Range<usize>)) {
+        for hit in self.anchors.find_iter(text) {
+            visit(self.meanings[hit.pattern().as_usize()], hit.range());
+        }
+    }
+
+    fn find_own(&self, line: &str, row: usize, found: &mut Vec<Found>) {
+        for (number, pattern) in self.patterns.iter().enumerate() {
+            for captures in pattern.regex.captures_iter(line) {
+                let Some(whole) = captures.get(0) else { continue };
+                let at = captures.get(1).unwrap_or(whole).range();
+                found.push(Found {
+                    what: Kind::ALL.len() + number,
+                    ..Found::new(row, at, Kind::Card)
+                });
+            }
+        }
+    }
+
+    /// A set of fields without secrets; `None` when it has none.
+    fn redact_fields(&self, fields: &Labels) -> Option<(Labels, Counts)> {
+        let mut changed: Vec<(&str, String)> = Vec::new();
+        let mut counts = vec![0; Kind::ALL.len() + self.patterns.len()];
+        for (name, value) in fields.iter() {
+            let mut found = Vec::new();
+            if self.meanings.contains(&Anchor::Setting) && values::is_secret_of(name, value) {
+                found.push(Found::new(0, 0..value.len(), Kind::Password));
+            } else {
+                self.find_anchors(value.as_bytes(), &mut |anchor, at| {
+                    found.extend(values::secret(value.as_bytes(), anchor, at).map(|s| s.of_row(0)));
+                });
+                if self.has_cards {
+                    cards::find(value.as_bytes(), &mut |at| {
+                        found.push(Found::new(0, at, Kind::Card))
+                    });
+                }
+                self.find_own(value, 0, &mut found);
+                found::disjoint(&mut found);
+            }
+            if found.is_empty() {
+                continue;
+            }
+            let (mut text, mut from) = (String::new(), 0);
+            for secret in &found {
+                text.push_str(value.get(from..secret.at.start).unwrap_or_default());
+                from = secret.at.end;
+                self.put_mark(secret, &mut text);
+                counts[secret.what] += 1;
+            }
+            text.push_str(value.get(from..).unwrap_or_default());
+            changed.push((name, text));
+        }
+        if changed.is_empty() {
+            return None;
+        }
+        let all = fields.iter().map(|(name, value)| {
+            let new = changed.iter().find(|(of, _)| *of == name);
+            (name, new.map_or(value, |(_, text)| text.as_str()))
+        });
+        Some((Labels::from_pairs(all), counts))
+    }
+}

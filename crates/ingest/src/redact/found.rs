@@ -1,0 +1,110 @@
+//! Places of secrets in the rows of a batch.
+
+use std::ops::Range;
+
+use model::LogRows;
+use rustc_hash::FxHashSet;
+
+use super::Kind;
+
+/// A secret and its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) row: usize,
+    /// Bytes of the line.
+    pub(super) at: Range<usize>,
+    /// Index of its kind, or of a pattern of one's own behind the kinds.
+    pub(super) what: usize,
+    /// Whether the mark needs quotes to be a value of JSON.
+    pub(super) needs_quotes: bool,
+    /// Whether it is the rest of a secret that was counted already.
+    pub(super) goes_on: bool,
+}
+
+impl Found {
+    pub(super) fn new(row: usize, at: Range<usize>, kind: Kind) -> Self {
+        let what = Kind::ALL.iter().position(|k| *k == kind).unwrap_or_default();
+        Self { row, at, what, needs_quotes: false, goes_on: false }
+    }
+
+    pub(super) fn of_row(self, row: usize) -> Self {
+        Self { row, ..self }
+    }
+}
+
+/// A row and its place in the text of a batch.
+pub(super) struct Row {
+    pub(super) number: usize,
+    pub(super) at: Range<usize>,
+}
+
+impl Row {
+    pub(super) fn first(rows: &LogRows) -> Self {
+        let len = if rows.is_empty() { 0 } else { rows.line_len(0) };
+        Self { number: 0, at: 0..len }
+    }
+
+    /// Goes on to the row that has byte `offset` of the text; `false` when none has.
+    pub(super) fn advance(&mut self, rows: &LogRows, offset: usize) -> bool {
+        while offset >= self.at.end {
+            if self.number + 1 >= rows.len() {
+                return false;
+            }
+            self.number += 1;
+            self.at = self.at.end..self.at.end + rows.line_len(self.number);
+        }
+        offset >= self.at.start
+    }
+}
+
+/// Sorts by row and place and leaves out what overlaps something before it.
+pub(super) fn disjoint(found: &mut Vec<Found>) {
+    // Of two that begin at the same place the longer one stays.
+    found.sort_by_key(|f| (f.row, f.at.start, std::cmp::Reverse(f.at.end)));
+    let key = Found::new(0, 0..0, Kind::PrivateKey).what;
+    let mut last: Option<(usize, usize)> = None;
+    found.retain(|f| {
+        let is_free = (!f.at.is_empty() || f.what == key)
+            && last.is_none_or(|(row, end)| f.row > row || f.at.start >= end);
+        if is_free {
+            last = Some((f.row, f.at.end));
+        }
+        is_free
+    });
+}
+
+const BEGIN: &str = "-----BEGIN ";
+const END: &str = "-----END ";
+
+/// Adds the rows into which a private key goes on: those of the same stream up to the one with its end.
+pub(super) fn follow_keys(rows: &LogRows, found: &mut Vec<Found>) {
+    let key = Found::new(0, 0..0, Kind::PrivateKey).what;
+    if !found.iter().any(|f| f.what == key) {
+        return;
+    }
+    // Streams inside a key.
+    let mut open: FxHashSet<u32> = FxHashSet::default();
+    let mut starts = found.iter().filter(|f| f.what == key).map(|f| f.row).collect::<Vec<_>>();
+    starts.dedup();
+    let mut more = Vec::new();
+    for (i, row) in rows.iter().enumerate() {
+        let stream = rows.stream_number(i);
+        if open.contains(&stream) {
+            let end = row.line.find(END);
+            let at = 0..end.unwrap_or(row.line.len());
+            let is_body = |c: char| c.is_ascii_graphic() || c == ' ';
+            // Another program's line between, or a lost end: what does not look like a key ends it.
+            if end.is_some() || row.line.contains(BEGIN) || !row.line.chars().all(is_body) {
+                open.remove(&stream);
+            }
+            if !at.is_empty() && (end.is_some() || open.contains(&stream)) {
+                more.push(Found { goes_on: true, ..Found::new(i, at, Kind::PrivateKey) });
+            }
+        }
+        if starts.binary_search(&i).is_ok() && row.line.rfind(END) < row.line.rfind(BEGIN) {
+            open.insert(stream);
+        }
+    }
+    found.extend(more);
+    disjoint(found);
+}

@@ -1,0 +1,259 @@
+use std::sync::LazyLock;
+
+use model::{Labels, LogRecord, LogRows};
+use proptest::prelude::*;
+use regex::Regex;
+
+use super::{Counts, Kind, Pattern, Redactor};
+
+fn all() -> &'static Redactor {
+    static ALL: LazyLock<Redactor> =
+        LazyLock::new(|| Redactor::new(&Kind::ALL, Vec::new()).unwrap());
+    &ALL
+}
+
+fn rows(lines: &[&str]) -> LogRows {
+    let stream = Labels::from_pairs([("app", "web")]);
+    let record = |line: &&str| LogRecord {
+        stream: stream.clone(),
+        t_ns: 1,
+        line: (*line).to_owned(),
+        fields: Labels::default(),
+    };
+    lines.iter().map(record).collect()
+}
+
+fn redacted(line: &str) -> String {
+    let rows = rows(&[line]);
+    all().redact(&rows, |_| false).map_or(line.to_owned(), |(rows, _)| rows.row(0).line.to_owned())
+}
+
+#[test]
+fn secrets_are_replaced_and_what_is_around_them_stays() {
+    let jwt = format!("eyJ{}.eyJ{}.{}", "a1".repeat(12), "b2".repeat(12), "c3-_".repeat(8));
+    let github = format!("ghp_{}", "aB3".repeat(12));
+    for (line, expect) in [
+        ("login password=hunter2 ok", "login password=[redacted:password] ok"),
+        ("DB_PASSWORD=s3cret!x", "DB_PASSWORD=[redacted:password]"),
+        (
+            r#"{"user":"a","password":"x\"y","n":1}"#,
+            r#"{"user":"a","password":"[redacted:password]","n":1}"#,
+        ),
+        (r#"{"pwd": 12345, "n": 1}"#, r#"{"pwd": "[redacted:password]", "n": 1}"#),
+        (
+            r#"{"msg":"body {\"password\":\"abc\",\"n\":1}"}"#,
+            r#"{"msg":"body {\"password\":\"[redacted:password]\",\"n\":1}"}"#,
+        ),
+        ("passwd: 'a b c' end", "passwd: '[redacted:password]' end"),
+        ("mysql --password hunter2 -h db", "mysql --password [redacted:password] -h db"),
+        ("x-api-key: 8f14e45fceea", "x-api-key: [redacted:password]"),
+        (
+            "GET /cb?access_token=abc123def456&page=2",
+            "GET /cb?access_token=[redacted:password]&page=2",
+        ),
+        (
+            "aws_secret_access_key = wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY",
+            "aws_secret_access_key = [redacted:password]",
+        ),
+        (
+            "Authorization: Bearer abcdefgh12345678",
+            "Authorization: Bearer [redacted:authorization]",
+        ),
+        (
+            "authorization: Basic dXNlcjpwYXNz host=x",
+            "authorization: Basic [redacted:authorization] host=x",
+        ),
+        (
+            r#"{"Authorization":["Basic dXNlcjpwYXNz"],"n":1}"#,
+            r#"{"Authorization":["Basic [redacted:authorization]"],"n":1}"#,
+        ),
+        (
+            r#""authorization": "Digest username=\"a\", response=\"b\"", x"#,
+            r#""authorization": "Digest [redacted:authorization]", x"#,
+        ),
+        ("sent bearer tok_12345678 to", "sent bearer [redacted:authorization] to"),
+        (
+            "connect postgres://app:p%40ss@db:5432/shop",
+            "connect postgres://app:[redacted:url]@db:5432/shop",
+        ),
+        ("redis://:hunter2@cache", "redis://:[redacted:url]@cache"),
+        (
+            "key -----BEGIN RSA PRIVATE KEY-----\\nMIIE\\n-----END RSA PRIVATE KEY----- end",
+            "key -----BEGIN RSA PRIVATE KEY-----[redacted:private_key]-----END RSA PRIVATE KEY----- end",
+        ),
+        ("id AKIAIOSFODNN7EXAMPLE used", "id [redacted:token] used"),
+        ("paid with 4111 1111 1111 1111 today", "paid with [redacted:card] today"),
+        ("card=5555555555554444,", "card=[redacted:card],"),
+        ("3782-822463-10005", "[redacted:card]"),
+    ] {
+        assert_eq!(redacted(line), expect);
+        // Once more changes nothing.
+        assert_eq!(redacted(expect), expect);
+    }
+    assert_eq!(redacted(&format!("got {jwt}, ok")), "got [redacted:jwt], ok");
+    assert_eq!(redacted(&format!("clone with {github}")), "clone with [redacted:token]");
+}
+
+#[test]
+fn what_is_no_secret_stays() {
+    for line in [
+        "Failed password for root from 10.0.0.1 port 22",
+        "invalid password: incorrect",
+        "Password: required.",
+        "password=",
+        "password=\"\"",
+        "password=null",
+        "password=********",
+        "password=${DB_PASSWORD}",
+        "PWD=/srv/app",
+        "tokens=4096 max_token: 123456789",
+        "token: expired",
+        "secret: unchanged",
+        "the token bucket has 12 tokens",
+        "broken: 12345678a",
+        "bearer of bad news",
+        "see https://example.org/a:b@c",
+        "http://host:8080/path",
+        "eyJ is how it begins",
+        "eyJhbGciOi.x.y",
+        "AKIA is a prefix",
+        "order 4111111111111112 shipped",
+        "at 1714521600000000000 ns, id 17145216000000",
+        "trace 4111111111111111a",
+        "v=0.4111111111111111",
+        "ip 4111.1111.1111.1111",
+        "phone 0411 111 111",
+        "0000000000000000",
+    ] {
+        assert_eq!(redacted(line), line);
+    }
+}
+
+#[test]
+fn lines_are_looked_at_one_by_one() {
+    let rows = rows(&[
+        "a pass",
+        "word=hunter2",
+        "",
+        "secret",
+        "=abcdefg1",
+        "token=abcdefg1",
+        "4111 1111",
+        " 1111 1111",
+    ]);
+    let (out, counts) = all().redact(&rows, |_| false).unwrap();
+    let lines: Vec<&str> = out.iter().map(|r| r.line).collect();
+    assert_eq!(
+        lines,
+        [
+            "a pass",
+            "word=hunter2",
+            "",
+            "secret",
+            "=abcdefg1",
+            "token=[redacted:password]",
+            "4111 1111",
+            " 1111 1111"
+        ]
+    );
+    assert_eq!(counts.iter().sum::<u64>(), 1);
+    assert_eq!(all().redact(&out, |_| false), None);
+}
+
+#[test]
+fn a_private_key_is_followed_through_its_rows() {
+    let (web, db) = (Labels::from_pairs([("a", "web")]), Labels::from_pairs([("a", "db")]));
+    let mut rows = LogRows::default();
+    for (stream, line) in [
+        (&web, "-----BEGIN EC PRIVATE KEY-----"),
+        (&web, "MHcCAQEEIIrYSSNQFaA2Hwf1duRSxKtLYX5CB04fSeQ6tF1aY/PuoAoGCCqGSM49"),
+        (&db, "select 1"),
+        (&web, "AwEHoUQDQgAE"),
+        (&web, "-----END EC PRIVATE KEY-----"),
+        (&web, "started"),
+    ] {
+        rows.push(stream, 1, line, &Labels::default());
+    }
+    let (out, counts) = all().redact(&rows, |_| false).unwrap();
+    let lines: Vec<&str> = out.iter().map(|r| r.line).collect();
+    assert_eq!(
+        lines,
+        [
+            "-----BEGIN EC PRIVATE KEY-----[redacted:private_key]",
+            "[redacted:private_key]",
+            "select 1",
+            "[redacted:private_key]",
+            "-----END EC PRIVATE KEY-----",
+            "started",
+        ]
+    );
+    assert_eq!(counts[Kind::ALL.iter().position(|k| *k == Kind::PrivateKey).unwrap()], 1);
+}
+
+#[test]
+fn fields_patterns_and_streams_that_are_left() {
+    let own = Pattern { name: "employee".into(), regex: Regex::new(r"EMP-(\d{4})").unwrap() };
+    let redactor = Redactor::new(&[Kind::Password, Kind::Card], vec![own]).unwrap();
+    let (web, demo) = (Labels::from_pairs([("a", "web")]), Labels::from_pairs([("a", "demo")]));
+    let fields = Labels::from_pairs([
+        ("api_key", "abcdef12"),
+        ("level", "info"),
+        ("msg", "password=x1"),
+        ("token", "42"),
+    ]);
+    let mut rows = LogRows::default();
+    rows.push(&web, 1, "EMP-1234 Bearer abcdefgh12345678", &fields);
+    rows.push(&demo, 2, "EMP-1234", &fields);
+    let (out, counts) = redactor.redact(&rows, |stream| *stream == demo).unwrap();
+    assert_eq!(out.row(0).line, "EMP-[redacted:employee] Bearer abcdefgh12345678");
+    let expect = Labels::from_pairs([
+        ("api_key", "[redacted:password]"),
+        ("level", "info"),
+        ("msg", "password=[redacted:password]"),
+        ("token", "42"),
+    ]);
+    assert_eq!(out.row(0).fields, &expect);
+    assert_eq!((out.row(1).line, out.row(1).fields), ("EMP-1234", &fields));
+    let named: Vec<(&str, u64)> = redactor.names().zip(counts).filter(|(_, n)| *n > 0).collect();
+    assert_eq!(named, [("password", 2), ("employee", 1)]);
+    let bad = Pattern { name: "x".into(), regex: Regex::new("a*").unwrap() };
+    assert!(Redactor::new(&[], vec![bad]).is_err());
+}
+
+/// Card numbers as an independent reader finds them: every run, digit by digit.
+fn cards_slowly(text: &str) -> usize {
+    let pattern = Regex::new(r"[0-9]+(?:[ -][0-9]+)*").unwrap();
+    pattern
+        .find_iter(text)
+        .filter(|run| redacted(&format!("x {} y", run.as_str())).contains("card"))
+        .count()
+}
+
+proptest! {
+    #[test]
+    fn any_text_keeps_its_shape(lines in prop::collection::vec(
+        "(password|token|Authorization|Bearer |eyJ|://|@|:|=|\"|'|\\\\|-----BEGIN A PRIVATE KEY-----|-----END |[a-z0-9é .,-]{0,12}){0,8}", 0..6,
+    )) {
+        let texts: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let rows = rows(&texts);
+        if let Some((out, counts)) = all().redact(&rows, |_| false) {
+            let counts: Counts = counts;
+            prop_assert_eq!(out.len(), rows.len());
+            prop_assert!(counts.iter().sum::<u64>() > 0);
+            for (old, new) in rows.iter().zip(out.iter()) {
+                prop_assert_eq!((old.stream, old.t_ns), (new.stream, new.t_ns));
+            }
+        }
+    }
+
+    #[test]
+    fn cards_are_found_wherever_they_stand(
+        before in "[a-z =:,]{0,9}", number in 0_usize..4, after in "( [a-z,]{0,9})?",
+    ) {
+        let number = ["4111111111111111", "5555 5555 5555 4444", "378282246310005", "6011-1111-1111-1117"][number];
+        let word_ends = before.ends_with(|c: char| c.is_ascii_alphanumeric());
+        let line = format!("{before}{}{number}{after}", if word_ends { " " } else { "" });
+        prop_assert_eq!(redacted(&line).matches("[redacted:card]").count(), 1, "{}", line);
+        prop_assert_eq!(cards_slowly(&line), 1);
+    }
+}
