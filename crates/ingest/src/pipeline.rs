@@ -43,7 +43,7 @@ pub use self::limit::LimitConfig;
 pub use self::line::{PackConfig, TemplateConfig, Verbatim};
 pub use self::logfmt::LogfmtConfig;
 pub use self::matching::{MatchConfig, SelectedAction};
-pub use self::metrics::{Family, MetricConfig, MetricKind, Metrics, Sample};
+pub use self::metrics::{Declared, Family, MetricConfig, MetricKind, Metrics, Sample};
 pub use self::multiline::MultilineConfig;
 pub use self::patterns::{RegexConfig, ReplaceConfig};
 use self::stage::{Context, Stage};

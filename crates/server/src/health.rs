@@ -37,7 +37,7 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     all.extend(app.requests.figures());
     all.extend(app.receivers.lines.figures());
     let mut text = figures::render(&all);
-    app.host.line_metrics().write_text(&*app.clock, &mut text);
+    app.host.line_metrics().iter().for_each(|m| m.write_text(&*app.clock, &mut text));
     let mut response = assets::plain(StatusCode::OK, text.trim_end());
     let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);

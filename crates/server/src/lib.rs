@@ -85,8 +85,8 @@ pub trait Host: operations::Operations {
     fn figures(&self) -> Vec<Figure>;
 
     /// Metrics made of log lines, for `/metrics`.
-    fn line_metrics(&self) -> ingest::pipeline::Metrics {
-        ingest::pipeline::Metrics::default()
+    fn line_metrics(&self) -> Vec<ingest::pipeline::Metrics> {
+        Vec::new()
     }
 
     /// Books `rows` that a receiver refused before they reached a store.

@@ -14,7 +14,7 @@ use server::{Access, Role, Token};
 use sockets::{RawBeats, RawCertificate, RawFluent, RawGelf, RawSyslog, SocketReceivers, Written};
 
 pub use self::files::{Files, RawFiles};
-pub use self::logs::{Logs, RawLogs, Redaction};
+pub use self::logs::{LogMetric, Logs, RawLogs, Redaction};
 use crate::memory;
 use crate::yaml::{self, ConfigError};
 
@@ -793,6 +793,14 @@ mod tests {
             "logs:\n  redaction:\n    patterns: [{name: a, regex: 'b*'}]\n",
             "taffrail.yml:3:33: logs.redaction.patterns: \"b*\": it matches the empty text, which is everywhere",
         );
+        let metric = |rest: &str| format!("logs:\n  metrics:\n  - name: a_total\n    {rest}\n");
+        let error = load_text(&metric("query: '{a=\"b\"} | jsn'")).unwrap_err();
+        assert!(error.starts_with("taffrail.yml:4:12: logs.metrics: \"a_total\": "), "{error}");
+        let error = load_text(&metric("query: '{a=\"b\"}'\n    buckets: [1]")).unwrap_err();
+        assert!(error.ends_with("logs.metrics: \"a_total\": buckets need a value"), "{error}");
+        let rules =
+            metric("query: '{a=\"b\"} | json'\n    value: bytes(size)\n    buckets: [1, 2]");
+        assert_eq!(load_text(&rules).unwrap().logs.metrics[0].metric.buckets, [1.0, 2.0]);
         let logs = "logs:\n  retention: 1d\n  redaction:\n    except: ['{a=\"b\"}']\n";
         let logs = load_text(logs).unwrap().logs;
         assert_eq!(logs.retention_ms, DAY_MS);

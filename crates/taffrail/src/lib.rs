@@ -8,6 +8,7 @@ pub mod config;
 pub mod expand;
 pub mod import;
 pub mod ledger;
+mod log_metrics;
 pub mod memory;
 mod operations;
 pub mod process;

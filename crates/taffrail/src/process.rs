@@ -328,7 +328,7 @@ impl Host for Process {
             );
         }
         self.ledger_figures(&mut figures);
-        self.redaction_figures(&mut figures);
+        self.line_figures(&mut figures);
         figures.0.extend(crate::remote_write::figures(&self.remote_write));
         for (reason, count) in self.promtail.dropped.snapshot() {
             figures.counter(
@@ -353,8 +353,8 @@ impl Host for Process {
         figures.0
     }
 
-    fn line_metrics(&self) -> ingest::pipeline::Metrics {
-        self.promtail.metrics()
+    fn line_metrics(&self) -> Vec<ingest::pipeline::Metrics> {
+        vec![self.promtail.metrics(), self.stores.log_metrics.metrics().clone()]
     }
 
     fn refused(&self, source: &'static str, rows: u64) {
@@ -382,7 +382,13 @@ impl Host for Process {
 }
 
 impl Process {
-    fn redaction_figures(&self, figures: &mut Figures) {
+    fn line_figures(&self, figures: &mut Figures) {
+        figures.counter(
+            "taffrail_log_metric_failures_total",
+            "Lines that a rule of logs.metrics selects and cannot read.",
+            vec![],
+            self.stores.log_metrics.failed() as f64,
+        );
         let counts = self.stores.redaction.iter().flat_map(|redaction| redaction.counts());
         for (rule, count) in counts {
             figures.counter(

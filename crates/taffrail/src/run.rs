@@ -547,7 +547,7 @@ fn own_figures(process: &Process) -> MetricBatch {
     }
 }
 
-/// What `metrics` stages count, as if scraped: labels of targets are named so when ours are others.
+/// What `metrics` stages and `logs.metrics` count, as if scraped: labels of targets are named so when ours are others.
 fn line_metrics(process: &Process) -> Vec<MetricRow> {
     let own = [("job", "taffrail"), ("instance", process.config.host_name.as_str())];
     let row = |sample: ingest::pipeline::Sample| {
@@ -560,7 +560,8 @@ fn line_metrics(process: &Process) -> Vec<MetricRow> {
         }
         MetricRow { labels: labels.build(), value: sample.value }
     };
-    process.promtail.metrics().samples(&*process.clock).into_iter().map(row).collect()
+    let all = process.line_metrics();
+    all.iter().flat_map(|metrics| metrics.samples(&*process.clock)).map(row).collect()
 }
 
 /// Reloads when `taffrail.yml`, `prometheus.yml` or `promtail.yml` changes.

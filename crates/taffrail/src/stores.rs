@@ -11,6 +11,7 @@ use storage::writer::WriterState;
 
 use crate::config::Config;
 use crate::ledger::{Ledger, Signal};
+use crate::log_metrics::LogMetrics;
 use crate::redaction::Redaction;
 use crate::remote_write::Feed;
 
@@ -37,6 +38,8 @@ pub struct Stores {
     forward: RwLock<Option<Feed>>,
     tail: Arc<TailHub>,
     pub(crate) redaction: Option<Redaction>,
+    pub(crate) log_metrics: Arc<LogMetrics>,
+    clock: Arc<dyn Clock>,
     fs: Arc<dyn Fs>,
     data_dir: std::path::PathBuf,
     disk_limit_bytes: Option<u64>,
@@ -105,6 +108,8 @@ impl Stores {
             damage,
             forward: RwLock::default(),
             tail,
+            log_metrics: Arc::new(LogMetrics::new(&config.logs.metrics)?),
+            clock: Arc::clone(clock),
             redaction: config.logs.redaction.as_ref().map(Redaction::new).transpose()?,
             fs,
             data_dir: config.data_dir.clone(),
@@ -241,9 +246,14 @@ impl Sink for Stores {
         let ledger = self.ledger.clone();
         let tail =
             self.tail.has_listeners().then(|| (self.tail.clone(), Arc::new(batch.rows.clone())));
+        let observed = self.log_metrics.observe(&batch.rows);
+        let observed = observed.map(|o| (o, self.log_metrics.clone(), self.clock.clone()));
         let done = Done::new(move |outcome| {
             if let Ok(receipt) = &outcome {
                 ledger.stored(Signal::Logs, &source, receipt);
+                if let Some((observed, metrics, clock)) = observed {
+                    metrics.add(observed, &*clock);
+                }
                 if let Some((tail, rows)) = tail {
                     tail.publish(rows);
                 }
@@ -274,10 +284,13 @@ fn reason(kind: ErrorKind) -> &'static str {
 mod tests {
     use std::ops::ControlFlow;
 
+    use ingest::pipeline::{Declared, MetricKind, Sample};
+
     use model::{
         Budget, Histogram, HistogramRow, Labels, LogPlan, LogRows, LogSource as _, Matcher, Order,
         StampedRow, SystemClock, TimeRange,
     };
+    use query::logql::LineMetric;
 
     use super::*;
     use crate::config;
@@ -320,12 +333,21 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_gone_before_the_store_and_the_tails_see_a_line() {
+    fn secrets_are_gone_before_a_line_is_stored_and_counted() {
         let dir = tempfile::tempdir().unwrap();
         let overrides =
             config::Overrides { data_dir: Some(dir.path().join("data")), ..Default::default() };
         let mut config = config::load(&overrides, &|_| None).unwrap();
         config.logs.redaction.as_mut().unwrap().except = vec![vec![Matcher::equal("a", "demo")]];
+        config.logs.metrics = vec![config::LogMetric {
+            metric: Declared {
+                name: "logins_total".into(),
+                kind: MetricKind::Counter,
+                help: String::new(),
+                buckets: Vec::new(),
+            },
+            rule: LineMetric::parse("{a=~\".+\"} |= \"redacted\"", None, vec!["a".into()]).unwrap(),
+        }];
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let tail = Arc::new(TailHub::default());
         let stores = Stores::open(&config, &clock, tail).unwrap();
@@ -348,6 +370,9 @@ mod tests {
             .unwrap();
         lines.sort();
         assert_eq!(lines, ["password=[redacted:password]", "password=hunter2"]);
+        let samples = stores.log_metrics.metrics().samples(&*clock);
+        let labels = Labels::from_pairs([("__name__", "logins_total"), ("a", "web")]);
+        assert_eq!(samples, [Sample { labels, value: 1.0 }]);
         let counts = stores.redaction.as_ref().unwrap().counts();
         assert_eq!(counts.iter().map(|(_, count)| count).sum::<u64>(), 1);
     }

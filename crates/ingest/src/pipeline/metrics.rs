@@ -101,6 +101,23 @@ impl Family {
     }
 }
 
+/// A metric that is declared by itself, not in a pipeline; it never ends, and has no prefix.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Declared {
+    /// Its whole name.
+    pub name: String,
+    /// A counter or a histogram.
+    pub kind: MetricKind,
+    /// Its help text.
+    pub help: String,
+    /// Upper bounds of a histogram.
+    pub buckets: Vec<f64>,
+}
+
+/// Series of a declared metric; further ones are counted together, all their labels being [`FOLDED`].
+const DECLARED_SERIES_MAX: usize = 10_000;
+const FOLDED: &str = "other";
+
 /// The metrics of all pipelines of a process.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
@@ -187,6 +204,36 @@ impl Metrics {
         }
     }
 
+    /// Declares a metric, or the same one once more.
+    ///
+    /// # Errors
+    /// When its name or its buckets cannot be, or when it is something else already.
+    pub fn declare(&self, metric: &Declared) -> Result<()> {
+        if !is_metric_name(&metric.name) {
+            return Err(Error::invalid(format!("{:?} cannot be a metric's name", metric.name)));
+        }
+        if metric.kind == MetricKind::Histogram {
+            check_buckets(&metric.buckets)?;
+        }
+        let family =
+            Family { name: metric.name.clone(), kind: metric.kind, help: metric.help.clone() };
+        self.hold(family, i64::MAX, &metric.buckets)
+    }
+
+    /// Adds `by` to a declared counter, or counts it in a declared histogram. A counter does not take less than 0.
+    pub fn add(&self, name: &str, labels: &Labels, by: f64, clock: &dyn Clock) {
+        let mut families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(held) = families.get_mut(name) else { return };
+        let update = match held.family.kind {
+            MetricKind::Histogram => Update::Observe,
+            MetricKind::Counter | MetricKind::Gauge => Update::Add,
+        };
+        let is_full = held.series.len() >= DECLARED_SERIES_MAX && !held.series.contains_key(labels);
+        let folded = || Labels::from_pairs(labels.iter().map(|(name, _)| (name, FOLDED)));
+        let folded = is_full.then(folded);
+        held.update(folded.as_ref().unwrap_or(labels), update, by, clock.monotonic_ns());
+    }
+
     /// What there is, by name.
     pub fn families(&self) -> Vec<Family> {
         let families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
@@ -208,19 +255,21 @@ impl Metrics {
     }
 
     fn register(&self, rule: &Rule, config: &MetricConfig) -> Result<()> {
+        let help = config.description.clone();
+        let family = Family { name: rule.name.clone(), kind: config.kind, help };
+        self.hold(family, config.max_idle_ns.unwrap_or(MAX_IDLE_NS), &config.buckets)
+    }
+
+    fn hold(&self, family: Family, max_idle_ns: i64, buckets: &[f64]) -> Result<()> {
         let mut families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = families.entry(rule.name.clone()).or_insert_with(|| Held {
-            family: Family {
-                name: rule.name.clone(),
-                kind: config.kind,
-                help: config.description.clone(),
-            },
-            max_idle_ns: config.max_idle_ns.unwrap_or(MAX_IDLE_NS),
-            buckets: config.buckets.clone(),
+        let (name, kind) = (family.name.clone(), family.kind);
+        let held = families.entry(name.clone()).or_insert_with(|| Held {
+            family,
+            max_idle_ns,
+            buckets: buckets.to_vec(),
             series: BTreeMap::new(),
         });
-        if held.family.kind != config.kind || held.buckets != config.buckets {
-            let name = &rule.name;
+        if held.family.kind != kind || held.buckets != buckets {
             return Err(Error::invalid(format!("metric {name:?} is something else elsewhere")));
         }
         Ok(())
@@ -250,6 +299,21 @@ fn push_samples(held: &Held, labels: &Labels, series: &Series, samples: &mut Vec
     samples.push(sample("_sum", series.value));
 }
 
+fn is_metric_name(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    !name.is_empty() && name.chars().all(fits) && !name.starts_with(|c: char| c.is_ascii_digit())
+}
+
+fn check_buckets(buckets: &[f64]) -> Result<()> {
+    if buckets.is_empty() {
+        return Err(Error::invalid("needs buckets"));
+    }
+    if !buckets.is_sorted_by(|a, b| a < b) || buckets.iter().any(|bound| !bound.is_finite()) {
+        return Err(Error::invalid("buckets must ascend"));
+    }
+    Ok(())
+}
+
 fn check(config: &MetricConfig) -> Result<Rule> {
     let invalid = |what: &str| Err(Error::invalid(what));
     if config.max_idle_ns.is_some_and(|ns| ns < 1_000_000_000) {
@@ -277,21 +341,11 @@ fn check(config: &MetricConfig) -> Result<Rule> {
         return invalid("count_entry_bytes needs action: add");
     }
     if config.kind == MetricKind::Histogram {
-        if config.buckets.is_empty() {
-            return invalid("needs buckets");
-        }
-        let ascends = config.buckets.is_sorted_by(|a, b| a < b);
-        if !ascends || config.buckets.iter().any(|bound| !bound.is_finite()) {
-            return invalid("buckets must ascend");
-        }
+        check_buckets(&config.buckets)?;
     }
     let prefix = config.prefix.as_deref().filter(|p| !p.is_empty()).unwrap_or(PREFIX);
     let name = format!("{prefix}{}", config.name);
-    let is_name = |name: &str| {
-        let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
-        name.chars().all(fits) && !name.starts_with(|c: char| c.is_ascii_digit())
-    };
-    if config.name.is_empty() || !is_name(&name) {
+    if config.name.is_empty() || !is_metric_name(&name) {
         return Err(Error::invalid(format!("{name:?} cannot be a metric's name")));
     }
     Ok(Rule {

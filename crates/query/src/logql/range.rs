@@ -407,7 +407,7 @@ fn absent(range: &RangeExpr, present: Vec<Row>, steps: Steps) -> Vec<Row> {
 
 /// The number in the unwrapped label; `None` when there is none or a filter behind `unwrap` drops the row. A value that
 /// is no number marks the row with an error.
-fn unwrap_value(unwrap: &Unwrap, labels: &mut RowLabels<'_>) -> Option<f64> {
+pub(super) fn unwrap_value(unwrap: &Unwrap, labels: &mut RowLabels<'_>) -> Option<f64> {
     let text = labels.get(&unwrap.label)?;
     let read = match unwrap.conversion {
         Conversion::Number => units::parse_number(text),

@@ -1,7 +1,10 @@
-//! `logs:` of `taffrail.yml`: how long which log lines are kept, and which secrets are taken out of them.
+//! `logs:` of `taffrail.yml`: how long which log lines are kept, and which secrets are taken out of them,
+//! and which metrics are made of them.
 
+use ingest::pipeline::{Declared, MetricKind, Metrics};
 use ingest::redact::{Kind, Pattern};
 use model::{Matcher, RetentionRule};
+use query::logql::LineMetric;
 use serde::Deserialize;
 
 use super::{DAY_MS, Mistakes, RawRetentionRule};
@@ -18,6 +21,26 @@ pub struct RawLogs {
     pub retention_rules: Option<Vec<RawRetentionRule>>,
     /// Secrets that are replaced before lines are stored.
     pub redaction: Option<RawRedaction>,
+    /// Metrics made of lines as they arrive.
+    pub metrics: Option<Vec<RawMetric>>,
+}
+
+/// An entry of `logs.metrics`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawMetric {
+    /// Name of the metric.
+    pub name: String,
+    /// Which lines, a LogQL log query: `{job="nginx"} | logfmt | status >= 500`.
+    pub query: String,
+    /// What is added up: a label, or `duration(label)`, `bytes(label)`. Default: 1 for each line.
+    pub value: Option<String>,
+    /// Labels of the metric. Default: none.
+    pub by: Option<Vec<String>>,
+    /// Upper bounds of a histogram of the value; without them it is a counter.
+    pub buckets: Option<Vec<f64>>,
+    /// Help text.
+    pub help: Option<String>,
 }
 
 /// `logs.redaction:`
@@ -53,6 +76,17 @@ pub struct Logs {
     pub retention_rules: Vec<(String, RetentionRule)>,
     /// Secrets to take out, unless that is off.
     pub redaction: Option<Redaction>,
+    /// Metrics to make of lines.
+    pub metrics: Vec<LogMetric>,
+}
+
+/// A metric made of lines.
+#[derive(Debug, Clone)]
+pub struct LogMetric {
+    /// What it is.
+    pub metric: Declared,
+    /// What a line adds to it.
+    pub rule: LineMetric,
 }
 
 /// Secrets to take out of lines.
@@ -94,7 +128,39 @@ pub(super) fn check(
         retention_rules.push((rule.selector, RetentionRule { matchers, retention_ms }));
     }
     let redaction = redaction(raw.redaction.unwrap_or_default(), mistakes)?;
-    Ok(Logs { retention_ms, retention_rules, redaction })
+    let metrics = metrics(raw.metrics.unwrap_or_default(), mistakes)?;
+    Ok(Logs { retention_ms, retention_rules, redaction, metrics })
+}
+
+fn metrics(raw: Vec<RawMetric>, mistakes: &Mistakes<'_>) -> Result<Vec<LogMetric>, ConfigError> {
+    // Only to see that names and kinds agree.
+    let declared = Metrics::default();
+    let mut metrics = Vec::new();
+    for (index, raw) in raw.into_iter().enumerate() {
+        let error = |key: &str, message: &str| {
+            let place = format!("logs.metrics.{index}.{key}");
+            mistakes.error(&place, format!("logs.metrics: {:?}: {message}", raw.name))
+        };
+        if raw.buckets.is_some() && raw.value.is_none() {
+            return Err(error("buckets", "buckets need a value"));
+        }
+        let kind = if raw.buckets.is_some() { MetricKind::Histogram } else { MetricKind::Counter };
+        let metric = Declared {
+            name: raw.name.clone(),
+            kind,
+            help: raw.help.clone().unwrap_or_else(|| format!("From logs: {}", raw.query)),
+            buckets: raw.buckets.clone().unwrap_or_default(),
+        };
+        declared.declare(&metric).map_err(|e| error("name", e.message()))?;
+        // The query by itself first: its mistakes are then not blamed on the value.
+        let parse = |value: Option<&str>| {
+            LineMetric::parse(&raw.query, value, raw.by.clone().unwrap_or_default())
+        };
+        parse(None).map_err(|e| error("query", e.message()))?;
+        let rule = parse(raw.value.as_deref()).map_err(|e| error("value", e.message()))?;
+        metrics.push(LogMetric { metric, rule });
+    }
+    Ok(metrics)
 }
 
 /// Patterns of one's own: each is tried on every line.
