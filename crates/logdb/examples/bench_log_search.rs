@@ -25,6 +25,8 @@ const START_NS: i64 = 1_767_225_600_000_000_000;
 const DAY_NS: i64 = 86_400_000_000_000;
 const STREAMS: usize = 24;
 const BATCH_ROWS: usize = 2_000;
+/// CPU time given to each query when it is measured hot.
+const HOT_SECONDS: f64 = 0.1;
 const HOT_BYTES: u64 = 8 << 30;
 /// A row whose id is looked for is so many rows before the end.
 const FROM_END: usize = 123_456;
@@ -181,9 +183,14 @@ impl Bench {
             let before = cpu_seconds();
             hits = query(&store)?;
             let between = cpu_seconds();
-            query(&store)?;
             cold_s = cold_s.min(between - before);
-            hot_s = hot_s.min(cpu_seconds() - between);
+            // As often as the clock needs to tell: it ticks every 4 ms.
+            let mut runs = 0;
+            while runs < 3 || (runs < 10_000 && cpu_seconds() - between < HOT_SECONDS) {
+                query(&store)?;
+                runs += 1;
+            }
+            hot_s = hot_s.min((cpu_seconds() - between) / f64::from(runs));
             cache = store.stats().cache_bytes;
             store.close()?;
         }

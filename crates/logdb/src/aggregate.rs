@@ -180,28 +180,26 @@ impl<'b> Tables<'b> {
         selected: &Bits,
         columns: &Columns<'_, '_>,
     ) -> Result<()> {
-        let mut lens = Vec::new();
-        if self.bytes {
-            open.lines(part, block)?.lens(selected, &mut |len| lens.push(len as u64))?;
-        }
+        let lens = if self.bytes { open.lines(part, block)?.lens()? } else { Vec::new() };
         let times = open.times(part, block)?;
         let steps = self.steps;
-        let mut rows = selected.ones().enumerate().peekable();
+        let mut rows = selected.ones().peekable();
         let mut end = 0;
         for run in &block.runs {
             end += run.rows as usize;
-            if rows.peek().is_none_or(|(_, row)| *row >= end) {
+            if rows.peek().is_none_or(|row| *row >= end) {
                 continue;
             }
             let mut groups = Groups::new(&part.streams[run.stream as usize], columns);
             let (mut range, mut until_ns) = ((0, 0), i64::MIN);
-            while let Some((i, row)) = rows.next_if(|(_, row)| *row < end) {
+            while let Some(row) = rows.next_if(|row| *row < end) {
                 // Times ascend within a run.
                 let t_ns = times[row];
                 if t_ns > until_ns {
                     (range, until_ns) = steps.of_until(t_ns);
                 }
-                let amount = if self.bytes { lens.get(i).copied().unwrap_or(0) } else { 1 };
+                let amount =
+                    if self.bytes { lens.get(row).map_or(0, |len| u64::from(*len)) } else { 1 };
                 let table = groups.table(row, self)?;
                 add(&mut self.all[table].1, range, amount);
             }

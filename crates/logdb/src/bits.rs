@@ -61,6 +61,28 @@ impl Bits {
         }
     }
 
+    /// Keeps the first `n` set bits.
+    pub(crate) fn keep_first(&mut self, n: usize) {
+        let mut left = n;
+        for word in &mut self.words {
+            while word.count_ones() as usize > left {
+                *word &= !(1 << (63 - word.leading_zeros()));
+            }
+            left -= word.count_ones() as usize;
+        }
+    }
+
+    /// Keeps the last `n` set bits.
+    pub(crate) fn keep_last(&mut self, n: usize) {
+        let mut left = n;
+        for word in self.words.iter_mut().rev() {
+            while word.count_ones() as usize > left {
+                *word &= *word - 1;
+            }
+            left -= word.count_ones() as usize;
+        }
+    }
+
     pub(crate) fn and(&mut self, other: &Self) {
         self.words.iter_mut().zip(&other.words).for_each(|(a, b)| *a &= b);
     }
@@ -115,6 +137,11 @@ mod tests {
         other.and(&bits);
         assert_eq!(other.ones().collect::<Vec<_>>(), [3, 4, 5, 6, 7, 8, 9]);
         bits.and_not(&other);
+        let mut some = bits.clone();
+        some.keep_last(70);
+        assert_eq!((some.count(), some.ones().next()), (70, Some(61)));
+        some.keep_first(3);
+        assert_eq!(some.ones().collect::<Vec<_>>(), [61, 62, 63]);
         assert!(!bits.get(9) && bits.get(10) && !bits.is_clear() && bits.len() == 200);
     }
 }

@@ -14,6 +14,7 @@ use crate::bits::Bits;
 use crate::block::ROWS_MAX;
 use crate::column::{Codes, Hits, Lazy};
 use crate::needle::Needle;
+use crate::texts::Texts;
 
 /// Distinct sets of field names, and names, one block may have.
 const FIELD_NAMES_MAX: usize = ROWS_MAX;
@@ -136,42 +137,72 @@ impl Fields {
             return Ok(());
         }
         let is_wanted = |name: &String| wanted.is_none_or(|wanted| wanted.contains(name));
-        let mut needed: Vec<Option<Bits>> = (self.names.iter().zip(&self.columns))
-            .map(|(name, column)| is_wanted(name).then(|| Bits::new(column.len())))
-            .collect();
+        let wanted: Vec<bool> = self.names.iter().map(is_wanted).collect();
+        let needed = self.needed(select, &wanted);
+        let mut values: Vec<Texts> = Vec::with_capacity(self.columns.len());
+        // Rows with equal fields share them, where there is a chance that there are any.
+        let mut are_few = true;
+        for (column, needed) in self.columns.iter().zip(&needed) {
+            let mut texts = Texts::default();
+            if let Some(needed) = needed {
+                let column = column.get()?;
+                are_few &= column.dictionary()?.is_some();
+                column.for_each(needed, &mut |_, value| texts.push(value))?;
+            }
+            values.push(texts);
+        }
+        let mut taken = vec![0_usize; values.len()];
+        let mut memo: FxHashMap<Vec<(usize, &[u8])>, Labels> = FxHashMap::default();
+        let mut pairs: Vec<(usize, &[u8])> = Vec::new();
+        let labels_of = |pairs: &[(usize, &[u8])]| -> Labels {
+            let texts: Vec<(&str, Cow<'_, str>)> = pairs
+                .iter()
+                .map(|(c, value)| (self.names[*c].as_str(), String::from_utf8_lossy(value)))
+                .collect();
+            texts.iter().map(|(name, value)| (*name, &**value)).collect()
+        };
+        for row in select.ones() {
+            pairs.clear();
+            for column in self.set(row).iter().filter(|c| wanted[**c]) {
+                pairs.push((*column, values[*column].get(taken[*column])));
+                taken[*column] += 1;
+            }
+            if !are_few {
+                visit(row, labels_of(&pairs));
+                continue;
+            }
+            let labels = match memo.get(&pairs) {
+                Some(known) => known.clone(),
+                None => {
+                    if memo.len() > FIELDS_MEMO {
+                        memo.clear();
+                    }
+                    let labels = labels_of(&pairs);
+                    memo.insert(pairs.clone(), labels.clone());
+                    labels
+                }
+            };
+            visit(row, labels);
+        }
+        Ok(())
+    }
+
+    /// Which values of each wanted column the selected rows have.
+    fn needed(&self, select: &Bits, wanted: &[bool]) -> Vec<Option<Bits>> {
+        let all = self.names.iter().zip(&self.columns).enumerate();
+        if let [set] = self.sets.as_slice() {
+            // Rows and values have the same numbers.
+            let has = |c: usize| wanted[c] && set.contains(&c);
+            return all.map(|(c, _)| has(c).then(|| select.clone())).collect();
+        }
+        let mut needed: Vec<Option<Bits>> =
+            all.map(|(c, (_, column))| wanted[c].then(|| Bits::new(column.len()))).collect();
         self.each_value(|row, column, value| {
             if let (Some(bits), true) = (&mut needed[column], select.get(row)) {
                 bits.set(value);
             }
         });
-        let mut values: Vec<Vec<String>> = Vec::with_capacity(self.columns.len());
-        for (column, needed) in self.columns.iter().zip(&needed) {
-            let mut texts = Vec::new();
-            if let Some(needed) = needed {
-                let mut take =
-                    |_: usize, v: &[u8]| texts.push(String::from_utf8_lossy(v).into_owned());
-                column.get()?.for_each(needed, &mut take)?;
-            }
-            values.push(texts);
-        }
-        let mut taken = vec![0_usize; values.len()];
-        let mut memo: FxHashMap<Vec<(usize, &str)>, Labels> = FxHashMap::default();
-        for row in select.ones() {
-            let mut pairs: Vec<(usize, &str)> = Vec::new();
-            for column in self.set(row).iter().filter(|c| needed[**c].is_some()) {
-                let value = values[*column].get(taken[*column]).map_or("", String::as_str);
-                taken[*column] += 1;
-                pairs.push((*column, value));
-            }
-            if memo.len() > FIELDS_MEMO {
-                memo.clear();
-            }
-            let labels = memo.entry(pairs).or_insert_with_key(|pairs| {
-                pairs.iter().map(|(c, value)| (self.names[*c].as_str(), *value)).collect()
-            });
-            visit(row, labels.clone());
-        }
-        Ok(())
+        needed
     }
 
     /// Calls `visit(row, column, value)` for each field of each row: which value of which column it is.

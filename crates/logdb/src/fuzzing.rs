@@ -64,8 +64,8 @@ fn read(bytes: &[u8], rows: usize, needle: &[u8]) -> Result<Found> {
     let column = Column::open(Arc::from(bytes), rows)?;
     let mut all = Bits::new(rows);
     all.set_range(0, rows);
-    let (mut values, mut lens) = (Vec::new(), Vec::new());
-    column.lens(&all, &mut |len| lens.push(len))?;
+    let mut values = Vec::new();
+    let lens: Vec<usize> = column.lens()?.into_iter().map(|len| len as usize).collect();
     // Enough to see a difference, not all: a value may be long and be there many times.
     let mut room: usize = 4 << 20;
     column.for_each(&all, &mut |_, value| {

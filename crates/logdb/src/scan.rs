@@ -357,7 +357,14 @@ impl<'v, 'p> Ordered<'v, 'p> {
                 let (plan, place) = (self.plan, (*part, *block));
                 let found =
                     select::select(place, wanted, plan, self.filters, self.hot, self.budget)?;
-                let Some(selected) = found else { return Ok(()) };
+                let Some(mut selected) = found else { return Ok(()) };
+                if let (Some(limit), [_]) = (self.plan.limit, block.runs.as_slice()) {
+                    // Times ascend within a run, and the caller takes no more rows of all together.
+                    match self.backward {
+                        true => selected.rows.keep_last(limit.max(1)),
+                        false => selected.rows.keep_first(limit.max(1)),
+                    }
+                }
                 let keys = selected.open.times(part, block).map(|times| {
                     selected.rows.ones().map(|row| (times[row], row as u32)).collect()
                 });

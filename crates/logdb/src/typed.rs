@@ -143,11 +143,26 @@ const HEX_DIGITS: [[u8; 256]; 2] = {
 };
 
 pub(crate) fn format_hex(bytes: &[u8], upper: bool, out: &mut Vec<u8>) {
-    let digits: &[u8; 16] = if upper { b"0123456789ABCDEF" } else { b"0123456789abcdef" };
-    out.extend(
-        bytes.iter().flat_map(|b| [digits[usize::from(b >> 4)], digits[usize::from(b & 15)]]),
-    );
+    let pairs = &HEX_PAIRS[usize::from(upper)];
+    let start = out.len();
+    out.resize(start + bytes.len() * 2, 0);
+    for (pair, b) in out[start..].as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+        *pair = pairs[usize::from(*b)];
+    }
 }
+
+/// The two lower-case (then upper-case) digits of each byte.
+const HEX_PAIRS: [[[u8; 2]; 256]; 2] = {
+    let mut tables = [[[0; 2]; 256]; 2];
+    let mut byte = 0;
+    while byte < 256 {
+        let lower = [b"0123456789abcdef"[byte >> 4], b"0123456789abcdef"[byte & 15]];
+        tables[0][byte] = lower;
+        tables[1][byte] = [lower[0].to_ascii_uppercase(), lower[1].to_ascii_uppercase()];
+        byte += 1;
+    }
+    tables
+};
 
 /// Where the dashes of a UUID stand, in bytes of its binary form.
 const UUID_DASHES: [usize; 4] = [4, 6, 8, 10];

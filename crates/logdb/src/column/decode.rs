@@ -362,13 +362,39 @@ impl Column {
         Ok((values, codes))
     }
 
-    /// Visits the lengths in bytes of the selected values, ascending, without putting values together.
-    pub(crate) fn lens(&self, select: &Bits, visit: &mut dyn FnMut(usize)) -> Result<()> {
+    /// Lengths in bytes of all values, without putting values together.
+    pub(crate) fn lens(&self) -> Result<Vec<u32>> {
+        let mut lens = vec![0; self.len];
+        self.add_lens(&mut lens)?;
+        Ok(lens)
+    }
+
+    /// Adds the length of each value to `lens`, which has as many.
+    pub(super) fn add_lens(&self, lens: &mut [u32]) -> Result<()> {
+        // Lines have at most some hundred KiB.
+        let add_to_all = |lens: &mut [u32], len: usize| {
+            lens.iter_mut().for_each(|total| *total += len as u32);
+        };
         match &self.kind {
-            Kind::Shapes(shapes) => return shapes.lens(select, visit),
+            Kind::Shapes(shapes) => shapes.add_lens(lens)?,
+            Kind::Const(value) => add_to_all(lens, value.len()),
+            Kind::Hex(hex) => add_to_all(lens, hex.text_len()),
+            Kind::Dict { values, codes } => {
+                let known: Vec<u32> =
+                    (0..values.len()).map(|i| values.get(i).len() as u32).collect();
+                codes.get()?.for_each(|i, code| lens[i] += known[code]);
+            }
+            Kind::Affix { prefix, suffix, inner } => {
+                inner.add_lens(lens)?;
+                add_to_all(lens, prefix.len() + suffix.len());
+            }
+            Kind::Numbers { format: NumberFormat::Time(format), .. }
+                if format.digits != typed::TRIMMED =>
+            {
+                add_to_all(lens, self.value_len(0));
+            }
             _ => {
-                self.prepare()?;
-                select.ones().for_each(|i| visit(self.value_len(i)));
+                lens.iter_mut().enumerate().for_each(|(i, len)| *len += self.value_len(i) as u32);
             }
         }
         Ok(())
@@ -404,16 +430,13 @@ impl Column {
     }
 
     /// Bytes of value `i`.
-    pub(super) fn value_len(&self, i: usize) -> usize {
+    fn value_len(&self, i: usize) -> usize {
         match &self.kind {
             Kind::Const(value) => value.len(),
-            Kind::Dict { values, codes } => dict_value(values, codes, i).len(),
             Kind::Text(texts) => texts.get(i).len(),
             Kind::Hex(hex) => hex.text_len(),
-            Kind::Affix { prefix, suffix, inner } => {
-                prefix.len() + inner.value_len(i) + suffix.len()
-            }
-            Kind::Shapes(_) => 0,
+            // Measured as a whole.
+            Kind::Dict { .. } | Kind::Affix { .. } | Kind::Shapes(_) => 0,
             Kind::Decimal { scales, mantissas } => {
                 let scale = scales.get(i).map_or(0, |s| usize::try_from(*s).unwrap_or(0));
                 let scale = scale.min(DIGITS_MAX);

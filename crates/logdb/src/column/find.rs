@@ -208,26 +208,29 @@ impl Column {
                     Placed::Unknown => self.find_spelled(needle),
                 }
             }
-            Kind::Numbers { format, numbers } if needle.start && needle.end => {
-                let wanted = match format {
-                    NumberFormat::Int => typed::parse_int(needle.text()),
-                    NumberFormat::Fixed(width) if needle.text().len() == *width => {
-                        typed::parse_digits(needle.text())
-                    }
-                    NumberFormat::Fixed(_) => None,
-                    NumberFormat::Ipv4 => typed::parse_ipv4(needle.text()),
-                    NumberFormat::Time(_) => return Ok(self.find_spelled(needle)),
+            Kind::Numbers { format: NumberFormat::Ipv4, numbers } if needle.start && needle.end => {
+                typed::parse_ipv4(needle.text()).map_or(Hits::None, |wanted| {
+                    Hits::from(Bits::from_fn(numbers.len(), |i| numbers[i] == wanted))
+                })
+            }
+            Kind::Numbers { format, numbers } => {
+                let width = match format {
+                    NumberFormat::Int => Some(1),
+                    NumberFormat::Fixed(width) => Some(*width),
+                    NumberFormat::Time(_) | NumberFormat::Ipv4 => None,
                 };
-                match wanted {
-                    Some(wanted) => equal_to(numbers, wanted),
-                    // Numbers too long to be parsed are kept in no such column, unless bytes are foreign.
-                    None => self.find_spelled(needle),
+                match (width, Digits::new(needle)) {
+                    (Some(width), Some(digits)) => digits.find_in(numbers, width),
+                    _ => self.find_spelled(needle),
                 }
             }
+            Kind::Decimal { scales, mantissas } => match Digits::new(needle) {
+                Some(digits) => digits.find_in_decimals(scales, mantissas),
+                None => self.find_spelled(needle),
+            },
             Kind::Hex(hex) => {
                 hex.find(needle, self.len).unwrap_or_else(|| self.find_spelled(needle))
             }
-            Kind::Numbers { .. } | Kind::Decimal { .. } => self.find_spelled(needle),
         })
     }
 
@@ -241,8 +244,74 @@ impl Column {
     }
 }
 
-fn equal_to(numbers: &[i64], wanted: i64) -> Hits {
-    Hits::from(Bits::from_fn(numbers.len(), |i| numbers[i] == wanted))
+/// A needle of digits alone, found in numbers without spelling them: the digits at place `p` from the right are
+/// `number / 10^p % 10^len`.
+struct Digits {
+    value: u64,
+    len: usize,
+    start: bool,
+    end: bool,
+}
+
+impl Digits {
+    /// `None` when there are other characters, or too many.
+    fn new(needle: &Needle) -> Option<Self> {
+        let value = typed::parse_digits(needle.text())?.unsigned_abs();
+        Some(Self { value, len: needle.text().len(), start: needle.start, end: needle.end })
+    }
+
+    /// The integers with the needle, of at least `width` digits, padded with zeros.
+    fn find_in(&self, numbers: &[i64], width: usize) -> Hits {
+        let modulus = 10_u64.pow(self.len as u32);
+        Hits::from(Bits::from_fn(numbers.len(), |i| {
+            let number = numbers[i];
+            // What begins with a digit has no sign.
+            !(self.start && number < 0) && self.is_in(number.unsigned_abs(), width, modulus)
+        }))
+    }
+
+    fn find_in_decimals(&self, scales: &[i64], mantissas: &[i64]) -> Hits {
+        let modulus = 10_u64.pow(self.len as u32);
+        let in_whole = Self { end: false, ..*self };
+        let in_fraction = Self { start: false, ..*self };
+        Hits::from(Bits::from_fn(mantissas.len().min(scales.len()), |i| {
+            let (mantissa, scale) = (mantissas[i].unsigned_abs(), scales[i]);
+            let scale = usize::try_from(scale).unwrap_or(0).min(typed::DIGITS_MAX);
+            let is_signed = mantissas[i] < 0;
+            if scale == 0 {
+                return !(self.start && is_signed) && self.is_in(mantissa, 1, modulus);
+            }
+            let unit = 10_u64.pow(scale as u32);
+            let (whole, fraction) = (mantissa / unit, mantissa % unit);
+            (!self.end && !(self.start && is_signed) && in_whole.is_in(whole, 1, modulus))
+                || (!self.start && in_fraction.is_in(fraction, scale, modulus))
+        }))
+    }
+
+    /// Whether `number`, padded to `width` digits, has it.
+    #[inline]
+    fn is_in(&self, number: u64, width: usize, modulus: u64) -> bool {
+        let digits = (number.checked_ilog10().unwrap_or(0) as usize + 1).max(width);
+        let Some(places) = digits.checked_sub(self.len) else { return false };
+        match (self.start, self.end) {
+            (true, true) => places == 0 && number == self.value,
+            (false, true) => number % modulus == self.value,
+            (true, false) => {
+                let above = 10_u64.checked_pow(places as u32).map_or(0, |unit| number / unit);
+                above == self.value
+            }
+            (false, false) => {
+                let mut rest = number;
+                for _ in 0..=places {
+                    if rest % modulus == self.value {
+                        return true;
+                    }
+                    rest /= 10;
+                }
+                false
+            }
+        }
+    }
 }
 
 /// Digits before the dashes of a UUID.

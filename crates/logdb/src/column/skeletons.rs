@@ -61,16 +61,6 @@ impl Feed<'_> {
         self.taken += 1;
         self.next += 1;
     }
-
-    fn take_len(&mut self) -> usize {
-        let len = match &self.built {
-            Some(texts) => texts.get(self.taken).len(),
-            None => self.column.value_len(self.next),
-        };
-        self.taken += 1;
-        self.next += 1;
-        len
-    }
 }
 
 /// Rows that a pass has left out since the last one it wanted, by skeleton.
@@ -183,18 +173,30 @@ impl Shapes {
         Ok(flow)
     }
 
-    pub(super) fn lens(&self, select: &Bits, visit: &mut dyn FnMut(usize)) -> Result<()> {
-        if select.is_clear() {
-            return Ok(());
+    /// Adds the length of each value to `lens`, in order; column by column, so that nothing is put together.
+    pub(super) fn add_lens(&self, lens: &mut [u32]) -> Result<()> {
+        let fixed: Vec<u32> = self
+            .skeletons
+            .iter()
+            .map(|s| s.literals.iter().map(|l| l.len() as u32).sum())
+            .collect();
+        self.codes.for_each(|row, code| lens[row] += fixed[code]);
+        for (c, lazy) in self.columns.iter().enumerate() {
+            let column = lazy.get()?;
+            let count = |s: &Skeleton| s.columns.iter().filter(|own| **own == c).count();
+            let uses: Vec<usize> = self.skeletons.iter().map(count).collect();
+            if uses.iter().all(|n| *n == 1) {
+                column.add_lens(lens)?;
+                continue;
+            }
+            let mut own = vec![0; column.len];
+            column.add_lens(&mut own)?;
+            let mut own = own.into_iter();
+            self.codes.for_each(|row, code| {
+                let values = own.by_ref().take(uses[code]);
+                lens[row] += values.sum::<u32>();
+            });
         }
-        let mut feeds = self.feeds(select)?;
-        let fixed = |s: &Skeleton| s.literals.iter().map(Vec::len).sum::<usize>();
-        let flow = self.each_selected(select, &mut feeds, |_, skeleton, feeds| {
-            let slots = skeleton.columns.iter().map(|column| feeds[*column].take_len());
-            visit(slots.sum::<usize>() + fixed(skeleton));
-            ControlFlow::Continue(())
-        });
-        debug_assert!(flow.is_continue(), "nothing breaks off");
         Ok(())
     }
 
@@ -205,6 +207,14 @@ impl Shapes {
         feeds: &mut [Feed<'c>],
         mut visit: impl FnMut(usize, &Skeleton, &mut [Feed<'c>]) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
+        if let (Codes::Zeros(_), Some(skeleton)) = (&self.codes, self.skeletons.first()) {
+            let count = |c: usize| skeleton.columns.iter().filter(|own| **own == c).count();
+            let counts: Vec<usize> = (0..feeds.len()).map(count).collect();
+            return select.ones().try_for_each(|row| {
+                feeds.iter_mut().zip(&counts).for_each(|(feed, count)| feed.next = row * count);
+                visit(row, skeleton, feeds)
+            });
+        }
         let mut skipped = Skipped::new(self.skeletons.len());
         let (mut left, mut flow) = (select.count(), ControlFlow::Continue(()));
         // Ends when nothing is left, too, so what it says is not what the visit said.
@@ -233,7 +243,12 @@ impl Shapes {
         let is_nested = |c: usize| matches!(columns[c].kind, Kind::Shapes(_));
         let mut needed: Vec<Option<Bits>> =
             (0..columns.len()).map(|c| is_nested(c).then(|| Bits::new(columns[c].len))).collect();
-        if needed.iter().any(Option::is_some) {
+        if let (Codes::Zeros(_), true) =
+            (&self.codes, columns.iter().all(|c| c.len == self.codes.len()))
+        {
+            // Rows and values have the same numbers.
+            needed.iter_mut().flatten().for_each(|bits| bits.clone_from(select));
+        } else if needed.iter().any(Option::is_some) {
             let nested: Vec<Vec<usize>> = self
                 .skeletons
                 .iter()

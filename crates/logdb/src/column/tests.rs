@@ -21,9 +21,8 @@ fn check(values: &[String], needles: &[&str]) -> (u8, usize) {
     let mut got = Vec::new();
     column.for_each(&all, &mut |_, v| got.push(String::from_utf8(v.to_vec()).unwrap())).unwrap();
     assert_eq!(got, values);
-    let mut lens = Vec::new();
-    column.lens(&all, &mut |len| lens.push(len)).unwrap();
-    assert_eq!(lens, values.iter().map(String::len).collect::<Vec<_>>());
+    let lens = column.lens().unwrap();
+    assert_eq!(lens, values.iter().map(|v| v.len() as u32).collect::<Vec<_>>());
     for needle in needles {
         let exact = Needle::contains(needle.as_bytes());
         let folded = Needle::contains_folded(needle.as_bytes());
