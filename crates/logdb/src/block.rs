@@ -108,11 +108,11 @@ impl Buffer {
             })
             .collect();
         encoder.column(&lines, &mut pieces.lines);
-        pieces.filter = encoder.take_filter();
         if !self.fields.is_empty() {
             encode_fields(&self.fields, encoder, &mut pieces.fields);
-            encoder.drop_filter();
         }
+        // Of lines and fields: an id is usually in both.
+        pieces.filter = encoder.take_filter();
         pieces
     }
 

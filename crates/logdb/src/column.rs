@@ -72,11 +72,6 @@ impl Encoder {
         filter
     }
 
-    /// Forgets the tokens of what was encoded since the last call.
-    pub(crate) fn drop_filter(&mut self) {
-        self.tokens.clear();
-    }
-
     /// Appends `values`, which must be valid UTF-8; no values give no bytes.
     pub(crate) fn column(&mut self, values: &[&[u8]], out: &mut Vec<u8>) {
         self.nested(values, 0, out);

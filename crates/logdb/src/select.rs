@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use model::{
     Budget, Error, ErrorKind, Labels, LineFilter, LineFilterOp, LogDeletion, LogPlan, LogRow,
-    Matcher, Result, TimeRange, label_of,
+    MatchOp, Matcher, Result, TimeRange, label_of,
 };
 
 use crate::bits::Bits;
 use crate::block::Run;
 use crate::column::{Column, Hits};
-use crate::filter;
+use crate::filter::{self, Id};
 use crate::head::Chunk;
 use crate::hot::{Hot, HotBlocks, OpenBlock};
 use crate::literals::{self, Demands};
@@ -24,6 +24,8 @@ use crate::part::{BlockMeta, Part};
 pub(crate) struct Filters<'p> {
     lines: LineTests<'p>,
     labels: &'p [Matcher],
+    /// For each of those the tokens of the value that it wants, if it wants one.
+    label_tokens: Vec<Vec<u64>>,
     deleted: Vec<Deleted<'p>>,
 }
 
@@ -56,21 +58,31 @@ struct Sought {
     search: Search<'static>,
     /// Hashes of tokens that any line with the needle has.
     tokens: Vec<u64>,
+    /// When it is an id as a whole.
+    id: Option<Id>,
 }
 
 impl Sought {
     fn new(needle: Needle) -> Self {
-        let tokens = match needle.is_folded() {
-            true => Vec::new(),
-            false => filter::needle_tokens(needle.text()),
+        let (tokens, id) = match needle.is_folded() {
+            true => (Vec::new(), None),
+            false => (filter::needle_tokens(needle.text()), filter::needle_id(needle.text())),
         };
-        Self { search: needle.finder().into_owned(), needle, tokens }
+        Self { search: needle.finder().into_owned(), needle, tokens, id }
+    }
+
+    /// Whether a token filter can tell anything about it.
+    fn has_tokens(&self) -> bool {
+        !self.tokens.is_empty() || self.id.is_some()
     }
 }
 
 /// Whether the token filter of a block lets any of `needles` be in it.
 fn any_may_be(needles: &[Sought], bloom: &[u8]) -> bool {
-    needles.iter().any(|n| n.tokens.iter().all(|token| filter::may_contain(bloom, *token)))
+    needles.iter().any(|n| {
+        n.tokens.iter().all(|token| filter::may_contain(bloom, *token))
+            && n.id.is_none_or(|id| filter::may_contain_id(bloom, id))
+    })
 }
 
 /// Rows with any of `needles`.
@@ -108,9 +120,14 @@ impl<'p> Filters<'p> {
         let hits = |d: &&LogDeletion| {
             d.range.start_ns < plan.range.end_ns && plan.range.start_ns < d.range.end_ns
         };
+        let tokens = |m: &Matcher| match m.op() {
+            MatchOp::Equal => filter::value_tokens(m.value().as_bytes()),
+            _ => Vec::new(),
+        };
         Self {
             lines: LineTests::new(&plan.line_filters),
             labels: &plan.label_filters,
+            label_tokens: plan.label_filters.iter().map(tokens).collect(),
             deleted: deletions.iter().filter(hits).map(Deleted::new).collect(),
         }
     }
@@ -118,7 +135,7 @@ impl<'p> Filters<'p> {
     /// No filters, only what was deleted.
     pub(crate) fn of_deletions(deletions: &'p [LogDeletion]) -> Self {
         let deleted = deletions.iter().map(Deleted::new).collect();
-        Self { lines: LineTests::new(&[]), labels: &[], deleted }
+        Self { lines: LineTests::new(&[]), labels: &[], label_tokens: Vec::new(), deleted }
     }
 
     /// Whether they have no say about rows of `block`.
@@ -126,6 +143,23 @@ impl<'p> Filters<'p> {
         self.lines.is_empty()
             && self.labels.is_empty()
             && !self.deleted.iter().any(|d| d.touches(part, block))
+    }
+
+    /// Whether the token filter of `block` lets rows pass.
+    fn may_match(&self, part: &Part, block: &BlockMeta, open: &OpenBlock) -> Result<bool> {
+        if self.lines.needs_tokens() && !self.lines.may_match(open.filter(part, block)?) {
+            return Ok(false);
+        }
+        for (matcher, tokens) in self.labels.iter().zip(&self.label_tokens) {
+            let has = |run: &Run| part.streams[run.stream as usize].get(matcher.name()).is_some();
+            if !tokens.is_empty()
+                && !block.runs.iter().any(has)
+                && !filter::may_have_value(open.filter(part, block)?, tokens)
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether a row passes.
@@ -253,9 +287,8 @@ impl<'p> LineTests<'p> {
     }
 
     fn needs_tokens(&self) -> bool {
-        let some = |needles: &[Sought]| {
-            !needles.is_empty() && needles.iter().all(|n| !n.tokens.is_empty())
-        };
+        let some =
+            |needles: &[Sought]| !needles.is_empty() && needles.iter().all(Sought::has_tokens);
         self.tests.iter().any(|t| match t {
             Test::Needles { needles, negated: false, .. } => some(needles),
             Test::Line { demanded, negated: false, .. } => demanded.iter().any(|list| some(list)),
@@ -405,7 +438,7 @@ fn try_select(
     open: &OpenBlock,
     budget: &Budget,
 ) -> Result<Option<Bits>> {
-    if filters.lines.needs_tokens() && !filters.lines.may_match(open.filter(part, block)?) {
+    if !filters.may_match(part, block, open)? {
         return Ok(None);
     }
     let mut rows = rows_within(part, block, open, plan.range, |stream| {

@@ -145,6 +145,10 @@ fn made_plans(random: &mut Random, order: Order) -> Vec<LogPlan> {
         vec![filter(Regex, &["^GET /api", "took=[0-9]+ms id=[0-9a-f]{3}7"])],
         vec![filter(NotRegex, &["(user|item).[0-9]+7", "same$"])],
         vec![filter(Regex, &["(?i)k"])],
+        // Ids by themselves: one that is there, others that are not, and the beginning of one.
+        vec![filter(Contains, &["9e3779b97f4a7c15", "daa66d2c7ddf743f"])],
+        vec![filter(Contains, &["0123456789abcdef0123456789abcdef"])],
+        vec![filter(Contains, &["plain_line_the_same"])],
     ];
     let label_filters = [
         vec![],

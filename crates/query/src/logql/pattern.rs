@@ -77,6 +77,14 @@ impl Pattern {
         })
     }
 
+    /// The texts between the captures.
+    pub(crate) fn literals(&self) -> impl Iterator<Item = &str> {
+        self.nodes.iter().filter_map(|n| match n {
+            Node::Literal(text) => Some(text.as_str()),
+            Node::Capture(_) => None,
+        })
+    }
+
     /// Calls `found(name, text)` for each named capture as far as the pattern fits `line`. The capture before a
     /// literal that does not occur takes the rest of the line.
     pub(crate) fn captures<'t>(&self, line: &'t str, mut found: impl FnMut(&str, &'t str)) {

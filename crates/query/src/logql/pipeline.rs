@@ -104,7 +104,7 @@ pub(super) struct Split<'e> {
 
 impl<'e> Split<'e> {
     /// Divides `log`: every line filter that sees the line as stored goes to the store, and every label filter that sees
-    /// the labels as stored.
+    /// the labels as stored. Of a filter that stays, the store gets what it demands of lines.
     pub(super) fn new(log: &'e LogExpr) -> Self {
         let mut line_filters = Vec::new();
         let mut label_filters = Vec::new();
@@ -118,12 +118,12 @@ impl<'e> Split<'e> {
                 label_filters.extend(matchers);
                 continue;
             }
-            if sees_stored_line
-                && let Stage::LineFilter(condition) = stage
-                && let Some(filter) = condition.for_store()
-            {
-                line_filters.push(filter);
-                continue;
+            if sees_stored_line && let Stage::LineFilter(condition) = stage {
+                if let Some(filter) = condition.for_store() {
+                    line_filters.push(filter);
+                    continue;
+                }
+                line_filters.extend(condition.demands());
             }
             sees_stored_line &= stage.keeps_line();
             sees_stored_labels &= matches!(stage, Stage::LineFilter(_));
