@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use model::{
-    Budget, Error, ErrorKind, Labels, LineFilter, LineFilterOp, LogDeletion, LogPlan, LogRow,
-    MatchOp, Matcher, Result, TimeRange, label_of,
+    Budget, Error, ErrorKind, Labels, LineFilter, LineFilterOp, LogDeletion, LogDemand, LogPlan,
+    LogRow, MatchOp, Matcher, Result, TimeRange, label_of,
 };
 
 use crate::bits::Bits;
@@ -26,6 +26,8 @@ pub(crate) struct Filters<'p> {
     labels: &'p [Matcher],
     /// For each of those the tokens of the value that it wants, if it wants one.
     label_tokens: Vec<Vec<u64>>,
+    /// Labels that rows have as stored, or else one of the needles in the line.
+    demands: Vec<(&'p Matcher, Vec<Sought>)>,
     deleted: Vec<Deleted<'p>>,
 }
 
@@ -124,10 +126,15 @@ impl<'p> Filters<'p> {
             MatchOp::Equal => filter::value_tokens(m.value().as_bytes()),
             _ => Vec::new(),
         };
+        let demand = |demand: &'p LogDemand| {
+            let sought = |text: &String| Sought::new(Needle::contains(text.as_bytes()));
+            (&demand.label, demand.texts.iter().map(sought).collect())
+        };
         Self {
             lines: LineTests::new(&plan.line_filters),
             labels: &plan.label_filters,
             label_tokens: plan.label_filters.iter().map(tokens).collect(),
+            demands: plan.demands.iter().map(demand).collect(),
             deleted: deletions.iter().filter(hits).map(Deleted::new).collect(),
         }
     }
@@ -135,13 +142,20 @@ impl<'p> Filters<'p> {
     /// No filters, only what was deleted.
     pub(crate) fn of_deletions(deletions: &'p [LogDeletion]) -> Self {
         let deleted = deletions.iter().map(Deleted::new).collect();
-        Self { lines: LineTests::new(&[]), labels: &[], label_tokens: Vec::new(), deleted }
+        Self {
+            lines: LineTests::new(&[]),
+            labels: &[],
+            label_tokens: Vec::new(),
+            demands: Vec::new(),
+            deleted,
+        }
     }
 
     /// Whether they have no say about rows of `block`.
     pub(crate) fn are_idle(&self, part: &Part, block: &BlockMeta) -> bool {
         self.lines.is_empty()
             && self.labels.is_empty()
+            && self.demands.is_empty()
             && !self.deleted.iter().any(|d| d.touches(part, block))
     }
 
@@ -166,6 +180,10 @@ impl<'p> Filters<'p> {
     pub(crate) fn matches(&self, row: &LogRow<'_>) -> bool {
         self.lines.matches(row.line)
             && self.labels.iter().all(|m| m.matches(label_of(row.stream, row.fields, m.name())))
+            && self.demands.iter().all(|(m, needles)| {
+                m.matches(label_of(row.stream, row.fields, m.name()))
+                    || needles.iter().any(|n| n.search.find(row.line.as_bytes()).is_some())
+            })
             && !self.deleted.iter().any(|d| d.matches(row))
     }
 
@@ -204,29 +222,26 @@ impl<'p> Filters<'p> {
         rows: &mut Bits,
     ) -> Result<()> {
         for matcher in self.labels {
-            let of_stream = |run: &Run| part.streams[run.stream as usize].get(matcher.name());
-            let of_fields = match block.runs.iter().all(|run| of_stream(run).is_some()) {
-                true => None,
-                false => open.fields(part, block)?.map(|f| f.matching(matcher)).transpose()?,
-            };
-            let mut hits = Bits::new(rows.len());
-            let mut start = 0;
-            for run in &block.runs {
-                let end = start + run.rows as usize;
-                match (of_stream(run), &of_fields) {
-                    (Some(value), _) if matcher.matches(value) => hits.set_range(start, end),
-                    (None, None) if matcher.matches_empty() => hits.set_range(start, end),
-                    (None, Some(found)) if end - start == rows.len() => hits.or(found),
-                    (None, Some(found)) => {
-                        let mut run_rows = Bits::new(rows.len());
-                        run_rows.set_range(start, end);
-                        run_rows.and(found);
-                        hits.or(&run_rows);
-                    }
-                    _ => {}
-                }
-                start = end;
+            rows.and(&label_rows(part, block, open, matcher)?);
+            if rows.is_clear() {
+                break;
             }
+        }
+        Ok(())
+    }
+
+    /// Clears the bits of rows that lack what is demanded.
+    fn apply_demands(
+        &self,
+        part: &Part,
+        block: &BlockMeta,
+        open: &OpenBlock,
+        rows: &mut Bits,
+    ) -> Result<()> {
+        for (matcher, needles) in &self.demands {
+            let mut hits = label_rows(part, block, open, matcher)?;
+            let needles = needles.iter().map(|n| &n.needle);
+            hits.or(&with_any(needles, open.lines(part, block)?, rows.len())?);
             rows.and(&hits);
             if rows.is_clear() {
                 break;
@@ -234,6 +249,35 @@ impl<'p> Filters<'p> {
         }
         Ok(())
     }
+}
+
+/// The rows of a block whose label satisfies `matcher`.
+fn label_rows(part: &Part, block: &BlockMeta, open: &OpenBlock, matcher: &Matcher) -> Result<Bits> {
+    let of_stream = |run: &Run| part.streams[run.stream as usize].get(matcher.name());
+    let of_fields = match block.runs.iter().all(|run| of_stream(run).is_some()) {
+        true => None,
+        false => open.fields(part, block)?.map(|f| f.matching(matcher)).transpose()?,
+    };
+    let len = block.rows as usize;
+    let mut hits = Bits::new(len);
+    let mut start = 0;
+    for run in &block.runs {
+        let end = start + run.rows as usize;
+        match (of_stream(run), &of_fields) {
+            (Some(value), _) if matcher.matches(value) => hits.set_range(start, end),
+            (None, None) if matcher.matches_empty() => hits.set_range(start, end),
+            (None, Some(found)) if end - start == len => hits.or(found),
+            (None, Some(found)) => {
+                let mut run_rows = Bits::new(len);
+                run_rows.set_range(start, end);
+                run_rows.and(found);
+                hits.or(&run_rows);
+            }
+            _ => {}
+        }
+        start = end;
+    }
+    Ok(hits)
 }
 
 impl<'p> Deleted<'p> {
@@ -459,6 +503,7 @@ fn try_select(
             return Ok(None);
         }
     }
+    filters.apply_demands(part, block, open, &mut rows)?;
     if let Some(gone) = filters.deleted_rows(part, block, open)? {
         rows.and_not(&gone);
         if rows.is_clear() {

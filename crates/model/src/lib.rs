@@ -26,9 +26,9 @@ pub use error::{Error, ErrorKind, Result};
 pub use histogram::{BucketSpan, Histogram, ResetHint};
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME, Pair};
 pub use logs::{
-    LineFilter, LineFilterOp, LogAggregation, LogBatch, LogDeletion, LogPlan, LogRecord, LogRow,
-    LogRows, LogSource, Order, StepCounts, StreamVolume, bytes_of_text, label_of, shown_text,
-    text_of_bytes,
+    LineFilter, LineFilterOp, LogAggregation, LogBatch, LogDeletion, LogDemand, LogPlan, LogRecord,
+    LogRow, LogRows, LogSource, Order, StepCounts, StreamVolume, bytes_of_text, label_of,
+    shown_text, text_of_bytes,
 };
 pub use matcher::{MatchOp, Matcher, anchored_regex, line_regex};
 pub use metrics::{

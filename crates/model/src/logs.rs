@@ -113,8 +113,10 @@ pub struct LogPlan {
     pub label_filters: Vec<Matcher>,
     /// Order of the visit.
     pub order: Order,
-    /// Hint: how many rows the caller will take before it breaks off.
+    /// How many rows the caller takes at most; a source may leave out what comes behind them.
     pub limit: Option<usize>,
+    /// Hint: rows that fail one of these may be left out.
+    pub demands: Vec<LogDemand>,
     /// Hint: whether lines are needed at all (`false` for a plain count); rows then may carry `""`.
     pub needs_line: bool,
     /// Hint: the names of the fields that are needed, `None` for all; rows may come without others.
@@ -131,9 +133,28 @@ impl LogPlan {
             label_filters: Vec::new(),
             order,
             limit: None,
+            demands: Vec::new(),
             needs_line: true,
             needed_fields: None,
         }
+    }
+}
+
+/// What a row needs for a filter behind a parser to let it pass: the label, either as it is stored, or out of the line, which
+/// then has one of the texts.
+#[derive(Debug, Clone)]
+pub struct LogDemand {
+    /// Condition on the label as [`label_of`] tells it.
+    pub label: Matcher,
+    /// Texts of which the line otherwise contains one.
+    pub texts: Vec<String>,
+}
+
+impl LogDemand {
+    /// Whether a row satisfies it.
+    pub fn matches(&self, row: &LogRow<'_>) -> bool {
+        self.label.matches(label_of(row.stream, row.fields, self.label.name()))
+            || self.texts.iter().any(|text| row.line.contains(text.as_str()))
     }
 }
 

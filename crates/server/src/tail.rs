@@ -189,7 +189,6 @@ async fn history(app: &Arc<App>, tail: Arc<Tail>) -> Result<Vec<Stream>> {
             let plan = LogPlan {
                 matchers: tail.pipeline.matchers().to_vec(),
                 line_filters: tail.pipeline.line_filters().to_vec(),
-                limit: Some(tail.limit),
                 ..LogPlan::all(TimeRange::new(tail.start_ns, i64::MAX), Order::Backward)
             };
             let mut taken = Vec::new();

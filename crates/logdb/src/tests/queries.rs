@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use model::{
-    ErrorKind, Limits, LineFilter, LineFilterOp, LogAggregation, LogDeletion, MatchOp, Matcher,
-    RejectReason, label_of,
+    ErrorKind, Limits, LineFilter, LineFilterOp, LogAggregation, LogDeletion, LogDemand, MatchOp,
+    Matcher, RejectReason, label_of,
 };
 use storage::writer::WriterState;
 
@@ -28,6 +28,10 @@ fn naive(all: &[LogRecord], plan: &LogPlan) -> Vec<LogRecord> {
             plan.matchers.iter().all(|m| m.matches_labels(&r.stream))
                 && plan.range.contains(r.t_ns)
                 && plan.line_filters.iter().all(|f| f.matches(&r.line))
+                && plan.demands.iter().all(|d| {
+                    let LogRecord { stream, t_ns, line, fields } = r;
+                    d.matches(&model::LogRow { stream, t_ns: *t_ns, line, fields })
+                })
                 && plan
                     .label_filters
                     .iter()
@@ -174,8 +178,20 @@ fn made_plans(random: &mut Random, order: Order) -> Vec<LogPlan> {
         TimeRange::new(at(-DAY_MS), at(0)),
         TimeRange::new(at(5_000), at(5_001)),
     ];
+    let demand = |name: &str, value: &str| LogDemand {
+        label: Matcher::equal(name, value),
+        texts: vec![value.to_owned(), "\\".to_owned()],
+    };
+    let demands = [
+        vec![],
+        vec![],
+        vec![demand("level", "error")],
+        vec![demand("pod", "p3"), demand("level", "info")],
+        vec![demand("who", "user 7 ")],
+    ];
     (0..24)
         .map(|_| LogPlan {
+            demands: demands[random.below(demands.len() as u64) as usize].clone(),
             matchers: matchers[random.below(4) as usize].clone(),
             line_filters: filters[random.below(filters.len() as u64) as usize].clone(),
             label_filters: label_filters[random.below(label_filters.len() as u64) as usize].clone(),

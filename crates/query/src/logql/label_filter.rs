@@ -3,7 +3,7 @@
 //! A comparison with a number, duration or size drops rows without the label, and lets rows pass whose value it cannot
 //! read, marked with an error; whether those are wanted is for a later `__error__=""` to say.
 
-use model::Matcher;
+use model::{LogDemand, MatchOp, Matcher};
 
 use super::ip::IpMatcher;
 use super::row::{RowLabels, is_stored};
@@ -80,6 +80,35 @@ impl LabelFilter {
                 Some(all)
             }
             _ => None,
+        }
+    }
+
+    /// What rows need to pass, if their labels are as stored or extracted from the line: a parser finds a value only where it is
+    /// written, or something is escaped.
+    pub(crate) fn demands(&self) -> Vec<LogDemand> {
+        let is_plain = |text: &String| {
+            let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"_-.:/ @+".contains(&b);
+            !text.is_empty() && text.bytes().all(is_plain)
+        };
+        match self {
+            Self::Text(matcher) if is_stored(matcher.name()) => {
+                let mut texts = match matcher.op() {
+                    MatchOp::Equal => vec![matcher.value().to_owned()],
+                    MatchOp::Regex => matcher.alternatives().unwrap_or_default().to_vec(),
+                    MatchOp::NotEqual | MatchOp::NotRegex => Vec::new(),
+                };
+                if texts.is_empty() || !texts.iter().all(is_plain) {
+                    return Vec::new();
+                }
+                texts.push("\\".to_owned());
+                vec![LogDemand { label: matcher.clone(), texts }]
+            }
+            Self::And(a, b) => {
+                let mut all = a.demands();
+                all.extend(b.demands());
+                all
+            }
+            _ => Vec::new(),
         }
     }
 

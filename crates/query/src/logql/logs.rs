@@ -29,6 +29,7 @@ pub(super) fn evaluate(
         range: TimeRange::new(query.start_ns, query.end_ns),
         line_filters: std::mem::take(&mut split.line_filters),
         label_filters: std::mem::take(&mut split.label_filters),
+        demands: std::mem::take(&mut split.demands),
         order,
         limit: (split.stages.is_empty() && query.interval_ns <= 0).then_some(query.limit),
         needs_line: true,

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use model::{Error, Labels, LineFilter, LogRow, Matcher, Result};
+use model::{Error, Labels, LineFilter, LogDemand, LogRow, Matcher, Result};
 
 use super::ast::{ExprKind, LogExpr};
 use super::parse::parse;
@@ -98,6 +98,8 @@ pub(super) struct Split<'e> {
     pub(super) line_filters: Vec<LineFilter>,
     /// Label filters the store applies.
     pub(super) label_filters: Vec<Matcher>,
+    /// What rows need to pass the other stages.
+    pub(super) demands: Vec<LogDemand>,
     /// The other stages.
     pub(super) stages: Vec<&'e Stage>,
 }
@@ -109,7 +111,10 @@ impl<'e> Split<'e> {
         let mut line_filters = Vec::new();
         let mut label_filters = Vec::new();
         let mut stages = Vec::new();
+        let mut demands = Vec::new();
         let (mut sees_stored_line, mut sees_stored_labels) = (true, true);
+        // Labels are as stored, or extracted from the line as stored.
+        let mut sees_stored_text = true;
         for stage in &log.stages {
             if sees_stored_labels
                 && let Stage::LabelFilter(filter) = stage
@@ -125,11 +130,15 @@ impl<'e> Split<'e> {
                 }
                 line_filters.extend(condition.demands());
             }
+            if sees_stored_text && let Stage::LabelFilter(filter) = stage {
+                demands.extend(filter.demands());
+            }
+            sees_stored_text &= stage.only_extracts();
             sees_stored_line &= stage.keeps_line();
             sees_stored_labels &= matches!(stage, Stage::LineFilter(_));
             stages.push(stage);
         }
-        Self { line_filters, label_filters, stages }
+        Self { line_filters, label_filters, demands, stages }
     }
 
     /// Whether any stage left reads the line.

@@ -80,6 +80,7 @@ pub(super) fn evaluate(
         range: TimeRange::new(first_ns.saturating_add(1), last_ns.saturating_add(1)),
         line_filters: std::mem::take(&mut split.line_filters),
         label_filters: std::mem::take(&mut split.label_filters),
+        demands: std::mem::take(&mut split.demands),
         order: Order::Any,
         limit: None,
         needs_line,

@@ -63,6 +63,20 @@ impl Stage {
         !matches!(self, Self::Unpack | Self::LineFormat(_) | Self::Decolorize)
     }
 
+    /// Whether labels behind it are those before it and such as are written in the line.
+    pub(crate) fn only_extracts(&self) -> bool {
+        matches!(
+            self,
+            Self::LineFilter(_)
+                | Self::LabelFilter(_)
+                | Self::Json
+                | Self::JsonExpressions(_)
+                | Self::Logfmt(_)
+                | Self::Regexp(_)
+                | Self::Pattern(_)
+        )
+    }
+
     /// Calls `visit` with the name of each label that matters to it, `*` when all may.
     pub(crate) fn for_each_label(&self, visit: &mut impl FnMut(&str)) {
         match self {

@@ -34,6 +34,12 @@ impl Table {
             .filter(|r| plan.matchers.iter().all(|m| m.matches_labels(&r.stream)))
             .filter(|r| plan.line_filters.iter().all(|f| f.matches(&r.line)))
             .filter(|r| {
+                // A hint, taken literally: what it leaves out must not be missed.
+                let Row { stream, t_ns, line, fields } = r;
+                let row = LogRow { stream, t_ns: *t_ns, line, fields };
+                plan.demands.iter().all(|d| d.matches(&row))
+            })
+            .filter(|r| {
                 let holds = |m: &Matcher| m.matches(label_of(&r.stream, &r.fields, m.name()));
                 plan.label_filters.iter().all(holds)
             })
