@@ -283,7 +283,8 @@ impl Digits {
             }
             let unit = 10_u64.pow(scale as u32);
             let (whole, fraction) = (mantissa / unit, mantissa % unit);
-            (!self.end && !(self.start && is_signed) && in_whole.is_in(whole, 1, modulus))
+            let may_be_whole = !self.end && (!self.start || !is_signed);
+            (may_be_whole && in_whole.is_in(whole, 1, modulus))
                 || (!self.start && in_fraction.is_in(fraction, scale, modulus))
         }))
     }
