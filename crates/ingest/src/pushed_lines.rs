@@ -5,7 +5,8 @@
 //!
 //! A wrong time never costs a line. One that is missing, lies in the first year of Unix time (a clock that was never set,
 //! or seconds taken for nanoseconds) or too far in the future is replaced by the time of arrival; what was sent stands
-//! beside the line in the field [`ORIGINAL_TIMESTAMP`], and the replacement is counted by reason.
+//! beside the line in the field [`ORIGINAL_TIMESTAMP`], and the replacement is counted by reason. Such lines of a request
+//! are a nanosecond apart, so that equal ones are not taken for one that came twice.
 
 mod fields;
 mod streams;
@@ -245,7 +246,7 @@ impl Lines {
             }
             Sent::Absent => {
                 self.corrected.absent += 1;
-                return self.now_ns;
+                return self.arrival_ns();
             }
             Sent::Unreadable(text) => {
                 self.corrected.unreadable += 1;
@@ -253,7 +254,13 @@ impl Lines {
             }
         };
         fields.set(Cow::Borrowed(ORIGINAL_TIMESTAMP), Cow::Owned(original));
-        self.now_ns
+        self.arrival_ns()
+    }
+
+    /// The time for the line of which the replaced time was counted last.
+    fn arrival_ns(&self) -> i64 {
+        let before = self.corrected.by_reason().iter().map(|(_, count)| count).sum::<u64>() - 1;
+        self.now_ns.saturating_add(before.cast_signed())
     }
 
     /// What became of the request.

@@ -153,7 +153,7 @@ impl Engine {
         seq: u64,
     ) -> u64 {
         let mut repeated = 0;
-        if cursor.is_none() {
+        if rows.may_repeat() {
             repeated = repeats::remove(&self.shared.view.read(), &self.newest, &mut rows);
         }
         repeats::note(&mut self.newest, &rows);
@@ -441,6 +441,9 @@ impl Engine {
             let line = truncate(row.line, line_bytes_max);
             truncated += u64::from(matches!(line, Cow::Owned(_)));
             kept.push(row.stream, row.t_ns, &line, row.fields);
+        }
+        if rows.may_repeat() {
+            kept.set_may_repeat();
         }
         *rows = kept;
         self.shared.truncated_lines.fetch_add(truncated, Ordering::Relaxed);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use memchr::memmem;
 use model::Result;
-use storage::codec::{Reader, blob};
+use storage::codec::Reader;
 
 use crate::bits::Bits;
 use crate::column::{Column, Encoder};
@@ -22,8 +22,9 @@ use crate::{filter, record as wal_record};
 pub fn record(bytes: &[u8]) {
     // Either outcome is fine; it must come back.
     wal_record::decode(bytes).ok();
-    let mut packed = vec![wal_record::VERSION];
-    blob::compress_lz4(bytes, &mut packed);
+    let mut packed = Vec::new();
+    let (plain, text) = bytes.split_at(bytes.len() / 2);
+    wal_record::put_blobs(plain, text, &mut packed);
     let Ok(stored) = wal_record::decode(&packed) else { return };
     let mut again = Vec::new();
     let cursor = stored.cursor.as_deref();

@@ -1,4 +1,4 @@
-//! The WAL record of a batch: its rows, its source and cursor, compressed with lz4.
+//! The WAL record of a batch: its rows, its source and cursor, compressed with lz4; the lines by themselves, as they lie.
 //!
 //! Does not own: the log itself (`storage::wal`). The record is drawn in `docs/format/logs.md`.
 
@@ -9,9 +9,13 @@ use crate::part::{put_labels, take_labels};
 
 /// Kind of these records in the WAL.
 pub(crate) const KIND: u8 = 1;
-pub(crate) const VERSION: u8 = 2;
+pub(crate) const VERSION: u8 = 3;
 /// Plain bytes a record may have.
 pub(crate) const RECORD_BYTES_MAX: usize = 256 << 20;
+
+/// Flags of a record.
+const HAS_CURSOR: u8 = 1;
+const MAY_REPEAT: u8 = 2;
 
 /// One batch as stored.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,9 +35,10 @@ pub(crate) fn encode(
     rows: &LogRows,
     out: &mut Vec<u8>,
 ) {
-    let mut plain = Vec::with_capacity(rows.memory_bytes() + 256);
+    let mut plain = Vec::with_capacity(rows.memory_bytes() - rows.line_bytes() + 256);
     put_bytes(&mut plain, source.as_bytes());
-    plain.push(u8::from(cursor.is_some()));
+    let repeat = if rows.may_repeat() { MAY_REPEAT } else { 0 };
+    plain.push(if cursor.is_some() { HAS_CURSOR } else { 0 } | repeat);
     put_bytes(&mut plain, cursor.unwrap_or_default());
     put_zigzag(&mut plain, received_ms);
     put_count(&mut plain, rows.len());
@@ -48,9 +53,16 @@ pub(crate) fn encode(
         put_count(&mut plain, rows.fields_number(i) as usize);
         put_count(&mut plain, rows.line_len(i));
     }
-    plain.extend_from_slice(rows.text().as_bytes());
+    put_blobs(&plain, rows.text().as_bytes(), out);
+}
+
+/// Appends version, what is not text, and the lines.
+pub(crate) fn put_blobs(plain: &[u8], text: &[u8], out: &mut Vec<u8>) {
     out.push(VERSION);
-    blob::compress_lz4(&plain, out);
+    let mut packed = Vec::new();
+    blob::compress_lz4(plain, &mut packed);
+    put_bytes(out, &packed);
+    blob::compress_lz4(text, out);
 }
 
 fn put_label_sets(sets: &[Labels], out: &mut Vec<u8>) {
@@ -72,10 +84,14 @@ pub(crate) fn decode(payload: &[u8]) -> Result<Stored> {
             format!("log record has format version {version}; this program reads {VERSION}");
         return Err(Error::new(ErrorKind::Invalid, message));
     }
-    let plain = blob::decompress_lz4(packed, RECORD_BYTES_MAX)?;
+    let mut parts = Reader::new(packed);
+    let plain = blob::decompress_lz4(parts.bytes()?, RECORD_BYTES_MAX)?;
+    let text = blob::decompress_lz4(parts.take(parts.remaining())?, RECORD_BYTES_MAX)?;
+    let mut text = Reader::new(&text);
     let mut reader = Reader::new(&plain);
     let source = reader.str()?.to_owned();
-    let has_cursor = reader.u8()? != 0;
+    let flags = reader.u8()?;
+    let has_cursor = flags & HAS_CURSOR != 0;
     let cursor = reader.bytes()?.to_vec();
     let received_ms = reader.zigzag()?;
     // A row takes four bytes at least.
@@ -88,15 +104,18 @@ pub(crate) fn decode(payload: &[u8]) -> Result<Stored> {
         previous = previous.wrapping_add(reader.zigzag()?);
         let stream = reader.count(streams.len())?;
         let fields = reader.count(fields.len())?;
-        heads.push((previous, stream, fields, reader.count(plain.len())?));
+        heads.push((previous, stream, fields, reader.count(text.remaining())?));
     }
     let missing = || Error::corrupt("log record has rows without labels");
-    let mut rows = LogRows::with_capacity(count, reader.remaining());
+    let mut rows = LogRows::with_capacity(count, text.remaining());
     for (t_ns, stream, set, bytes) in heads {
-        let line = std::str::from_utf8(reader.take(bytes)?)
+        let line = std::str::from_utf8(text.take(bytes)?)
             .map_err(|_| Error::corrupt("line of a log record is not UTF-8"))?;
         let stream = streams.get(stream).ok_or_else(missing)?;
         rows.push(stream, t_ns, line, fields.get(set).ok_or_else(missing)?);
+    }
+    if flags & MAY_REPEAT != 0 {
+        rows.set_may_repeat();
     }
     Ok(Stored { source, cursor: has_cursor.then_some(cursor), received_ms, rows })
 }
@@ -139,9 +158,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn foreign_bytes_never_panic(plain in prop::collection::vec(any::<u8>(), 0..200)) {
-            let mut bytes = vec![VERSION];
-            blob::compress_lz4(&plain, &mut bytes);
+        fn foreign_bytes_never_panic(
+            plain in prop::collection::vec(any::<u8>(), 0..200),
+            text in prop::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let mut bytes = Vec::new();
+            put_blobs(&plain, &text, &mut bytes);
             // Either outcome is fine; it must come back.
             decode(&bytes).ok();
             decode(&plain).ok();

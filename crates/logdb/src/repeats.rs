@@ -1,7 +1,7 @@
 //! Recognising rows that are stored already, so that what is sent again after a lost answer is not there twice.
 //!
-//! A row is a repetition when stream, time, line and fields are all equal. Only batches without a cursor are looked at:
-//! where a cursor says how far a source was read, equal lines are lines that were written twice. The usual row is newer
+//! A row is a repetition when stream, time, line and fields are all equal. Only batches are looked at whose sender may
+//! send them again: where a cursor says how far a source was read, equal lines are lines that were written twice. The usual row is newer
 //! than all of its stream and costs one comparison; for others the head is looked through, and of the parts the times of
 //! blocks that cover them. Lines are read, or hashed, only where a time is equal. Decided in
 //! `docs/decisions/0019-repeated-lines.md`.

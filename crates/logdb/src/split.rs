@@ -52,6 +52,20 @@ enum Kind {
     Rest,
 }
 
+/// Whether two slices of the same length are equal; literals are mostly short, and a call for each would cost more than
+/// the comparison.
+#[inline]
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    let word = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_le_bytes);
+    match b.len() {
+        0..8 => a.iter().zip(b).all(|(a, b)| a == b),
+        len @ 8..=16 => {
+            word(&a[..8]) == word(&b[..8]) && word(&a[len - 8..]) == word(&b[len - 8..])
+        }
+        _ => a == b,
+    }
+}
+
 /// What is the same for all values of one skeleton, of one slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mark {
@@ -127,7 +141,7 @@ impl Form {
         for (to, kind) in &self.steps {
             let literal = &self.literals[from..*to as usize];
             from = *to as usize;
-            if !value.get(at..)?.starts_with(literal) {
+            if !is_same(value.get(at..at + literal.len())?, literal) {
                 return None;
             }
             at += literal.len();

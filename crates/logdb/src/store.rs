@@ -196,8 +196,8 @@ impl Store {
 
     /// Hands over a batch; `done` is called once its lines and cursor are durable (by `durability`), or with the reason
     /// why not. Rows that are too old, too new, of too many streams, or with labels over 64 KiB are refused one by one,
-    /// the cursor is committed all the same. Of a batch without a cursor, rows that are stored already (equal stream,
-    /// time, line and fields) are not stored again, and count as stored in its receipt.
+    /// the cursor is committed all the same. Of a batch that may repeat others ([`LogRows::set_may_repeat`](model::LogRows::set_may_repeat)),
+    /// rows that are stored already are not stored again, and count as stored in its receipt.
     ///
     /// Cost: blocks while 256 batches wait.
     pub fn append(&self, batch: LogBatch, done: Done) {

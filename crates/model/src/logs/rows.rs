@@ -21,6 +21,7 @@ pub struct LogRows {
     stream_of: HashMap<Labels, u32>,
     /// Label sets beside lines; the first is empty.
     fields: Vec<Labels>,
+    may_repeat: bool,
 }
 
 /// One row; its line begins where the previous one ends.
@@ -113,6 +114,17 @@ impl LogRows {
             fields: if row.fields == 0 { 0 } else { fields + row.fields - 1 },
             ..*row
         }));
+    }
+
+    /// Says that the sender may send rows again, not knowing whether they arrived: those that are stored already, with
+    /// the same stream, time, line and fields, shall not be stored twice.
+    pub fn set_may_repeat(&mut self) {
+        self.may_repeat = true;
+    }
+
+    /// Whether [`set_may_repeat`](Self::set_may_repeat) was said.
+    pub fn may_repeat(&self) -> bool {
+        self.may_repeat
     }
 
     /// Number of rows.

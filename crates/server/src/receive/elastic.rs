@@ -188,7 +188,7 @@ async fn store(
         let bulk = decode(&body, &limits, &receivers.lines.streams, now_ms)?;
         let rows = &bulk.pushed.rows;
         let times: Vec<i64> = (0..rows.len()).map(|row| rows.t_ns(row)).collect();
-        Ok((bulk.items, times, lines::hand_over(&decoding, SOURCE, bulk.pushed)))
+        Ok((bulk.items, times, lines::hand_over_once(&decoding, SOURCE, bulk.pushed)))
     })
     .await?;
     let receipt = sent.get().await?;

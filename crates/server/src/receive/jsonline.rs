@@ -106,7 +106,7 @@ async fn receive(app: &Arc<App>, asked: Asked, held: Held) -> Result<Refused> {
         let more = More { labels: &labels, fields: &fields };
         let pushed = jsonline::decode(&body, &asked.roles, &more, &limits, streams, now_ms)?;
         let refused = pushed.refused.clone();
-        Ok((refused, lines::hand_over(&decoding, SOURCE, pushed)))
+        Ok((refused, lines::hand_over_once(&decoding, SOURCE, pushed)))
     })
     .await?;
     let receipt = answer.get().await?;

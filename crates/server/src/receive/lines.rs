@@ -176,6 +176,12 @@ impl LineBook {
     }
 }
 
+/// [`hand_over`] of lines whose client pushes them once more when it gets no answer: they are stored once.
+pub(super) fn hand_over_once(app: &App, source: &'static str, mut pushed: Pushed) -> Answer {
+    pushed.rows.set_may_repeat();
+    hand_over(app, source, pushed)
+}
+
 /// Books what `pushed` holds beside its lines, and hands those to the store; off the runtime's workers.
 pub(super) fn hand_over(app: &App, source: &'static str, pushed: Pushed) -> Answer {
     let book = &app.receivers.lines;

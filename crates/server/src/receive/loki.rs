@@ -89,7 +89,7 @@ async fn receive(
         };
         let refused = std::mem::take(&mut pushed.refused);
         pushed.refused.rows = refused.rows;
-        Ok(Some((refused, lines::hand_over(&decoding, SOURCE, pushed))))
+        Ok(Some((refused, lines::hand_over_once(&decoding, SOURCE, pushed))))
     })
     .await?;
     let Some((mut refused, answer)) = handed else { return Ok(Outcome::Empty) };

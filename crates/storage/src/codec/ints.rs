@@ -25,7 +25,7 @@ const FOR: u8 = 5;
 const GCD: u8 = 0x80;
 
 /// Stretches of values, and values in each, by which [`encode_sampled`] chooses.
-const SAMPLES: usize = 4;
+const SAMPLES: usize = 3;
 const SAMPLE_VALUES: usize = 1 + 2 * bitpack::BLOCK;
 
 /// One way to turn the values into small unsigned numbers.
@@ -61,7 +61,7 @@ pub fn encode_brief(values: &[i64], out: &mut Vec<u8>) {
 /// are alike all along.
 pub fn encode_sampled(values: &[i64], out: &mut Vec<u8>) {
     encode_as(values, out, |values, profile| {
-        if values.len() <= SAMPLES * SAMPLE_VALUES * 2 {
+        if values.len() <= SAMPLES * SAMPLE_VALUES {
             return cheapest(values, profile);
         }
         let stride = (values.len() - SAMPLE_VALUES) / (SAMPLES - 1);
