@@ -138,7 +138,7 @@ fn cancelled() -> Error {
 }
 
 /// Calls the sink off the runtime's workers (it may block for a moment) and waits for the batch's outcome.
-async fn answered(call: impl FnOnce(Done) + Send + 'static) -> Result<Receipt> {
+pub(crate) async fn answered(call: impl FnOnce(Done) + Send + 'static) -> Result<Receipt> {
     let (sender, receiver) = oneshot::channel();
     let done = Done::new(move |outcome| {
         // Nobody waits any more after a timeout; the outcome then has no reader.

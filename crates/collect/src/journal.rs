@@ -273,7 +273,8 @@ impl Reader {
         let Config { labels, relabel, is_json, .. } = &self.config;
         let Some(stream) = entry::labels(entry, labels, relabel) else { return };
         let Some(line) = entry::line(entry, *is_json) else { return };
-        self.flow.push_labelled(&stream, t_ns, &line, &*self.clock, &mut self.rows);
+        let (fields, clock) = (Labels::default(), &*self.clock);
+        self.flow.push_labelled(&stream, t_ns, &line, &fields, clock, &mut self.rows);
     }
 
     /// Stores what is complete. `Err` only when cancelled.

@@ -10,6 +10,7 @@
 //! happens, and whatever became of the file meanwhile.
 
 pub(crate) mod held;
+mod intake;
 mod limits;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use model::{Clock, Labels, LogRows};
 use parking_lot::Mutex;
 
 pub(crate) use self::held::{HeldLine, LABELLED};
+pub use self::intake::{Intake, PushedLine};
 pub use self::limits::{Limits, ReadRate};
 
 /// Lines held back that a cursor may have; with more, what is read waits to be stored.
@@ -65,7 +67,8 @@ impl Dropped {
         self.counts.lock().iter().map(|(reason, count)| (Arc::clone(reason), *count)).collect()
     }
 
-    pub(crate) fn add(&self, reason: &str, count: u64) {
+    /// Counts lines that are dropped.
+    pub fn add(&self, reason: &str, count: u64) {
         let mut counts = self.counts.lock();
         match counts.get_mut(reason) {
             Some(known) => *known += count,
@@ -180,7 +183,7 @@ impl Flow {
         if let Some(stream) = streams.get(output)
             && self.admits(clock)
         {
-            self.take(stream, output, t_ns, text, clock, rows);
+            self.take(stream, output, (t_ns, text, &Labels::default()), clock, rows);
         }
     }
 
@@ -190,12 +193,13 @@ impl Flow {
         stream: &Labels,
         t_ns: i64,
         text: &str,
+        fields: &Labels,
         clock: &dyn Clock,
         rows: &mut LogRows,
     ) {
         self.take_restored(&[], clock, rows);
         if self.admits(clock) {
-            self.take(stream, LABELLED, t_ns, text, clock, rows);
+            self.take(stream, LABELLED, (t_ns, text, fields), clock, rows);
         }
     }
 
@@ -220,10 +224,10 @@ impl Flow {
 
     fn take_restored(&mut self, streams: &[Labels], clock: &dyn Clock, rows: &mut LogRows) {
         for line in std::mem::take(&mut self.restored) {
-            let HeldLine { output, labels, t_ns, text } = &line;
+            let HeldLine { output, labels, fields, t_ns, text } = &line;
             let stream = if *output == LABELLED { Some(labels) } else { streams.get(*output) };
             if let Some(stream) = stream {
-                self.take(stream, *output, *t_ns, text, clock, rows);
+                self.take(stream, *output, (*t_ns, text, fields), clock, rows);
             }
         }
     }
@@ -232,8 +236,7 @@ impl Flow {
         &mut self,
         stream: &Labels,
         output: usize,
-        t_ns: i64,
-        text: &str,
+        (t_ns, text, fields): (i64, &str, &Labels),
         clock: &dyn Clock,
         rows: &mut LogRows,
     ) {
@@ -243,7 +246,9 @@ impl Flow {
             State::Plain => finish.line(stream, t_ns, text),
             State::Joining(joiners) => {
                 let Some(joiner) = joiners.get_mut(output) else {
-                    return finish.line(stream, t_ns, text);
+                    let (labels, line) = (stream.clone(), text.to_owned());
+                    let fields = fields.clone();
+                    return finish.entry(Entry { labels, t_ns, line, fields, ..Entry::default() });
                 };
                 let mark = Mark { t_ns, stream: stream.clone() };
                 let mut out = |record: Record<'_, Mark>| finish.record(record);
@@ -255,11 +260,11 @@ impl Flow {
                 if pipeline.may_hold() {
                     let labels =
                         if output == LABELLED { stream.clone() } else { Labels::default() };
-                    let text = text.to_owned();
-                    taken.push_back((position, HeldLine { output, labels, t_ns, text }));
+                    let (text, fields) = (text.to_owned(), fields.clone());
+                    taken.push_back((position, HeldLine { output, labels, fields, t_ns, text }));
                 }
-                let (labels, line) = (stream.clone(), text.to_owned());
-                let entry = Entry { labels, t_ns, line, position, ..Entry::default() };
+                let (labels, line, fields) = (stream.clone(), text.to_owned(), fields.clone());
+                let entry = Entry { labels, t_ns, line, fields, position, ..Entry::default() };
                 pipeline.process(entry, clock, &mut self.finished);
                 finish.entries(pipeline, &mut self.finished);
                 sift(pipeline, taken, sift_at);
@@ -349,6 +354,7 @@ impl Flow {
                     lines.extend(joiner.held().map(|(text, mark)| HeldLine {
                         output,
                         labels: Labels::default(),
+                        fields: Labels::default(),
                         t_ns: mark.t_ns,
                         text: text.to_owned(),
                     }));

@@ -26,6 +26,7 @@ pub(crate) mod lines;
 pub(crate) mod loki;
 pub(crate) mod otlp;
 pub(crate) mod otlp_logs;
+pub mod push_target;
 pub mod pushgateway;
 pub(crate) mod remote_write;
 pub mod sockets;

@@ -1,4 +1,4 @@
-//! Runs what a `promtail.yml` says: files, containers and journals, each with its pipeline.
+//! Runs what a `promtail.yml` says: files, containers, journals and what is pushed, each with its pipeline.
 //!
 //! Owns: which files a job reads (static and file discovery, relabelling), starting the readers again when that changes, and
 //! the counts that Promtail shows. Does not own: reading the configuration (`promtail_yml`), files, journals, logs of
@@ -7,6 +7,7 @@
 //! Readers are replaced, not changed: the old one ends, the store answers for everything it handed over, and the new one
 //! goes on where the cursors stand. So a reload neither loses nor repeats a line.
 
+mod listeners;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -21,10 +22,12 @@ use collect::{Counters, journal};
 use ingest::pipeline::{Metrics, Pipeline};
 use model::{Clock, Labels, Sink};
 use parking_lot::Mutex;
+use server::receive::Receivers;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use self::listeners::Listening;
 use self::targets::{Found, ReadBefore};
 use crate::promtail_yml::{self, Job, PromtailConfig};
 use crate::yaml::ConfigError;
@@ -136,6 +139,8 @@ pub(crate) struct Context {
     pub(crate) claims: Arc<Claims>,
     /// Socket of the container engine, if containers are watched.
     pub(crate) engine: Option<PathBuf>,
+    /// What receivers share.
+    pub(crate) receivers: Arc<Receivers>,
     pub(crate) cancel: CancellationToken,
 }
 
@@ -224,6 +229,10 @@ impl Supervisor {
     async fn run_plan(&mut self, plan: &Arc<Plan>, before: &Arc<ReadBefore>) {
         let journals: Vec<Running<journal::Handle>> =
             plan.jobs.iter().filter_map(|planned| self.start_journal(planned, before)).collect();
+        let mut listening = Vec::new();
+        for planned in &plan.jobs {
+            listening.extend(Listening::start(planned, &self.context, &self.counters).await);
+        }
         let mut files: Option<Running<collect::file::Handle>> = None;
         loop {
             let found = self.discover(plan, before).await;
@@ -259,6 +268,9 @@ impl Supervisor {
         // All at once, and only then the store's answers are awaited.
         files.iter().for_each(|running| running.cancel.cancel());
         journals.iter().for_each(|running| running.cancel.cancel());
+        for listening in listening {
+            listening.end().await;
+        }
         for running in journals {
             running.handle.settled().await;
         }

@@ -121,8 +121,8 @@ async fn live(config: Config) -> Result<()> {
         collect::host::spawn(config, sink.clone(), clock.clone(), collectors.clone())
     });
     let claims: Arc<collect::container::Claims> = Arc::default();
-    let engine = config.containers.as_ref().map(|containers| containers.socket.clone());
-    promtail.claim_first(&claims, engine.as_deref());
+    let socket = config.containers.as_ref().map(|containers| containers.socket.clone());
+    promtail.claim_first(&claims, socket.as_deref());
     let containers = collect::container::spawn(
         container_config(&config, claims.clone()),
         sink.clone(),
@@ -136,15 +136,6 @@ async fn live(config: Config) -> Result<()> {
         Arc::default(),
         collectors.clone(),
     )?;
-    let context = promtail::Context {
-        sink: sink.clone(),
-        clock: clock.clone(),
-        host_name: config.host_name.clone(),
-        claims,
-        engine,
-        cancel: collectors.clone(),
-    };
-    let promtail = Promtail::start(promtail, dropped, context);
     let scrape_config = collect::scrape::Config {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         limits: scrape_limits(config.memory_limit_bytes),
@@ -165,6 +156,16 @@ async fn live(config: Config) -> Result<()> {
     for damage in &damaged_groups {
         tracing::warn!("{damage}");
     }
+    let context = promtail::Context {
+        sink: sink.clone(),
+        clock: clock.clone(),
+        host_name: config.host_name.clone(),
+        claims,
+        engine: socket,
+        receivers: receivers.clone(),
+        cancel: collectors.clone(),
+    };
+    let promtail = Promtail::start(promtail, dropped, context);
     let pushing = tokio::spawn(
         receivers
             .gateway()

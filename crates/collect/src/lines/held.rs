@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  cursor   position [0 line…]                       the position has no byte 0
-//!  line     output u8, time i64 LE (Unix ns), length u32 LE, text, and labels when output is 255
-//!  labels   count u16 LE, then for each the lengths of name and value, u32 LE, and both
+//!  line     output u8, time i64 LE (Unix ns), length u32 LE, text, and labels and fields when output is 255
+//!  both     count u16 LE, then for each the lengths of name and value, u32 LE, and both
 //! ```
 
 use model::{Labels, LabelsBuilder};
@@ -16,8 +16,9 @@ pub(crate) const LABELLED: usize = u8::MAX as usize;
 pub(crate) struct HeldLine {
     /// 0, 1 for a container's stderr, or [`LABELLED`].
     pub(crate) output: usize,
-    /// Of one that is labelled.
+    /// Of one that is labelled, as are the fields beside it.
     pub(crate) labels: Labels,
+    pub(crate) fields: Labels,
     /// Unix nanoseconds.
     pub(crate) t_ns: i64,
     pub(crate) text: String,
@@ -28,7 +29,8 @@ const HEADER_BYTES: usize = 1 + 8 + 4;
 
 impl HeldLine {
     pub(crate) fn encoded_len(&self) -> usize {
-        HEADER_BYTES + self.text.len() + self.labels.packed_len() + 8 * self.labels.len() + 2
+        let of = |labels: &Labels| labels.packed_len() + 8 * labels.len() + 2;
+        HEADER_BYTES + self.text.len() + of(&self.labels) + of(&self.fields)
     }
 }
 
@@ -45,15 +47,20 @@ pub(crate) fn encode(lines: &[HeldLine], cursor: &mut Vec<u8>) {
         cursor.extend_from_slice(&len.to_le_bytes());
         cursor.extend_from_slice(line.text.as_bytes());
         if line.output == LABELLED {
-            let count = u16::try_from(line.labels.len()).unwrap_or(u16::MAX);
-            cursor.extend_from_slice(&count.to_le_bytes());
-            for (name, value) in line.labels.iter().take(usize::from(count)) {
-                for text in [name, value] {
-                    let len = u32::try_from(text.len()).unwrap_or(u32::MAX);
-                    cursor.extend_from_slice(&len.to_le_bytes());
-                    cursor.extend_from_slice(text.as_bytes());
-                }
-            }
+            put_labels(&line.labels, cursor);
+            put_labels(&line.fields, cursor);
+        }
+    }
+}
+
+fn put_labels(labels: &Labels, cursor: &mut Vec<u8>) {
+    let count = u16::try_from(labels.len()).unwrap_or(u16::MAX);
+    cursor.extend_from_slice(&count.to_le_bytes());
+    for (name, value) in labels.iter().take(usize::from(count)) {
+        for text in [name, value] {
+            let len = u32::try_from(text.len()).unwrap_or(u32::MAX);
+            cursor.extend_from_slice(&len.to_le_bytes());
+            cursor.extend_from_slice(text.as_bytes());
         }
     }
 }
@@ -69,8 +76,12 @@ pub(crate) fn decode(cursor: &[u8]) -> Option<(&[u8], Vec<HeldLine>)> {
         let t_ns = i64::from_le_bytes(header.get(1..)?.try_into().ok()?);
         rest = behind;
         let text = take_text(&mut rest)?.to_owned();
-        let labels = if output == LABELLED { take_labels(&mut rest)? } else { Labels::default() };
-        lines.push(HeldLine { output, labels, t_ns, text });
+        let (mut labels, mut fields) = (Labels::default(), Labels::default());
+        if output == LABELLED {
+            labels = take_labels(&mut rest)?;
+            fields = take_labels(&mut rest)?;
+        }
+        lines.push(HeldLine { output, labels, fields, t_ns, text });
     }
     // Without lines there is no byte 0.
     (!lines.is_empty()).then_some((position, lines))
@@ -113,7 +124,7 @@ mod tests {
         (output, any::<i64>(), "(?s).{0,20}", labels).prop_map(|(output, t_ns, text, labels)| {
             let labels = labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
             let labels = Labels::from_pairs(labels.filter(|_| output == LABELLED));
-            HeldLine { output, labels, t_ns, text }
+            HeldLine { output, fields: labels.clone(), labels, t_ns, text }
         })
     }
 

@@ -104,7 +104,8 @@ fn lines_with_labels_of_their_own_keep_them() {
     let unit = |name: &str| Labels::from_pairs([("unit", name)]);
     for (name, text) in [("a", "one"), ("b", "two"), ("a", " more")] {
         let clock = &source.clock;
-        source.flow.push_labelled(&unit(name), clock.now_ns(), text, clock, &mut source.rows);
+        let (t_ns, fields) = (clock.now_ns(), Labels::from_pairs([("field", name)]));
+        source.flow.push_labelled(&unit(name), t_ns, text, &fields, clock, &mut source.rows);
         source.read += 1;
     }
     source.store();
@@ -112,10 +113,13 @@ fn lines_with_labels_of_their_own_keep_them() {
     source.flow.flush(&[], &source.clock, &mut source.rows);
     let shown = source.rows.iter().map(|row| (row.stream.get("unit").unwrap(), row.line));
     assert_eq!(shown.collect::<Vec<_>>(), [("a", "one\n more"), ("b", "two")]);
+    let fields = source.rows.iter().map(|row| row.fields.get("field").unwrap().to_owned());
+    assert_eq!(fields.collect::<Vec<_>>(), ["a", "b"]);
     // Without stages each is a record, be it a trace's or not.
     let mut plain = Flow::new(Arc::new(Treatment::plain(true)));
     let mut rows = LogRows::default();
-    plain.push_labelled(&unit("a"), 1, TRACE[0], &source.clock, &mut rows);
+    let fields = Labels::default();
+    plain.push_labelled(&unit("a"), 1, TRACE[0], &fields, &source.clock, &mut rows);
     assert_eq!((rows.len(), plain.is_holding()), (1, false));
 }
 

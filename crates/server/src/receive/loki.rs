@@ -52,7 +52,7 @@ pub(crate) async fn push(State(app): State<Arc<App>>, request: Request) -> Respo
     }
 }
 
-fn negotiate(headers: &HeaderMap) -> Result<(Encoding, Packing), String> {
+pub(super) fn negotiate(headers: &HeaderMap) -> Result<(Encoding, Packing), String> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
     let encoding = Encoding::from_content_type(text(header::CONTENT_TYPE));
     let packing = text(header::CONTENT_ENCODING);

@@ -1,6 +1,7 @@
 //! What the jobs of a `promtail.yml` read, and from where on.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use model::LabelsBuilder;
 use serde::Serialize;
 
 use super::{Plan, Planned};
-use crate::promtail_yml::Job;
+use crate::promtail_yml::{Job, Push};
 
 /// Where symbolic links of log files may lead, beside the directories of their patterns: those of container logs do so.
 const LINKS_LEAD_TO: [&str; 3] = ["/var/log", "/var/lib/docker/containers", "/var/lib/containers"];
@@ -112,6 +113,24 @@ pub(super) fn engines(job: &Job, socket: Option<&Path>) -> (Vec<DockerSd>, Vec<S
     (same, complaints)
 }
 
+/// Where a target of `loki_push_api` listens.
+///
+/// # Errors
+/// In words, when that cannot be.
+pub(super) fn push_address(push: &Push) -> Result<SocketAddr, String> {
+    let ip = match push.http_listen_address.as_str() {
+        "" => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        text => text.parse().map_err(|_| {
+            format!("http_listen_address {text:?} of loki_push_api is no IP address")
+        })?,
+    };
+    if push.http_listen_port == 0 {
+        return Err("loki_push_api needs a server.http_listen_port".to_owned());
+    }
+    Ok(SocketAddr::new(ip, push.http_listen_port))
+}
+
 /// The targets of all jobs as they are now. Reads files.
 pub(super) fn find(
     plan: &Plan,
@@ -149,11 +168,13 @@ fn of_job(
         let path = journal.path.as_ref().map(|path| format!(" in {}", path.display()));
         found.others.push(format!("the journal{}", path.unwrap_or_default()));
     }
-    for (kind, is_there) in
-        [("syslog", job.syslog.is_some()), ("loki_push_api", job.push.is_some())]
-    {
-        if is_there {
-            found.complaints.push(format!("{kind} does not run yet"));
+    if job.syslog.is_some() {
+        found.complaints.push("syslog does not run yet".to_owned());
+    }
+    if let Some(push) = &job.push {
+        match push_address(push) {
+            Ok(address) => found.others.push(format!("pushes on {address}")),
+            Err(complaint) => found.complaints.push(complaint),
         }
     }
     let discovered = discover(job, &mut found.complaints);

@@ -49,7 +49,7 @@ scrape_configs:
     assert!(containers.complaints[0].starts_with(other), "{:?}", containers.complaints);
     assert_eq!(journal.others, ["the journal in /j"]);
     assert_eq!(journal.complaints, [""; 0]);
-    assert_eq!(push.complaints, ["loki_push_api does not run yet"]);
+    assert_eq!(push.others, ["pushes on 0.0.0.0:3500"]);
     assert_eq!(system.files, ["/var/log/*log"]);
     assert_eq!(system.complaints, ["a target has no __path__"]);
     let target = &system.targets[0];

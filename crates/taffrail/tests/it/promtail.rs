@@ -150,3 +150,61 @@ fn a_changed_file_changes_the_jobs() {
     });
     taffrail.assert_quiet(&["configuration not reloaded"]);
 }
+
+#[test]
+fn pushed_lines_are_durable_when_they_are_acknowledged_though_they_wait_for_others() {
+    let begun_ns = now_ns();
+    let data = tempfile::tempdir().unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let promtail = format!(
+        r#"
+positions: {{filename: {dir}/none.yaml}}
+scrape_configs:
+- job_name: pushed
+  loki_push_api:
+    server: {{http_listen_address: 127.0.0.1, http_listen_port: {port}, grpc_listen_port: 0}}
+    labels: {{pushserver: push1}}
+    use_incoming_timestamp: false
+  relabel_configs:
+  - {{source_labels: [app], regex: noise, action: drop}}
+  - {{source_labels: [app], target_label: application}}
+  - {{regex: app, action: labeldrop}}
+  pipeline_stages:
+  - multiline: {{firstline: '^begin', max_wait_time: 10m}}
+"#,
+        dir = data.path().display(),
+        port = address.port()
+    );
+    let push = |app: &str, lines: &[&str]| {
+        let values: Vec<_> = lines.iter().map(|line| serde_json::json!(["1", line])).collect();
+        let body = serde_json::json!({"streams": [{"stream": {"app": app}, "values": values}]});
+        let headers = [("content-type", "application/json")];
+        let send = || {
+            let body = body.to_string();
+            testkit::send(address, "POST /loki/api/v1/push", &headers, body.as_bytes()).ok()
+        };
+        assert_eq!(eventually("the listener", 30, send).status, 204);
+    };
+    for round in 0..3 {
+        let taffrail = start(data.path(), &promtail);
+        push("shop", &[&format!("begin {round}"), "  more"]);
+        push("noise", &["dropped"]);
+        push("shop", &["  and more"]);
+        taffrail.kill();
+    }
+    let taffrail = start(data.path(), &promtail);
+    push("shop", &["begin 3"]);
+    let raw = testkit::send(address, "POST /promtail/api/v1/raw", &[], b"begin a\nbegin b\n");
+    assert_eq!(raw.unwrap().status, 204);
+    let lines = |query: &str| {
+        let all = taffrail.logql(query, begun_ns, 100);
+        all.into_iter().map(|(_, line)| line).collect::<Vec<_>>()
+    };
+    let query = r#"{application="shop", pushserver="push1"}"#;
+    let expected: Vec<String> = (0..3).map(|n| format!("begin {n}\n  more\n  and more")).collect();
+    assert_eq!(lines(query), expected);
+    assert_eq!(lines(r#"{pushserver="push1", application=""}"#), ["begin a"]);
+    taffrail.assert_quiet(&[]);
+}
