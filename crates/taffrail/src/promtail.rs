@@ -8,6 +8,7 @@
 //! goes on where the cursors stand. So a reload neither loses nor repeats a line.
 
 mod listeners;
+mod syslog;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -165,6 +166,7 @@ impl Promtail {
             context,
             planned,
             counters: Arc::clone(&counters),
+            dropped: Arc::clone(&dropped),
             found: Arc::clone(&found),
             complained: Vec::new(),
             has_claimed: false,
@@ -207,6 +209,7 @@ struct Supervisor {
     context: Context,
     planned: watch::Receiver<Arc<Plan>>,
     counters: Arc<Counters>,
+    dropped: Arc<Dropped>,
     found: Arc<Mutex<Vec<Found>>>,
     complained: Vec<String>,
     has_claimed: bool,
@@ -231,7 +234,8 @@ impl Supervisor {
             plan.jobs.iter().filter_map(|planned| self.start_journal(planned, before)).collect();
         let mut listening = Vec::new();
         for planned in &plan.jobs {
-            listening.extend(Listening::start(planned, &self.context, &self.counters).await);
+            let (context, dropped) = (&self.context, &self.dropped);
+            listening.extend(Listening::start(planned, context, &self.counters, dropped).await);
         }
         let mut files: Option<Running<collect::file::Handle>> = None;
         loop {

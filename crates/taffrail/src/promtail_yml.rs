@@ -96,6 +96,8 @@ pub struct Syslog {
     pub max_message_bytes: u64,
     /// Certificate and key, when connections are encrypted.
     pub tls: Option<(PathBuf, PathBuf)>,
+    /// Authorities one of which must have signed the certificate that a sender shows.
+    pub tls_ca: Option<PathBuf>,
     /// Labels of all messages.
     pub labels: BTreeMap<String, String>,
 }
@@ -264,6 +266,11 @@ fn syslog(node: &Node, dir: &Path) -> Result<Syslog, Placed> {
         use_rfc5424_message: node.bool_of("use_rfc5424_message").unwrap_or(false),
         max_message_bytes: node.number_of("max_message_length").filter(|n| *n > 0).unwrap_or(8192),
         tls,
+        tls_ca: node
+            .get("tls_config")
+            .and_then(|tls| tls.text_of("ca_file"))
+            .filter(|file| !file.is_empty())
+            .map(|file| dir.join(file)),
         labels: texts(node.get("labels")),
     })
 }

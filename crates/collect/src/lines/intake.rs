@@ -172,7 +172,7 @@ mod tests {
         fn append_logs(&self, batch: LogBatch, done: Done) {
             let mut held = self.held.lock();
             held.2 += 1;
-            if held.2 % 2 == 0 {
+            if held.2.is_multiple_of(2) {
                 return done.call(Err(Error::new(ErrorKind::Busy, "full")));
             }
             held.0.extend(batch.rows.iter().map(|row| row.line.to_owned()));

@@ -1,3 +1,5 @@
+//! Messages of the forward protocol in all modes, and noise.
+
 use std::io::Write as _;
 
 use proptest::prelude::*;

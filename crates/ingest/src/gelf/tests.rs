@@ -1,3 +1,5 @@
+//! Messages and chunks as senders write them, and noise.
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use proptest::prelude::*;

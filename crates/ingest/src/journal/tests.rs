@@ -1,3 +1,5 @@
+//! Entries come out as they went in, in whatever pieces they come; noise is refused or bounded.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Messages and frames as senders write them, and noise.
+
 use jiff::tz::TimeZone;
 use model::text_of_bytes;
 use proptest::prelude::*;

@@ -12,7 +12,7 @@ use model::LabelsBuilder;
 use serde::Serialize;
 
 use super::{Plan, Planned};
-use crate::promtail_yml::{Job, Push};
+use crate::promtail_yml::{Job, Push, Syslog};
 
 /// Where symbolic links of log files may lead, beside the directories of their patterns: those of container logs do so.
 const LINKS_LEAD_TO: [&str; 3] = ["/var/log", "/var/lib/docker/containers", "/var/lib/containers"];
@@ -131,6 +131,21 @@ pub(super) fn push_address(push: &Push) -> Result<SocketAddr, String> {
     Ok(SocketAddr::new(ip, push.http_listen_port))
 }
 
+/// Where a `syslog` target listens.
+///
+/// # Errors
+/// In words, when that cannot be.
+pub(super) fn syslog_address(syslog: &Syslog) -> Result<SocketAddr, String> {
+    let text = &syslog.listen_address;
+    let spelled = match text.rsplit_once(':') {
+        Some(("", port)) => format!("0.0.0.0:{port}"),
+        Some(("localhost", port)) => format!("127.0.0.1:{port}"),
+        _ => text.clone(),
+    };
+    let wrong = || format!("listen_address {text:?} of syslog is no IP address with a port");
+    spelled.parse().map_err(|_| wrong())
+}
+
 /// The targets of all jobs as they are now. Reads files.
 pub(super) fn find(
     plan: &Plan,
@@ -168,8 +183,11 @@ fn of_job(
         let path = journal.path.as_ref().map(|path| format!(" in {}", path.display()));
         found.others.push(format!("the journal{}", path.unwrap_or_default()));
     }
-    if job.syslog.is_some() {
-        found.complaints.push("syslog does not run yet".to_owned());
+    if let Some(syslog) = &job.syslog {
+        match syslog_address(syslog) {
+            Ok(address) => found.others.push(format!("syslog on {address}")),
+            Err(complaint) => found.complaints.push(complaint),
+        }
     }
     if let Some(push) = &job.push {
         match push_address(push) {

@@ -37,6 +37,7 @@ scrape_configs:
   journal: {path: /j}
 - job_name: push
   loki_push_api: {server: {http_listen_port: 3500}}
+  syslog: {listen_address: ":1514"}
 - job_name: listed
   file_sd_configs: [{files: ["*.json"]}]
 "#;
@@ -49,7 +50,7 @@ scrape_configs:
     assert!(containers.complaints[0].starts_with(other), "{:?}", containers.complaints);
     assert_eq!(journal.others, ["the journal in /j"]);
     assert_eq!(journal.complaints, [""; 0]);
-    assert_eq!(push.others, ["pushes on 0.0.0.0:3500"]);
+    assert_eq!(push.others, ["syslog on 0.0.0.0:1514", "pushes on 0.0.0.0:3500"]);
     assert_eq!(system.files, ["/var/log/*log"]);
     assert_eq!(system.complaints, ["a target has no __path__"]);
     let target = &system.targets[0];

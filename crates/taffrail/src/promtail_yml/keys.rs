@@ -52,7 +52,7 @@ pub(super) const OBJECTS: Table = &[
         "syslog",
         "listen_address:str listen_protocol:str idle_timeout:str label_structured_data:bool \
         use_incoming_timestamp:bool use_rfc5424_message:bool max_message_length:int syslog_format:str \
-        raw_format_options:any rfc3164_default_to_current_year:bool labels:<str> tls_config:{tls}",
+        ~raw_format_options:any -rfc3164_default_to_current_year:bool labels:<str> tls_config:{tls}",
     ),
     ("loki_push_api", "server:any labels:<str> use_incoming_timestamp:bool"),
     (

@@ -151,13 +151,15 @@ fn a_changed_file_changes_the_jobs() {
     taffrail.assert_quiet(&["configuration not reloaded"]);
 }
 
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
 #[test]
 fn pushed_lines_are_durable_when_they_are_acknowledged_though_they_wait_for_others() {
     let begun_ns = now_ns();
     let data = tempfile::tempdir().unwrap();
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], free_port()));
     let promtail = format!(
         r#"
 positions: {{filename: {dir}/none.yaml}}
@@ -176,6 +178,11 @@ scrape_configs:
 "#,
         dir = data.path().display(),
         port = address.port()
+    );
+    let syslog = std::net::SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let promtail = format!(
+        "{promtail}- job_name: routers\n  syslog: {{listen_address: '{syslog}', label_structured_data: true, labels: {{job: syslog}}}}\n  \
+         relabel_configs: [{{source_labels: [__syslog_message_hostname], target_label: host}}]\n"
     );
     let push = |app: &str, lines: &[&str]| {
         let values: Vec<_> = lines.iter().map(|line| serde_json::json!(["1", line])).collect();
@@ -198,6 +205,13 @@ scrape_configs:
     push("shop", &["begin 3"]);
     let raw = testkit::send(address, "POST /promtail/api/v1/raw", &[], b"begin a\nbegin b\n");
     assert_eq!(raw.unwrap().status, 204);
+    let message = "<165>1 2026-11-23T02:50:23Z r1 bgp 42 - [ex@1 k=\"v\"] a peer is down\n";
+    let mut sender = std::net::TcpStream::connect(syslog).unwrap();
+    sender.write_all(message.as_bytes()).unwrap();
+    let down = || {
+        Some(taffrail.logql("{host=\"r1\", job=\"syslog\"}", begun_ns, 9)).filter(|l| !l.is_empty())
+    };
+    assert_eq!(eventually("the message", 30, down)[0].1, "a peer is down");
     let lines = |query: &str| {
         let all = taffrail.logql(query, begun_ns, 100);
         all.into_iter().map(|(_, line)| line).collect::<Vec<_>>()
