@@ -123,6 +123,11 @@ fn crash_run(seed: u64) {
                 2 => rig.clock.advance_ms(random.below(200_000) as i64),
                 _ => {
                     let source = &mut sources[random.below(2) as usize];
+                    // One batch at a time, as collectors do: one behind a refused batch would move the cursor past it.
+                    if !source.waiting.is_empty() {
+                        source.note_answers(true);
+                        source.resume(&store);
+                    }
                     source.send(&store, 1 + random.below(30));
                     source.note_answers(random.below(2) == 0);
                     // A refused batch is read again, from the cursor.
