@@ -63,7 +63,10 @@ impl Conversation for Connection {
         let mut lines = Lines::new(&limits, self.app.clock.now_ms());
         let streams = &receivers.lines.streams;
         let (used, last) = self.decoder.read(bytes, BATCH_MAX, &self.roles, streams, &mut lines)?;
-        let delivery = Delivery::begin(&self.app, SOURCE, lines.finish());
+        let mut pushed = lines.finish();
+        // A window without its acknowledgement is sent again.
+        pushed.rows.set_may_repeat();
+        let delivery = Delivery::begin(&self.app, SOURCE, pushed);
         Ok(Step {
             used,
             delivered: last.map(|_| delivery.insist(self.stop.clone())),

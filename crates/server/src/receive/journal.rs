@@ -91,7 +91,7 @@ async fn take(app: &Arc<App>, decoder: Decoder, piece: Option<bytes::Bytes>) -> 
         if cut > 0 {
             receivers.lines.count("cut", SOURCE, "", cut);
         }
-        Ok((decoder, lines::hand_over(&decoding, SOURCE, lines.finish())))
+        Ok((decoder, lines::hand_over_once(&decoding, SOURCE, lines.finish())))
     })
     .await?;
     answer.get().await?;
