@@ -17,6 +17,7 @@ mod family;
 pub(crate) mod fuzzing;
 mod generation;
 mod glob;
+mod listing;
 mod mark;
 mod open;
 mod positions;
@@ -45,6 +46,8 @@ use crate::lines::Treatment;
 
 /// How long [`Handle::stopped`] waits for the thread.
 const STOP_WAIT: Duration = Duration::from_secs(2);
+/// Files held open, even where the system allows the process hardly any.
+const OPEN_FILES_MIN: usize = 64;
 
 /// Log files that are read in the same way.
 #[derive(Debug, Clone)]
@@ -135,6 +138,7 @@ pub fn spawn(
         Arc::clone(&clock),
         Arc::clone(&counters),
         Arc::new(move || answered.wake()),
+        open_files_max(),
     );
     let stop = cancel.clone();
     tokio::spawn(async move {
@@ -150,6 +154,13 @@ pub fn spawn(
         })
         .map_err(failed)?;
     Ok(Handle { counters, ended })
+}
+
+/// Files that may be held open: half of what the process may.
+fn open_files_max() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    (limit / 2).max(OPEN_FILES_MIN)
 }
 
 fn specs(targets: Vec<Target>) -> Vec<Arc<Spec>> {

@@ -69,6 +69,7 @@ pub fn run(config: Config) -> Result<()> {
         .with_ansi(colour)
         .with_target(false)
         .init();
+    raise_open_files();
     // Two workers carry thousands of targets; queries have threads of their own.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -80,6 +81,16 @@ pub fn run(config: Config) -> Result<()> {
     // What still blocks was given up; the process does not wait for it.
     runtime.shutdown_background();
     outcome
+}
+
+/// Lets the process open as many files as it may. The lower limit is for programs that use `select`.
+fn raise_open_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let limits = getrlimit(Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: limits.maximum, ..limits };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
 }
 
 async fn live(config: Config) -> Result<()> {

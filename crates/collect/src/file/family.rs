@@ -1,13 +1,18 @@
-//! Which names in a directory a rotated log file may have.
+//! Which names a rotated log file may have, and whether any of them changed.
 //!
 //! `app.log.1`, `app.log-20260131.gz`, `app.log.old` are *successions* of `app.log`: no program writes to a log of such a
 //! name, so they may be taken for its history by their name. `app-2026-01-31.log` may be one, or an instance's own log:
 //! it is only *kin*, and taken for the same log when its content says so.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use twox_hash::XxHash3_64;
 
 use super::content::Packing;
+use super::listing::{Listing, Listings};
 
 /// Longest addition to a name.
 const ADDITION_BYTES_MAX: usize = 48;
@@ -31,15 +36,105 @@ pub(crate) fn successor_of(path: &Path) -> Option<PathBuf> {
         .and_then(|(at, _)| Some(path.with_file_name(name.get(..at)?)))
 }
 
-/// The names beside `path` that may be its history; `path` itself is not among them.
-pub(crate) fn kin_of(path: &Path) -> Vec<Kin> {
-    let (Some(dir), Some(own)) = (path.parent(), path.file_name().and_then(|name| name.to_str()))
-    else {
-        return Vec::new();
-    };
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter_map(|name| kin(dir, own, &name)).collect()
+/// The log of which `path` may be a rotated file, by a name such as `app-20260131.log`.
+pub(crate) fn origin_of(path: &Path) -> Option<PathBuf> {
+    let name = unpacked(path.file_name()?.to_str()?);
+    let (stem, ending) = name.rsplit_once('.')?;
+    stem.match_indices(['.', '-', '_'])
+        .filter(|(at, _)| *at > 0)
+        .find(|(at, _)| is_addition(stem.get(at + 1..).unwrap_or_default()))
+        .and_then(|(at, _)| Some(path.with_file_name(format!("{}.{ending}", stem.get(..at)?))))
+}
+
+/// What a log and its rotated files may be called: beside its path, and, where that is a link, beside what it leads to.
+#[derive(Debug, Default)]
+pub(crate) struct Family {
+    bases: Vec<Base>,
+    /// Of the names found and their inodes.
+    print: u64,
+}
+
+#[derive(Debug)]
+struct Base {
+    dir: PathBuf,
+    own: String,
+    listing: Arc<Listing>,
+}
+
+impl Family {
+    /// Looks where `path` leads, and at the names there. `true` when they are others than before.
+    pub(crate) fn renew(&mut self, path: &Path, listings: &Listings, monotonic_ns: i64) -> bool {
+        let mut paths = vec![path.to_owned()];
+        if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink())
+            && let Ok(real) = fs::canonicalize(path)
+        {
+            paths.extend(successor_of(&real));
+            paths.push(real);
+        }
+        let base = |path: PathBuf| {
+            let (dir, own) = (path.parent()?.to_owned(), path.file_name()?.to_str()?.to_owned());
+            Some(Base { listing: listings.of(&dir, monotonic_ns), dir, own })
+        };
+        self.bases = paths.into_iter().filter_map(base).collect();
+        let print = self.names_print();
+        std::mem::replace(&mut self.print, print) != print
+    }
+
+    /// Whether names came, went or changed hands since they were [renewed](Self::renew).
+    pub(crate) fn has_changed(&mut self, listings: &Listings, monotonic_ns: i64) -> bool {
+        let mut is_same = true;
+        for base in &mut self.bases {
+            let listing = listings.of(&base.dir, monotonic_ns);
+            is_same &= Arc::ptr_eq(&listing, &base.listing);
+            base.listing = listing;
+        }
+        // Other logs of the directory may have changed.
+        !is_same && self.names_print() != self.print
+    }
+
+    fn names_print(&self) -> u64 {
+        let mut names = Vec::new();
+        for base in &self.bases {
+            let of_base = base
+                .names()
+                .filter(|(name, _)| *name == base.own || kin(&base.dir, &base.own, name).is_some());
+            for (name, ino) in of_base {
+                names.extend_from_slice(name.as_bytes());
+                names.push(0);
+                names.extend_from_slice(&ino.to_ne_bytes());
+            }
+        }
+        XxHash3_64::oneshot(&names)
+    }
+
+    /// The names that may be the log's history; its path is not among them.
+    pub(crate) fn kin(&self) -> Vec<Kin> {
+        let of_base = |base: &Base| -> Vec<Kin> {
+            base.names().filter_map(|(name, _)| kin(&base.dir, &base.own, name)).collect()
+        };
+        let mut all: Vec<Kin> = self.bases.iter().flat_map(of_base).collect();
+        // A name that says more wins.
+        all.sort_by(|a, b| (&a.path, b.is_succession).cmp(&(&b.path, a.is_succession)));
+        all.dedup_by(|a, b| a.path == b.path);
+        all
+    }
+
+    /// The names, kin or not, of the file `ino`.
+    pub(crate) fn with_inode(&self, ino: u64) -> impl Iterator<Item = PathBuf> {
+        let of_base = move |base: &Base| -> Vec<PathBuf> {
+            base.listing.with_inode(ino).map(|name| base.dir.join(name)).collect()
+        };
+        self.bases.iter().flat_map(of_base)
+    }
+}
+
+impl Base {
+    /// The names that begin as the log's does.
+    fn names(&self) -> impl Iterator<Item = (&str, u64)> {
+        let stem = self.own.rsplit_once('.').map_or(self.own.as_str(), |(stem, _)| stem);
+        let names = self.listing.beginning_with(OsStr::new(stem));
+        names.filter_map(|(name, ino)| Some((name.to_str()?, ino)))
+    }
 }
 
 fn kin(dir: &Path, own: &str, name: &str) -> Option<Kin> {
@@ -116,6 +211,12 @@ mod tests {
         assert_eq!(of("/l/app.log-2026-01-31"), Some("/l/app.log".into()));
         assert_eq!(of("/l/app.log.2026-01-31.1"), Some("/l/app.log".into()));
         for name in ["/l/app.log", "/l/app-1.log", "/l/app.log.gz", "/l/1", "/l/.1"] {
+            assert_eq!(of(name), None, "{name}");
+        }
+        let of = |name: &str| origin_of(Path::new(name));
+        assert_eq!(of("/l/app-2026-01-31.log"), Some("/l/app.log".into()));
+        assert_eq!(of("/l/app.1.log.gz"), Some("/l/app.log".into()));
+        for name in ["/l/app.log", "/l/app.log.1", "/l/app", "/l/-1.log", "/l/app-web.log"] {
             assert_eq!(of(name), None, "{name}");
         }
     }

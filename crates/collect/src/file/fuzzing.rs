@@ -13,7 +13,7 @@ use crate::lines::held;
 /// When something read does not come back as it was, or bytes are lost.
 pub fn file_texts(bytes: &[u8]) {
     if let Some(marks) = mark::decode(bytes) {
-        assert_eq!(mark::decode(&mark::encode(marks.iter())), Some(marks));
+        assert_eq!(mark::decode(&mark::encode(marks.iter().cloned())), Some(marks));
     }
     if let Some((position, lines)) = held::decode(bytes) {
         let mut again = position.to_vec();

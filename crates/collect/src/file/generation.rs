@@ -22,6 +22,8 @@ pub(crate) struct Generation {
     pub(crate) reading: Option<Reading>,
     /// Since when it is looked for, on the monotonic clock.
     pub(crate) missing_since_ns: Option<i64>,
+    /// It is closed for want of descriptors, and opened again when something is written to it.
+    pub(crate) is_resting: bool,
 }
 
 /// An open file.
@@ -159,11 +161,6 @@ impl Reading {
         Ok(Seen::of(&self.file.metadata()?))
     }
 
-    /// Whether nothing stands behind `offset`.
-    pub(crate) fn ends_at(&mut self, offset: u64) -> io::Result<bool> {
-        Ok(self.content.read_at(offset, &mut [0])? == 0)
-    }
-
     /// Whether the content in front of `offset` is another than the one that was read.
     pub(crate) fn is_replaced(&mut self, offset: u64) -> bool {
         if self.is_packed {
@@ -174,20 +171,31 @@ impl Reading {
         found.is_ok_and(|found| found.as_deref() != Some(self.tail.as_slice()))
     }
 
-    /// Whether the first `len` bytes are those of `other`, as far as its beginning and its end tell.
+    /// Number of bytes it holds.
     ///
     /// # Errors
-    /// When one of both cannot be read.
-    pub(crate) fn begins_with(&mut self, other: File, len: u64) -> io::Result<bool> {
-        if self.is_packed {
-            return Ok(false);
-        }
-        let seen = Seen::of(&other.metadata()?);
-        let Some((other, _)) = Self::at(other, seen, None, len)? else { return Ok(false) };
-        let head = self.content.exactly(0, other.head.len())?;
-        let tail = self.content.exactly(len - other.tail.len() as u64, other.tail.len())?;
-        Ok(head.is_some_and(|head| head == other.head)
-            && tail.is_some_and(|tail| tail == other.tail))
+    /// When it cannot be read.
+    pub(crate) fn len(&mut self) -> io::Result<u64> {
+        self.content.len()
+    }
+
+    /// Whether it begins with what `mark` was read of, as far as its beginning and its end tell.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn holds(&mut self, mark: &Mark) -> io::Result<bool> {
+        let Some(head) = self.content.exactly(0, mark.head_len)? else { return Ok(false) };
+        let tail = self.content.exactly(mark.offset - mark.tail_len as u64, mark.tail_len)?;
+        Ok(tail.is_some_and(|tail| mark.has_content(&head, &tail)))
+    }
+
+    /// Whether the first bytes are those of what `mark` was read of.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn has_head(&mut self, mark: &Mark) -> io::Result<bool> {
+        let head = self.content.exactly(0, mark.head_len)?;
+        Ok(head.is_some_and(|head| mark.has_head(&head)))
     }
 
     /// How long there was nothing new; `None` before the end was reached.
@@ -203,18 +211,28 @@ impl Reading {
 
 impl Generation {
     pub(crate) fn new(mark: Mark, reading: Option<Reading>) -> Self {
-        Self { mark, reading, missing_since_ns: None }
+        Self { mark, reading, missing_since_ns: None, is_resting: false }
     }
 
     /// A file known by its cursor alone.
     pub(crate) fn of_cursor(mark: Mark, now: Now) -> Self {
         let missing_since_ns = (!mark.is_done).then_some(now.monotonic_ns);
-        Self { mark, reading: None, missing_since_ns }
+        Self { missing_since_ns, ..Self::new(mark, None) }
     }
 
     /// Whether it is to be read, and not found yet.
     pub(crate) fn is_missing(&self) -> bool {
-        !self.mark.is_done && self.reading.is_none()
+        !self.mark.is_done && self.reading.is_none() && !self.is_resting
+    }
+
+    /// Closes the file until something is written to it, if everything was read and it can be recognised.
+    pub(crate) fn rest(&mut self) {
+        let is_idle = |reading: &Reading| {
+            reading.quiet_since_ns.is_some() && !reading.has_rest() && !reading.is_packed
+        };
+        if self.mark.offset > 0 && self.reading.as_ref().is_some_and(is_idle) {
+            (self.reading, self.is_resting) = (None, true);
+        }
     }
 
     /// Reads on with `reading`.
@@ -222,6 +240,7 @@ impl Generation {
         (self.mark.dev, self.mark.ino) = seen.id();
         self.mark.is_done = false;
         self.missing_since_ns = None;
+        self.is_resting = false;
         self.reading = Some(reading);
     }
 
@@ -230,6 +249,7 @@ impl Generation {
         self.mark.is_done = true;
         self.mark.is_cut = false;
         self.missing_since_ns = None;
+        self.is_resting = false;
         self.reading = None;
     }
 

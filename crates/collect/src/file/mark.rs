@@ -8,6 +8,7 @@
 //!  cursor   "v1" and a line per file, the oldest first
 //!  line     state dev ino offset head_len head_hash tail_len tail_hash mtime_ns
 //!  state    'r' still read | 'c' the same, within a line whose first part was taken | 'd' done
+//!           | 'k' a copy of another, of which nothing is read
 //! ```
 
 use std::fmt::Write as _;
@@ -38,6 +39,8 @@ pub(crate) struct Mark {
     pub(crate) is_cut: bool,
     /// Nothing more is expected.
     pub(crate) is_done: bool,
+    /// Nothing is read of it, for it is a copy.
+    pub(crate) is_copy: bool,
 }
 
 impl Mark {
@@ -52,10 +55,14 @@ impl Mark {
         (self.tail_len, self.tail) = (tail.len(), hash(tail));
     }
 
+    /// Whether these are the first bytes that were noted.
+    pub(crate) fn has_head(&self, head: &[u8]) -> bool {
+        (self.head_len, self.head) == (head.len(), hash(head))
+    }
+
     /// Whether these are the bytes that were noted.
     pub(crate) fn has_content(&self, head: &[u8], tail: &[u8]) -> bool {
-        (self.head_len, self.head) == (head.len(), hash(head))
-            && (self.tail_len, self.tail) == (tail.len(), hash(tail))
+        self.has_head(head) && (self.tail_len, self.tail) == (tail.len(), hash(tail))
     }
 }
 
@@ -65,13 +72,14 @@ fn hash(bytes: &[u8]) -> u64 {
 }
 
 /// The cursor of `marks`.
-pub(crate) fn encode<'a>(marks: impl Iterator<Item = &'a Mark>) -> Vec<u8> {
+pub(crate) fn encode(marks: impl Iterator<Item = Mark>) -> Vec<u8> {
     let mut text = "v1".to_owned();
     for m in marks {
-        let state = match (m.is_done, m.is_cut) {
-            (true, _) => 'd',
-            (false, true) => 'c',
-            (false, false) => 'r',
+        let state = match (m.is_copy, m.is_done, m.is_cut) {
+            (true, ..) => 'k',
+            (_, true, _) => 'd',
+            (_, _, true) => 'c',
+            _ => 'r',
         };
         // Writing to a String cannot fail.
         write!(
@@ -97,15 +105,14 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Vec<Mark>> {
 fn decode_mark(line: &str) -> Option<Mark> {
     let mut words = line.split(' ');
     let mut word = || words.next();
-    let (is_done, is_cut) = match word()? {
-        "d" => (true, false),
-        "c" => (false, true),
-        "r" => (false, false),
-        _ => return None,
-    };
+    let state = word()?;
+    if !matches!(state, "k" | "d" | "c" | "r") {
+        return None;
+    }
     let mark = Mark {
-        is_done,
-        is_cut,
+        is_copy: state == "k",
+        is_done: state == "d",
+        is_cut: state == "c",
         dev: word()?.parse().ok()?,
         ino: word()?.parse().ok()?,
         offset: word()?.parse().ok()?,
@@ -131,21 +138,21 @@ mod tests {
     fn mark() -> impl Strategy<Value = Mark> {
         let place = (any::<u64>(), any::<u64>(), any::<u64>(), any::<i64>());
         let content = (0..=HEAD_BYTES, any::<u64>(), 0..=TAIL_BYTES, any::<u64>());
-        (place, content, 0..3_u8).prop_map(|((dev, ino, offset, mtime_ns), content, state)| {
+        (place, content, 0..4_u8).prop_map(|((dev, ino, offset, mtime_ns), content, state)| {
             let (head_len, head, tail_len, tail) = content;
-            let (is_cut, is_done) = (state == 1, state == 2);
+            let (is_cut, is_done, is_copy) = (state == 1, state == 2, state == 3);
             let most = usize::try_from(offset).unwrap_or(usize::MAX);
             let (head_len, tail_len) = (head_len.min(most), tail_len.min(most));
             let noted =
                 Mark { dev, ino, offset, head_len, head, tail_len, tail, ..Mark::default() };
-            Mark { mtime_ns, is_cut, is_done, ..noted }
+            Mark { mtime_ns, is_cut, is_done, is_copy, ..noted }
         })
     }
 
     proptest! {
         #[test]
         fn marks_come_back(marks in proptest::collection::vec(mark(), 0..MARKS_MAX)) {
-            prop_assert_eq!(decode(&encode(marks.iter())), Some(marks));
+            prop_assert_eq!(decode(&encode(marks.iter().cloned())), Some(marks));
         }
 
         #[test]
@@ -157,11 +164,11 @@ mod tests {
             if let Some(read) = decode(&bytes) {
                 prop_assert!(read.len() <= MARKS_MAX);
             }
-            let mut text = encode(marks.iter());
+            let mut text = encode(marks.into_iter());
             let at = at.index(text.len());
             text.splice(at..at + 1, bytes.drain(..));
             if let Some(read) = decode(&text) {
-                prop_assert_eq!(decode(&encode(read.iter())), Some(read));
+                prop_assert_eq!(decode(&encode(read.iter().cloned())), Some(read));
             }
         }
     }
@@ -180,6 +187,6 @@ mod tests {
         }
         assert_eq!(decode(b"v1"), Some(Vec::new()));
         let many = vec![Mark::default(); MARKS_MAX + 1];
-        assert_eq!(decode(&encode(many.iter())), None);
+        assert_eq!(decode(&encode(many.into_iter())), None);
     }
 }

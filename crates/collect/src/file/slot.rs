@@ -8,7 +8,6 @@
 mod search;
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,8 +16,9 @@ use model::{Labels, LogRows};
 
 use super::Spec;
 use super::content::Packing;
-use super::family::kin_of;
+use super::family::Family;
 use super::generation::{Generation, Now, Progress, Reading};
+use super::listing::Listings;
 use super::mark::{self, MARKS_MAX, Mark};
 use super::open::{self, Seen};
 use crate::counters::Counters;
@@ -40,6 +40,8 @@ const SEARCH_NS: i64 = 60 * SECOND_NS;
 const SEARCH_NS_MIN: i64 = SECOND_NS;
 /// Distance of looks into the directory.
 const SEARCH_EVERY_NS: i64 = SECOND_NS / 4;
+/// Copies that are remembered.
+const COPIES_MAX: usize = 16;
 /// Files of a log that are remembered once they are done.
 const DONE_MAX: usize = 16;
 
@@ -57,10 +59,12 @@ pub(crate) struct Slot {
     search: Option<Search>,
     /// Whether the cursor changed since [`cursor`](Self::cursor) was called.
     pub(crate) is_unsaved: bool,
-    /// When names in the directory were last changed, Unix nanoseconds.
-    names_ns: Option<i64>,
-    /// When the directory was last searched, on the monotonic clock.
+    family: Family,
+    listings: Arc<Listings>,
+    /// When files were last searched, on the monotonic clock.
     looked_ns: Option<i64>,
+    /// Files of which nothing is read, for what they held was read from another.
+    copies: Vec<Mark>,
     complaint: Option<String>,
     last_ns: i64,
     counters: Arc<Counters>,
@@ -91,6 +95,7 @@ impl Slot {
         path: PathBuf,
         source: Arc<str>,
         spec: Arc<Spec>,
+        listings: Arc<Listings>,
         counters: Arc<Counters>,
     ) -> Self {
         use std::os::unix::ffi::OsStrExt as _;
@@ -107,8 +112,10 @@ impl Slot {
             has_current: false,
             search: None,
             is_unsaved: false,
-            names_ns: None,
+            family: Family::default(),
+            listings,
             looked_ns: None,
+            copies: Vec::new(),
             complaint: None,
             last_ns: 0,
             counters,
@@ -118,6 +125,8 @@ impl Slot {
     /// Goes on where a cursor stands.
     pub(crate) fn resume(&mut self, marks: Vec<Mark>, held: Vec<HeldLine>, now: Now) {
         self.flow.restore(held);
+        let (copies, marks): (Vec<_>, Vec<_>) = marks.into_iter().partition(|mark| mark.is_copy);
+        self.copies = copies;
         let newest_ns = marks.last().map_or(i64::MAX, |mark| mark.mtime_ns);
         let is_read = |mark: &&Mark| !mark.is_done;
         let oldest_ns = marks.iter().filter(is_read).map(|mark| mark.mtime_ns).min();
@@ -142,15 +151,21 @@ impl Slot {
                 Err(error) => self.complain(&error),
             }
         }
-        self.names_changed();
+        self.family.renew(&self.path, &self.listings, now.monotonic_ns);
         self.search_from(oldest_ns.unwrap_or(newest_ns).min(newest_ns), now);
         self.refresh(now);
+    }
+
+    /// Whether the path names the file of which `mark` was read.
+    pub(crate) fn is_file_of(&self, mark: &Mark) -> bool {
+        let found = self.reopen(&self.path, self.own_packing(), mark);
+        mark.offset > 0 && found.is_ok_and(|found| found.is_some())
     }
 
     /// Begins a log that was never read.
     pub(crate) fn begin(&mut self, beginning: Beginning, now: Now) {
         self.is_unsaved = true;
-        self.names_changed();
+        self.family.renew(&self.path, &self.listings, now.monotonic_ns);
         for path in &beginning.history {
             let found = self.open(path, Packing::of(path), 0, beginning.at_end);
             if let Ok(Some((reading, mark))) = found {
@@ -184,7 +199,7 @@ impl Slot {
     /// Looks what the path names now.
     pub(crate) fn refresh(&mut self, now: Now) {
         // Asked first: what changes after it is noticed by the next look.
-        let names_changed = self.names_changed();
+        let names_changed = self.family.renew(&self.path, &self.listings, now.monotonic_ns);
         let seen = match open::look(&self.path) {
             Ok(seen) => seen,
             Err(error) => return self.complain(&error),
@@ -194,6 +209,7 @@ impl Slot {
         if !is_same && (self.has_current || seen.is_some()) {
             if std::mem::take(&mut self.has_current) {
                 Counters::add(&self.counters.log_file_rotations, 1);
+                self.miss_resting(now);
             }
             let since_ns = self.generations.last().map(|last| last.mark.mtime_ns);
             if seen.is_some() {
@@ -211,17 +227,6 @@ impl Slot {
         self.find_missing(now);
     }
 
-    /// Whether names came or went beside the path since [`names_changed`](Self::names_changed) was asked last.
-    fn have_names_changed(&self) -> bool {
-        self.names_ns != names_ns(&self.path)
-    }
-
-    /// The same, and what is so now is known then.
-    fn names_changed(&mut self) -> bool {
-        let changed_ns = names_ns(&self.path);
-        std::mem::replace(&mut self.names_ns, changed_ns) != changed_ns
-    }
-
     /// Whether the path names nothing any more and everything is read.
     pub(crate) fn is_over(&self) -> bool {
         !self.has_current
@@ -234,19 +239,80 @@ impl Slot {
         self.search.is_some()
             || self.generations.iter().enumerate().any(|(at, generation)| {
                 let is_current = self.has_current && at + 1 == self.generations.len();
-                !generation.mark.is_done
-                    && (!is_current || generation.reading.as_ref().is_none_or(Reading::has_rest))
+                let is_waiting = match &generation.reading {
+                    None => !generation.is_resting,
+                    Some(reading) => !is_current || reading.has_rest(),
+                };
+                !generation.mark.is_done && is_waiting
             })
     }
 
-    /// The generation that is the file `id`, if one is.
-    pub(crate) fn mark_of(&self, id: (u64, u64)) -> Option<&Mark> {
-        self.generations.iter().rev().map(|known| &known.mark).find(|mark| mark.id() == id)
+    /// Number of open files.
+    pub(crate) fn open_count(&self) -> usize {
+        self.generations.iter().filter(|generation| generation.reading.is_some()).count()
+    }
+
+    /// Closes the newest file until something is written to it, if all of it was read.
+    pub(crate) fn rest(&mut self) {
+        if let Some(current) = self.generations.last_mut().filter(|_| self.has_current) {
+            current.rest();
+        }
+    }
+
+    /// Opens the newest file again if it was closed for want of descriptors and is not as it was.
+    fn wake(&mut self, now: Now, is_needed: bool) {
+        let Some(current) = self.generations.last().filter(|current| current.is_resting) else {
+            return;
+        };
+        let mark = current.mark.clone();
+        let is_as_it_was = |seen: &Seen| {
+            (seen.id(), seen.size, seen.mtime_ns) == (mark.id(), mark.offset, mark.mtime_ns)
+        };
+        match open::look(&self.path) {
+            Ok(Some(seen)) if !is_needed && is_as_it_was(&seen) => return,
+            Ok(_) => {}
+            Err(error) => return self.complain(&error),
+        }
+        match self.open(&self.path, None, 0, false) {
+            Ok(Some((mut reading, found))) if found.id() == mark.id() => {
+                let at = self.generations.len() - 1;
+                match reading.holds(&mark) {
+                    Ok(true) => {
+                        let reopened = self.reopen(&self.path, None, &mark);
+                        if let Ok(Some((reading, seen))) = reopened {
+                            self.generations[at].resume(reading, seen);
+                        }
+                    }
+                    Ok(false) => {
+                        self.generations[at].reading = Some(reading);
+                        self.replaced(at, now);
+                    }
+                    Err(error) => self.complain(&error),
+                }
+            }
+            // The path names another file, or none.
+            Ok(_) => self.refresh(now),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.refresh(now),
+            Err(error) => self.complain(&error),
+        }
+    }
+
+    /// The path names another file than the one that rests: it is looked for.
+    fn miss_resting(&mut self, now: Now) {
+        for known in self.generations.iter_mut().filter(|known| known.is_resting) {
+            (known.is_resting, known.missing_since_ns) = (false, Some(now.monotonic_ns));
+        }
+    }
+
+    /// The files of the log, and whether they are open.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&Mark, bool)> {
+        self.generations.iter().map(|known| (&known.mark, known.reading.is_some()))
     }
 
     /// The marks of everything read, and the lines that are held back; `None` when these are too many.
     pub(crate) fn cursor(&mut self) -> Option<Vec<u8>> {
-        let marks = mark::encode(self.generations.iter().map(|generation| &generation.mark));
+        let copies = self.copies.iter().map(|copy| Mark { is_copy: true, ..copy.clone() });
+        let marks = mark::encode(copies.chain(self.files().map(|(mark, _)| mark.clone())));
         let cursor = self.flow.cursor(marks)?;
         self.is_unsaved = false;
         Some(cursor)
@@ -266,11 +332,12 @@ impl Slot {
     /// Adds the next lines to `rows`; `true` when there may be more.
     pub(crate) fn read(&mut self, now: Now, scratch: &mut Vec<u8>, rows: &mut LogRows) -> bool {
         // Before anything is read: a search begins at what was read last, and must know what the path names.
-        if self.have_names_changed() {
+        if self.family.has_changed(&self.listings, now.monotonic_ns) {
             self.refresh(now);
         } else {
             self.find_missing(now);
         }
+        self.wake(now, false);
         let count = self.generations.len();
         for at in 0..count {
             let is_current = self.has_current && at + 1 == count;
@@ -320,7 +387,7 @@ impl Slot {
         let Some(quiet_ns) = reading.quiet_ns(now) else { return false };
         let newer = self.generations.len() - at - 1;
         reading.is_packed
-            || self.generations.len() * 2 > MARKS_MAX
+            || self.generations.len() * 2 > MARKS_MAX - COPIES_MAX
             || quiet_ns >= ROTATED_QUIET_NS
             || (quiet_ns >= OVERTAKEN_QUIET_NS && newer >= OVERTAKEN_BY)
             || (quiet_ns >= DELETED_QUIET_NS && reading.seen().is_ok_and(|seen| seen.names == 0))
@@ -347,7 +414,7 @@ impl Slot {
             self.generations[at].close();
             return;
         }
-        generation.missing_since_ns = Some(now.monotonic_ns);
+        (generation.missing_since_ns, generation.is_resting) = (Some(now.monotonic_ns), false);
         let Mark { dev, ino, mtime_ns, .. } = generation.mark;
         // The inode belongs to the new content.
         (generation.mark.dev, generation.mark.ino) = (0, 0);
@@ -379,7 +446,7 @@ impl Slot {
     fn set_current(&mut self, reading: Reading, mark: Mark) {
         if let Some(last) = self.generations.last().filter(|last| last.mark.offset == 0) {
             // Nothing was read of it, and nothing will be found.
-            if last.reading.is_none() && !last.mark.is_done {
+            if last.is_missing() {
                 self.generations.pop();
             }
         }
@@ -456,8 +523,7 @@ impl Slot {
 
     /// Another program had read `offset` bytes of what must be the file rotated last.
     fn resume_rotated(&mut self, offset: u64) {
-        let newest = kin_of(&self.path)
-            .into_iter()
+        let newest = (self.family.kin().into_iter())
             .filter(|kin| kin.is_succession)
             .filter_map(|kin| Some((open::look(&kin.path).ok()??.mtime_ns, kin)))
             .max_by_key(|(mtime_ns, _)| *mtime_ns);
@@ -481,12 +547,6 @@ impl Slot {
             self.complaint = Some(text);
         }
     }
-}
-
-/// When names beside `path` were last changed, Unix nanoseconds.
-fn names_ns(path: &Path) -> Option<i64> {
-    let dir = path.parent().and_then(|dir| fs::metadata(dir).ok());
-    dir.map(|found| Seen::of(&found).mtime_ns)
 }
 
 /// A time for the next line: that of now, later than the line before, unless the clock was set back.

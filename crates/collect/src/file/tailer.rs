@@ -11,9 +11,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use model::{Clock, Done, ErrorKind, LogBatch, LogRows, Receipt, Result, Sink};
 
 use super::Spec;
-use super::family::successor_of;
+use super::family::{origin_of, successor_of};
 use super::generation::Now;
 use super::glob::Found;
+use super::listing::Listings;
 use super::mark::{self, Mark};
 use super::open;
 use super::slot::{Beginning, Slot};
@@ -46,6 +47,9 @@ struct Tailed {
     /// Whether there may be something new.
     is_dirty: bool,
     saved_ns: i64,
+    /// When something was read of it last.
+    read_ns: i64,
+    open_count: usize,
 }
 
 struct Flying {
@@ -64,7 +68,17 @@ pub(crate) struct Tailer {
     /// By group of targets and path.
     by_path: HashMap<(usize, PathBuf), u64>,
     next_id: u64,
+    /// Logs of which something is to be read or stored, and nothing is on its way.
+    due: BTreeSet<u64>,
+    /// Logs that wait for a moment: a batch was refused, or lines are held back.
+    waiting: BTreeSet<u64>,
     flying_bytes: usize,
+    /// Files open, and how many may be.
+    open_count: usize,
+    open_max: usize,
+    listings: Arc<Listings>,
+    /// Whether a file waits to be judged.
+    pub(crate) is_undecided: bool,
     /// Directories in which something may appear.
     pub(crate) dirs: BTreeSet<PathBuf>,
     /// What is written to for paths that are symbolic links.
@@ -88,13 +102,20 @@ impl Tailer {
         clock: Arc<dyn Clock>,
         counters: Arc<Counters>,
         wake: Arc<dyn Fn() + Send + Sync>,
+        open_max: usize,
     ) -> Self {
         Self {
             specs,
             logs: BTreeMap::new(),
             by_path: HashMap::new(),
             next_id: 0,
+            due: BTreeSet::new(),
+            waiting: BTreeSet::new(),
             flying_bytes: 0,
+            open_count: 0,
+            open_max,
+            listings: Arc::default(),
+            is_undecided: false,
             dirs: BTreeSet::new(),
             links: HashMap::new(),
             sink,
@@ -117,9 +138,10 @@ impl Tailer {
     pub(crate) fn scan(&mut self) {
         let now = self.now();
         let (found, histories) = self.find();
-        for tailed in self.logs.values_mut() {
-            tailed.slot.refresh(now);
-            tailed.is_dirty = true;
+        let ids: Vec<u64> = self.logs.keys().copied().collect();
+        for id in ids {
+            self.with_slot(id, |slot| slot.refresh(now));
+            self.due(id);
         }
         let mut fresh = Vec::new();
         for ((group, path), spec) in found {
@@ -130,7 +152,7 @@ impl Tailer {
             match self.stored_marks(&source) {
                 // All cursors first: a file may be known under another name.
                 Ok(Some((marks, held))) => {
-                    let mut slot = Slot::new(path, source, spec, Arc::clone(&self.counters));
+                    let mut slot = self.slot(path, source, spec);
                     slot.resume(marks, held, now);
                     self.add(group, slot, now);
                 }
@@ -139,60 +161,147 @@ impl Tailer {
                 Err(error) => tracing::warn!(%source, %error, "cannot read cursor, trying again"),
             }
         }
+        self.is_undecided = false;
+        let mut known = if fresh.is_empty() { HashMap::new() } else { self.known_files() };
         for (group, path, source, spec) in fresh {
             let Ok(Some(seen)) = open::look(&path) else { continue };
-            let known = self.known(group, seen.id());
-            let mut slot =
-                Slot::new(path.clone(), source, Arc::clone(&spec), Arc::clone(&self.counters));
-            match known {
+            let mut slot = self.slot(path.clone(), source, Arc::clone(&spec));
+            match known.get(&(group, seen.id())) {
                 // Another log reads it to its end.
-                Some(mark) if !mark.is_done => continue,
-                Some(mark) => {
-                    slot.resume(vec![mark], Vec::new(), now);
+                Some((_, true)) => continue,
+                // Unless its inode was given to another file.
+                Some((mark, _)) if slot.is_file_of(mark) => {
+                    if !mark.is_done {
+                        continue;
+                    }
+                    slot.resume(vec![mark.clone()], Vec::new(), now);
                     slot.is_unsaved = true;
                 }
-                None => {
+                _ => {
+                    // What another log has read of it, or reads, is not read again.
+                    let Ok(is_copy) = self.is_copy(group, &path, now) else {
+                        self.is_undecided = true;
+                        continue;
+                    };
+                    let history = histories.get(&(group, path.clone())).cloned();
                     let beginning = Beginning {
                         offset: spec.positions.get(&path).copied(),
-                        at_end: spec.start_at_end && self.is_first_scan,
-                        history: histories.get(&(group, path)).cloned().unwrap_or_default(),
+                        at_end: (spec.start_at_end && self.is_first_scan) || is_copy,
+                        history: history.unwrap_or_default(),
                     };
                     slot.begin(beginning, now);
                 }
             }
+            known.extend(files_of(group, &slot));
             self.add(group, slot, now);
         }
         let over = |tailed: &Tailed| {
             let is_idle = tailed.flying.is_none() && !tailed.slot.flow.is_holding();
             tailed.slot.is_over() && !tailed.slot.is_unsaved && is_idle
         };
-        let gone: Vec<u64> =
-            self.logs.iter().filter(|(_, tailed)| over(tailed)).map(|(id, _)| *id).collect();
-        for id in gone {
-            self.logs.remove(&id);
-            self.by_path.retain(|_, known| *known != id);
-        }
+        self.logs.retain(|id, tailed| {
+            let goes = over(tailed);
+            if goes {
+                self.by_path.remove(&(tailed.slot.spec.group, tailed.slot.path.clone()));
+                self.due.remove(id);
+                self.waiting.remove(id);
+                self.open_count -= tailed.open_count;
+            }
+            !goes
+        });
         self.is_first_scan = false;
+    }
+
+    fn slot(&self, path: PathBuf, source: Arc<str>, spec: Arc<Spec>) -> Slot {
+        Slot::new(path, source, spec, Arc::clone(&self.listings), Arc::clone(&self.counters))
+    }
+
+    /// Does something with a log, and keeps to the number of files that may be open.
+    fn with_slot<T>(&mut self, id: u64, act: impl FnOnce(&mut Slot) -> T) -> Option<T> {
+        let tailed = self.logs.get_mut(&id)?;
+        let done = act(&mut tailed.slot);
+        let open_count = tailed.slot.open_count();
+        self.open_count = self.open_count + open_count - tailed.open_count;
+        tailed.open_count = open_count;
+        if self.open_count > self.open_max {
+            self.rest();
+        }
+        Some(done)
+    }
+
+    /// Closes files that were quiet longest, until half as many are open as may be.
+    fn rest(&mut self) {
+        let open = self.logs.iter().filter(|(_, tailed)| tailed.open_count > 0);
+        let mut quiet: Vec<(i64, u64)> = open.map(|(id, tailed)| (tailed.read_ns, *id)).collect();
+        quiet.sort_unstable();
+        for (_, id) in quiet {
+            if self.open_count <= self.open_max / 2 {
+                return;
+            }
+            if let Some(tailed) = self.logs.get_mut(&id) {
+                tailed.slot.rest();
+                let open_count = tailed.slot.open_count();
+                self.open_count -= tailed.open_count - open_count;
+                tailed.open_count = open_count;
+            }
+        }
+    }
+
+    /// Whether what the file holds is, or was, read by the log of which it may be a copy by its name.
+    ///
+    /// # Errors
+    /// While that cannot be told.
+    fn is_copy(&mut self, group: usize, path: &Path, now: Now) -> std::io::Result<bool> {
+        let origin = origin_of(path).and_then(|origin| self.by_path.get(&(group, origin)).copied());
+        let judged =
+            origin.and_then(|id| self.with_slot(id, |slot| slot.has_content_of(path, now)));
+        judged.unwrap_or(Ok(false))
+    }
+
+    /// The files of all logs, by group and inode; and whether they are open.
+    fn known_files(&self) -> HashMap<(usize, (u64, u64)), (Mark, bool)> {
+        let slots = self.logs.values().map(|tailed| &tailed.slot);
+        slots.flat_map(|slot| files_of(slot.spec.group, slot)).collect()
     }
 
     /// Marks the log at `path` as changed.
     pub(crate) fn touch(&mut self, path: &Path) {
         let links = self.links.get(path).into_iter().flatten();
-        for path in links.map(PathBuf::as_path).chain([path]) {
-            for group in 0..self.specs.len() {
-                if let Some(id) = self.by_path.get(&(group, path.to_owned()))
-                    && let Some(tailed) = self.logs.get_mut(id)
-                {
-                    tailed.is_dirty = true;
-                }
-            }
+        let paths: Vec<&Path> = links.map(PathBuf::as_path).chain([path]).collect();
+        let mut ids = Vec::new();
+        for path in paths {
+            let keys = (0..self.specs.len()).map(|group| (group, path.to_owned()));
+            ids.extend(keys.filter_map(|key| self.by_path.get(&key)));
+        }
+        for id in ids {
+            self.due(id);
         }
     }
 
     /// Marks all logs as changed; `waiting_only` those that wait for something that nobody tells of.
     pub(crate) fn touch_all(&mut self, waiting_only: bool) {
-        for tailed in self.logs.values_mut() {
-            tailed.is_dirty |= !waiting_only || tailed.slot.is_waiting();
+        let now_ns = self.clock.monotonic_ns();
+        let mut ids = Vec::new();
+        for (id, tailed) in &mut self.logs {
+            let must_save = now_ns.saturating_sub(tailed.saved_ns) > CURSOR_EVERY_NS;
+            tailed.slot.is_unsaved |= must_save;
+            if must_save || !waiting_only || tailed.slot.is_waiting() {
+                ids.push(*id);
+            }
+        }
+        for id in ids {
+            self.due(id);
+        }
+    }
+
+    /// There may be something new in a log.
+    fn due(&mut self, id: u64) {
+        if let Some(tailed) = self.logs.get_mut(&id) {
+            tailed.is_dirty = true;
+            // Otherwise it is read when the answer has come.
+            if tailed.flying.is_none() {
+                self.due.insert(id);
+            }
         }
     }
 
@@ -200,56 +309,69 @@ impl Tailer {
     pub(crate) fn pump(&mut self) -> bool {
         self.settle();
         let now = self.now();
-        let ids: Vec<u64> = self.logs.keys().copied().collect();
+        let mut ids = std::mem::take(&mut self.due);
+        ids.extend(&self.waiting);
         let mut has_more = false;
         for id in ids {
-            let Some(tailed) = self.logs.get_mut(&id) else { continue };
-            if let Some(flying) = &mut tailed.flying {
-                if flying.again_ns.is_some_and(|again_ns| again_ns <= now.monotonic_ns) {
-                    flying.again_ns = None;
-                    let batch = flying.batch.clone();
-                    self.hand_over(id, batch);
-                }
-                continue;
-            }
-            if now.monotonic_ns.saturating_sub(tailed.saved_ns) > CURSOR_EVERY_NS {
-                tailed.slot.is_unsaved = true;
-            }
-            let mut rows = std::mem::take(&mut tailed.rows);
-            tailed.slot.flush(rows.line_bytes() > WAITING_BYTES_MAX, now, &mut rows);
-            let is_paused = tailed.slot.flow.is_paused(now.monotonic_ns);
-            if tailed.is_dirty && !is_paused && self.flying_bytes < FLYING_BYTES_MAX {
-                tailed.is_dirty = tailed.slot.read(now, &mut self.scratch, &mut rows);
-                // What stays is read when the answer has come.
-                has_more |= tailed.is_dirty && rows.is_empty();
-            }
-            if rows.is_empty() && !tailed.slot.is_unsaved {
-                continue;
-            }
-            let Some(cursor) = tailed.slot.cursor() else {
-                has_more |= tailed.is_dirty && !is_paused;
-                tailed.rows = rows;
-                continue;
-            };
-            tailed.saved_ns = now.monotonic_ns;
-            let bytes = rows.line_bytes();
-            let batch =
-                LogBatch { source: Arc::clone(&tailed.slot.source), rows, cursor: Some(cursor) };
-            let (again_ns, pause_ns, complained) = (None, BACKOFF_NS.0, false);
-            self.flying_bytes += bytes;
-            tailed.flying =
-                Some(Flying { batch: batch.clone(), bytes, again_ns, pause_ns, complained });
-            self.hand_over(id, batch);
+            has_more |= self.visit(id, now);
         }
         has_more
     }
 
+    /// Reads a piece of a log and hands it over. `true` when more of it can be read at once.
+    fn visit(&mut self, id: u64, now: Now) -> bool {
+        let has_room = self.flying_bytes < FLYING_BYTES_MAX;
+        let Some(tailed) = self.logs.get_mut(&id) else { return false };
+        if let Some(flying) = &mut tailed.flying {
+            if flying.again_ns.is_some_and(|again_ns| again_ns <= now.monotonic_ns) {
+                flying.again_ns = None;
+                let batch = flying.batch.clone();
+                self.waiting.remove(&id);
+                self.hand_over(id, batch);
+            }
+            // It is due again when the answer has come.
+            return false;
+        }
+        let mut rows = std::mem::take(&mut tailed.rows);
+        tailed.slot.flush(rows.line_bytes() > WAITING_BYTES_MAX, now, &mut rows);
+        let is_read = tailed.is_dirty && has_room && !tailed.slot.flow.is_paused(now.monotonic_ns);
+        if is_read {
+            let mut scratch = std::mem::take(&mut self.scratch);
+            let has_more = self.with_slot(id, |slot| slot.read(now, &mut scratch, &mut rows));
+            self.scratch = scratch;
+            let tailed = self.logs.get_mut(&id).expect("BUG: a log that was read just now");
+            tailed.is_dirty = has_more == Some(true);
+        }
+        let tailed = self.logs.get_mut(&id).expect("BUG: a log that was read just now");
+        if tailed.slot.flow.is_waiting() {
+            self.waiting.insert(id);
+        } else {
+            self.waiting.remove(&id);
+        }
+        let has_news = !rows.is_empty() || tailed.slot.is_unsaved;
+        let Some(cursor) = has_news.then(|| tailed.slot.cursor()).flatten() else {
+            tailed.rows = rows;
+            if tailed.is_dirty {
+                // Where there is no room, an answer of the store will come.
+                self.due.insert(id);
+            }
+            return tailed.is_dirty && is_read;
+        };
+        (tailed.saved_ns, tailed.read_ns) = (now.monotonic_ns, now.monotonic_ns);
+        let bytes = rows.line_bytes();
+        let batch =
+            LogBatch { source: Arc::clone(&tailed.slot.source), rows, cursor: Some(cursor) };
+        let (again_ns, pause_ns, complained) = (None, BACKOFF_NS.0, false);
+        self.flying_bytes += bytes;
+        tailed.flying =
+            Some(Flying { batch: batch.clone(), bytes, again_ns, pause_ns, complained });
+        self.hand_over(id, batch);
+        false
+    }
+
     /// Whether a log waits for a moment to come.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.logs.values().any(|tailed| {
-            tailed.slot.flow.is_waiting()
-                || tailed.flying.as_ref().is_some_and(|flying| flying.again_ns.is_some())
-        })
+        !self.waiting.is_empty()
     }
 
     /// Whether the store has answered for everything handed over; what it refused may wait to be handed over again.
@@ -257,6 +379,12 @@ impl Tailer {
         self.settle();
         let is_away = |flying: &Flying| flying.again_ns.is_none();
         !self.logs.values().any(|tailed| tailed.flying.as_ref().is_some_and(is_away))
+    }
+
+    /// Whether, besides, nothing is to be read.
+    #[cfg(test)]
+    pub(crate) fn is_idle(&mut self) -> bool {
+        self.is_settled() && self.due.is_empty()
     }
 
     fn hand_over(&self, id: u64, batch: LogBatch) {
@@ -283,6 +411,9 @@ impl Tailer {
                     Counters::add(&self.counters.log_lines_rejected, rejected);
                     self.flying_bytes -= flying.bytes;
                     tailed.flying = None;
+                    if tailed.is_dirty || tailed.slot.is_unsaved || tailed.slot.flow.is_waiting() {
+                        self.due.insert(id);
+                    }
                 }
                 Err(error) => {
                     if !flying.complained && error.kind() != ErrorKind::Busy {
@@ -292,6 +423,7 @@ impl Tailer {
                     }
                     let now_ns = self.clock.monotonic_ns();
                     flying.again_ns = Some(now_ns.saturating_add(flying.pause_ns));
+                    self.waiting.insert(id);
                     flying.pause_ns = (flying.pause_ns * 2).min(BACKOFF_NS.1);
                 }
             }
@@ -302,21 +434,18 @@ impl Tailer {
         let id = self.next_id;
         self.next_id += 1;
         self.by_path.insert((group, slot.path.clone()), id);
-        let saved_ns = now.monotonic_ns;
-        let rows = LogRows::default();
-        self.logs.insert(id, Tailed { slot, rows, flying: None, is_dirty: true, saved_ns });
+        let (saved_ns, read_ns) = (now.monotonic_ns, now.monotonic_ns);
+        let (rows, flying, is_dirty, open_count) = (LogRows::default(), None, true, 0);
+        let tailed = Tailed { slot, rows, flying, is_dirty, saved_ns, read_ns, open_count };
+        self.logs.insert(id, tailed);
+        self.due.insert(id);
+        self.with_slot(id, |_| ());
     }
 
     fn stored_marks(&self, source: &str) -> Result<Option<(Vec<Mark>, Vec<HeldLine>)>> {
         let cursor = self.sink.cursor(source)?.unwrap_or_default();
         let Some((marks, held)) = held::decode(&cursor) else { return Ok(None) };
         Ok(mark::decode(marks).map(|marks| (marks, held)))
-    }
-
-    /// The file by its inode, if a log of the group reads or read it.
-    fn known(&self, group: usize, id: (u64, u64)) -> Option<Mark> {
-        let of_group = self.logs.values().filter(|tailed| tailed.slot.spec.group == group);
-        of_group.filter_map(|tailed| tailed.slot.mark_of(id)).next().cloned()
     }
 
     /// The paths of all logs with their targets, and of the rotated files that match, too.
@@ -379,6 +508,13 @@ impl Tailer {
         }
         (found, histories)
     }
+}
+
+fn files_of(
+    group: usize,
+    slot: &Slot,
+) -> impl Iterator<Item = ((usize, (u64, u64)), (Mark, bool))> {
+    slot.files().map(move |(mark, is_open)| ((group, mark.id()), (mark.clone(), is_open)))
 }
 
 /// The key under which the store knows how far a log was read.

@@ -167,9 +167,12 @@ pub(crate) fn run(
                 tailer.scan();
             }
             let done_ns = clock.monotonic_ns();
-            scan_ns = done_ns + SCAN_EVERY_NS;
             let pause_ns = (done_ns - now_ns).saturating_mul(SCAN_PAUSE_FACTOR);
             scan_allowed_ns = done_ns + pause_ns.max(SCAN_PAUSE_NS);
+            scan_ns = done_ns + SCAN_EVERY_NS;
+            if tailer.is_undecided {
+                scan_ns = scan_ns.min(scan_allowed_ns + POLL_ALL_EVERY_NS);
+            }
         }
         if now_ns >= poll_ns {
             tailer.touch_all(watches.are_complete);

@@ -4,15 +4,13 @@
 //! copy or a compressed file of it; by name and time, one of which nothing was read. In doubt the answer is put off, for a
 //! file may be about to be emptied or be written still.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::DirEntryExt as _;
 use std::path::Path;
 
-use super::{SEARCH_EVERY_NS, SEARCH_NS, SEARCH_NS_MIN, Search, Slot};
+use super::{COPIES_MAX, SEARCH_EVERY_NS, SEARCH_NS, SEARCH_NS_MIN, Slot};
 use crate::counters::Counters;
 use crate::file::content::Packing;
-use crate::file::family::{Kin, kin_of};
+use crate::file::family::Kin;
 use crate::file::generation::{Generation, Now};
 use crate::file::mark::{MARKS_MAX, Mark};
 use crate::file::open::{self, Seen};
@@ -27,9 +25,12 @@ impl Slot {
         if self.looked_ns.is_some_and(is_recent) {
             return;
         }
+        // What is closed cannot be compared.
+        self.looked_ns = Some(now.monotonic_ns);
+        self.wake(now, true);
         self.notice_replaced(now);
         self.looked_ns = Some(now.monotonic_ns);
-        let kin = kin_of(&self.path);
+        let kin = self.family.kin();
         self.find_by_inode(&kin);
         let mut candidates = self.candidates(kin);
         self.find_by_content(&mut candidates);
@@ -48,11 +49,10 @@ impl Slot {
             let is_it = |path: &Path| {
                 open::look(path).is_ok_and(|seen| seen.is_some_and(|s| s.id() == mark.id()))
             };
-            let kin = kin.iter().map(|kin| kin.path.clone()).filter(|path| is_it(path));
-            let others = fs::read_dir(self.path.parent().unwrap_or(Path::new("/")));
-            let others = others.into_iter().flatten().flatten();
-            let others = others.filter(|e| e.ino() == mark.ino).map(|e| e.path());
-            for path in kin.chain(others) {
+            let kin = kin.iter().map(|kin| kin.path.clone());
+            let others = self.family.with_inode(mark.ino);
+            let paths: Vec<_> = kin.chain(others).filter(|path| is_it(path)).collect();
+            for path in paths {
                 let found = self.reopen(&path, Packing::of(&path), &mark);
                 if let Ok(Some((reading, seen))) = found
                     && seen.id() == mark.id()
@@ -120,17 +120,23 @@ impl Slot {
             if mark.offset == 0 {
                 continue;
             }
-            for index in 0..candidates.len() {
-                let (seen, kin) = &candidates[index];
+            let mut holders = Vec::new();
+            for (index, (seen, kin)) in candidates.iter().enumerate() {
                 if seen.mtime_ns < mark.mtime_ns {
                     continue;
                 }
-                if let Ok(Some((reading, seen))) = self.reopen(&kin.path, kin.packing, &mark) {
-                    self.generations[at].resume(reading, seen);
-                    self.is_unsaved = true;
-                    candidates.remove(index);
-                    break;
+                if let Ok(Some((mut reading, seen))) = self.reopen(&kin.path, kin.packing, &mark)
+                    && let Ok(len) = reading.len()
+                {
+                    holders.push((len, index, reading, seen));
                 }
+            }
+            // One that holds less is a copy of an earlier moment.
+            let longest = holders.into_iter().max_by_key(|(len, index, ..)| (*len, *index));
+            if let Some((_, index, reading, seen)) = longest {
+                self.generations[at].resume(reading, seen);
+                self.is_unsaved = true;
+                candidates.remove(index);
             }
         }
     }
@@ -143,11 +149,8 @@ impl Slot {
             if !kin.is_succession || seen.mtime_ns < search.since_ns {
                 continue;
             }
-            let is_known = match kin.packing {
-                Some(_) => self.is_known_packed(kin),
-                None => self.is_known_copy(kin, seen, search, now),
-            };
-            let has_room = self.generations.len() < MARKS_MAX - 1;
+            let is_known = self.is_known_content(kin, seen, now);
+            let has_room = self.generations.len() < MARKS_MAX - COPIES_MAX - 1;
             match is_known {
                 Ok(true) => continue,
                 Ok(false) if has_room => {}
@@ -169,98 +172,82 @@ impl Slot {
         is_decided
     }
 
-    /// Whether what a compressed file holds was read, or is being read, from the plain file.
+    /// Whether what a file holds was read already, or will be, from another file.
     ///
     /// # Errors
-    /// While that cannot be told: it is still written, or nothing was read of a file that it may be.
-    fn is_known_packed(&mut self, kin: &Kin) -> io::Result<bool> {
-        let older = self.generations.len() - usize::from(self.has_current);
-        let may_hold_it = |known: &Generation| {
-            let plain = known.reading.as_ref().filter(|reading| !reading.is_packed);
-            known.mark.offset == 0
-                && plain.is_some_and(|reading| reading.seen().is_ok_and(|seen| seen.size > 0))
-        };
-        if open::look(&kin.path.with_extension(""))?.is_some()
-            || self.generations[..older].iter().any(may_hold_it)
-        {
-            return Err(io::Error::other("it is being compressed"));
-        }
-        if let Some((mut found, _)) = self.open(&kin.path, kin.packing, 0, false)?
-            && found.ends_at(0)?
-        {
-            return Ok(true);
-        }
-        for at in 0..older {
-            let known = &self.generations[at];
-            if known.mark.offset == 0 {
-                continue;
-            }
-            let mark = known.mark.clone();
-            let size = match &known.reading {
-                Some(reading) if !reading.is_packed => Some(reading.seen()?.size),
-                Some(_) => None,
-                None => mark.is_done.then_some(mark.offset),
-            };
-            if let Some((mut found, _)) = self.reopen(&kin.path, kin.packing, &mark)? {
-                // Files of one program often begin the same; so it must end the same, too.
-                let ends_there = match size {
-                    Some(size) => found.ends_at(size)?,
-                    None => true,
-                };
-                if ends_there {
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
-    }
-
-    /// Whether a plain file is a copy of one that was emptied and is read, or was read further than the copy goes.
-    ///
-    /// # Errors
-    /// While that cannot be told: an open file has this content, and may be about to be emptied.
-    fn is_known_copy(
+    /// While that cannot be told: it is still written, or it is a copy of the newest file, which may be about to be
+    /// emptied.
+    pub(super) fn is_known_content(
         &mut self,
         kin: &Kin,
         seen: &Seen,
-        search: Search,
         now: Now,
     ) -> io::Result<bool> {
-        let is_young = now.monotonic_ns.saturating_sub(search.begun_ns) < SEARCH_NS_MIN;
-        for at in 0..self.generations.len() {
-            let known = &mut self.generations[at];
-            let mark = known.mark.clone();
-            if let Some(reading) = &mut known.reading {
-                let (file, _) = open::open(&self.spec.roots, &kin.path)?;
-                match reading.begins_with(file, seen.size)? {
-                    // The file is about to be emptied, or it is a copy that somebody keeps.
-                    true if is_young => return Err(io::Error::other("it may be a copy")),
-                    true => return Ok(true),
-                    false => {}
-                }
-            } else if mark.offset == 0 {
-                // Nothing is known of it.
-            } else if mark.is_done && seen.size == mark.offset {
-                if self.reopen(&kin.path, None, &mark)?.is_some() {
-                    return Ok(true);
-                }
-            } else if !mark.is_done && self.is_shorter_copy(kin, &mark)? {
-                self.generations[at].close();
-                return Ok(true);
-            }
+        let is_young = self
+            .search
+            .is_some_and(|search| now.monotonic_ns.saturating_sub(search.begun_ns) < SEARCH_NS_MIN);
+        let is_it = |copy: &Mark| (copy.id(), copy.mtime_ns) == (seen.id(), seen.mtime_ns);
+        let is_noted = self.copies.iter().any(is_it);
+        if is_noted && !is_young && !self.generations.iter().any(Generation::is_missing) {
+            return Ok(true);
         }
-        Ok(false)
-    }
-
-    /// Whether `kin` begins as a missing file did and ends before the place up to which that was read.
-    fn is_shorter_copy(&self, kin: &Kin, mark: &Mark) -> io::Result<bool> {
-        let Some((mut found, head)) =
-            self.open(&kin.path, kin.packing, mark.head_len as u64, false)?
-        else {
+        if kin.packing.is_some() && open::look(&kin.path.with_extension(""))?.is_some() {
+            return Err(io::Error::other("it is being compressed"));
+        }
+        let Some((mut found, end)) = self.open(&kin.path, kin.packing, 0, true)? else {
             return Ok(false);
         };
-        Ok((head.head_len, head.head) == (mark.head_len, mark.head)
-            && found.ends_at(mark.offset)?)
+        let (mut is_known, mut may_be_emptied) = (is_noted || end.offset == 0, false);
+        let mut is_read = end.offset == 0;
+        for at in 0..self.generations.len() {
+            let is_current = self.has_current && at + 1 == self.generations.len();
+            let known = &mut self.generations[at];
+            let len = known.mark.offset;
+            let is_copy_of_it = match &mut known.reading {
+                Some(reading) => reading.holds(&end)?,
+                None if len == 0 => false,
+                None if end.offset == len => found.holds(&known.mark)?,
+                // Files of one program begin the same; so one that is done must end the same, too.
+                None if end.offset > len => !known.mark.is_done && found.holds(&known.mark)?,
+                // More was read of the original than the copy holds.
+                None => is_noted && known.is_missing() && found.has_head(&known.mark)?,
+            };
+            if is_copy_of_it && end.offset < len && known.is_missing() {
+                known.close();
+                self.is_unsaved = true;
+            }
+            may_be_emptied |= is_copy_of_it && is_current && is_young;
+            is_known |= is_copy_of_it;
+            is_read |= is_copy_of_it && end.offset <= len;
+        }
+        // Not before: if the original is gone at the next start, the copy is read instead.
+        if is_read && !is_noted && end.mtime_ns == seen.mtime_ns {
+            self.copies.push(end);
+            let excess = self.copies.len().saturating_sub(COPIES_MAX);
+            self.copies.drain(..excess);
+            self.is_unsaved = true;
+        }
+        if may_be_emptied {
+            return Err(io::Error::other("its original may be about to be emptied"));
+        }
+        Ok(is_known)
+    }
+
+    /// Whether a file that is no succession by its name holds what is read, or was, in this log.
+    ///
+    /// # Errors
+    /// While that cannot be told.
+    pub(crate) fn has_content_of(&mut self, path: &Path, now: Now) -> io::Result<bool> {
+        self.refresh(now);
+        self.looked_ns = None;
+        self.find_missing(now);
+        let seen = open::look(path)?.ok_or(io::ErrorKind::NotFound)?;
+        if self.files().any(|(mark, is_open)| is_open && mark.id() == seen.id()) {
+            return Err(io::Error::other("it is one of the log's files"));
+        }
+        let packing = self.spec.unpacks.then(|| Packing::of(path)).flatten();
+        let kin = Kin { path: path.to_owned(), packing, is_succession: false };
+        self.is_known_content(&kin, &seen, now)
     }
 
     /// Ends searches that took long enough.

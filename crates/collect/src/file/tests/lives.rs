@@ -20,6 +20,12 @@ enum Step {
         late: bool,
     },
     CopyAndEmpty,
+    /// The copy is compressed at once.
+    PackAndEmpty,
+    /// Somebody keeps a copy.
+    KeepCopy,
+    /// Everything was read, and the file is deleted; another one follows.
+    Delete,
     Compress,
     Look,
     Pump,
@@ -38,6 +44,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::WritePart),
         3 => any::<bool>().prop_map(|late| Step::Rename { late }),
         2 => Just(Step::CopyAndEmpty),
+        1 => Just(Step::PackAndEmpty),
+        1 => Just(Step::KeepCopy),
+        1 => Just(Step::Delete),
         2 => Just(Step::Compress),
         4 => Just(Step::Look),
         1 => Just(Step::Pump),
@@ -47,8 +56,20 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// What rotated files are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Names {
+    /// `app.log.1`, which becomes `app.log.2`.
+    Numbered,
+    /// `app-20260131.log`, which matches the pattern of the log as well.
+    Dated,
+}
+
 struct Life {
     scene: Scene,
+    names: Names,
+    /// Number of the last dated name.
+    date: usize,
     writer: File,
     late_writer: Option<File>,
     written: Vec<String>,
@@ -60,9 +81,12 @@ struct Life {
 }
 
 impl Life {
-    fn new(pattern: &str, has_header: bool) -> Self {
-        let scene = Scene::new(&[pattern]);
+    fn new(pattern: &str, names: Names, has_header: bool, open_max: usize) -> Self {
+        let mut scene = Scene::new(&[pattern]);
+        scene.open_max = open_max;
         let mut life = Self {
+            names,
+            date: 20_260_131,
             writer: appending(&scene.path("app.log")),
             scene,
             late_writer: None,
@@ -108,32 +132,50 @@ impl Life {
             }
             Step::Rename { late } => {
                 self.make_room();
-                rename(&self.scene.path("app.log"), &self.scene.path("app.log.1"));
-                let next = appending(&self.scene.path("app.log"));
-                let before = std::mem::replace(&mut self.writer, next);
-                self.end_part();
-                // A late line behind a part would be one with it.
-                let is_whole = self.written.last().is_none_or(|line| !line.starts_with("part"));
-                self.late_writer = (late && is_whole).then_some(before);
-                self.write_header();
+                rename(&self.scene.path("app.log"), &self.rotated(""));
+                self.begin_file(late);
+            }
+            Step::Delete => {
+                self.end_line();
+                self.scene.look();
+                self.scene.look();
+                remove(&self.scene.path("app.log"));
+                self.begin_file(false);
             }
             Step::CopyAndEmpty => {
                 self.make_room();
-                let path = self.scene.path("app.log");
-                fs::copy(&path, self.scene.path("app.log.1")).unwrap();
-                self.writer.set_len(0).unwrap();
-                self.end_part();
-                self.write_header();
+                fs::copy(self.scene.path("app.log"), self.rotated("")).unwrap();
+                self.empty();
             }
-            Step::Compress => {
-                let plain = (1..=KEPT).map(|n| self.scene.path(&format!("app.log.{n}")));
-                // As logrotate does: not one that is still written to.
-                if let Some(path) = plain.rev().find(|path| path.exists())
-                    && self.late_writer.is_none()
-                {
-                    gzip(&path);
+            Step::PackAndEmpty => {
+                self.make_room();
+                if self.names == Names::Dated {
+                    // Nobody reads a file of such a name unless some of it is known.
+                    self.scene.look();
+                }
+                pack(&self.scene.path("app.log"), &self.rotated(".gz"));
+                self.empty();
+            }
+            Step::KeepCopy => {
+                let name = if self.names == Names::Dated { "app-9.log" } else { "app.log.bak" };
+                if !self.scene.path(name).exists() {
+                    fs::copy(self.scene.path("app.log"), self.scene.path(name)).unwrap();
+                    // Until it is known that the log is not emptied, it might be all that is left of it.
+                    for _ in 0..8 {
+                        self.scene.look();
+                    }
                 }
             }
+            // As logrotate does: not one that is still written to.
+            Step::Compress if self.late_writer.is_none() => {
+                if self.names == Names::Dated {
+                    self.scene.look();
+                }
+                if let Some(path) = self.plain().last() {
+                    gzip(path);
+                }
+            }
+            Step::Compress => {}
             Step::Look => self.scene.look(),
             Step::Pump => self.scene.pump(),
             Step::Crash { stored } => {
@@ -153,12 +195,14 @@ impl Life {
 
     /// The reader may be away for as long as rotated files are kept, not longer.
     fn make_room(&mut self) {
+        if self.names == Names::Dated {
+            // The rest of a line could be compressed before it is due, and nobody reads a file of such a name of which
+            // nothing is known.
+            self.end_line();
+        }
         self.unread_rotations += 1;
         if self.unread_rotations >= KEPT {
-            if !self.part.is_empty() {
-                self.writer.write_all(b"\n").unwrap();
-                self.end_part();
-            }
+            self.end_line();
             for _ in 0..8 {
                 self.scene.look();
                 self.scene.wait_ms(10_000);
@@ -166,6 +210,14 @@ impl Life {
             self.unread_rotations = 0;
         }
         self.late_writer = None;
+        if self.names == Names::Dated {
+            self.date += 1;
+            for ending in ["", ".gz"] {
+                let oldest = format!("app-{}.log{ending}", self.date - KEPT);
+                rustix::fs::unlink(self.scene.path(&oldest)).ok();
+            }
+            return;
+        }
         for n in (1..=KEPT).rev() {
             for ending in ["", ".gz"] {
                 let from = self.scene.path(&format!("app.log.{n}{ending}"));
@@ -176,6 +228,47 @@ impl Life {
                     rename(&from, &self.scene.path(&format!("app.log.{}{ending}", n + 1)));
                 }
             }
+        }
+    }
+
+    /// What the log is called once it is rotated.
+    fn rotated(&self, ending: &str) -> PathBuf {
+        self.scene.path(&match self.names {
+            Names::Numbered => format!("app.log.1{ending}"),
+            Names::Dated => format!("app-{}.log{ending}", self.date),
+        })
+    }
+
+    /// The rotated files that are not compressed, the newest first.
+    fn plain(&self) -> Vec<PathBuf> {
+        let names = (0..KEPT).map(|n| match self.names {
+            Names::Numbered => format!("app.log.{}", n + 1),
+            Names::Dated => format!("app-{}.log", self.date - n),
+        });
+        names.map(|name| self.scene.path(&name)).filter(|path| path.exists()).collect()
+    }
+
+    /// Writes to a new file from now on.
+    fn begin_file(&mut self, late: bool) {
+        let next = appending(&self.scene.path("app.log"));
+        let before = std::mem::replace(&mut self.writer, next);
+        self.end_part();
+        // A late line behind a part would be one with it.
+        let is_whole = self.written.last().is_none_or(|line| !line.starts_with("part"));
+        self.late_writer = (late && is_whole).then_some(before);
+        self.write_header();
+    }
+
+    fn empty(&mut self) {
+        self.writer.set_len(0).unwrap();
+        self.end_part();
+        self.write_header();
+    }
+
+    fn end_line(&mut self) {
+        if !self.part.is_empty() {
+            self.writer.write_all(b"\n").unwrap();
+            self.end_part();
         }
     }
 
@@ -210,10 +303,14 @@ proptest! {
     fn every_line_is_stored_once(
         steps in proptest::collection::vec(step(), 1..25),
         has_header in any::<bool>(),
-        matches_rotated in any::<bool>(),
+        matches_all in any::<bool>(),
+        is_dated in any::<bool>(),
+        // Hardly any file may stay open.
+        is_short in any::<bool>(),
     ) {
-        let pattern = if matches_rotated { "*log*" } else { "*.log" };
-        let mut life = Life::new(pattern, has_header);
+        let pattern = if matches_all { "*log*" } else { "*.log" };
+        let names = if is_dated { Names::Dated } else { Names::Numbered };
+        let mut life = Life::new(pattern, names, has_header, if is_short { 0 } else { 100 });
         life.scene.look();
         for step in steps {
             life.apply(step);

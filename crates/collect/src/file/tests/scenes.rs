@@ -365,3 +365,61 @@ fn a_file_being_compressed_is_not_read_twice() {
     let counts = counted(scene.lines());
     assert_eq!((counts["three"], counts.len(), scene.lines().len()), (10, 4, 13));
 }
+
+#[test]
+fn a_copy_with_the_inode_of_a_deleted_file_is_another_file() {
+    for open_max in [0, 100] {
+        let mut scene = Scene::new(&["*.log"]);
+        scene.open_max = open_max;
+        scene.append("app.log", "one\n");
+        scene.look();
+        let old = File::open(scene.path("app.log")).unwrap();
+        remove(&scene.path("app.log"));
+        scene.append("app.log", "two\n");
+        drop(old);
+        fs::copy(scene.path("app.log"), scene.path("app-20260131.log")).unwrap();
+        emptied(&scene.path("app.log"));
+        scene.look();
+        scene.wait_long();
+        assert_eq!(scene.lines(), ["one", "two"]);
+    }
+}
+
+#[test]
+fn a_file_compressed_before_its_new_name_was_seen_is_not_read_again() {
+    let mut scene = Scene::new(&["*.log"]);
+    scene.append("app.log", "one\n");
+    scene.look();
+    rename(&scene.path("app.log"), &scene.path("app.log.1"));
+    scene.append("app.log", "two\n");
+    gzip(&scene.path("app.log.1"));
+    scene.pump();
+    scene.wait_long();
+    assert_eq!(scene.lines(), ["one", "two"]);
+}
+
+#[test]
+fn dated_copies_that_match_are_known_by_what_they_hold() {
+    let mut scene = Scene::new(&["*.log"]);
+    scene.append("app.log", "one\ntwo\n");
+    scene.look();
+    scene.append("app.log", "three\n");
+    fs::copy(scene.path("app.log"), scene.path("app-20260131.log")).unwrap();
+    emptied(&scene.path("app.log")).write_all(b"four\n").unwrap();
+    // One that begins the same and goes on differently is another log.
+    scene.append("app-2.log", "one\nother\n");
+    scene.look();
+    scene.wait_long();
+    scene.restart();
+    scene.wait_long();
+    let counts = counted(scene.lines());
+    assert_eq!((counts["one"], counts.len(), scene.lines().len()), (2, 5, 6));
+    // A copy that grows is a log from there on.
+    fs::copy(scene.path("app.log"), scene.path("app-3.log")).unwrap();
+    scene.wait_long();
+    scene.append("app-3.log", "five\n");
+    scene.append("app.log", "six\n");
+    scene.look();
+    let counts = counted(scene.lines());
+    assert_eq!((counts["five"], counts["six"], scene.lines().len()), (1, 1, 8));
+}
