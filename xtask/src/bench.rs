@@ -4,6 +4,7 @@ mod idle;
 mod logs;
 mod metrics;
 mod process;
+mod tail;
 
 use std::time::Instant;
 
@@ -18,8 +19,11 @@ pub(crate) fn bench(args: &[String]) -> Result<()> {
         Some("idle") => idle::idle(rest),
         Some("metrics") => metrics::metrics(rest),
         Some("logs") => logs::logs(rest),
+        Some("tail") => tail::tail(rest),
         Some("build") => build(),
-        other => bail!("which suite? idle, metrics, logs or build; not {:?}", other.unwrap_or("")),
+        other => {
+            bail!("which suite? idle, metrics, logs, tail or build; not {:?}", other.unwrap_or(""))
+        }
     }
 }
 

@@ -73,10 +73,8 @@ fn a_deleted_file_is_read_to_its_end_and_let_go() {
     writer.write_all(b"ee").unwrap();
     scene.look();
     let is_open = |scene: &Scene| {
-        let fds = fs::read_dir("/proc/self/fd").unwrap().flatten();
         let name = format!("{} (deleted)", scene.path("a.log").display());
-        fds.filter(|fd| fs::read_link(fd.path()).is_ok_and(|p| p.as_os_str() == name.as_str()))
-            .count()
+        open_files().into_iter().filter(|path| path.as_os_str() == name.as_str()).count()
     };
     assert_eq!(is_open(&scene), 2);
     scene.wait_long();
@@ -364,6 +362,40 @@ fn a_file_being_compressed_is_not_read_twice() {
     scene.wait_long();
     let counts = counted(scene.lines());
     assert_eq!((counts["three"], counts.len(), scene.lines().len()), (10, 4, 13));
+}
+
+#[test]
+fn idle_files_are_closed_where_few_may_be_open() {
+    let mut scene = Scene::new(&["*.log"]);
+    scene.open_max = 8;
+    let name = |number: usize| format!("{number}.log");
+    let open = |scene: &Scene| {
+        open_files().into_iter().filter(|path| path.starts_with(&scene.dir)).count()
+    };
+    let mut expected = Vec::new();
+    for round in 0..3 {
+        for number in 0..50 {
+            scene.append(&name(number), format!("{round} {number}\n"));
+            expected.push(format!("{round} {number}"));
+        }
+        scene.look();
+        assert!(open(&scene) <= 8, "{}", open(&scene));
+    }
+    // What happens to a closed file is seen when it is opened again.
+    scene.append("1.log", "late\n");
+    rename(&scene.path("1.log"), &scene.path("1.log.1"));
+    scene.append("1.log", "new\n");
+    emptied(&scene.path("2.log")).write_all(b"other\n").unwrap();
+    scene.look();
+    scene.wait_long();
+    expected.extend(["late", "new", "other"].map(str::to_owned));
+    assert_eq!(counted(scene.lines()), counted(expected));
+    assert!(open(&scene) <= 8, "{}", open(&scene));
+}
+
+fn open_files() -> Vec<PathBuf> {
+    let open = fs::read_dir("/proc/self/fd").unwrap().flatten();
+    open.filter_map(|fd| fs::read_link(fd.path()).ok()).collect()
 }
 
 #[test]
