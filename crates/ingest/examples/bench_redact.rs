@@ -44,7 +44,9 @@ fn bench(redactor: &Redactor, name: &str, lines: &[String]) {
     let mut times: Vec<f64> = (0..21)
         .map(|_| {
             let started_ns = SystemClock.monotonic_ns();
-            let counts = redactor.redact(&rows, |_| false).map(|(_, counts)| counts);
+            let counts = redactor
+                .redact(&rows, |_| false, &mut Default::default())
+                .map(|(_, counts)| counts);
             found = counts.iter().flatten().sum::<u64>();
             (SystemClock.monotonic_ns() - started_ns) as f64 / 1e9
         })

@@ -18,6 +18,7 @@ use std::ops::Range;
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
 use model::{Error, Labels, LogRows, Result};
 use regex::Regex;
+use rustc_hash::FxHashSet;
 
 use self::found::{Found, Row};
 
@@ -86,6 +87,12 @@ const ANCHORS: &[(&str, Anchor)] = &[
     ("pwd", Anchor::Setting),
     ("Pwd", Anchor::Setting),
     ("PWD", Anchor::Setting),
+    ("pass=", Anchor::Pass),
+    ("pass:", Anchor::Pass),
+    ("pass\"", Anchor::Pass),
+    ("PASS=", Anchor::Pass),
+    ("PASS:", Anchor::Pass),
+    ("PASS\"", Anchor::Pass),
     ("ecret", Anchor::Setting),
     ("ECRET", Anchor::Setting),
     ("oken", Anchor::Setting),
@@ -131,6 +138,9 @@ const ANCHORS: &[(&str, Anchor)] = &[
     ("rk_live_", Anchor::Known(16, Letters::Word)),
     ("sk-ant-", Anchor::Known(20, Letters::Word)),
     ("sk-proj-", Anchor::Known(20, Letters::Word)),
+    ("hf_", Anchor::Known(30, Letters::Word)),
+    ("SG.", Anchor::Known(60, Letters::Dotted)),
+    ("hooks.slack.com/services/", Anchor::Known(20, Letters::Dotted)),
     ("npm_", Anchor::Known(36, Letters::Word)),
     ("dop_v1_", Anchor::Known(64, Letters::Word)),
     ("hvs.", Anchor::Known(24, Letters::Word)),
@@ -142,6 +152,8 @@ const ANCHORS: &[(&str, Anchor)] = &[
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Anchor {
     Setting,
+    /// `pass` with the byte behind it.
+    Pass,
     Header,
     Bearer,
     Url,
@@ -158,6 +170,8 @@ enum Letters {
     Upper,
     /// `A-Z a-z 0-9 _ -`
     Word,
+    /// The same with `.` and `/`.
+    Dotted,
 }
 
 impl Letters {
@@ -165,6 +179,7 @@ impl Letters {
         match self {
             Self::Upper => byte.is_ascii_uppercase() || byte.is_ascii_digit(),
             Self::Word => byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'),
+            Self::Dotted => Self::Word.has(byte) || matches!(byte, b'.' | b'/'),
         }
     }
 }
@@ -172,7 +187,7 @@ impl Letters {
 impl Anchor {
     fn kind(self) -> Kind {
         match self {
-            Self::Setting => Kind::Password,
+            Self::Setting | Self::Pass => Kind::Password,
             Self::Header | Self::Bearer => Kind::Authorization,
             Self::Url => Kind::Url,
             Self::PrivateKey => Kind::PrivateKey,
@@ -224,26 +239,30 @@ impl Redactor {
     /// `rows` without secrets, and how many there were; `None` when there is none, the usual case. Streams for which
     /// `is_left` says so stay as they are; it is asked only when something is found.
     ///
-    /// The body of a private key that goes on in further rows of its stream, in the same batch, is replaced there too.
+    /// The body of a private key goes on in further rows of its stream, also of later batches: `open` are the streams
+    /// inside one, to be handed in again with the next batch.
     ///
     /// Cost: one pass over the text, one over the values of the fields; a copy of the rows when something is found.
     pub fn redact(
         &self,
         rows: &LogRows,
         is_left: impl Fn(&Labels) -> bool,
+        open: &mut FxHashSet<Labels>,
     ) -> Option<(LogRows, Counts)> {
         let mut found = self.find_in_text(rows);
         let sets: Vec<Option<(Labels, Counts)>> =
             rows.field_sets().iter().map(|set| self.redact_fields(set)).collect();
-        if found.is_empty() && sets.iter().all(Option::is_none) {
+        let goes_on = !open.is_empty() && rows.streams().iter().any(|s| open.contains(s));
+        if found.is_empty() && sets.iter().all(Option::is_none) && !goes_on {
             return None;
         }
         let left: Vec<bool> = rows.streams().iter().map(is_left).collect();
         let is_left = |row: usize| left[rows.stream_number(row) as usize];
         found.retain(|f| !is_left(f.row));
-        found::follow_keys(rows, &mut found);
+        found::follow_keys(rows, open, &mut found);
         let mut counts = vec![0; Kind::ALL.len() + self.patterns.len()];
         let mut out = LogRows::with_capacity(rows.len(), rows.line_bytes());
+        let has_marks = !found.is_empty();
         let mut found = found.iter().peekable();
         let mut line = String::new();
         for (i, row) in rows.iter().enumerate() {
@@ -262,7 +281,7 @@ impl Redactor {
             }
             out.push(row.stream, row.t_ns, &line, set.map_or(row.fields, |(fields, _)| fields));
         }
-        counts.iter().any(|count| *count > 0).then_some((out, counts))
+        (has_marks || counts.iter().any(|count| *count > 0)).then_some((out, counts))
     }
 
     fn put_mark(&self, secret: &Found, out: &mut String) {

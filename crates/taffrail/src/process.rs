@@ -383,6 +383,19 @@ impl Host for Process {
 
 impl Process {
     fn line_figures(&self, figures: &mut Figures) {
+        let logs = self.stores.logs.stats();
+        figures.counter(
+            "taffrail_log_lines_cut_total",
+            "Lines longer than the store's limit, cut there.",
+            vec![],
+            logs.truncated_lines as f64,
+        );
+        figures.counter(
+            "taffrail_log_lines_repeated_total",
+            "Pushed lines that were stored already.",
+            vec![],
+            logs.repeated_rows as f64,
+        );
         figures.counter(
             "taffrail_log_metric_failures_total",
             "Lines that a rule of logs.metrics selects and cannot read.",

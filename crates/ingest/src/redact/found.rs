@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use model::LogRows;
+use model::{Labels, LogRows};
 use rustc_hash::FxHashSet;
 
 use super::Kind;
@@ -76,35 +76,43 @@ pub(super) fn disjoint(found: &mut Vec<Found>) {
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 
-/// Adds the rows into which a private key goes on: those of the same stream up to the one with its end.
-pub(super) fn follow_keys(rows: &LogRows, found: &mut Vec<Found>) {
+/// Characters of a row of a key's body at most.
+const BODY_BYTES_MAX: usize = 128;
+
+/// Adds the rows into which private keys go on: those of their streams that look like one, up to the end. `open` are the
+/// streams inside a key, before these rows and then after them.
+pub(super) fn follow_keys(rows: &LogRows, open: &mut FxHashSet<Labels>, found: &mut Vec<Found>) {
     let key = Found::new(0, 0..0, Kind::PrivateKey).what;
-    if !found.iter().any(|f| f.what == key) {
-        return;
-    }
-    // Streams inside a key.
-    let mut open: FxHashSet<u32> = FxHashSet::default();
     let mut starts = found.iter().filter(|f| f.what == key).map(|f| f.row).collect::<Vec<_>>();
     starts.dedup();
+    if starts.is_empty() && open.is_empty() {
+        return;
+    }
     let mut more = Vec::new();
     for (i, row) in rows.iter().enumerate() {
-        let stream = rows.stream_number(i);
-        if open.contains(&stream) {
+        if open.contains(row.stream) {
             let end = row.line.find(END);
-            let at = 0..end.unwrap_or(row.line.len());
-            let is_body = |c: char| c.is_ascii_graphic() || c == ' ';
-            // Another program's line between, or a lost end: what does not look like a key ends it.
-            if end.is_some() || row.line.contains(BEGIN) || !row.line.chars().all(is_body) {
-                open.remove(&stream);
+            if end.is_some() || !is_body(row.line) {
+                open.remove(row.stream);
             }
-            if !at.is_empty() && (end.is_some() || open.contains(&stream)) {
+            let at = 0..end.unwrap_or(row.line.len());
+            if !at.is_empty() && (end.is_some() || open.contains(row.stream)) {
                 more.push(Found { goes_on: true, ..Found::new(i, at, Kind::PrivateKey) });
             }
         }
         if starts.binary_search(&i).is_ok() && row.line.rfind(END) < row.line.rfind(BEGIN) {
-            open.insert(stream);
+            open.insert(row.stream.clone());
         }
     }
     found.extend(more);
     disjoint(found);
+}
+
+/// Base64, an empty row, or one of the headers of an encrypted key; anything else is another program's line, or the end
+/// was lost.
+fn is_body(line: &str) -> bool {
+    let is_base64 = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');
+    line.starts_with("Proc-Type:")
+        || line.starts_with("DEK-Info:")
+        || (line.len() <= BODY_BYTES_MAX && line.trim().bytes().all(is_base64))
 }

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use model::{Labels, LogRecord, LogRows};
 use proptest::prelude::*;
 use regex::Regex;
+use rustc_hash::FxHashSet;
 
 use super::{Counts, Kind, Pattern, Redactor};
 
@@ -27,7 +28,9 @@ fn rows(lines: &[&str]) -> LogRows {
 
 fn redacted(line: &str) -> String {
     let rows = rows(&[line]);
-    all().redact(&rows, |_| false).map_or(line.to_owned(), |(rows, _)| rows.row(0).line.to_owned())
+    all()
+        .redact(&rows, |_| false, &mut FxHashSet::default())
+        .map_or(line.to_owned(), |(rows, _)| rows.row(0).line.to_owned())
 }
 
 #[test]
@@ -36,6 +39,14 @@ fn secrets_are_replaced_and_what_is_around_them_stays() {
     let github = format!("ghp_{}", "aB3".repeat(12));
     for (line, expect) in [
         ("login password=hunter2 ok", "login password=[redacted:password] ok"),
+        ("password=Tr0ub4dor&3 host=db1", "password=[redacted:password] host=db1"),
+        ("Password=MyP@ss;w0rd;Database=x", "Password=[redacted:password];Database=x"),
+        ("smtp pass=smtpS3cret9 ok", "smtp pass=[redacted:password] ok"),
+        ("<Password>xmlS3cret</Password>", "<Password>[redacted:password]</Password>"),
+        (
+            "Proxy-Authorization: Digest username=\"x\", response=\"6629\"",
+            "Proxy-Authorization: Digest [redacted:authorization]",
+        ),
         ("DB_PASSWORD=s3cret!x", "DB_PASSWORD=[redacted:password]"),
         (
             r#"{"user":"a","password":"x\"y","n":1}"#,
@@ -113,6 +124,9 @@ fn what_is_no_secret_stays() {
         "secret: unchanged",
         "the token bucket has 12 tokens",
         "broken: 12345678a",
+        "authorization: denied for user bob",
+        "token_type=bearer expires=3600",
+        "bypass=a1b2c3d4e5 compass: n0rth-w3st",
         "bearer of bad news",
         "see https://example.org/a:b@c",
         "http://host:8080/path",
@@ -143,7 +157,7 @@ fn lines_are_looked_at_one_by_one() {
         "4111 1111",
         " 1111 1111",
     ]);
-    let (out, counts) = all().redact(&rows, |_| false).unwrap();
+    let (out, counts) = all().redact(&rows, |_| false, &mut FxHashSet::default()).unwrap();
     let lines: Vec<&str> = out.iter().map(|r| r.line).collect();
     assert_eq!(
         lines,
@@ -159,7 +173,7 @@ fn lines_are_looked_at_one_by_one() {
         ]
     );
     assert_eq!(counts.iter().sum::<u64>(), 1);
-    assert_eq!(all().redact(&out, |_| false), None);
+    assert_eq!(all().redact(&out, |_| false, &mut FxHashSet::default()), None);
 }
 
 #[test]
@@ -176,7 +190,7 @@ fn a_private_key_is_followed_through_its_rows() {
     ] {
         rows.push(stream, 1, line, &Labels::default());
     }
-    let (out, counts) = all().redact(&rows, |_| false).unwrap();
+    let (out, counts) = all().redact(&rows, |_| false, &mut FxHashSet::default()).unwrap();
     let lines: Vec<&str> = out.iter().map(|r| r.line).collect();
     assert_eq!(
         lines,
@@ -193,6 +207,26 @@ fn a_private_key_is_followed_through_its_rows() {
 }
 
 #[test]
+fn a_private_key_is_followed_through_batches() {
+    let mut open = FxHashSet::default();
+    let mut send = |line: &str| {
+        let rows = rows(&[line]);
+        let out = all().redact(&rows, |_| false, &mut open);
+        (out.map_or(line.to_owned(), |(rows, _)| rows.row(0).line.to_owned()), open.len())
+    };
+    let mark = "[redacted:private_key]";
+    assert_eq!(send("-----BEGIN PRIVATE KEY-----").1, 1);
+    assert_eq!(send("MIIEvQIBADANBgkqhkiG9w0"), (mark.to_owned(), 1));
+    assert_eq!(send(""), (String::new(), 1));
+    assert_eq!(send("aZ09+/=="), (mark.to_owned(), 1));
+    assert_eq!(send("-----END PRIVATE KEY-----"), ("-----END PRIVATE KEY-----".to_owned(), 0));
+    assert_eq!(send("started"), ("started".to_owned(), 0));
+    // An end that never comes.
+    assert_eq!(send("-----BEGIN PRIVATE KEY-----").1, 1);
+    assert_eq!(send("listening on :80"), ("listening on :80".to_owned(), 0));
+}
+
+#[test]
 fn fields_patterns_and_streams_that_are_left() {
     let own = Pattern { name: "employee".into(), regex: Regex::new(r"EMP-(\d{4})").unwrap() };
     let redactor = Redactor::new(&[Kind::Password, Kind::Card], vec![own]).unwrap();
@@ -206,7 +240,8 @@ fn fields_patterns_and_streams_that_are_left() {
     let mut rows = LogRows::default();
     rows.push(&web, 1, "EMP-1234 Bearer abcdefgh12345678", &fields);
     rows.push(&demo, 2, "EMP-1234", &fields);
-    let (out, counts) = redactor.redact(&rows, |stream| *stream == demo).unwrap();
+    let (out, counts) =
+        redactor.redact(&rows, |stream| *stream == demo, &mut FxHashSet::default()).unwrap();
     assert_eq!(out.row(0).line, "EMP-[redacted:employee] Bearer abcdefgh12345678");
     let expect = Labels::from_pairs([
         ("api_key", "[redacted:password]"),
@@ -238,7 +273,7 @@ proptest! {
     )) {
         let texts: Vec<&str> = lines.iter().map(String::as_str).collect();
         let rows = rows(&texts);
-        if let Some((out, counts)) = all().redact(&rows, |_| false) {
+        if let Some((out, counts)) = all().redact(&rows, |_| false, &mut FxHashSet::default()) {
             let counts: Counts = counts;
             prop_assert_eq!(out.len(), rows.len());
             prop_assert!(counts.iter().sum::<u64>() > 0);

@@ -7,7 +7,7 @@ use super::{Anchor, Kind};
 
 /// Names of settings whose value is a secret, by their end, without `_` and `-`, in lower case. Those from the second
 /// list say so only together with a value that looks like one.
-const PASSWORDS: [&str; 4] = ["password", "passwd", "passphrase", "pwd"];
+const PASSWORDS: [&str; 5] = ["password", "passwd", "passphrase", "pwd", "pass"];
 const KEYS: [&str; 7] =
     ["secret", "token", "apikey", "accesskey", "privatekey", "accountkey", "secretkey"];
 /// Bytes before an anchor that may belong to the name.
@@ -22,6 +22,12 @@ pub(super) fn secret(line: &[u8], anchor: Anchor, at: Range<usize>) -> Option<Fo
     let found = |at: Range<usize>| Found::new(0, at, anchor.kind());
     match anchor {
         Anchor::Setting => setting(line, at),
+        // The anchor has the byte behind the name; a longer word (`bypass`) is another name.
+        Anchor::Pass => {
+            let is_longer =
+                at.start.checked_sub(1).is_some_and(|b| line[b].is_ascii_alphanumeric());
+            if is_longer { None } else { setting(line, at.start..at.end - 1) }
+        }
         Anchor::Header => header(line, at).map(found),
         Anchor::Bearer => bearer(line, at).map(found),
         Anchor::Url => url(line, at).map(found),
@@ -88,6 +94,11 @@ fn setting(line: &[u8], at: Range<usize>) -> Option<Found> {
             i = spaced + 1 + usize::from(line.get(spaced + 1) == Some(&b'='));
             b':'
         }
+        // `<password>value</password>`
+        Some(b'>') if spaced == i && start.checked_sub(1).is_some_and(|b| line[b] == b'<') => {
+            i += 1;
+            b'='
+        }
         // An option of a command line.
         Some(_) if spaced == i + 1 && name.starts_with(b"--") => b'=',
         _ => return None,
@@ -96,13 +107,7 @@ fn setting(line: &[u8], at: Range<usize>) -> Option<Found> {
     let (value, open) = skip_quote(line, i);
     let end = match open {
         Some(open) => closing(line, value, open),
-        None => end_of(line, value, |b| {
-            !b.is_ascii_whitespace()
-                && !matches!(
-                    b,
-                    b',' | b';' | b'&' | b'"' | b'\'' | b'<' | b'>' | b')' | b'}' | b']' | b'\\'
-                )
-        }),
+        None => bare_end(line, value),
     };
     let text = &line[value..end];
     // `PWD` is also where a shell is.
@@ -116,6 +121,23 @@ fn setting(line: &[u8], at: Range<usize>) -> Option<Found> {
     }
     let needs_quotes = open.is_none() && quote.is_some() && separator == b':';
     Some(Found { needs_quotes, ..Found::new(0, value..end, Kind::Password) })
+}
+
+/// Where a value without quotes ends: at white space, at quotes and brackets, and at `&`, `;` and `,` unless these are
+/// parts of it, as in `Tr0ub4dor&3`: they separate when white space, the end or another `name=` follows.
+fn bare_end(line: &[u8], from: usize) -> usize {
+    let separates = |at: usize| {
+        let next = end_of(line, at + 1, is_name);
+        at + 1 == line.len()
+            || line.get(at + 1).is_some_and(u8::is_ascii_whitespace)
+            || matches!(line.get(next), Some(b'=' | b':'))
+    };
+    let is_end = |at: usize| match line[at] {
+        b'"' | b'\'' | b'<' | b'>' | b')' | b'}' | b']' | b'\\' => true,
+        b'&' | b';' | b',' => separates(at),
+        byte => byte.is_ascii_whitespace(),
+    };
+    (from..line.len()).find(|at| is_end(*at)).unwrap_or(line.len())
 }
 
 /// Behind a quote at `at`, if there is one; `\"` is one inside a text of JSON.
@@ -201,25 +223,45 @@ fn header(line: &[u8], at: Range<usize>) -> Option<Range<usize>> {
     };
     let value = &line[start..end];
     let scheme = end_of(value, 0, |b| b.is_ascii_alphanumeric() || b == b'-');
-    let text = match value.get(scheme) {
-        Some(b' ') => scheme + 1,
-        _ => 0,
-    };
-    // Without a quote the header may be followed by other text; credentials have no spaces, but for parameters.
-    let stop = match open {
-        None if value.get(scheme) == Some(&b' ') && !value[text..].contains(&b'=') => {
-            end_of(value, text, |b| !b.is_ascii_whitespace() && b != b',')
-        }
-        None if text == 0 => end_of(value, 0, |b| !b.is_ascii_whitespace() && b != b','),
-        None => {
-            let first = end_of(value, text, |b| !b.is_ascii_whitespace());
-            // `Digest username="u", response="…"`, `AWS4-HMAC-SHA256 Credential=…, Signature=…`: to the end.
-            if value[text..first].ends_with(b",") { value.len() } else { first }
-        }
-        Some(_) => value.len(),
+    let is_scheme = SCHEMES.iter().any(|known| value[..scheme].eq_ignore_ascii_case(known));
+    let text = if is_scheme && value.get(scheme) == Some(&b' ') { scheme + 1 } else { 0 };
+    let first = end_of(value, text, |b| !b.is_ascii_whitespace());
+    let token = &value[text..first];
+    // Prose: `authorization: denied for bob`.
+    if text == 0 && open.is_none() && !looks_secret(token.strip_suffix(b",").unwrap_or(token)) {
+        return None;
+    }
+    let is_quoted = token.ends_with(b"=") && line.get(start + first) == Some(&b'"');
+    let stop = if open.is_some() || (text > 0 && (is_quoted || has_parameters(token))) {
+        // `Digest username="u", response="…"`, `AWS4-HMAC-SHA256 Credential=…, Signature=…`: to the end.
+        if open.is_some() { end - start } else { line.len() - start }
+    } else {
+        first - usize::from(token.ends_with(b","))
     };
     let text = start + text..start + stop;
-    (!is_placeholder(&line[text.clone()]) && !text.is_empty()).then_some(text)
+    (!text.is_empty() && !is_placeholder(&line[text.clone()])).then_some(text)
+}
+
+/// Schemes of `Authorization` headers.
+const SCHEMES: [&[u8]; 12] = [
+    b"Basic",
+    b"Bearer",
+    b"Digest",
+    b"Token",
+    b"ApiKey",
+    b"Negotiate",
+    b"NTLM",
+    b"OAuth",
+    b"Hawk",
+    b"SharedKey",
+    b"AWS4-HMAC-SHA256",
+    b"GoogleLogin",
+];
+
+/// Whether credentials begin with `name=`, not with a token that ends in `=`.
+fn has_parameters(token: &[u8]) -> bool {
+    let name = end_of(token, 0, |b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    name > 0 && token.get(name) == Some(&b'=') && !token[name..].iter().all(|b| *b == b'=')
 }
 
 /// `Bearer` and a token, anywhere.
@@ -233,7 +275,8 @@ fn bearer(line: &[u8], at: Range<usize>) -> Option<Range<usize>> {
     };
     let end = end_of(line, at.end, is_token);
     let text = &line[at.end..end];
-    (text.len() >= BEARER_BYTES_MIN && !is_plain_word(text)).then_some(at.end..end)
+    let is_setting = has_parameters(text);
+    (text.len() >= BEARER_BYTES_MIN && !is_plain_word(text) && !is_setting).then_some(at.end..end)
 }
 
 /// `scheme://user:password@host`: the password.

@@ -60,6 +60,12 @@ struct Around {
 /// When the server cannot be reached or refuses the query.
 pub async fn logs(args: &LogsArgs, out: &mut impl Write) -> Result<()> {
     let client = Client::new(&args.client)?;
+    // Brackets are not part of a container's name: what was meant is a metric query, or a broken one.
+    if let Some(text) = args.query.as_deref().filter(|q| !q.trim_start().starts_with('{'))
+        && text.contains(['(', '{', '|'])
+    {
+        bail!("{text:?} is neither a container's name nor a log query, which begins with {{");
+    }
     let query = query(args);
     let start = match &args.from {
         Some(from) => from.clone(),
