@@ -203,7 +203,7 @@ fn messages_become_lines() {
         [
             r#"{app="app", host="h", job="syslog"} 1699999999000000000 x {a_1_b_c="d", facility="user", level="error", msg_id="M", proc_id="7", severity="error"}"#.to_owned(),
             r#"{host="10.0.0.1", job="syslog"} 1700000000000000000 plain {}"#.to_owned(),
-            r#"{app="a", host="h", job="syslog"} 1700000000000000000 b {facility="kern", level="debug", original_timestamp="1970-01-01T00:00:00Z", severity="debug"}"#.to_owned(),
+            r#"{app="a", host="h", job="syslog"} 1700000000000000001 b {facility="kern", level="debug", original_timestamp="1970-01-01T00:00:00Z", severity="debug"}"#.to_owned(),
             format!(r#"{{app="a", job="syslog"}} 1699999999000000000 x {{facility="user", host="{}", level="info", severity="notice"}}"#, "h".repeat(33)),
         ]
     );

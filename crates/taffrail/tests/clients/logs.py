@@ -38,14 +38,16 @@ elif library.startswith("otlp"):
         sys.exit("the export failed")
     provider.shutdown()
 else:
-    from datetime import datetime, timezone
+    from datetime import datetime, timedelta, timezone
 
     from elasticsearch import Elasticsearch, helpers
 
     client = Elasticsearch(address)
     assert client.info()["version"]["number"].startswith("8.")
-    now = datetime.now(timezone.utc).isoformat()
-    document = {"@timestamp": now, "message": "card declined", "order": {"id": 42}}
+    now = datetime.now(timezone.utc)
+    document = {"@timestamp": now.isoformat(), "message": "card declined", "order": {"id": 42}}
     actions = [{"_index": "py-shop", "_source": document}, {"_index": "py-shop", "_source": {"plain": True}}]
     assert helpers.bulk(client, actions) == (2, [])
-    assert client.index(index="py-shop", document=document)["result"] == "created"
+    # The same document with the same time would be one that was sent again.
+    later = {**document, "@timestamp": (now + timedelta(milliseconds=1)).isoformat()}
+    assert client.index(index="py-shop", document=later)["result"] == "created"

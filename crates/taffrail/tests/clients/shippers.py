@@ -29,8 +29,10 @@ else:
 
     from pylogbeat import PyLogBeatClient
 
-    now = datetime.datetime.now(datetime.timezone.utc).isoformat()
-    document = {"@timestamp": now, "message": "card declined", "service": {"name": "py-beats"}, "order": {"id": 42}}
+    now = datetime.datetime.now(datetime.timezone.utc)
+    document = {"message": "card declined", "service": {"name": "py-beats"}, "order": {"id": 42}}
+    # Equal events of one moment would be one that was sent twice.
+    times = [now, now + datetime.timedelta(milliseconds=1)]
     # Returns once the events are acknowledged.
     with PyLogBeatClient("127.0.0.1", port, timeout=60, ssl_enable=False) as client:
-        client.send([document, document])
+        client.send([{"@timestamp": time.isoformat(), **document} for time in times])
