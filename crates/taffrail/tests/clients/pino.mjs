@@ -13,5 +13,5 @@ const failed = (error) => {
 transport.on('error', failed);
 const logger = pino(transport);
 logger.error({ order: 42 }, 'card declined');
-// Ends when everything is sent.
-transport.end();
+// Lives on as a service does: the library does not wait for its requests at the end.
+setInterval(() => {}, 1000);

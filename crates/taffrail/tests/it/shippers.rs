@@ -196,7 +196,7 @@ fn libraries_ship_their_lines() {
     let mut pino = Command::new("node");
     pino.arg(clients.join("node/pino.mjs")).arg(format!("http://{}", taffrail.address));
     pino.stdin(Stdio::null());
-    run(pino);
+    let _pino = Running(pino.spawn().unwrap());
     let declined = "card declined";
     // Beats wait for their acknowledgement.
     let query = "{job=\"beats\", service_name=\"py-beats\"} | order_id=\"42\"";
