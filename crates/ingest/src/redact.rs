@@ -342,7 +342,7 @@ impl Redactor {
     /// A set of fields without secrets; `None` when it has none.
     fn redact_fields(&self, fields: &Labels) -> Option<(Labels, Counts)> {
         let mut changed: Vec<(&str, String)> = Vec::new();
-        let mut counts = vec![0; Kind::ALL.len() + self.patterns.len()];
+        let mut counts = Counts::new();
         for (name, value) in fields.iter() {
             let mut found = Vec::new();
             if self.meanings.contains(&Anchor::Setting) && values::is_secret_of(name, value) {
@@ -362,6 +362,7 @@ impl Redactor {
             if found.is_empty() {
                 continue;
             }
+            counts.resize(Kind::ALL.len() + self.patterns.len(), 0);
             let (mut text, mut from) = (String::new(), 0);
             for secret in &found {
                 text.push_str(value.get(from..secret.at.start).unwrap_or_default());

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ingest::redact::Redactor;
-use model::{Error, Labels, LogBatch, Result};
+use ingest::redact::{Counts, Redactor};
+use model::{Error, Labels, LogBatch, Matcher, Result};
 
 use parking_lot::Mutex;
 use rustc_hash::FxHashSet;
@@ -20,6 +20,14 @@ pub(crate) struct Redaction {
     open: Mutex<FxHashSet<Labels>>,
 }
 
+/// What redacting a batch changes once it is stored.
+#[derive(Debug)]
+pub(crate) struct Redacted {
+    /// Streams of the batch, and whether their last line is inside a private key; none when no stream is.
+    keys: Vec<(Labels, bool)>,
+    counts: Counts,
+}
+
 /// Streams inside a private key; of more, the rest of the key is not looked for.
 const OPEN_MAX: usize = 1_000;
 
@@ -33,31 +41,42 @@ impl Redaction {
         Ok(Self { redactor, config: config.clone(), counts, open: Mutex::default() })
     }
 
-    /// Takes secrets out of a batch.
-    pub(crate) fn apply(&self, batch: &mut LogBatch) {
+    /// Takes secrets out of a batch; what that changes here is [`noted`](Self::note) once the batch is stored, for one
+    /// that is refused comes again.
+    pub(crate) fn apply(&self, batch: &mut LogBatch) -> Option<Redacted> {
         let is_left = |stream: &Labels| {
-            let holds =
-                |selector: &Vec<model::Matcher>| selector.iter().all(|m| m.matches_labels(stream));
+            let holds = |selector: &Vec<Matcher>| selector.iter().all(|m| m.matches_labels(stream));
             self.config.except.iter().any(holds)
         };
-        // Usually empty. Batches of one stream come one after the other; those of others do not wait for this one.
+        // Usually empty.
         let mut open = self.open.lock().clone();
         let was_open = !open.is_empty();
         let redacted = self.redactor.redact(&batch.rows, is_left, &mut open);
-        if was_open || !open.is_empty() {
-            let mut shared = self.open.lock();
-            for stream in batch.rows.streams() {
-                if !open.contains(stream) {
-                    shared.remove(stream);
-                } else if shared.len() < OPEN_MAX {
-                    shared.insert(stream.clone());
-                }
-            }
-        }
-        if let Some((rows, counts)) = redacted {
+        let is_open = |stream: &Labels| (stream.clone(), open.contains(stream));
+        let keys = if was_open || !open.is_empty() {
+            batch.rows.streams().iter().map(is_open).collect()
+        } else {
+            Vec::new()
+        };
+        let counts = redacted.map(|(rows, counts)| {
             batch.rows = rows;
-            for (counter, count) in self.counts.iter().zip(counts) {
-                counter.fetch_add(count, Ordering::Relaxed);
+            counts
+        });
+        let counts = counts.unwrap_or_default();
+        (!keys.is_empty() || !counts.is_empty()).then_some(Redacted { keys, counts })
+    }
+
+    /// Notes what a stored batch has changed.
+    pub(crate) fn note(&self, redacted: Redacted) {
+        for (counter, count) in self.counts.iter().zip(redacted.counts) {
+            counter.fetch_add(count, Ordering::Relaxed);
+        }
+        let mut open = self.open.lock();
+        for (stream, is_open) in redacted.keys {
+            if !is_open {
+                open.remove(&stream);
+            } else if open.len() < OPEN_MAX {
+                open.insert(stream);
             }
         }
     }

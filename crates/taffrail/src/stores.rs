@@ -37,7 +37,7 @@ pub struct Stores {
     /// Where accepted batches go on to.
     forward: RwLock<Option<Feed>>,
     tail: Arc<TailHub>,
-    pub(crate) redaction: Option<Redaction>,
+    pub(crate) redaction: Option<Arc<Redaction>>,
     pub(crate) log_metrics: Arc<LogMetrics>,
     clock: Arc<dyn Clock>,
     fs: Arc<dyn Fs>,
@@ -101,6 +101,7 @@ impl Stores {
         for what in &damage {
             tracing::warn!("{what}");
         }
+        let redaction = config.logs.redaction.as_ref().map(Redaction::new).transpose()?;
         Ok(Self {
             metrics,
             logs,
@@ -110,7 +111,7 @@ impl Stores {
             tail,
             log_metrics: Arc::new(LogMetrics::new(&config.logs.metrics)?),
             clock: Arc::clone(clock),
-            redaction: config.logs.redaction.as_ref().map(Redaction::new).transpose()?,
+            redaction: redaction.map(Arc::new),
             fs,
             data_dir: config.data_dir.clone(),
             disk_limit_bytes: config.disk_limit_bytes,
@@ -239,9 +240,8 @@ impl Sink for Stores {
     }
 
     fn append_logs(&self, mut batch: LogBatch, done: Done) {
-        if let Some(redaction) = &self.redaction {
-            redaction.apply(&mut batch);
-        }
+        let redaction = self.redaction.clone();
+        let redacted = redaction.and_then(|r| r.apply(&mut batch).map(|redacted| (r, redacted)));
         let source = batch.source.clone();
         let ledger = self.ledger.clone();
         let tail =
@@ -251,6 +251,9 @@ impl Sink for Stores {
         let done = Done::new(move |outcome| {
             if let Ok(receipt) = &outcome {
                 ledger.stored(Signal::Logs, &source, receipt);
+                if let Some((redaction, redacted)) = redacted {
+                    redaction.note(redacted);
+                }
                 if let Some((observed, metrics, clock)) = observed {
                     metrics.add(observed, &*clock);
                 }
@@ -375,5 +378,28 @@ mod tests {
         assert_eq!(samples, [Sample { labels, value: 1.0 }]);
         let counts = stores.redaction.as_ref().unwrap().counts();
         assert_eq!(counts.iter().map(|(_, count)| count).sum::<u64>(), 1);
+    }
+
+    #[test]
+    fn a_private_key_is_replaced_again_when_its_batch_comes_again() {
+        let overrides = config::Overrides { data_dir: Some("unused".into()), ..Default::default() };
+        let config = config::load(&overrides, &|_| None).unwrap();
+        let redaction = Redaction::new(config.logs.redaction.as_ref().unwrap()).unwrap();
+        let stream = Labels::from_pairs([("a", "web")]);
+        let batch = |lines: &[&str]| {
+            let mut rows = LogRows::default();
+            lines.iter().for_each(|line| rows.push(&stream, 1, line, &Labels::default()));
+            LogBatch { source: Arc::from("test"), rows, cursor: None }
+        };
+        let begin = redaction.apply(&mut batch(&["-----BEGIN PRIVATE KEY-----"])).unwrap();
+        redaction.note(begin);
+        // The store refuses the first one: nothing of it is noted.
+        for _ in 0..2 {
+            let mut rest = batch(&["MIIEvQIBADANBg", "-----END PRIVATE KEY-----"]);
+            assert!(redaction.apply(&mut rest).is_some());
+            assert_eq!(rest.rows.row(0).line, "[redacted:private_key]");
+        }
+        let sum: u64 = redaction.counts().iter().map(|(_, count)| count).sum();
+        assert_eq!(sum, 1);
     }
 }

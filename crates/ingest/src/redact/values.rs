@@ -45,22 +45,22 @@ pub(super) fn secret(line: &[u8], anchor: Anchor, at: Range<usize>) -> Option<Fo
 
 /// Whether a field called `name` has a secret as its value.
 pub(super) fn is_secret_of(name: &str, value: &str) -> bool {
-    let name = folded(name.as_bytes());
-    let is_kept = is_placeholder(value.as_bytes());
-    !is_kept && strength(&name).is_some_and(|is_sure| is_sure || looks_secret(value.as_bytes()))
+    let Some(is_sure) = strength(name.as_bytes()) else { return false };
+    !is_placeholder(value.as_bytes()) && (is_sure || looks_secret(value.as_bytes()))
 }
 
 /// Whether a name is that of a secret: surely, or if its value looks like one.
-fn strength(name: &str) -> Option<bool> {
-    if PASSWORDS.iter().any(|known| name.ends_with(known)) {
+fn strength(name: &[u8]) -> Option<bool> {
+    if PASSWORDS.iter().any(|known| ends_with(name, known)) {
         return Some(true);
     }
-    KEYS.iter().any(|known| name.ends_with(known)).then_some(false)
+    KEYS.iter().any(|known| ends_with(name, known)).then_some(false)
 }
 
-fn folded(name: &[u8]) -> String {
-    let kept = name.iter().filter(|b| !matches!(b, b'_' | b'-' | b'.'));
-    kept.map(|b| char::from(b.to_ascii_lowercase())).collect()
+/// Whether `name` ends with `word`, which is in lower case, whatever its case and the `_`, `-` and `.` in it.
+fn ends_with(name: &[u8], word: &str) -> bool {
+    let mut letters = name.iter().rev().filter(|b| !matches!(b, b'_' | b'-' | b'.'));
+    word.bytes().rev().all(|b| letters.next().is_some_and(|l| l.to_ascii_lowercase() == b))
 }
 
 fn is_name(byte: u8) -> bool {
@@ -82,7 +82,7 @@ fn setting(line: &[u8], at: Range<usize>) -> Option<Found> {
     let start = (least..at.start).rev().take_while(|i| is_name(line[*i])).last();
     let start = start.unwrap_or(at.start);
     let name = &line[start..at.end];
-    let is_sure = strength(&folded(name))?;
+    let is_sure = strength(name)?;
     let (mut i, quote) = skip_quote(line, at.end);
     let spaced = end_of(line, i, |b| b == b' ');
     let separator = match line.get(spaced) {
@@ -111,7 +111,7 @@ fn setting(line: &[u8], at: Range<usize>) -> Option<Found> {
     };
     let text = &line[value..end];
     // `PWD` is also where a shell is.
-    let is_path = folded(name).ends_with("pwd") && text.starts_with(b"/");
+    let is_path = ends_with(name, "pwd") && text.starts_with(b"/");
     if text.is_empty() || is_placeholder(text) || is_path {
         return None;
     }
