@@ -94,7 +94,7 @@ fn streams_carry_metadata_and_parsed_labels() {
         [r#"{app="web", env="prod", level="error", status="500", took="2s"} 20 2s PROD"#]
     );
     assert_eq!(
-        logs(r#"{app="db"} | logfmt | msg =~ "slow.*" or size < 2KB | keep level"#),
+        logs(r#"{app="db"} | logfmt | msg =~ "slow.*" or size < 2kb | keep level"#),
         [
             r#"{level="info"} 25 level=info msg=done size=1KB"#,
             r#"{level="warn"} 15 level=warn msg="slow query" size=2KB"#,

@@ -68,8 +68,19 @@ pub(crate) fn parse_bytes(text: &str) -> Result<f64, String> {
         text.bytes().take_while(|b| b.is_ascii_digit() || matches!(b, b'.' | b',')).count();
     let (number, unit) = text.split_at(number_len);
     let value = parse_number(&number.replace(',', ""))?;
-    let unit = unit.trim().to_lowercase();
-    let factor = match unit.as_str() {
+    let unit = unit.trim();
+    let factor =
+        bytes_of_unit(unit).ok_or_else(|| format!("unhandled size name: {}", excerpt(unit)))?;
+    let bytes = (value * factor).trunc();
+    if bytes >= 18_446_744_073_709_551_615.0 {
+        return Err(format!("too large: {}", excerpt(text)));
+    }
+    Ok(bytes)
+}
+
+/// How many bytes one of `unit` is, whatever its case.
+pub(crate) fn bytes_of_unit(unit: &str) -> Option<f64> {
+    Some(match unit.to_ascii_lowercase().as_str() {
         "" | "b" => 1.0,
         "k" | "kb" => 1e3,
         "m" | "mb" => 1e6,
@@ -83,13 +94,8 @@ pub(crate) fn parse_bytes(text: &str) -> Result<f64, String> {
         "ti" | "tib" => 1_099_511_627_776.0,
         "pi" | "pib" => 1_125_899_906_842_624.0,
         "ei" | "eib" => 1_152_921_504_606_846_976.0,
-        _ => return Err(format!("unhandled size name: {}", excerpt(&unit))),
-    };
-    let bytes = (value * factor).trunc();
-    if bytes >= 18_446_744_073_709_551_615.0 {
-        return Err(format!("too large: {}", excerpt(text)));
-    }
-    Ok(bytes)
+        _ => return None,
+    })
 }
 
 /// Reads a number: decimal, `1e3`, `0x1p3`, `Inf`, `NaN`.
