@@ -12,6 +12,9 @@ pub use self::bytes::{bytes_of_text, shown_text, text_of_bytes};
 pub use self::rows::LogRows;
 use crate::{Budget, Labels, Matcher, Result, TimeRange};
 
+/// The stream label that says whose a stream is.
+pub const TENANT_LABEL: &str = "tenant";
+
 /// One log line by itself; many of them are held as [`LogRows`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogRecord {

@@ -9,6 +9,8 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, StatusCode, header};
 
+use crate::tenants::{Tenant, Tenants};
+
 /// What a route asks for, and what a principal has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -54,12 +56,18 @@ pub struct Token {
     /// The secret; compared in constant time, never printed.
     secret: Box<[u8]>,
     role: Role,
+    tenant: Option<Tenant>,
 }
 
 impl Token {
     /// A token that grants `role`.
     pub fn new(secret: &str, role: Role) -> Self {
-        Self { secret: secret.as_bytes().into(), role }
+        Self { secret: secret.as_bytes().into(), role, tenant: None }
+    }
+
+    /// The same token, for log lines of `tenant` alone.
+    pub fn of_tenant(self, tenant: Tenant) -> Self {
+        Self { tenant: Some(tenant), ..self }
     }
 }
 
@@ -79,6 +87,15 @@ pub struct Access {
     /// Host names (without port) under which this server may be addressed, beside loopback names and IP addresses it
     /// listens on.
     pub host_names: Vec<String>,
+    /// Whose log lines requests are about.
+    pub tenants: Tenants,
+}
+
+/// Who a request comes from, as far as that matters behind the door.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Caller {
+    /// The tenant of its token.
+    pub(crate) tenant: Option<Tenant>,
 }
 
 impl Access {
@@ -92,7 +109,7 @@ impl Access {
         headers: &HeaderMap,
         required: Role,
         changes_state: bool,
-    ) -> Result<(), (StatusCode, String)> {
+    ) -> Result<Caller, (StatusCode, String)> {
         let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or("");
         if !self.host_is_ours(host) {
             return Err((
@@ -111,19 +128,21 @@ impl Access {
             }
         }
         if required == Role::Open {
-            return Ok(());
+            return Ok(Caller::default());
         }
-        let role = match credentials(headers) {
+        let token = match credentials(headers) {
             Some(Credentials::Bearer(secret)) => Some(
-                self.role_of(secret)
+                self.token_of(secret)
                     .ok_or_else(|| (StatusCode::UNAUTHORIZED, "unknown token".to_owned()))?,
             ),
             // Shippers may send a user that is not ours where none is needed.
-            Some(Credentials::Password(secret)) => self.role_of(&secret).or(self.anonymous),
-            None => self.anonymous,
+            Some(Credentials::Password(secret)) => self.token_of(&secret),
+            None => None,
         };
-        match role {
-            Some(role) if role.allows(required) => Ok(()),
+        match token.map(|token| token.role).or(self.anonymous) {
+            Some(role) if role.allows(required) => {
+                Ok(Caller { tenant: token.and_then(|token| token.tenant.clone()) })
+            }
             Some(role) => Err((
                 StatusCode::FORBIDDEN,
                 format!("role {} may not do this; it needs {}", role.as_str(), required.as_str()),
@@ -133,11 +152,11 @@ impl Access {
     }
 
     /// All tokens are compared, each in constant time, so that the answer's timing tells nothing.
-    fn role_of(&self, secret: &[u8]) -> Option<Role> {
+    fn token_of(&self, secret: &[u8]) -> Option<&Token> {
         let mut found = None;
         for token in &self.tokens {
             if equal_in_constant_time(&token.secret, secret) {
-                found = Some(token.role);
+                found = Some(token);
             }
         }
         found
@@ -197,7 +216,7 @@ mod tests {
                 value.parse().unwrap(),
             );
         }
-        access.check(&headers, role, changes).map_or_else(|(status, _)| status.as_u16(), |()| 200)
+        access.check(&headers, role, changes).map_or_else(|(status, _)| status.as_u16(), |_| 200)
     }
 
     #[test]
@@ -206,6 +225,7 @@ mod tests {
             anonymous: Some(Role::Admin),
             tokens: vec![],
             host_names: vec!["box.lan".into()],
+            tenants: Tenants::default(),
         };
         for host in ["localhost:7245", "127.0.0.1:7245", "[::1]:7245", "box.lan", "BOX.lan:1"] {
             assert_eq!(check(&open, &[("host", host)], Role::Admin, true), 200, "{host}");
@@ -243,6 +263,7 @@ mod tests {
             anonymous: None,
             tokens: vec![Token::new("s3cret", Role::Viewer)],
             host_names: vec![],
+            tenants: Tenants::default(),
         };
         assert_eq!(check(&closed, &[], Role::Viewer, false), 401);
         assert_eq!(check(&closed, &[("authorization", "bearer s3cret")], Role::Viewer, false), 200);

@@ -27,12 +27,14 @@ mod routes;
 mod run;
 mod streamed;
 mod tail;
+mod tenants;
 
 pub use access::{Access, Role, Token};
 pub use figures::{Figure, render as render_figures};
 pub use listen::{Listener, serve};
 pub use routes::{ROUTE_COUNT_MAX, RouteInfo, route_list, router};
 pub use tail::TailHub;
+pub use tenants::{Tenant, Tenants};
 
 use std::sync::Arc;
 
@@ -109,7 +111,8 @@ pub trait Host: operations::Operations {
 pub struct App {
     config: Config,
     metrics: Arc<dyn MetricSource>,
-    logs: Arc<dyn LogSource>,
+    /// Of all tenants; handlers read lines through [`tenants::Reader`].
+    all_logs: Arc<dyn LogSource>,
     clock: Arc<dyn Clock>,
     host: Arc<dyn Host>,
     tail: Arc<TailHub>,
@@ -136,7 +139,7 @@ impl App {
         Arc::new(Self {
             config,
             metrics,
-            logs,
+            all_logs: logs,
             clock,
             host,
             tail,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
@@ -9,11 +10,20 @@ use model::{Error, Result, RetentionRule};
 use query::logql;
 use serde_json::{Value, json};
 
+use crate::access::Caller;
 use crate::params::{Params, duration_ms};
-use crate::{App, error};
+use crate::{App, assets, error};
 
 /// The rules in force with what they keep; with `selector=` and `keep=` (in pairs), or `default=`, the same for those.
-pub(crate) async fn preview(State(app): State<Arc<App>>, params: Params) -> Response {
+pub(crate) async fn preview(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    params: Params,
+) -> Response {
+    if let Some(tenant) = &caller.tenant {
+        let why = format!("this looks at all streams; the token is of tenant {tenant}");
+        return assets::plain(StatusCode::FORBIDDEN, &why);
+    }
     match answer(&app, &params) {
         Ok(answer) => error::json(StatusCode::OK, answer.to_string()),
         Err(e) => error::prometheus(&e),

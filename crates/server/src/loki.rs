@@ -10,15 +10,15 @@ pub(crate) mod process;
 pub(crate) mod volume;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use model::{Error, Matcher, Order, Result, TimeRange};
 use query::logql::{self, LogQuery};
 
 use crate::params::{Params, duration_ms, loki_time_ns};
+use crate::tenants::Reader;
 use crate::{App, error};
 
 const HOUR_NS: i64 = 3_600_000_000_000;
@@ -28,15 +28,11 @@ const POINTS_MAX: i64 = 11_000;
 /// How clients ask for more in an answer than Loki's first versions had.
 const ENCODING_FLAGS: &str = "x-loki-response-encoding-flags";
 
-pub(crate) async fn query(
-    State(app): State<Arc<App>>,
-    headers: HeaderMap,
-    params: Params,
-) -> Response {
+pub(crate) async fn query(app: Reader, headers: HeaderMap, params: Params) -> Response {
     respond(instant(&app, &params, categorizes(&headers)).await)
 }
 
-async fn instant(app: &Arc<App>, params: &Params, categorize: bool) -> Result<String> {
+async fn instant(app: &Reader, params: &Params, categorize: bool) -> Result<String> {
     let at_ns = time(params, "time")?.unwrap_or_else(|| app.clock.now_ns());
     let query = LogQuery {
         text: params.get("query").to_owned(),
@@ -57,15 +53,11 @@ async fn instant(app: &Arc<App>, params: &Params, categorize: bool) -> Result<St
     evaluate(app, query).await
 }
 
-pub(crate) async fn query_range(
-    State(app): State<Arc<App>>,
-    headers: HeaderMap,
-    params: Params,
-) -> Response {
+pub(crate) async fn query_range(app: Reader, headers: HeaderMap, params: Params) -> Response {
     respond(range(&app, &params, categorizes(&headers)).await)
 }
 
-async fn range(app: &Arc<App>, params: &Params, categorize: bool) -> Result<String> {
+async fn range(app: &Reader, params: &Params, categorize: bool) -> Result<String> {
     let query = range_query(app, params, categorize)?;
     evaluate(app, query).await
 }
@@ -121,14 +113,14 @@ pub(crate) fn categorizes(headers: &HeaderMap) -> bool {
     flags.flat_map(|v| v.split(',')).any(|flag| flag.trim() == json::CATEGORIZE)
 }
 
-async fn evaluate(app: &Arc<App>, query: LogQuery) -> Result<String> {
+async fn evaluate(app: &Reader, query: LogQuery) -> Result<String> {
     let categorize = query.categorize;
     let (answer, took_ns) = evaluated(app, query).await?;
     Ok(json::query_answer(&answer, categorize, took_ns))
 }
 
 /// The result of a query and how long it took, in nanoseconds.
-async fn evaluated(app: &Arc<App>, query: LogQuery) -> Result<(logql::Evaluated, i64)> {
+async fn evaluated(app: &Reader, query: LogQuery) -> Result<(logql::Evaluated, i64)> {
     let (source, clock) = (app.logs.clone(), app.clock.clone());
     app.queries
         .run(None, move |budget| {
@@ -163,7 +155,7 @@ pub(crate) fn positioned(error: Error, text: &str) -> Error {
     error.context(format!("parse error at line {line}, col {column}"))
 }
 
-pub(crate) async fn labels(State(app): State<Arc<App>>, params: Params) -> Response {
+pub(crate) async fn labels(app: Reader, params: Params) -> Response {
     let answer = async {
         let streams = streams(&app, &params, selector(&params)?).await?;
         let names: BTreeSet<&str> =
@@ -174,7 +166,7 @@ pub(crate) async fn labels(State(app): State<Arc<App>>, params: Params) -> Respo
 }
 
 pub(crate) async fn label_values(
-    State(app): State<Arc<App>>,
+    app: Reader,
     Path(name): Path<String>,
     params: Params,
 ) -> Response {
@@ -186,7 +178,7 @@ pub(crate) async fn label_values(
     respond(answer.await)
 }
 
-pub(crate) async fn series(State(app): State<Arc<App>>, params: Params) -> Response {
+pub(crate) async fn series(app: Reader, params: Params) -> Response {
     let answer = async {
         let selectors = params
             .all("match[]")
@@ -200,7 +192,7 @@ pub(crate) async fn series(State(app): State<Arc<App>>, params: Params) -> Respo
 
 /// Streams with rows in the asked range; six hours back by default, as Loki has it for labels.
 async fn streams(
-    app: &Arc<App>,
+    app: &Reader,
     params: &Params,
     selectors: Vec<Vec<Matcher>>,
 ) -> Result<Vec<model::Labels>> {

@@ -284,13 +284,16 @@ struct Gate {
     prometheus: bool,
 }
 
-async fn guard(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+async fn guard(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
     let started_ns = gate.app.clock.monotonic_ns();
     let accepted = request.headers().get(header::ACCEPT_ENCODING).cloned();
     let origin = request.headers().get(header::ORIGIN).cloned();
     let response =
         match gate.app.config.access.check(request.headers(), gate.role, gate.changes_state) {
-            Ok(()) => next.run(request).await,
+            Ok(caller) => {
+                request.extensions_mut().insert(caller);
+                next.run(request).await
+            }
             Err((status, message)) => assets::plain(status, &message),
         };
     let took_ns = gate.app.clock.monotonic_ns() - started_ns;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
-use axum::extract::{FromRequestParts as _, Request, State};
+use axum::extract::{FromRequestParts as _, Request};
 use axum::response::{IntoResponse as _, Response};
 use model::{Error, Labels, LogPlan, LogRows, Order, Result, TimeRange};
 use parking_lot::Mutex;
@@ -19,7 +19,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::params::{Params, loki_time_ns};
-use crate::{App, error, loki};
+use crate::tenants::Reader;
+use crate::{error, loki};
 
 /// Batches that may wait for one client.
 const QUEUE_BATCHES: usize = 256;
@@ -91,15 +92,15 @@ struct Tail {
     legacy: bool,
 }
 
-pub(crate) async fn tail(State(app): State<Arc<App>>, request: Request) -> Response {
+pub(crate) async fn tail(app: Reader, request: Request) -> Response {
     open(app, request, false).await
 }
 
-pub(crate) async fn legacy_tail(State(app): State<Arc<App>>, request: Request) -> Response {
+pub(crate) async fn legacy_tail(app: Reader, request: Request) -> Response {
     open(app, request, true).await
 }
 
-async fn open(app: Arc<App>, request: Request, legacy: bool) -> Response {
+async fn open(app: Reader, request: Request, legacy: bool) -> Response {
     let params = request.uri().query().map(Params::from_query).unwrap_or_default();
     let mut tail = match parse(&app, &params) {
         Ok(tail) => tail,
@@ -108,7 +109,7 @@ async fn open(app: Arc<App>, request: Request, legacy: bool) -> Response {
     tail.categorize = loki::categorizes(request.headers()) && !legacy;
     tail.legacy = legacy;
     let (mut parts, _) = request.into_parts();
-    match WebSocketUpgrade::from_request_parts(&mut parts, &app).await {
+    match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
         Ok(upgrade) => {
             upgrade.max_message_size(64 << 10).on_upgrade(move |socket| run(app, tail, socket))
         }
@@ -116,8 +117,9 @@ async fn open(app: Arc<App>, request: Request, legacy: bool) -> Response {
     }
 }
 
-fn parse(app: &App, params: &Params) -> Result<Tail> {
+fn parse(app: &Reader, params: &Params) -> Result<Tail> {
     let text = params.get("query");
+    app.check_one()?;
     let pipeline = Pipeline::parse(text).map_err(|e| loki::positioned(e, text))?;
     let start_ns = match params.non_empty("start") {
         Some(text) => loki_time_ns(text).ok_or_else(|| {
@@ -135,7 +137,7 @@ fn parse(app: &App, params: &Params) -> Result<Tail> {
 }
 
 /// One client from greeting to goodbye.
-async fn run(app: Arc<App>, tail: Tail, mut socket: WebSocket) {
+async fn run(app: Reader, tail: Tail, mut socket: WebSocket) {
     // Listen before reading what is stored: a row in between arrives twice and is recognised, none is missed.
     let (mut rows, dropped_rows) = app.tail.listen();
     let tail = Arc::new(tail);
@@ -167,9 +169,9 @@ async fn run(app: Arc<App>, tail: Tail, mut socket: WebSocket) {
                     tokio::time::sleep(tail.delay).await;
                 }
                 let mut streams = Grouped::default();
-                streams.add(&tail, &batch, &mut recent);
+                streams.add(&app, &tail, &batch, &mut recent);
                 while let Ok(batch) = rows.try_recv() {
-                    streams.add(&tail, &batch, &mut recent);
+                    streams.add(&app, &tail, &batch, &mut recent);
                 }
                 let dropped = dropped_rows.swap(0, Ordering::Relaxed);
                 let streams = streams.finish(!tail.delay.is_zero());
@@ -182,7 +184,7 @@ async fn run(app: Arc<App>, tail: Tail, mut socket: WebSocket) {
 }
 
 /// The newest stored rows from `start` on, oldest first.
-async fn history(app: &Arc<App>, tail: Arc<Tail>) -> Result<Vec<Stream>> {
+async fn history(app: &Reader, tail: Arc<Tail>) -> Result<Vec<Stream>> {
     let source = app.logs.clone();
     app.queries
         .run(None, move |budget| {
@@ -218,9 +220,17 @@ impl Grouped {
         self.0.entry(labels).or_default().push(entry);
     }
 
-    fn add(&mut self, tail: &Tail, batch: &LogRows, recent: &mut HashSet<(i64, Labels, String)>) {
+    fn add(
+        &mut self,
+        app: &Reader,
+        tail: &Tail,
+        batch: &LogRows,
+        recent: &mut HashSet<(i64, Labels, String)>,
+    ) {
         for row in batch.iter() {
-            if !tail.pipeline.matchers().iter().all(|m| m.matches_labels(row.stream)) {
+            if !app.sees(row.stream)
+                || !tail.pipeline.matchers().iter().all(|m| m.matches_labels(row.stream))
+            {
                 continue;
             }
             let Some((labels, entry)) = tail.pipeline.entry(&row, tail.categorize) else {

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use server::{Access, Role, Token};
+use server::{Access, Role, Tenant, Tenants, Token};
 use sockets::{RawBeats, RawCertificate, RawFluent, RawGelf, RawSyslog, SocketReceivers, Written};
 
 pub use self::files::{Files, RawFiles};
@@ -61,6 +61,20 @@ pub struct RawConfig {
     pub receive: Option<RawReceive>,
     /// What happens to log lines, wherever they come from.
     pub logs: Option<RawLogs>,
+    /// How requests about log lines say whose they are.
+    pub tenants: Option<RawTenants>,
+}
+
+/// `tenants:`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawTenants {
+    /// Whether requests about log lines name their tenant by `X-Scope-OrgID`, as Loki's with `auth_enabled: true`.
+    /// Default: false, and there is one tenant.
+    pub from_header: Option<bool>,
+    /// The tenant of requests without that header, and of lines that are collected here. Default: none, and such requests
+    /// are refused.
+    pub default: Option<String>,
 }
 
 /// An entry of `retention_rules:`
@@ -129,6 +143,8 @@ pub struct RawServer {
 pub struct RawToken {
     /// `viewer`, `editor`, `admin` or `ingest`.
     pub role: String,
+    /// The tenant whose log lines it writes and reads. Default: any.
+    pub tenant: Option<String>,
     /// File whose first line is the token. Relative to this file.
     pub token_file: PathBuf,
 }
@@ -341,7 +357,8 @@ fn check(
     let listen = mistakes.address(&listen)?;
     let server = raw.server.unwrap_or_default();
     let (admin_api, cors_origin) = (server.admin_api.unwrap_or(false), server.cors_origin.clone());
-    let access = access(server, listen, &base, &mistakes)?;
+    let tenants = tenants(raw.tenants.unwrap_or_default(), &mistakes)?;
+    let access = access(server, listen, tenants, &base, &mistakes)?;
     let cors_origin = cors_origin.or_else(|| (!access.tokens.is_empty()).then(|| ".*".to_owned()));
     let cors_origin = cors_origin
         .map(|pattern| model::anchored_regex(&pattern))
@@ -563,9 +580,30 @@ fn retention_rules(
     Ok(rules)
 }
 
+fn tenants(raw: RawTenants, mistakes: &Mistakes<'_>) -> Result<Tenants, ConfigError> {
+    let from_header = raw.from_header.unwrap_or(false);
+    if raw.default.is_some() && !from_header {
+        let message = "tenants.default: it is of requests without X-Scope-OrgID, which means something only with \
+                       tenants.from_header: true";
+        return Err(mistakes.error("tenants.default", message.to_owned()));
+    }
+    let default = raw.default.map(|name| tenant("tenants.default", &name, mistakes)).transpose()?;
+    Ok(Tenants { from_header, default })
+}
+
+fn tenant(key: &str, name: &str, mistakes: &Mistakes<'_>) -> Result<Tenant, ConfigError> {
+    Tenant::new(name).map_err(|_| {
+        let message = format!(
+            "{key}: {name:?} cannot be the name of a tenant: it has 1 to 150 letters, digits and any of !-_.*'()"
+        );
+        mistakes.error(key, message)
+    })
+}
+
 fn access(
     raw: RawServer,
     listen: SocketAddr,
+    tenants: Tenants,
     base: &Path,
     mistakes: &Mistakes<'_>,
 ) -> Result<Access, ConfigError> {
@@ -598,7 +636,14 @@ fn access(
             );
             return Err(mistakes.error(&file_key, message));
         }
-        tokens.push(Token::new(secret, role));
+        let new = Token::new(secret, role);
+        tokens.push(match token.tenant {
+            Some(name) => {
+                let key = format!("server.tokens.{index}.tenant");
+                new.of_tenant(tenant(&key, &name, mistakes)?)
+            }
+            None => new,
+        });
     }
     if !listen.ip().is_loopback() && tokens.is_empty() {
         let message = format!(
@@ -608,7 +653,8 @@ fn access(
         return Err(mistakes.error("listen", message));
     }
     let anonymous = tokens.is_empty().then_some(Role::Admin);
-    Ok(Access { anonymous, tokens, host_names: raw.host_names.unwrap_or_default() })
+    let host_names = raw.host_names.unwrap_or_default();
+    Ok(Access { anonymous, tokens, host_names, tenants })
 }
 
 /// Words mistakes in values and finds their place; keys are checked by the YAML reader.
@@ -836,6 +882,19 @@ mod tests {
             "receive:\n  syslog:\n    udp: localhost:1514\n    time_zone: Moon\n",
             "taffrail.yml:4:16: receive.syslog.time_zone: \"Moon\" is not a time zone such as Europe/Berlin or UTC",
         );
+        check(
+            "tenants:\n  default: ops\n",
+            "taffrail.yml:2:12: tenants.default: it is of requests without X-Scope-OrgID, which means something only \
+             with tenants.from_header: true",
+        );
+        check(
+            "tenants:\n  from_header: true\n  default: a/b\n",
+            "taffrail.yml:3:12: tenants.default: \"a/b\" cannot be the name of a tenant: it has 1 to 150 letters, digits \
+             and any of !-_.*'()",
+        );
+        let tenants = load_text("tenants: {from_header: true, default: ops}\n").unwrap();
+        let tenants = tenants.access.tenants;
+        assert_eq!((tenants.from_header, tenants.default), (true, Tenant::new("ops").ok()));
         assert!(load_text("listen: 0.0.0.0:7245\n").unwrap_err().contains("server.tokens"));
         check(
             "server:\n  tokens:\n    - token_file: a\n      role: boss\n",

@@ -172,6 +172,18 @@ impl LogRows {
         self.streams[number as usize] = labels;
     }
 
+    /// Gives all streams the label `name`, whatever value it has with them.
+    pub fn set_stream_label(&mut self, name: &str, value: &str) {
+        let (streams, mut rows) =
+            (std::mem::take(&mut self.streams), std::mem::take(&mut self.rows));
+        self.stream_of.clear();
+        // Streams that differed in that label are one now.
+        let numbers: Vec<u32> =
+            streams.iter().map(|labels| self.stream(&labels.with(name, value))).collect();
+        rows.iter_mut().for_each(|row| row.stream = numbers[row.stream as usize]);
+        self.rows = rows;
+    }
+
     /// Row `i`.
     ///
     /// # Panics
@@ -277,5 +289,32 @@ mod tests {
         joined.append(&behind.iter().cloned().collect());
         assert!(joined == rows);
         assert!(joined != before.iter().cloned().collect());
+    }
+
+    #[test]
+    fn streams_get_a_label_and_may_become_one() {
+        let stream =
+            |app: i64, t: &str| Labels::from_pairs([("app", app.to_string().as_str()), ("t", t)]);
+        let records: Vec<LogRecord> = (0..60)
+            .map(|i| LogRecord {
+                stream: stream(i % 15, ["", "x", "y"][(i % 3) as usize]),
+                t_ns: i,
+                line: i.to_string(),
+                fields: Labels::default(),
+            })
+            .collect();
+        let mut rows: LogRows = records.iter().cloned().collect();
+        rows.set_stream_label("t", "z");
+        rows.push(&stream(3, "z"), 60, "60", &Labels::default());
+        assert_eq!(rows.streams().len(), 15);
+        for (i, row) in rows.iter().enumerate() {
+            assert_eq!(
+                (row.stream, row.line),
+                (
+                    &stream(i as i64 % 15 - if i == 60 { -3 } else { 0 }, "z"),
+                    i.to_string().as_str()
+                )
+            );
+        }
     }
 }

@@ -3,27 +3,26 @@
 //! Changing calls are off unless the administration interface is configured on, as Loki's are off unless a deletion mode
 //! is configured.
 
-use std::sync::Arc;
-
-use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
-use model::{Error, ErrorKind, LogDeletion, Result, TimeRange};
+use model::{Error, ErrorKind, LogDeletion, Matcher, Result, TimeRange};
 use query::logql;
 use serde_json::json;
 
 use super::{positioned, time};
 use crate::params::Params;
-use crate::{App, Host, assets, error};
+use crate::tenants::Reader;
+use crate::{Host, assets, error};
 
 const DISABLED: &str = "deletion is not available for this tenant; it takes server.admin_api: true";
 
 /// All deletions known, the oldest first.
-pub(crate) async fn list(State(app): State<Arc<App>>) -> Response {
+pub(crate) async fn list(app: Reader) -> Response {
     let shown: Vec<_> = app
         .host
         .log_deletions()
         .iter()
+        .filter(|deletion| is_own(&app, deletion))
         .map(|deletion| {
             let seconds = |ns: i64| ns.div_euclid(1_000_000_000);
             json!({
@@ -39,7 +38,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Response {
     error::json(StatusCode::OK, json!(shown).to_string())
 }
 
-pub(crate) async fn request(State(app): State<Arc<App>>, params: Params) -> Response {
+pub(crate) async fn request(app: Reader, params: Params) -> Response {
     let deletion = match parse(&app, &params) {
         Ok(deletion) => deletion,
         Err(e) => return error::loki(&e),
@@ -47,16 +46,32 @@ pub(crate) async fn request(State(app): State<Arc<App>>, params: Params) -> Resp
     changed(&app, move |host| host.delete_logs(deletion)).await
 }
 
-pub(crate) async fn cancel(State(app): State<Arc<App>>, params: Params) -> Response {
+pub(crate) async fn cancel(app: Reader, params: Params) -> Response {
     let id = params.get("request_id").to_owned();
     if id.is_empty() {
         return error::loki(&Error::invalid("request_id not set"));
     }
     let force = matches!(params.get("force"), "true" | "1");
-    changed(&app, move |host| host.cancel_log_deletion(&id, force)).await
+    let reader = app.clone();
+    changed(&app, move |host| {
+        let deletions = host.log_deletions();
+        // Another tenant's is as good as none; the host says so of ids that are not there.
+        let is_foreign = |d: &LogDeletion| d.id == id && !is_own(&reader, d);
+        let id = if deletions.iter().any(is_foreign) { "" } else { &id };
+        host.cancel_log_deletion(id, force)
+    })
+    .await
 }
 
-fn parse(app: &App, params: &Params) -> Result<LogDeletion> {
+/// Whether a deletion is of the tenant that asks.
+fn is_own(app: &Reader, deletion: &LogDeletion) -> bool {
+    let is_scope = |scope: &Matcher| {
+        deletion.matchers.last().is_some_and(|last| last.to_string() == scope.to_string())
+    };
+    app.scope().is_none_or(is_scope)
+}
+
+fn parse(app: &Reader, params: &Params) -> Result<LogDeletion> {
     let text = params.get("query");
     if text.is_empty() {
         return Err(Error::invalid("query not set"));
@@ -71,7 +86,9 @@ fn parse(app: &App, params: &Params) -> Result<LogDeletion> {
     if start_ns > end_ns {
         return Err(Error::invalid("start time can't be greater than end time"));
     }
-    let (matchers, line_filters) = selection;
+    let (mut matchers, line_filters) = selection;
+    app.check_one()?;
+    matchers.extend(app.scope().cloned());
     Ok(LogDeletion {
         id: String::new(),
         query: text.to_owned(),
@@ -86,7 +103,7 @@ fn parse(app: &App, params: &Params) -> Result<LogDeletion> {
 
 /// Runs what writes files off the async workers. It is not cut short when the client goes away.
 async fn changed(
-    app: &App,
+    app: &Reader,
     work: impl FnOnce(&dyn Host) -> Result<()> + Send + 'static,
 ) -> Response {
     if !app.config.admin_api {

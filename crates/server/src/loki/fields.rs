@@ -1,17 +1,16 @@
 //! What rows have besides stream labels, found by looking at some: detected labels and fields, patterns.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::response::Response;
 use model::{Error, Labels, MatchOp, Result, TimeRange};
 use query::logql::{self, DetectedField};
 use serde_json::json;
 
 use super::{bounds, parse_selector, positioned, respond, selector, step, streams, time};
-use crate::App;
 use crate::params::Params;
+use crate::tenants::Reader;
 
 const HOUR_NS: i64 = 3_600_000_000_000;
 /// Rows looked at, and fields returned, when nothing is said; and how many may be asked for.
@@ -24,7 +23,7 @@ const CONTEXT_DEFAULT: usize = 10;
 const PATTERN_STEP_NS_MIN: i64 = 10_000_000_000;
 
 /// Labels worth choosing from: those of which some value is neither a number nor an id.
-pub(crate) async fn labels(State(app): State<Arc<App>>, params: Params) -> Response {
+pub(crate) async fn labels(app: Reader, params: Params) -> Response {
     let answer = async {
         let selectors =
             if params.get("query").trim() == "{}" { Vec::new() } else { selector(&params)? };
@@ -53,7 +52,7 @@ fn is_id(value: &str) -> bool {
     is_uuid || value.parse::<f64>().is_ok()
 }
 
-pub(crate) async fn fields(State(app): State<Arc<App>>, params: Params) -> Response {
+pub(crate) async fn fields(app: Reader, params: Params) -> Response {
     let answer = async {
         let (found, limit) = detect(&app, &params).await?;
         let fields: Vec<_> = found
@@ -77,7 +76,7 @@ pub(crate) async fn fields(State(app): State<Arc<App>>, params: Params) -> Respo
 }
 
 pub(crate) async fn field_values(
-    State(app): State<Arc<App>>,
+    app: Reader,
     Path(name): Path<String>,
     params: Params,
 ) -> Response {
@@ -90,7 +89,7 @@ pub(crate) async fn field_values(
     respond(answer.await)
 }
 
-async fn detect(app: &Arc<App>, params: &Params) -> Result<(Vec<DetectedField>, usize)> {
+async fn detect(app: &Reader, params: &Params) -> Result<(Vec<DetectedField>, usize)> {
     let (start_ns, end_ns) = bounds(app, params, HOUR_NS)?;
     let rows_max = params.count("line_limit")?.unwrap_or(ROWS_DEFAULT);
     if rows_max > app.config.log_rows_max {
@@ -119,7 +118,7 @@ async fn detect(app: &Arc<App>, params: &Params) -> Result<(Vec<DetectedField>, 
     Ok((found, limit))
 }
 
-pub(crate) async fn patterns(State(app): State<Arc<App>>, params: Params) -> Response {
+pub(crate) async fn patterns(app: Reader, params: Params) -> Response {
     let answer = async {
         let (start_ns, end_ns) = bounds(&app, &params, HOUR_NS)?;
         let matchers = parse_selector(params.get("query"))?;
@@ -150,7 +149,7 @@ pub(crate) async fn patterns(State(app): State<Arc<App>>, params: Params) -> Res
 }
 
 /// Our own: rows before and after a moment of one stream, whose labels `query` names one by one.
-pub(crate) async fn context(State(app): State<Arc<App>>, params: Params) -> Response {
+pub(crate) async fn context(app: Reader, params: Params) -> Response {
     let answer = async {
         let matchers = parse_selector(params.get("query"))?;
         if let Some(matcher) = matchers.iter().find(|m| m.op() != MatchOp::Equal) {

@@ -1,24 +1,23 @@
 //! The calls below `/api/prom`, as Loki's first clients know them: streams have their labels as text.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::response::Response;
 use model::{Error, Result};
 use query::logql::{Stream, Value};
 use serde_json::json;
 
 use super::{evaluated, range_query, respond, selector, streams};
-use crate::App;
 use crate::params::Params;
 use crate::prometheus::json as prometheus;
+use crate::tenants::Reader;
 
-pub(crate) async fn query(State(app): State<Arc<App>>, params: Params) -> Response {
+pub(crate) async fn query(app: Reader, params: Params) -> Response {
     respond(answer(&app, &params).await)
 }
 
-async fn answer(app: &Arc<App>, params: &Params) -> Result<String> {
+async fn answer(app: &Reader, params: &Params) -> Result<String> {
     let mut query = range_query(app, params, false)?;
     if let Some(regex) = params.non_empty("regexp") {
         let _infallible = write!(query.text, " |~ {}", json!(regex));
@@ -57,7 +56,7 @@ pub(crate) fn stream_list(out: &mut String, streams: &[Stream]) {
     out.push(']');
 }
 
-pub(crate) async fn labels(State(app): State<Arc<App>>, params: Params) -> Response {
+pub(crate) async fn labels(app: Reader, params: Params) -> Response {
     let answer = async {
         let streams = streams(&app, &params, selector(&params)?).await?;
         let mut names: Vec<&str> =
@@ -70,7 +69,7 @@ pub(crate) async fn labels(State(app): State<Arc<App>>, params: Params) -> Respo
 }
 
 pub(crate) async fn label_values(
-    State(app): State<Arc<App>>,
+    app: Reader,
     Path(name): Path<String>,
     params: Params,
 ) -> Response {

@@ -5,26 +5,24 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use axum::extract::State;
 use axum::response::Response;
 use model::{Error, Matcher, Result, StreamVolume, TimeRange};
 use serde_json::{Value as Json, json};
 
 use super::{bounds, parse_selector, respond, step};
-use crate::App;
 use crate::params::Params;
+use crate::tenants::Reader;
 
 const SERIES_DEFAULT: usize = 100;
 const HOUR_NS: i64 = 3_600_000_000_000;
 
-pub(crate) async fn stats(State(app): State<Arc<App>>, params: Params) -> Response {
+pub(crate) async fn stats(app: Reader, params: Params) -> Response {
     respond(totals(&app, &params).await.map(|totals| totals.to_string()))
 }
 
 /// A plan for dividing a query; there is no need to divide any here, so that it has one piece.
-pub(crate) async fn shards(State(app): State<Arc<App>>, params: Params) -> Response {
+pub(crate) async fn shards(app: Reader, params: Params) -> Response {
     let answer = totals(&app, &params).await.map(|totals| {
         let all = json!({"bounds": {"min": 0, "max": u64::MAX}, "stats": totals});
         json!({"shards": [all], "statistics": {}}).to_string()
@@ -32,7 +30,7 @@ pub(crate) async fn shards(State(app): State<Arc<App>>, params: Params) -> Respo
     respond(answer)
 }
 
-async fn totals(app: &Arc<App>, params: &Params) -> Result<Json> {
+async fn totals(app: &Reader, params: &Params) -> Result<Json> {
     let (start_ns, end_ns) = bounds(app, params, HOUR_NS)?;
     let matchers = parse_selector(params.get("query"))?;
     let source = app.logs.clone();
@@ -51,11 +49,11 @@ async fn totals(app: &Arc<App>, params: &Params) -> Result<Json> {
     }))
 }
 
-pub(crate) async fn volume(State(app): State<Arc<App>>, params: Params) -> Response {
+pub(crate) async fn volume(app: Reader, params: Params) -> Response {
     respond(volumes(&app, &params, false).await)
 }
 
-pub(crate) async fn volume_range(State(app): State<Arc<App>>, params: Params) -> Response {
+pub(crate) async fn volume_range(app: Reader, params: Params) -> Response {
     respond(volumes(&app, &params, true).await)
 }
 
@@ -106,7 +104,7 @@ impl Grouping {
     }
 }
 
-async fn volumes(app: &Arc<App>, params: &Params, is_range: bool) -> Result<String> {
+async fn volumes(app: &Reader, params: &Params, is_range: bool) -> Result<String> {
     let (start_ns, end_ns) = bounds(app, params, HOUR_NS)?;
     let matchers = parse_selector(params.get("query"))?;
     let grouping = Grouping::new(params, &matchers)?;

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::{body::Held, lines, off_runtime, reasons, rejected, status};
 use crate::params::Params;
+use crate::tenants::Owner;
 use crate::{App, error};
 
 const SOURCE: &str = "elasticsearch";
@@ -27,53 +28,62 @@ const PRODUCT: HeaderName = HeaderName::from_static("x-elastic-product");
 const ACKNOWLEDGED: &str = r#"{"acknowledged":true}"#;
 
 /// `POST _bulk`
-pub(crate) async fn bulk(State(app): State<Arc<App>>, request: Request) -> Response {
-    receive_bulk(&app, None, request).await
+pub(crate) async fn bulk(State(app): State<Arc<App>>, owner: Owner, request: Request) -> Response {
+    receive_bulk(&app, owner, None, request).await
 }
 
 /// `POST {index}/_bulk`
 pub(crate) async fn index_bulk(
     State(app): State<Arc<App>>,
+    owner: Owner,
     Path(index): Path<String>,
     request: Request,
 ) -> Response {
-    receive_bulk(&app, Some(index), request).await
+    receive_bulk(&app, owner, Some(index), request).await
 }
 
 /// `POST {index}/_doc`
 pub(crate) async fn document(
     State(app): State<Arc<App>>,
+    owner: Owner,
     Path(index): Path<String>,
     request: Request,
 ) -> Response {
-    receive_one(&app, Action::Index, index, None, request).await
+    receive_one(&app, owner, Action::Index, index, None, request).await
 }
 
 /// `PUT {index}/_doc/{id}`
 pub(crate) async fn document_of_id(
     State(app): State<Arc<App>>,
+    owner: Owner,
     Path((index, id)): Path<(String, String)>,
     request: Request,
 ) -> Response {
-    receive_one(&app, Action::Index, index, Some(id), request).await
+    receive_one(&app, owner, Action::Index, index, Some(id), request).await
 }
 
 /// `PUT {index}/_create/{id}`
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
+    owner: Owner,
     Path((index, id)): Path<(String, String)>,
     request: Request,
 ) -> Response {
-    receive_one(&app, Action::Create, index, Some(id), request).await
+    receive_one(&app, owner, Action::Create, index, Some(id), request).await
 }
 
-async fn receive_bulk(app: &Arc<App>, index: Option<String>, request: Request) -> Response {
+async fn receive_bulk(
+    app: &Arc<App>,
+    owner: Owner,
+    index: Option<String>,
+    request: Request,
+) -> Response {
     let (packing, held) = match read(app, request).await {
         Ok(read) => read,
         Err(refusal) => return refusal,
     };
     let started_ns = app.clock.monotonic_ns();
-    let outcome = store(app, packing, held, move |body, limits, streams, now_ms| {
+    let outcome = store(app, owner, packing, held, move |body, limits, streams, now_ms| {
         elastic::bulk(body, index.as_deref(), limits, streams, now_ms)
     })
     .await;
@@ -93,6 +103,7 @@ async fn receive_bulk(app: &Arc<App>, index: Option<String>, request: Request) -
 
 async fn receive_one(
     app: &Arc<App>,
+    owner: Owner,
     action: Action,
     index: String,
     id: Option<String>,
@@ -102,7 +113,7 @@ async fn receive_one(
         Ok(read) => read,
         Err(refusal) => return refusal,
     };
-    let outcome = store(app, packing, held, move |body, limits, streams, now_ms| {
+    let outcome = store(app, owner, packing, held, move |body, limits, streams, now_ms| {
         elastic::document(body, action, (&index, id.as_deref()), limits, streams, now_ms)
     })
     .await;
@@ -167,6 +178,7 @@ impl Stored {
 
 async fn store(
     app: &Arc<App>,
+    owner: Owner,
     packing: Packing,
     held: Held,
     decode: impl FnOnce(
@@ -188,7 +200,7 @@ async fn store(
         let bulk = decode(&body, &limits, &receivers.lines.streams, now_ms)?;
         let rows = &bulk.pushed.rows;
         let times: Vec<i64> = (0..rows.len()).map(|row| rows.t_ns(row)).collect();
-        Ok((bulk.items, times, lines::hand_over_once(&decoding, SOURCE, bulk.pushed)))
+        Ok((bulk.items, times, lines::hand_over_once(&decoding, &owner, SOURCE, bulk.pushed)))
     })
     .await?;
     let receipt = sent.get().await?;

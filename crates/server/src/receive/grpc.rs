@@ -27,6 +27,7 @@ use super::otlp::{grpc_code, response_message};
 use super::{otlp as metrics, otlp_logs as logs};
 use crate::access::Role;
 use crate::listen::{self, Listener};
+use crate::tenants::Owner;
 use crate::{App, error};
 
 pub(crate) const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
@@ -154,9 +155,21 @@ async fn export(app: &Arc<App>, request: Request<Incoming>) -> Result<Vec<u8>, F
         ));
     }
     parts.headers.remove(header::HOST);
-    app.config.access.check(&parts.headers, Role::Ingest, true).map_err(|(status, message)| {
-        Failure::new(if status == StatusCode::UNAUTHORIZED { 16 } else { 7 }, message)
-    })?;
+    let refused = |(status, message)| {
+        let code = match status {
+            StatusCode::UNAUTHORIZED => 16,
+            StatusCode::BAD_REQUEST => 3,
+            _ => 7,
+        };
+        Failure::new(code, message)
+    };
+    let caller = app.config.access.check(&parts.headers, Role::Ingest, true).map_err(refused)?;
+    // Samples have no owner.
+    let owner = if is_logs {
+        Owner::new(app, &caller, &parts.headers).map_err(refused)?
+    } else {
+        Owner::default()
+    };
     let packing = parts.headers.get("grpc-encoding").and_then(|v| v.to_str().ok()).unwrap_or("");
     let packing = Encoding::from_header(packing).ok_or_else(|| {
         Failure::new(12, format!("grpc-encoding {packing:.64?} is not supported"))
@@ -175,7 +188,7 @@ async fn export(app: &Arc<App>, request: Request<Incoming>) -> Result<Vec<u8>, F
     let packing = if packed { packing } else { Encoding::Identity };
     let encoding = otlp::Encoding::Protobuf;
     let received = if is_logs {
-        logs::receive(app, encoding, packing, held).await
+        logs::receive(app, owner, encoding, packing, held).await
     } else {
         metrics::receive(app, encoding, packing, held).await
     };

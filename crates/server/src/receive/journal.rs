@@ -17,6 +17,7 @@ use ingest::pushed_lines::Lines;
 use model::{Error, Result};
 
 use super::{Answer, lines, off_runtime, refuse};
+use crate::tenants::Owner;
 use crate::{App, assets};
 
 const SOURCE: &str = "journal";
@@ -24,7 +25,11 @@ const CONTENT_TYPE: &str = "application/vnd.fdo.journal";
 /// Time for the next piece to come.
 const PIECE_TIME_MAX: Duration = Duration::from_secs(60);
 
-pub(crate) async fn upload(State(app): State<Arc<App>>, request: Request) -> Response {
+pub(crate) async fn upload(
+    State(app): State<Arc<App>>,
+    owner: Owner,
+    request: Request,
+) -> Response {
     let (parts, mut body) = request.into_parts();
     if let Err(why) = check(&parts.headers) {
         return assets::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, &why);
@@ -46,7 +51,7 @@ pub(crate) async fn upload(State(app): State<Arc<App>>, request: Request) -> Res
             Ok(None) => None,
         };
         let is_last = piece.is_none();
-        decoder = match take(&app, decoder, piece).await {
+        decoder = match take(&app, &owner, decoder, piece).await {
             Ok(decoder) => decoder,
             Err(error) => return refuse(&error),
         };
@@ -69,9 +74,14 @@ fn check(headers: &HeaderMap) -> Result<(), String> {
 }
 
 /// Stores the entries that end in `piece`; without one, what is left.
-async fn take(app: &Arc<App>, decoder: Decoder, piece: Option<bytes::Bytes>) -> Result<Decoder> {
+async fn take(
+    app: &Arc<App>,
+    owner: &Owner,
+    decoder: Decoder,
+    piece: Option<bytes::Bytes>,
+) -> Result<Decoder> {
     let lane = app.receivers.patient_lane().await;
-    let (decoding, now_ms) = (app.clone(), app.clock.now_ms());
+    let (decoding, owner, now_ms) = (app.clone(), owner.clone(), app.clock.now_ms());
     let (decoder, answer): (Decoder, Answer) = off_runtime(move || {
         let _lane = lane;
         let receivers = &decoding.receivers;
@@ -91,7 +101,7 @@ async fn take(app: &Arc<App>, decoder: Decoder, piece: Option<bytes::Bytes>) -> 
         if cut > 0 {
             receivers.lines.count("cut", SOURCE, "", cut);
         }
-        Ok((decoder, lines::hand_over_once(&decoding, SOURCE, lines.finish())))
+        Ok((decoder, lines::hand_over_once(&decoding, &owner, SOURCE, lines.finish())))
     })
     .await?;
     answer.get().await?;

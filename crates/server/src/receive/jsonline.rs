@@ -18,6 +18,7 @@ use model::{Error, Result};
 
 use super::{body::Held, lines, off_runtime, reasons, refuse};
 use crate::params::Params;
+use crate::tenants::Owner;
 use crate::{App, assets, error};
 
 const SOURCE: &str = "jsonline";
@@ -32,7 +33,11 @@ struct Asked {
     fields: Vec<(String, String)>,
 }
 
-pub(crate) async fn insert(State(app): State<Arc<App>>, request: Request) -> Response {
+pub(crate) async fn insert(
+    State(app): State<Arc<App>>,
+    owner: Owner,
+    request: Request,
+) -> Response {
     let (parts, body) = request.into_parts();
     let asked = match asked(&parts.headers, parts.uri.query().unwrap_or("")) {
         Ok(asked) => asked,
@@ -43,7 +48,7 @@ pub(crate) async fn insert(State(app): State<Arc<App>>, request: Request) -> Res
         Ok(held) => held,
         Err((status, reason)) => return assets::plain(status, &reason),
     };
-    match receive(&app, asked, held).await {
+    match receive(&app, owner, asked, held).await {
         Ok(refused) if refused.is_empty() => error::empty(StatusCode::OK),
         Ok(refused) => assets::plain(StatusCode::BAD_REQUEST, &refused.reasons.join("\n")),
         Err(error) => refuse(&error),
@@ -89,7 +94,7 @@ fn asked(headers: &HeaderMap, query: &str) -> Result<Asked> {
     })
 }
 
-async fn receive(app: &Arc<App>, asked: Asked, held: Held) -> Result<Refused> {
+async fn receive(app: &Arc<App>, owner: Owner, asked: Asked, held: Held) -> Result<Refused> {
     let lane = app.receivers.lane().await?;
     let (decoding, now_ms) = (app.clone(), app.clock.now_ms());
     let (mut refused, answer) = off_runtime(move || {
@@ -106,7 +111,7 @@ async fn receive(app: &Arc<App>, asked: Asked, held: Held) -> Result<Refused> {
         let more = More { labels: &labels, fields: &fields };
         let pushed = jsonline::decode(&body, &asked.roles, &more, &limits, streams, now_ms)?;
         let refused = pushed.refused.clone();
-        Ok((refused, lines::hand_over_once(&decoding, SOURCE, pushed)))
+        Ok((refused, lines::hand_over_once(&decoding, &owner, SOURCE, pushed)))
     })
     .await?;
     let receipt = answer.get().await?;

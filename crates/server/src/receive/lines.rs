@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::datagrams::kernel_drops;
 use super::{Answer, Limits};
+use crate::tenants::Owner;
 use crate::{App, Figure};
 
 /// Bytes of one line's fields: what the store takes.
@@ -177,7 +178,13 @@ impl LineBook {
 }
 
 /// [`hand_over`] of lines whose client pushes them once more when it gets no answer: they are stored once.
-pub(super) fn hand_over_once(app: &App, source: &'static str, mut pushed: Pushed) -> Answer {
+pub(super) fn hand_over_once(
+    app: &App,
+    owner: &Owner,
+    source: &'static str,
+    mut pushed: Pushed,
+) -> Answer {
+    owner.mark(&mut pushed);
     pushed.rows.set_may_repeat();
     hand_over(app, source, pushed)
 }

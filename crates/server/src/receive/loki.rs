@@ -2,7 +2,6 @@
 //!
 //! Protobuf is packed by snappy, inside of what `Content-Encoding` names; JSON only by that. As in Loki the acceptable
 //! streams of a request are stored also when others are refused, and the answer is then 400 with Loki's words for it.
-//! There is one tenant: `X-Scope-OrgID` may be anything.
 //!
 //! Does not own: reading a request (`ingest::loki`).
 
@@ -17,6 +16,7 @@ use ingest::pushed_lines::Refused;
 use model::{RejectReason, Result};
 
 use super::{body::Held, lines, off_runtime, reasons, refuse};
+use crate::tenants::Owner;
 use crate::{App, assets, error};
 
 const SOURCE: &str = "loki";
@@ -29,7 +29,7 @@ enum Outcome {
     Done(Refused, bool),
 }
 
-pub(crate) async fn push(State(app): State<Arc<App>>, request: Request) -> Response {
+pub(crate) async fn push(State(app): State<Arc<App>>, owner: Owner, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let (encoding, packing) = match negotiate(&parts.headers) {
         Ok(negotiated) => negotiated,
@@ -40,7 +40,7 @@ pub(crate) async fn push(State(app): State<Arc<App>>, request: Request) -> Respo
         Ok(held) => held,
         Err((status, reason)) => return assets::plain(status, &reason),
     };
-    match receive(&app, encoding, packing, held).await {
+    match receive(&app, owner, encoding, packing, held).await {
         Ok(Outcome::Empty) => assets::plain(StatusCode::UNPROCESSABLE_ENTITY, loki::NO_STREAMS),
         Ok(Outcome::Done(refused, _)) if refused.is_empty() => error::empty(StatusCode::NO_CONTENT),
         Ok(Outcome::Done(refused, is_full)) => {
@@ -67,6 +67,7 @@ pub(super) fn negotiate(headers: &HeaderMap) -> Result<(Encoding, Packing), Stri
 
 async fn receive(
     app: &Arc<App>,
+    owner: Owner,
     encoding: Encoding,
     packing: Packing,
     held: Held,
@@ -89,7 +90,7 @@ async fn receive(
         };
         let refused = std::mem::take(&mut pushed.refused);
         pushed.refused.rows = refused.rows;
-        Ok(Some((refused, lines::hand_over_once(&decoding, SOURCE, pushed))))
+        Ok(Some((refused, lines::hand_over_once(&decoding, &owner, SOURCE, pushed))))
     })
     .await?;
     let Some((mut refused, answer)) = handed else { return Ok(Outcome::Empty) };

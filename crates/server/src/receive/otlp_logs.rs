@@ -13,15 +13,16 @@ use model::Result;
 use super::otlp::{Partial, body, failure, success};
 use super::{body::Held, lines, off_runtime, reasons, rejected, status};
 use crate::App;
+use crate::tenants::Owner;
 
 const SOURCE: &str = "otlp";
 
-pub(crate) async fn logs(State(app): State<Arc<App>>, request: Request) -> Response {
+pub(crate) async fn logs(State(app): State<Arc<App>>, owner: Owner, request: Request) -> Response {
     let (encoding, packing, held) = match body(&app, request).await {
         Ok(read) => read,
         Err(refusal) => return refusal,
     };
-    match receive(&app, encoding, packing, held).await {
+    match receive(&app, owner, encoding, packing, held).await {
         Ok(partial) => success(encoding, &partial, "rejectedLogRecords"),
         Err(error) => failure(status(error.kind()), encoding, &error),
     }
@@ -30,6 +31,7 @@ pub(crate) async fn logs(State(app): State<Arc<App>>, request: Request) -> Respo
 /// Decodes, translates and stores one request.
 pub(super) async fn receive(
     app: &Arc<App>,
+    owner: Owner,
     encoding: otlp::Encoding,
     packing: Encoding,
     held: Held,
@@ -45,7 +47,7 @@ pub(super) async fn receive(
         let limits = lines::limits(&limits);
         let pushed = otlp::logs::lines(&request, &limits, &receivers.lines.streams, now_ms)?;
         let refused = pushed.refused.clone();
-        Ok((refused, lines::hand_over_once(&decoding, SOURCE, pushed)))
+        Ok((refused, lines::hand_over_once(&decoding, &owner, SOURCE, pushed)))
     })
     .await?;
     let receipt = answer.get().await?;

@@ -11,8 +11,10 @@ mod prometheus;
 mod protocols;
 mod receive;
 mod sockets;
+mod stored;
 mod table;
 mod tail;
+mod tenants;
 
 use axum::Router;
 use axum::body::Body;

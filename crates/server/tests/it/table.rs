@@ -21,7 +21,7 @@ use server::operations::{
 };
 use server::receive::pushgateway::{Gateway, GroupFiles};
 use server::receive::{self, Receivers};
-use server::{Access, App, Config, Figure, Host, Role, TailHub, Token};
+use server::{Access, App, Config, Figure, Host, Role, TailHub, Tenants, Token};
 
 /// The moment all tests take place: the one of Prometheus' documentation.
 pub(crate) const NOW_MS: i64 = 1_435_781_460_000;
@@ -257,7 +257,7 @@ impl Operations for Process {
     }
 
     fn log_deletions(&self) -> Vec<LogDeletion> {
-        vec![LogDeletion {
+        let first = LogDeletion {
             id: "0000002a".into(),
             query: "{container=\"web\"}".into(),
             matchers: Vec::new(),
@@ -265,17 +265,19 @@ impl Operations for Process {
             range: TimeRange::new(0, NOW_MS * 1_000_000),
             created_ms: NOW_MS,
             done: false,
-        }]
+        };
+        std::iter::once(first).chain(self.0.lock().iter().cloned()).collect()
     }
 
     fn delete_logs(&self, deletion: LogDeletion) -> Result<()> {
         assert_eq!(deletion.line_filters.len(), 1);
+        self.0.lock().push(LogDeletion { id: "made".into(), ..deletion });
         Ok(())
     }
 
     fn cancel_log_deletion(&self, id: &str, _force: bool) -> Result<()> {
         match id {
-            "0000002a" => Ok(()),
+            "0000002a" | "made" => Ok(()),
             _ => Err(model::Error::new(model::ErrorKind::NotFound, "no such deletion")),
         }
     }
@@ -349,8 +351,9 @@ impl LogSource for Logs {
     }
 }
 
-/// A process with one target.
-struct Process;
+/// A process with one target, and the deletions it was asked for.
+#[derive(Default)]
+struct Process(Mutex<Vec<LogDeletion>>);
 
 impl Host for Process {
     fn ready(&self) -> Result<(), String> {
@@ -427,7 +430,12 @@ impl Host for Process {
 
 /// Access for everybody, as on loopback.
 pub(crate) fn open_access() -> Access {
-    Access { anonymous: Some(Role::Admin), tokens: Vec::new(), host_names: Vec::new() }
+    Access {
+        anonymous: Some(Role::Admin),
+        tokens: Vec::new(),
+        host_names: Vec::new(),
+        tenants: Tenants::default(),
+    }
 }
 
 /// A token per role, named after it.
@@ -435,7 +443,7 @@ pub(crate) fn token_access() -> Access {
     let roles = [Role::Viewer, Role::Editor, Role::Admin, Role::Ingest];
     let tokens =
         roles.map(|role| Token::new(&format!("{}-0123456789", role.as_str()), role)).to_vec();
-    Access { anonymous: None, tokens, host_names: Vec::new() }
+    Access { anonymous: None, tokens, host_names: Vec::new(), tenants: Tenants::default() }
 }
 
 /// A sink that remembers everything, except for series named `refused` and lines that say it.
@@ -529,12 +537,13 @@ pub(crate) fn app(access: Access) -> Arc<App> {
 
 /// The application, administration switched off.
 pub(crate) fn app_without_admin() -> Arc<App> {
-    build(open_access(), false, Arc::new(Kept::default()), Arc::new(Files::default())).0
+    let (sink, files) = (Arc::new(Kept::default()), Arc::new(Files::default()));
+    build(open_access(), false, sink, Arc::new(Logs), files).0
 }
 
 /// The application and the hub its tails listen to.
 pub(crate) fn app_with_tail(access: Access) -> (Arc<App>, Arc<TailHub>) {
-    build(access, true, Arc::new(Kept::default()), Arc::new(Files::default()))
+    build(access, true, Arc::new(Kept::default()), Arc::new(Logs), Arc::new(Files::default()))
 }
 
 /// The application over a sink and files of the test's own.
@@ -543,13 +552,22 @@ pub(crate) fn app_over(
     sink: Arc<dyn Sink>,
     files: Arc<dyn GroupFiles>,
 ) -> (Arc<App>, Arc<TailHub>) {
-    build(access, true, sink, files)
+    build(access, true, sink, Arc::new(Logs), files)
+}
+
+/// The application over a store of lines.
+pub(crate) fn app_storing<S: Sink + LogSource + 'static>(
+    access: Access,
+    store: Arc<S>,
+) -> (Arc<App>, Arc<TailHub>) {
+    build(access, true, store.clone(), store, Arc::new(Files::default()))
 }
 
 fn build(
     access: Access,
     admin_api: bool,
     sink: Arc<dyn Sink>,
+    logs: Arc<dyn LogSource>,
     files: Arc<dyn GroupFiles>,
 ) -> (Arc<App>, Arc<TailHub>) {
     let limits = model::Limits { samples_max: 1_000_000, bytes_max: 1 << 30, time_ms_max: 10_000 };
@@ -566,8 +584,8 @@ fn build(
     };
     let clock = Arc::new(ManualClock::at_ms(NOW_MS));
     let hub = Arc::new(TailHub::default());
-    let (metrics, logs) = (Arc::new(Metrics), Arc::new(Logs));
+    let metrics = Arc::new(Metrics);
     let receivers = receivers(sink, files, clock.clone());
-    let process = Arc::new(Process);
+    let process = Arc::new(Process::default());
     (App::new(config, metrics, logs, clock, process, hub.clone(), receivers), hub)
 }
