@@ -22,7 +22,7 @@ use ingest::logline;
 use ingest::pipeline::{Entry, Pipeline};
 use ingest::pushed_lines::{ORIGINAL_TIMESTAMP, is_sound_time, spell};
 use ingest::stack_traces::{Joiner, Record};
-use model::{Clock, Labels, LogRows};
+use model::{Clock, Labels, LogRows, TENANT_LABEL};
 use parking_lot::Mutex;
 
 pub(crate) use self::held::{HeldLine, LABELLED};
@@ -430,7 +430,10 @@ impl Finish<'_> {
         }
     }
 
-    fn entry(&mut self, entry: Entry) {
+    fn entry(&mut self, mut entry: Entry) {
+        if let Some(tenant) = entry.tenant.take() {
+            entry.labels = entry.labels.with(TENANT_LABEL, &tenant);
+        }
         let Some(stream) = self.stream_of(&entry.labels) else { return };
         let Some(line) = self.bounded(&entry.line) else { return };
         let found = logline::recognise(line);

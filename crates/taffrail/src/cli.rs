@@ -144,6 +144,9 @@ pub struct ClientArgs {
     /// File whose first line is the bearer token to send.
     #[arg(long, value_name = "FILE", env = "TAFFRAIL_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
+    /// The tenant whose log lines are meant, several with `|` between them, where the server has tenants.
+    #[arg(long, value_name = "NAME", env = "TAFFRAIL_TENANT")]
+    pub tenant: Option<String>,
     /// Form of the answer.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub output: Output,

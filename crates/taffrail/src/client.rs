@@ -18,6 +18,8 @@ use serde::Deserialize;
 use crate::cli::{ClientArgs, HealthArgs, Output, QueryArgs};
 use crate::config::duration_ms;
 
+/// The header that names a tenant, as Loki's clients send it.
+const TENANT_HEADER: &str = "x-scope-orgid";
 /// Answers larger than this are not read.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 
@@ -26,11 +28,13 @@ pub(crate) struct Client {
     http: reqwest::Client,
     server: String,
     token: Option<String>,
+    tenant: Option<String>,
 }
 
 impl Client {
     fn new(args: &ClientArgs) -> Result<Self> {
-        Self::open(&args.server, args.token_file.as_deref())
+        let client = Self::open(&args.server, args.token_file.as_deref())?;
+        Ok(Self { tenant: args.tenant.clone(), ..client })
     }
 
     /// To the server at a URL, with the token in a file.
@@ -39,7 +43,7 @@ impl Client {
         let token = token_file.map(read_token).transpose()?;
         let builder =
             reqwest::Client::builder().user_agent(concat!("taffrail/", env!("CARGO_PKG_VERSION")));
-        Ok(Self { http: builder.no_proxy().build()?, server, token })
+        Ok(Self { http: builder.no_proxy().build()?, server, token, tenant: None })
     }
 
     /// The server's address.
@@ -91,6 +95,9 @@ impl Client {
         let mut request = self.http.get(format!("{}{path}", self.server)).query(params);
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
+        }
+        if let Some(tenant) = &self.tenant {
+            request = request.header(TENANT_HEADER, tenant);
         }
         if let Some((name, value)) = header {
             request = request.header(name, value);

@@ -169,9 +169,14 @@ fn read(
     )?;
     let dir = path.parent().unwrap_or(Path::new(""));
     let clients = root.get("clients").map(Node::items).unwrap_or_default();
-    let first = clients.iter().chain(root.get("client"));
-    let external_labels =
-        first.map(|c| texts(c.get("external_labels"))).find(|l| !l.is_empty()).unwrap_or_default();
+    let clients = || clients.iter().chain(root.get("client"));
+    let mut external_labels = clients()
+        .map(|c| texts(c.get("external_labels")))
+        .find(|l| !l.is_empty())
+        .unwrap_or_default();
+    if let Some(tenant) = clients().find_map(|c| c.text_of("tenant_id")) {
+        external_labels.insert(model::TENANT_LABEL.to_owned(), tenant.to_owned());
+    }
     let mut found: Vec<Job> = Vec::new();
     for node in root.get("scrape_configs").map(Node::items).unwrap_or_default() {
         let job = job(node, dir)?;

@@ -1,6 +1,8 @@
 //! Lines come out joined, once, and in order, whenever the reader dies.
 
-use ingest::pipeline::{CriConfig, DropConfig, Metrics, MultilineConfig, StageConfig};
+use ingest::pipeline::{
+    CriConfig, DropConfig, Metrics, MultilineConfig, StageConfig, TenantConfig,
+};
 use model::ManualClock;
 use proptest::prelude::*;
 
@@ -161,6 +163,20 @@ fn labels_fields_and_times_of_records() {
     assert_eq!(shown[0], (stream.clone(), 0, fields("")));
     assert_eq!(shown[1], (stream.clone(), 0, wrong("1970-01-01T00:00:00.000000012Z")));
     assert_eq!(shown[2], (stream, 0, wrong("2026-11-18T11:16:41Z")));
+}
+
+#[test]
+fn a_tenant_that_a_stage_names_is_a_label() {
+    let tenant = TenantConfig { label: Some("team".into()), ..TenantConfig::default() };
+    let treatment = staged(&[StageConfig::Tenant(tenant)], Limits::default());
+    let mut source = Source::new(&treatment);
+    let clock = ManualClock::at_ms(1_795_000_000_000);
+    let streams = ["a", "b", ""].map(|team| Labels::from_pairs([("app", "x"), ("team", team)]));
+    for stream in 0..3 {
+        source.flow.push(&streams, stream, clock.now_ns(), "line", &clock, &mut source.rows);
+    }
+    let tenants: Vec<_> = source.rows.iter().map(|row| row.stream.get("tenant")).collect();
+    assert_eq!(tenants, [Some("a"), Some("b"), None]);
 }
 
 #[test]

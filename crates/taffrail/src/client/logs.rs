@@ -147,6 +147,9 @@ async fn follow(
     if let Some(token) = &client.token {
         request.headers_mut().insert("authorization", format!("Bearer {token}").parse()?);
     }
+    if let Some(tenant) = &client.tenant {
+        request.headers_mut().insert(super::TENANT_HEADER, tenant.parse()?);
+    }
     if !is_json {
         request.headers_mut().insert(CATEGORIZE.0, CATEGORIZE.1.parse()?);
     }

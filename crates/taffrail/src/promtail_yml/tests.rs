@@ -28,6 +28,7 @@ positions: {filename: /tmp/positions.yaml}
 clients:
   - url: http://loki:3100/loki/api/v1/push
     external_labels: {host: "${HOST}"}
+    tenant_id: team-a
 limits_config: {readline_rate_enabled: true, readline_rate: 5.5, max_line_size: 256KB}
 scrape_configs:
   - job_name: system
@@ -49,6 +50,7 @@ scrape_configs:
     let (config, notes) = load(text).unwrap();
     assert_eq!(config.positions, Path::new("/tmp/positions.yaml"));
     assert_eq!(config.external_labels["host"], "h1");
+    assert_eq!(config.external_labels["tenant"], "team-a");
     assert_eq!(config.limits.readline, Some((5.5, 10_000, true)));
     assert_eq!(config.limits.max_line_bytes, 256 << 10);
     let [system, containers, journal, syslog] = config.jobs.as_slice() else { panic!() };

@@ -16,6 +16,7 @@ mod remote_write;
 mod scrape;
 mod shippers;
 mod target;
+mod tenants;
 
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_taffrail");
