@@ -40,18 +40,34 @@ fn bench(redactor: &Redactor, name: &str, lines: &[String]) {
     let stream = Labels::from_pairs([("app", "shop")]);
     let mut rows = LogRows::default();
     lines.iter().for_each(|line| rows.push(&stream, 1, line, &Labels::default()));
-    let mut found = 0;
+    let mut found = Vec::new();
     let mut times: Vec<f64> = (0..21)
         .map(|_| {
             let started_ns = SystemClock.monotonic_ns();
             let counts = redactor
                 .redact(&rows, |_| false, &mut Default::default())
                 .map(|(_, counts)| counts);
-            found = counts.iter().flatten().sum::<u64>();
+            found = counts.unwrap_or_default();
             (SystemClock.monotonic_ns() - started_ns) as f64 / 1e9
         })
         .collect();
     times.sort_by(f64::total_cmp);
     let bytes = rows.line_bytes() as f64;
-    println!("{name}: {} rows, {found} secrets, {:.2} GB/s", rows.len(), bytes / 1e9 / times[10]);
+    println!(
+        "{name}: {} rows, {} secrets, {:.2} GB/s",
+        rows.len(),
+        found.iter().sum::<u64>(),
+        bytes / 1e9 / times[10]
+    );
+    for (kind, count) in redactor.names().zip(&found).filter(|(_, count)| **count > 0) {
+        println!("  {kind}: {count}");
+    }
+    // What was found in files, to see whether it is secret.
+    let redacted = redactor.redact(&rows, |_| false, &mut Default::default());
+    for row in redacted.iter().flat_map(|(rows, _)| rows.iter()).filter(|_| name.contains('/')) {
+        if let Some(at) = row.line.find("[redacted:") {
+            let from = row.line.floor_char_boundary(at.saturating_sub(60));
+            println!("  …{}", &row.line[from..row.line.ceil_char_boundary(at + 40)]);
+        }
+    }
 }

@@ -7,28 +7,36 @@
 //! looked at. Everything is linear in the length of the line. What is found is replaced by `[redacted:KIND]`; the name of
 //! a setting, the scheme of a header, the user of a URL stay. A rule errs towards prose: `password: incorrect` is kept.
 
+mod anchors;
 mod cards;
+mod commands;
+mod forms;
 mod found;
+mod headers;
 #[cfg(test)]
 mod tests;
 mod values;
 
 use std::ops::Range;
 
-use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, MatchKind};
 use model::{Error, Labels, LogRows, Result};
 use regex::Regex;
 use rustc_hash::FxHashSet;
 
+use self::anchors::{ANCHORS, Anchor};
 use self::found::{Found, Row};
 
 /// What a secret is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// The value of a setting called password, secret, token, API key and the like.
+    /// The value of a setting called password, secret, token, API key and the like; a password among the arguments of a
+    /// program.
     Password,
-    /// Credentials of an `Authorization` header, bearer tokens.
+    /// Credentials of an `Authorization` header, bearer tokens, users with passwords in base64.
     Authorization,
+    /// Values of cookies that may open a session.
+    Cookie,
     /// The password in a URL.
     Url,
     /// A private key in PEM form.
@@ -43,9 +51,10 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Password,
         Self::Authorization,
+        Self::Cookie,
         Self::Url,
         Self::PrivateKey,
         Self::Jwt,
@@ -58,6 +67,7 @@ impl Kind {
         match self {
             Self::Password => "password",
             Self::Authorization => "authorization",
+            Self::Cookie => "cookie",
             Self::Url => "url",
             Self::PrivateKey => "private_key",
             Self::Jwt => "jwt",
@@ -76,127 +86,6 @@ pub struct Pattern {
     pub regex: Regex,
 }
 
-/// Where to look closer: part of a word that is the same for most ways to write it, and what it may be part of.
-const ANCHORS: &[(&str, Anchor)] = &[
-    ("assword", Anchor::Setting),
-    ("ASSWORD", Anchor::Setting),
-    ("asswd", Anchor::Setting),
-    ("ASSWD", Anchor::Setting),
-    ("assphrase", Anchor::Setting),
-    ("ASSPHRASE", Anchor::Setting),
-    ("pwd", Anchor::Setting),
-    ("Pwd", Anchor::Setting),
-    ("PWD", Anchor::Setting),
-    ("pass=", Anchor::Pass),
-    ("pass:", Anchor::Pass),
-    ("pass\"", Anchor::Pass),
-    ("PASS=", Anchor::Pass),
-    ("PASS:", Anchor::Pass),
-    ("PASS\"", Anchor::Pass),
-    ("ecret", Anchor::Setting),
-    ("ECRET", Anchor::Setting),
-    ("oken", Anchor::Setting),
-    ("OKEN", Anchor::Setting),
-    ("pi_key", Anchor::Setting),
-    ("pi-key", Anchor::Setting),
-    ("pi-Key", Anchor::Setting),
-    ("pikey", Anchor::Setting),
-    ("piKey", Anchor::Setting),
-    ("PI_KEY", Anchor::Setting),
-    ("PI-KEY", Anchor::Setting),
-    ("PIKEY", Anchor::Setting),
-    ("ess_key", Anchor::Setting),
-    ("essKey", Anchor::Setting),
-    ("ESS_KEY", Anchor::Setting),
-    ("ate_key", Anchor::Setting),
-    ("ateKey", Anchor::Setting),
-    ("ATE_KEY", Anchor::Setting),
-    ("AccountKey", Anchor::Setting),
-    ("uthorization", Anchor::Header),
-    ("UTHORIZATION", Anchor::Header),
-    ("earer ", Anchor::Bearer),
-    ("EARER ", Anchor::Bearer),
-    ("://", Anchor::Url),
-    ("PRIVATE KEY-----", Anchor::PrivateKey),
-    ("eyJ", Anchor::Jwt),
-    ("AKIA", Anchor::Known(16, Letters::Upper)),
-    ("ASIA", Anchor::Known(16, Letters::Upper)),
-    ("AIza", Anchor::Known(35, Letters::Word)),
-    ("ghp_", Anchor::Known(36, Letters::Word)),
-    ("gho_", Anchor::Known(36, Letters::Word)),
-    ("ghu_", Anchor::Known(36, Letters::Word)),
-    ("ghs_", Anchor::Known(36, Letters::Word)),
-    ("ghr_", Anchor::Known(36, Letters::Word)),
-    ("github_pat_", Anchor::Known(22, Letters::Word)),
-    ("glpat-", Anchor::Known(20, Letters::Word)),
-    ("xoxb-", Anchor::Known(10, Letters::Word)),
-    ("xoxp-", Anchor::Known(10, Letters::Word)),
-    ("xoxa-", Anchor::Known(10, Letters::Word)),
-    ("xoxr-", Anchor::Known(10, Letters::Word)),
-    ("xoxs-", Anchor::Known(10, Letters::Word)),
-    ("sk_live_", Anchor::Known(16, Letters::Word)),
-    ("rk_live_", Anchor::Known(16, Letters::Word)),
-    ("sk-ant-", Anchor::Known(20, Letters::Word)),
-    ("sk-proj-", Anchor::Known(20, Letters::Word)),
-    ("hf_", Anchor::Known(30, Letters::Word)),
-    ("SG.", Anchor::Known(60, Letters::Dotted)),
-    ("hooks.slack.com/services/", Anchor::Known(20, Letters::Dotted)),
-    ("npm_", Anchor::Known(36, Letters::Word)),
-    ("dop_v1_", Anchor::Known(64, Letters::Word)),
-    ("hvs.", Anchor::Known(24, Letters::Word)),
-    ("ya29.", Anchor::Known(20, Letters::Word)),
-    ("AGE-SECRET-KEY-1", Anchor::Known(58, Letters::Upper)),
-];
-
-/// What an anchor may be part of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Anchor {
-    Setting,
-    /// `pass` with the byte behind it.
-    Pass,
-    Header,
-    Bearer,
-    Url,
-    PrivateKey,
-    Jwt,
-    /// The start of a key that has at least so many more characters of a kind.
-    Known(usize, Letters),
-}
-
-/// Characters of keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Letters {
-    /// `A-Z 0-9`
-    Upper,
-    /// `A-Z a-z 0-9 _ -`
-    Word,
-    /// The same with `.` and `/`.
-    Dotted,
-}
-
-impl Letters {
-    fn has(self, byte: u8) -> bool {
-        match self {
-            Self::Upper => byte.is_ascii_uppercase() || byte.is_ascii_digit(),
-            Self::Word => byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'),
-            Self::Dotted => Self::Word.has(byte) || matches!(byte, b'.' | b'/'),
-        }
-    }
-}
-
-impl Anchor {
-    fn kind(self) -> Kind {
-        match self {
-            Self::Setting | Self::Pass => Kind::Password,
-            Self::Header | Self::Bearer => Kind::Authorization,
-            Self::Url => Kind::Url,
-            Self::PrivateKey => Kind::PrivateKey,
-            Self::Jwt => Kind::Jwt,
-            Self::Known(..) => Kind::Token,
-        }
-    }
-}
-
 /// How many secrets were replaced: one count per kind in the order of [`Kind::ALL`], then one per own pattern.
 pub type Counts = Vec<u64>;
 
@@ -206,7 +95,7 @@ pub struct Redactor {
     anchors: AhoCorasick,
     /// What each anchor is part of, by its number.
     meanings: Vec<Anchor>,
-    has_cards: bool,
+    kinds: Vec<Kind>,
     patterns: Vec<Pattern>,
 }
 
@@ -224,10 +113,12 @@ impl Redactor {
             ANCHORS.iter().filter(|(_, anchor)| kinds.contains(&anchor.kind())).collect();
         let anchors = AhoCorasickBuilder::new()
             .match_kind(MatchKind::LeftmostFirst)
+            // What is chosen for so many patterns otherwise is smaller and slower.
+            .kind(Some(AhoCorasickKind::DFA))
             .build(used.iter().map(|(text, _)| *text))
             .map_err(|e| Error::invalid(format!("anchors of redaction: {e}")))?;
         let meanings = used.into_iter().map(|(_, anchor)| *anchor).collect();
-        Ok(Self { anchors, meanings, has_cards: kinds.contains(&Kind::Card), patterns })
+        Ok(Self { anchors, meanings, kinds: kinds.to_vec(), patterns })
     }
 
     /// Names of what is counted, in the order of [`Counts`].
@@ -301,10 +192,10 @@ impl Redactor {
             if row.advance(rows, at.start) && at.end <= row.at.end {
                 let line = &text[row.at.clone()];
                 let at = at.start - row.at.start..at.end - row.at.start;
-                found.extend(values::secret(line, anchor, at).map(|s| s.of_row(row.number)));
+                visit_secrets(line, anchor, at, row.number, &mut found);
             }
         });
-        if self.has_cards {
+        if self.kinds.contains(&Kind::Card) {
             let mut row = Row::first(rows);
             cards::find(text, &mut |at| {
                 if row.advance(rows, at.start) && at.end <= row.at.end {
@@ -345,13 +236,13 @@ impl Redactor {
         let mut counts = Counts::new();
         for (name, value) in fields.iter() {
             let mut found = Vec::new();
-            if self.meanings.contains(&Anchor::Setting) && values::is_secret_of(name, value) {
-                found.push(Found::new(0, 0..value.len(), Kind::Password));
-            } else {
+            let is_wanted = |kind| self.kinds.contains(&kind);
+            values::secrets_of_field(name, value, is_wanted, &mut |secret| found.push(secret));
+            if found.is_empty() {
                 self.find_anchors(value.as_bytes(), &mut |anchor, at| {
-                    found.extend(values::secret(value.as_bytes(), anchor, at).map(|s| s.of_row(0)));
+                    visit_secrets(value.as_bytes(), anchor, at, 0, &mut found);
                 });
-                if self.has_cards {
+                if self.kinds.contains(&Kind::Card) {
                     cards::find(value.as_bytes(), &mut |at| {
                         found.push(Found::new(0, at, Kind::Card))
                     });
@@ -381,5 +272,20 @@ impl Redactor {
             (name, new.map_or(value, |(_, text)| text.as_str()))
         });
         Some((Labels::from_pairs(all), counts))
+    }
+}
+
+/// Adds the secrets around an anchor of a row's line, unless it is inside the one found last.
+fn visit_secrets(
+    line: &[u8],
+    anchor: Anchor,
+    at: Range<usize>,
+    row: usize,
+    found: &mut Vec<Found>,
+) {
+    let is_inside =
+        |last: &Found| last.row == row && last.at.start <= at.start && at.end <= last.at.end;
+    if !found.last().is_some_and(is_inside) {
+        values::secrets(line, anchor, at, &mut |secret| found.push(secret.of_row(row)));
     }
 }

@@ -145,6 +145,232 @@ fn what_is_no_secret_stays() {
     }
 }
 
+/// What stands between `«` and `»` is replaced, as `kind`; what has neither stays as it is.
+fn check(kind: &str, marked: &str) {
+    let line = marked.replace(['«', '»'], "");
+    let mut expect = String::new();
+    for (i, part) in marked.split('«').enumerate() {
+        match part.split_once('»') {
+            Some((_, rest)) if i > 0 => expect.push_str(&format!("[redacted:{kind}]{rest}")),
+            _ => expect.push_str(part),
+        }
+    }
+    assert_eq!(redacted(&line), expect, "{line}");
+    assert_eq!(redacted(&expect), expect, "once more");
+}
+
+#[test]
+fn passwords_among_arguments_are_found() {
+    for line in [
+        "CMD (mysql -uroot -p«hunter2» shop < dump.sql)",
+        "mysqldump --single-transaction -u root -p'«a b;c»' shop | gzip",
+        "/usr/bin/mariadb-admin -p«123456» ping",
+        r#"{"Cmd":["mysqladmin","ping","-p«s3cret»"],"n":1}"#,
+        r#"{"msg":"exec: mysql -h db -p«s3cret»","user":"bob"}"#,
+        r#"{"msg":"exec: mysql -h db -p\"«s3 cret»\" shop","user":"bob"}"#,
+        "args=[mysql, -uroot, -p«s3cret»]",
+        "mysql --password «hunter2» -h db",
+        "sshpass -p «hunter2» ssh root@10.0.0.1",
+        "sshpass -p'«hunter2»' ssh root@10.0.0.1",
+        "redis-cli -h cache -a «hunter2» ping",
+        "curl -u admin:«hunter2» https://example.org/",
+        "curl -sSu 'admin:«hun ter2»' https://example.org/",
+        "curl --user=admin:«hunter2» -o x https://example.org/",
+        "+ curl -fsSL --proxy-user \"p:«hunter2»\" https://example.org/",
+        "docker login -u bob -p «hunter2» registry.example.org",
+        "ldapsearch -x -D cn=admin -w «hunter2» -b dc=example",
+        "mongosh -u root -p «hunter2» --authenticationDatabase admin",
+        "PGPASSWORD=«hunter2» psql -h db",
+        "PGPASSWORD='«a b»' psql -h db",
+        "openssl rsa -in k.pem -passin pass:«hunter2»",
+        "wget --http-password=«hunter2» --user=bob https://example.org",
+        "vncpasswd --pass «hunter2» 5900",
+    ] {
+        check("password", line);
+    }
+    for line in [
+        "mysql -u root -p shop",
+        "mysqld: ready for connections. Version: '8.0' port: 3306",
+        "docker run --name mysql -p3306:3306 mysql:8 -p127.0.0.1:1:2",
+        "the mysql -port option",
+        "mysqladmin ping -p$MYSQL_ROOT_PASSWORD && echo ok -pnothing",
+        "mysql_exporter -pfoo",
+        "mkdir -p mongo; mongo | grep -p x",
+        "curl -u admin https://example.org:8080/",
+        "curl: (7) Failed to connect to 10.0.0.1 port 80 -u x:y",
+        "curl -H 'Accept: */*' -o u:x https://example.org",
+        "user login -p failed",
+        "redis-cli -h cache ping; a -a x",
+        "sshpass: -p x:y invalid",
+    ] {
+        check("password", line);
+    }
+}
+
+#[test]
+fn settings_in_more_forms_are_found() {
+    for line in [
+        "POST user[password]=«hunter2»&user[name]=bob",
+        "POST user%5Bpassword%5D=«hunter2»&x=1",
+        r#"env: [{"name":"DB_PASSWORD","value":"«hunter2»"},{"name":"A","value":"b"}]"#,
+        "SECRET_KEY = '«django-insecure-4x8»'",
+        r#"{"secretKey":"«abcdef12»"}"#,
+        "curl -H 'X-Api-Key: «8f14e45fceea»' https://example.org",
+        "curl -H \"PRIVATE-TOKEN: «glx-8f14e45fceea»\" https://example.org",
+        "Ocp-Apim-Subscription-Key: «8f14e45fceea4167»",
+        "encryption_key=«q83vASNFZ4mrze8»",
+    ] {
+        check("password", line);
+    }
+    for line in [
+        "password=[FILTERED]",
+        "password=$PASSWORD",
+        "password: $(cat /run/secrets/db)",
+        r#"{"name":"password","label":"Password"}"#,
+        "partition_key=8f14e45fceea",
+    ] {
+        check("password", line);
+    }
+}
+
+#[test]
+fn credentials_in_headers_and_cookies_are_found() {
+    for line in [
+        "Authorization: token «0123456789abcdef»",
+        "curl -H 'Authorization: Token «0123456789abcdef»' https://example.org",
+        r#"{"auth":"Basic «dXNlcjpwYXNz»","n":1}"#,
+        "upstream sent basic «YWRtaW46aHVudGVyMg==» to backend",
+    ] {
+        check("authorization", line);
+    }
+    for line in [
+        "Basic authentication failed",
+        "basic settings loaded: Basic Overview",
+        "authorization: required",
+    ] {
+        check("authorization", line);
+    }
+    for line in [
+        "Cookie: theme=dark; PHPSESSID=«el4ukv0kqbvoirg7nkp4dncpk3»; lang=en",
+        "set-cookie: sid=«x7»; Path=/; HttpOnly; Expires=Wed, 21 Oct 2026 07:28:00 GMT",
+        "curl -b x -H 'Cookie: session=«abc»; a=1' https://example.org",
+        r#"{"cookie":"connect.sid=«s%3Aj4F9x»; theme=dark","n":1}"#,
+        r#"{"set-cookie":["auth=«abc»; Path=/", "b=«Zm9vYmFy1»"],"x":"sid=1"}"#,
+        r#"{"msg":"> Cookie: sid=«abc»","user":"bob"}"#,
+        "cookie=\"_shop_session=«abc123»\" status=200",
+        "cookie=sid=«abc123» status=200",
+    ] {
+        check("cookie", line);
+    }
+    for line in [
+        "Cookie: theme=dark; lang=en; consent=true",
+        "cookie: rejected because the domain does not match",
+        "invalid cookie header",
+        "cookies=3 cookie_name=sid",
+        "set-cookie: a=; Path=/; Max-Age=0",
+        "cookie: sid=[redacted:cookie]",
+    ] {
+        check("cookie", line);
+    }
+}
+
+#[test]
+fn passwords_and_signatures_in_urls_are_found() {
+    for line in [
+        "postgres://u:«p/a@h»@host/db",
+        "postgres://u:«p/a»@host:5432/db?sslmode=disable",
+        "redis://:«p?a#s»@cache:6379/0",
+        "mongodb://u:«p:a»@h1:27017,h2:27017/db",
+        "amqp://u:«p@ss»@mq",
+        "dsn=(mysql://u:«a/b»@db)",
+    ] {
+        check("url", line);
+    }
+    for line in [
+        "http://host:8080/users/@bob",
+        "https://registry:5000/npm/@scope/pkg@1.0",
+        "https://example.org/a:b@c",
+        "http://host:{port}/x@y",
+        "http://[::1]:80/x@y",
+        "https://medium.example/@bob?x=a:b@c",
+        "http://host:8080?mail=bob@example.org",
+        "ws://a:b/c and mail bob@example.org",
+        "git+ssh://git@example.org:org/repo",
+    ] {
+        check("url", line);
+    }
+    let sha = "0123456789abcdef".repeat(4);
+    check(
+        "token",
+        &format!("GET https://b.s3.example.org/k?X-Amz-Date=1&X-Amz-Signature=«{sha}»&x=1"),
+    );
+    check(
+        "token",
+        "https://a.blob.example.net/c?sv=2022&se=1&sig=«aB3%2FaB3%2FaB3%2FaB3%2FaB3%2FaB3%3D»",
+    );
+    check("token", "kernel: sig=11 signature=0x1 ?sig=11");
+}
+
+#[test]
+fn tokens_are_known_by_their_form() {
+    let (word, hex) = ("aB3dE6gH9k".repeat(12), "0123456789abcdef".repeat(8));
+    let of = |n: usize| &word[..n];
+    for token in [
+        "AKIAIOSFODNN7EXAMPLE".to_owned(),
+        format!("AIza{}", of(35)),
+        format!("GOCSPX-{}", of(28)),
+        format!("1//0{}", of(60)),
+        format!("ghs_{}", of(36)),
+        format!("github_pat_{}_{}", of(22), of(59)),
+        format!("glpat-{}", of(20)),
+        format!("glpat-{}.01.{}", of(27), of(9)),
+        format!("xoxb-123456789012-{}", of(24)),
+        format!("xapp-1-A1-{}", of(40)),
+        format!("sk_live_{}", of(24)),
+        format!("whsec_{}", of(32)),
+        format!("npm_{}", of(36)),
+        format!("pypi-AgEIcHlwaS5vcmc{}", of(80)),
+        format!("sk-{}", of(48)),
+        format!("sk-proj-{}", of(100)),
+        format!("sk-ant-api03-{}", of(90)),
+        format!("dckr_pat_{}", of(27)),
+        format!("dapi{}", &hex[..32]),
+        format!("Ab18Q~{}", of(34)),
+        format!("hvs.{}", of(90)),
+    ] {
+        for line in [format!("got «{token}», ok"), format!("x=\"«{token}»\""), format!("«{token}»")]
+        {
+            check("token", &line);
+        }
+    }
+    check("token", &format!("https://api.example.org/bot123456789:«AA{}»/send", of(33)));
+    for line in [
+        "task-0123456789 disk-usage desk-12 sk-12",
+        "mac 00:AA:11:22 12345678:AAbc",
+        "git sha 0123456789abcdef0123456789abcdef01234567",
+        "npm_config_registry=x npm_lifecycle_event",
+        "dapi-1 ASIA-PACIFIC AKIA",
+        "glc_x glsa_ hf_transfer",
+        "bazQ~ 1Q~ 9Q~short",
+    ] {
+        check("token", line);
+    }
+    for line in [
+        "GET /cb?jwt=«eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U»&x=1",
+        "«eyJhbGciOiJub25lIn0.eyJzdWIiOiIxMjM0NTY3ODkwIn0.»",
+    ] {
+        check("jwt", line);
+    }
+}
+
+#[test]
+fn a_long_secret_is_replaced_whole() {
+    let long = "a1B2".repeat(1_000);
+    check("password", &format!("token=«{long}» rest"));
+    check("authorization", &format!("Authorization: Negotiate «{long}» rest"));
+    check("authorization", &format!("bearer «{long}», rest"));
+}
+
 #[test]
 fn lines_are_looked_at_one_by_one() {
     let rows = rows(&[
@@ -229,12 +455,14 @@ fn a_private_key_is_followed_through_batches() {
 #[test]
 fn fields_patterns_and_streams_that_are_left() {
     let own = Pattern { name: "employee".into(), regex: Regex::new(r"EMP-(\d{4})").unwrap() };
-    let redactor = Redactor::new(&[Kind::Password, Kind::Card], vec![own]).unwrap();
+    let redactor = Redactor::new(&[Kind::Password, Kind::Card, Kind::Cookie], vec![own]).unwrap();
     let (web, demo) = (Labels::from_pairs([("a", "web")]), Labels::from_pairs([("a", "demo")]));
     let fields = Labels::from_pairs([
         ("api_key", "abcdef12"),
+        ("authorization", "Basic dXNlcjpwYXNz"),
         ("level", "info"),
         ("msg", "password=x1"),
+        ("request_cookie", "sid=a; b=c"),
         ("token", "42"),
     ]);
     let mut rows = LogRows::default();
@@ -245,14 +473,16 @@ fn fields_patterns_and_streams_that_are_left() {
     assert_eq!(out.row(0).line, "EMP-[redacted:employee] Bearer abcdefgh12345678");
     let expect = Labels::from_pairs([
         ("api_key", "[redacted:password]"),
+        ("authorization", "Basic dXNlcjpwYXNz"),
         ("level", "info"),
         ("msg", "password=[redacted:password]"),
+        ("request_cookie", "sid=[redacted:cookie]; b=c"),
         ("token", "42"),
     ]);
     assert_eq!(out.row(0).fields, &expect);
     assert_eq!((out.row(1).line, out.row(1).fields), ("EMP-1234", &fields));
     let named: Vec<(&str, u64)> = redactor.names().zip(counts).filter(|(_, n)| *n > 0).collect();
-    assert_eq!(named, [("password", 2), ("employee", 1)]);
+    assert_eq!(named, [("password", 2), ("cookie", 1), ("employee", 1)]);
     let bad = Pattern { name: "x".into(), regex: Regex::new("a*").unwrap() };
     assert!(Redactor::new(&[], vec![bad]).is_err());
 }
@@ -269,7 +499,7 @@ fn cards_slowly(text: &str) -> usize {
 proptest! {
     #[test]
     fn any_text_keeps_its_shape(lines in prop::collection::vec(
-        "(password|token|Authorization|Bearer |eyJ|://|@|:|=|\"|'|\\\\|-----BEGIN A PRIVATE KEY-----|-----END |[a-z0-9é .,-]{0,12}){0,8}", 0..6,
+        "(password|token|Authorization|Bearer |Basic |Cookie|mysql |-p|curl -u |Q~|:AA|sig=|\\[|;|eyJ|://|@|:|=|\"|'|\\\\|-----BEGIN A PRIVATE KEY-----|-----END |[a-z0-9é .,-]{0,12}){0,8}", 0..6,
     )) {
         let texts: Vec<&str> = lines.iter().map(String::as_str).collect();
         let rows = rows(&texts);

@@ -1,0 +1,140 @@
+//! Secrets that are known by their form: passwords in URLs and what signs them, private keys, JSON web tokens, keys with
+//! the mark of who issued them.
+
+use std::ops::Range;
+
+use super::anchors::Letters;
+use super::values::{NAME_BYTES_MAX, end_of, is_placeholder, is_word_before};
+
+/// Least length of a signature in a URL.
+const SIGNATURE_BYTES_MIN: usize = 30;
+
+/// A key that begins with an anchor and has `least` more of `letters`.
+pub(super) fn known(
+    line: &[u8],
+    at: Range<usize>,
+    least: usize,
+    letters: Letters,
+) -> Option<Range<usize>> {
+    if is_word_before(line, at.start) {
+        return None;
+    }
+    let mut end = end_of(line, at.end, |b| letters.has(b));
+    // The full stop of a sentence.
+    while letters == Letters::Dotted && end > at.end && line[end - 1] == b'.' {
+        end -= 1;
+    }
+    (end - at.end >= least).then_some(at.start..end)
+}
+
+/// `Ab18Q~` and 31 to 34 more: three letters and a digit stand before the mark.
+pub(super) fn entra(line: &[u8], at: Range<usize>) -> Option<Range<usize>> {
+    let is_part = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'~' | b'.' | b'-');
+    let start = at.start.checked_sub(4)?;
+    let is_start = line[at.start - 1].is_ascii_digit()
+        && line[start..at.start].iter().all(|b| is_part(*b))
+        && start.checked_sub(1).is_none_or(|b| !line[b].is_ascii_alphanumeric());
+    let end = end_of(line, at.end, is_part);
+    (is_start && (31..=35).contains(&(end - at.end))).then_some(start..end)
+}
+
+/// `123456789:AA` and 33 more.
+pub(super) fn telegram(line: &[u8], at: Range<usize>) -> Option<Range<usize>> {
+    let least = at.start.saturating_sub(11);
+    let digits = line[least..at.start].iter().rev().take_while(|b| b.is_ascii_digit()).count();
+    let end = end_of(line, at.end, |b| Letters::Word.has(b));
+    ((8..=10).contains(&digits) && end - at.end == 33).then_some(at.start + 1..end)
+}
+
+/// `?sig=` or `&X-Amz-Signature=` and what follows.
+pub(super) fn signature(line: &[u8], at: Range<usize>) -> Option<Range<usize>> {
+    let least = at.start.saturating_sub(NAME_BYTES_MAX);
+    let before = line[least..at.start].iter().rposition(|b| matches!(b, b'?' | b'&' | b';'))?;
+    let name = &line[least + before + 1..at.start];
+    if !name.iter().all(|b| b.is_ascii_alphabetic() || *b == b'-') || name.len() > 10 {
+        return None;
+    }
+    let end = end_of(line, at.end, |b| Letters::Base64.has(b));
+    (end - at.end >= SIGNATURE_BYTES_MIN).then_some(at.end..end)
+}
+
+/// `scheme://user:password@host`: the password, which may have `@`, and `/`, `?` and `#` when what is before them is no
+/// port.
+pub(super) fn url(line: &[u8], at: Range<usize>) -> Option<Range<usize>> {
+    if !is_word_before(line, at.start) {
+        return None;
+    }
+    let is_text =
+        |b: u8| !b.is_ascii_whitespace() && !matches!(b, b'"' | b'\'' | b'<' | b'>' | b'\\' | b'`');
+    let text = &line[at.end..end_of(line, at.end, is_text)];
+    let authority = end_of(text, 0, |b| !matches!(b, b'/' | b'?' | b'#'));
+    let colon = text[..authority].iter().position(|b| *b == b':')?;
+    let host = match text[..authority].iter().rposition(|b| *b == b'@') {
+        Some(host) => host,
+        None => host_behind(text, colon, authority)?,
+    };
+    // Also what is before a colon may have an `@`, as in a user's address, but then the last one is behind it.
+    let password = at.end + colon + 1..at.end + host;
+    (host > colon && !is_placeholder(&line[password.clone()])).then_some(password)
+}
+
+/// The `@` before the host of a URL whose password has a `/`, `?` or `#`: what is between the colon and that cannot be a
+/// port, and what is behind the `@` can be a host.
+fn host_behind(text: &[u8], colon: usize, authority: usize) -> Option<usize> {
+    let port = &text[colon + 1..authority];
+    let is_port = port.iter().all(u8::is_ascii_digit);
+    let is_template = text[..authority].iter().any(|b| matches!(b, b'{' | b'[' | b'$' | b'%'));
+    let is_list = port.contains(&b',');
+    if is_port || is_template || is_list {
+        return None;
+    }
+    let is_host = |from: usize| {
+        let end = end_of(text, from, |b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'));
+        end > from && text.get(end).is_none_or(|b| matches!(b, b':' | b'/' | b'?' | b',' | b')'))
+    };
+    let query = end_of(text, authority, |b| b != b'?');
+    let last = |until: usize| (authority..until).rev().find(|i| text[*i] == b'@' && is_host(i + 1));
+    last(query).or_else(|| last(text.len()))
+}
+
+/// The body of a PEM block, to its end or that of the line.
+pub(super) fn private_key(line: &[u8], at: Range<usize>) -> Option<Range<usize>> {
+    const BEGIN: &[u8] = b"-----BEGIN ";
+    let least = at.start.saturating_sub(NAME_BYTES_MAX + BEGIN.len());
+    let before = &line[least..at.start];
+    let begin = memchr::memmem::rfind(before, BEGIN)?;
+    let label = &before[begin + BEGIN.len()..];
+    if label.contains(&b'-') || line[at.end..].starts_with(b"[redacted") {
+        return None;
+    }
+    let end = memchr::memmem::find(&line[at.end..], b"-----END ");
+    let body = at.end..end.map_or(line.len(), |n| at.end + n);
+    // A key of several rows has nothing behind its first line.
+    let is_nothing = body.is_empty() && end.is_some();
+    (!is_nothing).then_some(body)
+}
+
+/// Two or three parts of base64url with dots between; the first one begins as `{"` does. The third one signs; without it
+/// (`alg` is `none`, or the line was cut) the second one has to begin likewise.
+pub(super) fn jwt(line: &[u8], at: Range<usize>) -> Option<Range<usize>> {
+    // A dash is part of a token: behind one no other begins.
+    if is_word_before(line, at.start) || at.start.checked_sub(1).is_some_and(|b| line[b] == b'-') {
+        return None;
+    }
+    let is_part = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+    let header = end_of(line, at.start, is_part);
+    let claims = header + 1;
+    if header - at.start < 10 || line.get(header) != Some(&b'.') {
+        return None;
+    }
+    let end = end_of(line, claims, is_part);
+    if end - claims < 10 {
+        return None;
+    }
+    let signed = match line.get(end) {
+        Some(b'.') => end_of(line, end + 1, is_part),
+        _ => end,
+    };
+    let is_signed = signed >= end + 1 + 16;
+    (is_signed || line[claims..].starts_with(b"eyJ")).then_some(at.start..signed)
+}
