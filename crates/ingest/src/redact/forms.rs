@@ -8,6 +8,10 @@ use super::values::{NAME_BYTES_MAX, end_of, is_placeholder, is_word_before};
 
 /// Least length of a signature in a URL.
 const SIGNATURE_BYTES_MIN: usize = 30;
+/// Most letters behind the mark of Microsoft Entra.
+const ENTRA_BYTES_MAX: usize = 35;
+/// Letters behind the mark of a Telegram bot.
+const TELEGRAM_BYTES: usize = 33;
 
 /// A key that begins with an anchor and has `least` more of `letters`.
 pub(super) fn known(
@@ -34,16 +38,21 @@ pub(super) fn entra(line: &[u8], at: Range<usize>) -> Option<Range<usize>> {
     let is_start = line[at.start - 1].is_ascii_digit()
         && line[start..at.start].iter().all(|b| is_part(*b))
         && start.checked_sub(1).is_none_or(|b| !line[b].is_ascii_alphanumeric());
-    let end = end_of(line, at.end, is_part);
-    (is_start && (31..=35).contains(&(end - at.end))).then_some(start..end)
+    if !is_start {
+        return None;
+    }
+    let near = &line[..line.len().min(at.end + ENTRA_BYTES_MAX + 1)];
+    let end = end_of(near, at.end, is_part);
+    (31..=ENTRA_BYTES_MAX).contains(&(end - at.end)).then_some(start..end)
 }
 
 /// `123456789:AA` and 33 more.
 pub(super) fn telegram(line: &[u8], at: Range<usize>) -> Option<Range<usize>> {
     let least = at.start.saturating_sub(11);
     let digits = line[least..at.start].iter().rev().take_while(|b| b.is_ascii_digit()).count();
-    let end = end_of(line, at.end, |b| Letters::Word.has(b));
-    ((8..=10).contains(&digits) && end - at.end == 33).then_some(at.start + 1..end)
+    let near = &line[..line.len().min(at.end + TELEGRAM_BYTES + 1)];
+    let end = end_of(near, at.end, |b| Letters::Word.has(b));
+    ((8..=10).contains(&digits) && end - at.end == TELEGRAM_BYTES).then_some(at.start + 1..end)
 }
 
 /// `?sig=` or `&X-Amz-Signature=` and what follows.

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use memchr::memmem;
+
 use super::values::{
     closing, end_of, ends_with, is_placeholder, is_plain_word, is_word_before, looks_secret,
     skip_quote,
@@ -11,6 +13,10 @@ use super::values::{
 const BEARER_BYTES_MIN: usize = 8;
 /// Least length of a user and a password in base64.
 const BASIC_BYTES_MIN: usize = 6;
+/// Bytes of a header with cookies that are looked at: servers take no longer ones.
+const COOKIES_BYTES_MAX: usize = 8 * 1024;
+/// Least length of a cookie that has no name.
+const NAMELESS_BYTES_MIN: usize = 16;
 
 /// Schemes of `Authorization` headers.
 const SCHEMES: [&[u8]; 13] = [
@@ -151,10 +157,13 @@ pub(super) fn cookies(line: &[u8], at: usize, visit: &mut dyn FnMut(Range<usize>
     let Some((from, separator)) = behind_name(line, at) else { return };
     let is_bare = !matches!(line.get(from), Some(b'"' | b'\'' | b'\\' | b'['));
     if is_bare {
-        // A header goes on to the end of the line or of the argument; a setting to the next white space.
-        let end = end_of(line, from, |b| match separator {
+        let near = &line[..line.len().min(from + COOKIES_BYTES_MAX)];
+        let next = [b"ookie:", b"OOKIE:"].map(|name| memmem::find(&near[from..], name));
+        let near = next.into_iter().flatten().min().map_or(near, |n| &near[..from + n]);
+        // A setting is one pair; a header goes on to the end of the line, of the argument or to another one.
+        let end = end_of(near, from, |b| match separator {
             b':' => !matches!(b, b'"' | b'\'' | b'\r' | b'\n' | b'\\'),
-            _ => !b.is_ascii_whitespace() && !matches!(b, b'"' | b'\'' | b'\\'),
+            _ => !b.is_ascii_whitespace() && !matches!(b, b'"' | b'\'' | b'\\' | b';'),
         });
         return pairs(line, from..end, visit);
     }
@@ -196,7 +205,8 @@ fn pairs(line: &[u8], at: Range<usize>, visit: &mut dyn FnMut(Range<usize>)) {
         let is_named = equals < pair.len();
         let is_attribute = ATTRIBUTES.iter().any(|known| name.eq_ignore_ascii_case(known));
         let is_session = is_named && SESSIONS.iter().any(|known| ends_with(name, known));
-        let is_secret = is_session || ((is_named || is_alone) && looks_secret(value));
+        let is_long = is_named || (is_alone && value.len() >= NAMELESS_BYTES_MIN);
+        let is_secret = is_session || (is_long && looks_secret(value));
         if !is_attribute && is_secret && !value.is_empty() && !is_placeholder(value) {
             visit(start + begin..start + begin + value.len());
         }

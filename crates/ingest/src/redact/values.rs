@@ -26,7 +26,7 @@ const KEYS: [&str; 11] = [
 /// Bytes before an anchor that may belong to the name.
 pub(super) const NAME_BYTES_MAX: usize = 64;
 /// Bytes behind an anchor that decide whether there is a secret. It may be longer.
-const NEAR_BYTES_MAX: usize = 1024;
+const NEAR_BYTES_MAX: usize = 256;
 /// Least length of a secret that is known only by the name before it, when that name is common in prose.
 const KEY_BYTES_MIN: usize = 8;
 
