@@ -17,6 +17,7 @@ use http::{HeaderMap, StatusCode};
 use model::{Error, Matcher, Order, Result, TimeRange};
 use query::logql::{self, LogQuery};
 
+use self::json::Encoding;
 use crate::params::{Params, duration_ms, loki_time_ns};
 use crate::tenants::Reader;
 use crate::{App, error};
@@ -29,10 +30,10 @@ const POINTS_MAX: i64 = 11_000;
 const ENCODING_FLAGS: &str = "x-loki-response-encoding-flags";
 
 pub(crate) async fn query(app: Reader, headers: HeaderMap, params: Params) -> Response {
-    respond(instant(&app, &params, categorizes(&headers)).await)
+    respond(instant(&app, &params, encoding(&headers)).await)
 }
 
-async fn instant(app: &Reader, params: &Params, categorize: bool) -> Result<String> {
+async fn instant(app: &Reader, params: &Params, encoding: Encoding) -> Result<String> {
     let at_ns = time(params, "time")?.unwrap_or_else(|| app.clock.now_ns());
     let query = LogQuery {
         text: params.get("query").to_owned(),
@@ -42,7 +43,7 @@ async fn instant(app: &Reader, params: &Params, categorize: bool) -> Result<Stri
         limit: limit(app, params)?,
         order: order(params)?,
         interval_ns: 0,
-        categorize,
+        categorize: encoding.categorize,
     };
     let parsed = logql::parse(&query.text).map_err(|e| positioned(e, &query.text))?;
     if parsed.is_log_query() {
@@ -50,16 +51,16 @@ async fn instant(app: &Reader, params: &Params, categorize: bool) -> Result<Stri
             "log queries are not supported as an instant query type, please change your query to a range query type",
         ));
     }
-    evaluate(app, query).await
+    evaluate(app, query, encoding).await
 }
 
 pub(crate) async fn query_range(app: Reader, headers: HeaderMap, params: Params) -> Response {
-    respond(range(&app, &params, categorizes(&headers)).await)
+    respond(range(&app, &params, encoding(&headers)).await)
 }
 
-async fn range(app: &Reader, params: &Params, categorize: bool) -> Result<String> {
-    let query = range_query(app, params, categorize)?;
-    evaluate(app, query).await
+async fn range(app: &Reader, params: &Params, encoding: Encoding) -> Result<String> {
+    let query = range_query(app, params, encoding.categorize)?;
+    evaluate(app, query, encoding).await
 }
 
 /// The query that the parameters of a range query ask for.
@@ -107,16 +108,17 @@ fn step(params: &Params, start_ns: i64, end_ns: i64) -> Result<i64> {
     Ok(step_ns)
 }
 
-/// Whether the client wants to know which labels are metadata and which were parsed.
-pub(crate) fn categorizes(headers: &HeaderMap) -> bool {
+/// What the client wants beyond Loki's first form of entries.
+pub(crate) fn encoding(headers: &HeaderMap) -> Encoding {
     let flags = headers.get_all(ENCODING_FLAGS).iter().filter_map(|v| v.to_str().ok());
-    flags.flat_map(|v| v.split(',')).any(|flag| flag.trim() == json::CATEGORIZE)
+    flags
+        .flat_map(|v| v.split(','))
+        .fold(Encoding::default(), |encoding, flag| encoding.with(flag.trim()))
 }
 
-async fn evaluate(app: &Reader, query: LogQuery) -> Result<String> {
-    let categorize = query.categorize;
+async fn evaluate(app: &Reader, query: LogQuery, encoding: Encoding) -> Result<String> {
     let (answer, took_ns) = evaluated(app, query).await?;
-    Ok(json::query_answer(&answer, categorize, took_ns))
+    Ok(json::query_answer(&answer, encoding, took_ns))
 }
 
 /// The result of a query and how long it took, in nanoseconds.

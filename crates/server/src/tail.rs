@@ -18,6 +18,7 @@ use query::logql::{Entry, Pipeline, Stream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::loki::json::Encoding;
 use crate::params::{Params, loki_time_ns};
 use crate::tenants::Reader;
 use crate::{error, loki};
@@ -86,8 +87,8 @@ struct Tail {
     limit: usize,
     /// How long rows wait for others that are older.
     delay: Duration,
-    /// Whether entries say where their labels come from.
-    categorize: bool,
+    /// What entries say beyond their line.
+    encoding: Encoding,
     /// Whether labels are written as text, as Loki's first clients know them.
     legacy: bool,
 }
@@ -106,7 +107,9 @@ async fn open(app: Reader, request: Request, legacy: bool) -> Response {
         Ok(tail) => tail,
         Err(e) => return error::loki(&e),
     };
-    tail.categorize = loki::categorizes(request.headers()) && !legacy;
+    if !legacy {
+        tail.encoding = loki::encoding(request.headers());
+    }
     tail.legacy = legacy;
     let (mut parts, _) = request.into_parts();
     match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
@@ -133,7 +136,7 @@ fn parse(app: &Reader, params: &Params) -> Result<Tail> {
     }
     let delay = Duration::from_secs(delay_s as u64);
     let limit = loki::limit(app, params)?;
-    Ok(Tail { pipeline, start_ns, limit, delay, categorize: false, legacy: false })
+    Ok(Tail { pipeline, start_ns, limit, delay, encoding: Encoding::default(), legacy: false })
 }
 
 /// One client from greeting to goodbye.
@@ -195,7 +198,7 @@ async fn history(app: &Reader, tail: Arc<Tail>) -> Result<Vec<Stream>> {
             };
             let mut taken = Vec::new();
             source.scan(&plan, budget, &mut |row| {
-                taken.extend(tail.pipeline.entry(row, tail.categorize));
+                taken.extend(tail.pipeline.entry(row, tail.encoding.categorize));
                 if taken.len() < tail.limit {
                     ControlFlow::Continue(())
                 } else {
@@ -233,7 +236,7 @@ impl Grouped {
             {
                 continue;
             }
-            let Some((labels, entry)) = tail.pipeline.entry(&row, tail.categorize) else {
+            let Some((labels, entry)) = tail.pipeline.entry(&row, tail.encoding.categorize) else {
                 continue;
             };
             let is_known = !recent.is_empty()
@@ -265,14 +268,14 @@ async fn send(
     if tail.legacy {
         loki::legacy::stream_list(&mut out, streams);
     } else {
-        loki::json::stream_list(&mut out, streams);
+        loki::json::stream_list(&mut out, streams, tail.encoding);
     }
     if dropped_rows > 0 {
         // Loki lists each dropped row's time and labels; a count is all a full queue leaves us.
         out.push_str(&format!(",\"dropped_entries\":[{{\"labels\":{{\"dropped_rows\":\"{dropped_rows}\"}},\"timestamp\":\"0\"}}]"));
     }
-    if tail.categorize {
-        out.push_str(&format!(",\"encodingFlags\":[\"{}\"]", loki::json::CATEGORIZE));
+    if let Some(flags) = tail.encoding.flags() {
+        out.extend([",", flags.as_str()]);
     }
     out.push('}');
     timed(socket.send(Message::Text(out.into()))).await

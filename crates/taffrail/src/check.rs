@@ -71,6 +71,11 @@ fn report(file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Report {
     Report { file: file.display().to_string(), kind, error, notes, summary }
 }
 
+/// `1 job`, `2 jobs`.
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// A `prometheus.yml` is recognised by the keys that only it has, at the start of a line.
 fn looks_like_prometheus(text: &str) -> bool {
     const KEYS: [&str; 11] = [
@@ -95,10 +100,7 @@ fn prometheus(
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<(String, Vec<String>), ConfigError> {
     let (config, notes) = prometheus_yml::load(file, text, env)?;
-    Ok((
-        format!("{} scrape jobs", config.jobs.len()),
-        notes.iter().map(ToString::to_string).collect(),
-    ))
+    Ok((counted(config.jobs.len(), "scrape job"), notes.iter().map(ToString::to_string).collect()))
 }
 
 fn promtail_file(
@@ -111,7 +113,7 @@ fn promtail_file(
     let stages: usize = stages.sum();
     promtail::plan(file, config, &Arc::default())?;
     Ok((
-        format!("{jobs} scrape jobs with {stages} stages"),
+        format!("{} with {}", counted(jobs, "scrape job"), counted(stages, "stage")),
         notes.iter().map(ToString::to_string).collect(),
     ))
 }
@@ -124,6 +126,15 @@ fn taffrail(
     let overrides = Overrides { config: Some(file.to_owned()), ..Overrides::default() };
     let config = config::load(&overrides, env)?;
     let mut notes = Vec::new();
+    let says_nothing = |text: String| {
+        text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
+    };
+    if std::fs::read_to_string(file).is_ok_and(says_nothing) {
+        notes.push(format!(
+            "{}: the file says nothing: as without one, the host and its containers are watched and nothing else",
+            file.display()
+        ));
+    }
     if let Some(path) = &config.prometheus {
         let text = std::fs::read_to_string(path)
             .map_err(|e| ConfigError::whole_file(path, format!("cannot read: {e}")))?;

@@ -51,7 +51,11 @@ pub enum Command {
         after_help = "Examples:\n  taffrail logs web                          the last lines of container web\n  \
                             taffrail logs -f web                       follow it\n  \
                             taffrail logs web -i -e error -C 3          errors and what is around them\n  \
-                            taffrail logs '{compose_project=\"shop\"} |= \"error\" | json' --since 6h --limit 500"
+                            taffrail logs web --fields level,trace_id   with labels and fields in front\n  \
+                            taffrail logs web --raw --since 1d > web.log  the lines, byte for byte\n  \
+                            taffrail logs '{compose_project=\"shop\"} |= \"error\" | json' --since 6h --limit 500\n  \
+                            taffrail logs -f '{job=\"nginx\"}' -o json | jq -c '.streams[]'\n\n\
+                      Without such a container the exit code is 1. Levels are coloured on a terminal, unless NO_COLOR is set."
     )]
     Logs(LogsArgs),
     /// Show which metrics, labels and values make the series, or what dropping some would break.
@@ -212,9 +216,12 @@ pub struct LogsArgs {
     /// Labels and fields to print in front of lines, with commas between.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub fields: Vec<String>,
-    /// Print lines as they are, and nothing else.
+    /// Print lines as they came, byte for byte, and nothing else.
     #[arg(long)]
     pub raw: bool,
+    /// No colours, also on a terminal.
+    #[arg(long, env = "NO_COLOR", value_parser = clap::builder::FalseyValueParser::new())]
+    pub no_color: bool,
     /// Most lines from the past.
     #[arg(short = 'n', long, value_name = "LINES", default_value_t = 100)]
     pub limit: usize,

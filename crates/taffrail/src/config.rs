@@ -832,7 +832,7 @@ mod tests {
         assert_eq!(rules[0].matchers, [model::Matcher::equal("job", "a")]);
         check(
             "logs:\n  redaction:\n    kinds: [jwt, pasword]\n",
-            "taffrail.yml:3:18: logs.redaction.kinds: unknown kind \"pasword\"; it is one of password, authorization, \
+            "taffrail.yml:3:18: logs.redaction.kinds: unknown kind \"pasword\"; it is one of password, authorization, cookie, \
              url, private_key, jwt, token, card",
         );
         check(

@@ -61,6 +61,18 @@ pub enum NoteKind {
     NotSupportedYet,
     /// It stands behind the end of the first document.
     SecondDocument,
+    /// Settings of Promtail's own server, in whose place there is one already.
+    OwnServer,
+    /// Where Promtail sends lines.
+    StoredHere,
+    /// An address for gRPC, which is not listened on.
+    NoGrpc,
+    /// A receiver without login on all addresses of the machine.
+    OpenToAll,
+    /// A job whose targets nothing here finds.
+    ReadsNothing,
+    /// A target that names no files.
+    NoPath,
 }
 
 /// A key that was read and has no effect.
@@ -90,6 +102,20 @@ impl Note {
             NoteKind::NotNeeded => "read, not needed",
             NoteKind::NotSupportedYet => "not supported yet",
             NoteKind::SecondDocument => "a second document, not read, as in Prometheus",
+            NoteKind::OwnServer => "not opened: Taffrail's own address serves in its place",
+            NoteKind::StoredHere => {
+                "not needed: lines are stored here; external_labels are taken over"
+            }
+            NoteKind::NoGrpc => "not listened on: pushes come over HTTP",
+            NoteKind::OpenToAll => {
+                "warning: listens on all addresses, and nobody has to log in; give it an address such as 127.0.0.1"
+            }
+            NoteKind::ReadsNothing => {
+                "warning: this job reads nothing: it names no files, and no other targets that are supported"
+            }
+            NoteKind::NoPath => {
+                "warning: this target has no __path__, which says what files to read"
+            }
         }
     }
 }

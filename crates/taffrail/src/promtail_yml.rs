@@ -17,7 +17,7 @@ use ingest::pipeline::{StageConfig, durations};
 use ingest::relabel::Rule;
 
 use crate::prometheus_yml::node::{Node, Placed, Value};
-use crate::prometheus_yml::{Environment, Note, expand, jobs, mistake, relabel, schema};
+use crate::prometheus_yml::{Environment, Note, NoteKind, expand, jobs, mistake, relabel, schema};
 use crate::yaml::ConfigError;
 
 /// What a file says, as far as this release reads it.
@@ -167,6 +167,7 @@ fn read(
         &root,
         false,
     )?;
+    notes.iter_mut().for_each(explain);
     let dir = path.parent().unwrap_or(Path::new(""));
     let clients = root.get("clients").map(Node::items).unwrap_or_default();
     let clients = || clients.iter().chain(root.get("client"));
@@ -180,6 +181,7 @@ fn read(
     let mut found: Vec<Job> = Vec::new();
     for node in root.get("scrape_configs").map(Node::items).unwrap_or_default() {
         let job = job(node, dir)?;
+        warn(node, &job, &file, notes);
         if found.iter().any(|other| other.name == job.name) {
             return Err((node.line, format!("job_name {:?} is used twice", job.name)));
         }
@@ -192,6 +194,52 @@ fn read(
         external_labels,
         limits: root.get("limits_config").map_or(Ok(Limits::default()), limits)?,
     })
+}
+
+/// Says of a key without effect what is in its place.
+fn explain(note: &mut Note) {
+    note.kind = match (note.kind, note.key.as_str()) {
+        (NoteKind::NotNeeded, "server") => NoteKind::OwnServer,
+        (NoteKind::NotNeeded, "client" | "clients") => NoteKind::StoredHere,
+        (NoteKind::NotNeeded, "grpc_listen_port" | "grpc_listen_address") => NoteKind::NoGrpc,
+        (kind, _) => kind,
+    };
+}
+
+/// Notes what is right by itself and rarely meant.
+fn warn(node: &Node, job: &Job, file: &str, notes: &mut Vec<Note>) {
+    let mut note = |line: usize, key: &str, kind: NoteKind| {
+        notes.push(Note { file: file.to_owned(), line, key: key.to_owned(), kind });
+    };
+    let line_of = |name: &str| {
+        node.entries()
+            .iter()
+            .find(|(key, _)| key.name == name)
+            .map_or(node.line, |(key, _)| key.line)
+    };
+    let is_open = |host: &str| matches!(host, "" | "0.0.0.0" | "[::]" | "::");
+    if job.push.as_ref().is_some_and(|push| is_open(&push.http_listen_address)) {
+        note(line_of("loki_push_api"), "loki_push_api", NoteKind::OpenToAll);
+    }
+    let host = job.syslog.as_ref().and_then(|syslog| syslog.listen_address.rsplit_once(':'));
+    let asks_who = job.syslog.as_ref().is_some_and(|syslog| syslog.tls_ca.is_some());
+    if host.is_some_and(|(host, _)| is_open(host)) && !asks_who {
+        note(line_of("syslog"), "syslog", NoteKind::OpenToAll);
+    }
+    let has_receiver = job.push.is_some() || job.syslog.is_some() || job.journal.is_some();
+    let has_discovery = !job.file_sd.is_empty() || !job.docker_sd.is_empty();
+    if !has_receiver && !has_discovery && job.static_targets.is_empty() {
+        note(node.line, &job.name, NoteKind::ReadsNothing);
+    }
+    let rules = node.get("relabel_configs").map(Node::items).unwrap_or_default();
+    let is_made = rules.iter().any(|rule| rule.text_of("target_label") == Some("__path__"));
+    let groups = node.get("static_configs").map(Node::items).unwrap_or_default();
+    for (group, labels) in groups.iter().zip(&job.static_targets) {
+        let reads_files = !has_receiver && job.docker_sd.is_empty();
+        if reads_files && !is_made && !labels.contains_key("__path__") {
+            note(group.line, "static_configs", NoteKind::NoPath);
+        }
+    }
 }
 
 fn job(node: &Node, dir: &Path) -> Result<Job, Placed> {
@@ -335,7 +383,11 @@ pub fn looks_like_promtail(text: &str) -> bool {
         ["positions", "clients", "client", "target_config", "limits_config", "server"];
     const OF_JOBS: [&str; 6] =
         ["pipeline_stages", "journal", "syslog", "loki_push_api", "gelf", "windows_events"];
-    let Ok(root) = Node::parse(text) else { return false };
+    let Ok(root) = Node::parse(text) else {
+        // What is no YAML yet is somebody's file all the same.
+        let has_key = |key: &str| text.lines().any(|line| line.strip_prefix(key) == Some(":"));
+        return has_key("positions") || has_key("clients");
+    };
     let has = |node: &Node, keys: &[&str]| keys.iter().any(|key| node.get_or_null(key).is_some());
     let Some(jobs) = root.get_or_null("scrape_configs") else {
         return has(&root, &["positions", "clients"]);

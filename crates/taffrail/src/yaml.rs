@@ -49,6 +49,11 @@ impl std::error::Error for ConfigError {}
 /// The first mistake, with its place.
 pub fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigError> {
     serde_saphyr::from_str(text).map_err(|error| {
+        // Keys are looked at while the file is read: what is no YAML further down comes first.
+        let error = match serde_saphyr::from_str::<Spanned<Tree>>(text) {
+            Err(syntax) => syntax,
+            Ok(_) => error,
+        };
         let (line, column) =
             error.location().map_or((0, 0), |place| (place.line(), place.column()));
         let message = match error.without_snippet() {
@@ -223,5 +228,10 @@ mod tests {
         check("retention: abc\n", "t.yml:1:12: retention: invalid u32");
         check("{listen: [x]}\n", "t.yml:1:10: listen: expected a text");
         check("listen: x\nlisten: y\n", "t.yml:2:1: key \"listen\" is given twice");
+        check("zzz: [\n", "t.yml:1:6: zzz: unclosed bracket '['");
+        check(
+            "zzz:\n\tlisten: x\n",
+            "t.yml:2:2: tabs disallowed within this context (block indentation)",
+        );
     }
 }

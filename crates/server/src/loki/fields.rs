@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::Path;
 use axum::response::Response;
+use http::HeaderMap;
 use model::{Error, Labels, MatchOp, Result, TimeRange};
 use query::logql::{self, DetectedField};
 use serde_json::json;
 
-use super::{bounds, parse_selector, positioned, respond, selector, step, streams, time};
+use super::{bounds, encoding, parse_selector, positioned, respond, selector, step, streams, time};
 use crate::params::Params;
 use crate::tenants::Reader;
 
@@ -149,7 +150,8 @@ pub(crate) async fn patterns(app: Reader, params: Params) -> Response {
 }
 
 /// Our own: rows before and after a moment of one stream, whose labels `query` names one by one.
-pub(crate) async fn context(app: Reader, params: Params) -> Response {
+pub(crate) async fn context(app: Reader, headers: HeaderMap, params: Params) -> Response {
+    let encoding = encoding(&headers);
     let answer = async {
         let matchers = parse_selector(params.get("query"))?;
         if let Some(matcher) = matchers.iter().find(|m| m.op() != MatchOp::Equal) {
@@ -177,9 +179,7 @@ pub(crate) async fn context(app: Reader, params: Params) -> Response {
             })
             .await?;
         let rows = |rows: &[(i64, String)]| -> Vec<_> {
-            rows.iter()
-                .map(|(t_ns, line)| json!([t_ns.to_string(), model::shown_text(line)]))
-                .collect()
+            rows.iter().map(|(t_ns, line)| json!([t_ns.to_string(), encoding.line(line)])).collect()
         };
         Ok(json!({"before": rows(&around.before), "after": rows(&around.after)}).to_string())
     };

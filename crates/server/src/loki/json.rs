@@ -1,5 +1,6 @@
 //! The JSON bodies of Loki's API. Metric answers are Prometheus', log answers are streams with nanosecond texts.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
@@ -10,9 +11,42 @@ use serde_json::{Value as Json, json};
 use crate::prometheus::json as prometheus;
 
 /// The encoding flag with which entries say where their labels come from.
-pub(crate) const CATEGORIZE: &str = "categorize-labels";
+const CATEGORIZE: &str = "categorize-labels";
+/// The encoding flag with which bytes that are not UTF-8 are written as they are stored, for
+/// [`bytes_of_text`](model::bytes_of_text); without it U+FFFD stands in their place.
+const KEEP_BYTES: &str = "keep-bytes";
 
-pub(crate) fn query_answer(answer: &Evaluated, categorize: bool, took_ns: i64) -> String {
+/// What a client asked for beyond Loki's first form of entries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Encoding {
+    /// Whether entries say where their labels come from.
+    pub(crate) categorize: bool,
+    /// Whether bytes that are not UTF-8 can be had back.
+    pub(crate) keep_bytes: bool,
+}
+
+impl Encoding {
+    /// With one more flag, if it is known.
+    pub(crate) fn with(mut self, flag: &str) -> Self {
+        self.categorize |= flag == CATEGORIZE;
+        self.keep_bytes |= flag == KEEP_BYTES;
+        self
+    }
+
+    /// The text of a line.
+    pub(crate) fn line(self, line: &str) -> Cow<'_, str> {
+        if self.keep_bytes { Cow::Borrowed(line) } else { model::shown_text(line) }
+    }
+
+    /// `"encodingFlags":[…]`; `None` without any.
+    pub(crate) fn flags(self) -> Option<String> {
+        let flags = [(self.categorize, CATEGORIZE), (self.keep_bytes, KEEP_BYTES)];
+        let named: Vec<&str> = flags.into_iter().filter(|(on, _)| *on).map(|(_, f)| f).collect();
+        (!named.is_empty()).then(|| format!("\"encodingFlags\":{}", json!(named)))
+    }
+}
+
+pub(crate) fn query_answer(answer: &Evaluated, encoding: Encoding, took_ns: i64) -> String {
     let mut out = String::from("{\"status\":\"success\",");
     if !answer.warnings.is_empty() {
         let _infallible = write!(out, "\"warnings\":{},", json!(answer.warnings));
@@ -21,11 +55,11 @@ pub(crate) fn query_answer(answer: &Evaluated, categorize: bool, took_ns: i64) -
     let entries = match &answer.value {
         Value::Streams(streams) => {
             out.push_str("{\"resultType\":\"streams\",");
-            if categorize {
-                let _infallible = write!(out, "\"encodingFlags\":[\"{CATEGORIZE}\"],");
+            if let Some(flags) = encoding.flags() {
+                out.extend([flags.as_str(), ","]);
             }
             out.push_str("\"result\":");
-            stream_list(&mut out, streams);
+            stream_list(&mut out, streams, encoding);
             streams.iter().map(|s| s.entries.len()).sum()
         }
         Value::Metric(value) => {
@@ -150,7 +184,7 @@ fn zeros(names: &[&str]) -> Json {
 
 /// `[{"stream":{…},"values":[["<ns>","line"],…]},…]`; also the body of a tail message. Categorized entries have their
 /// other labels as a third element.
-pub(crate) fn stream_list(out: &mut String, streams: &[Stream]) {
+pub(crate) fn stream_list(out: &mut String, streams: &[Stream], encoding: Encoding) {
     out.push('[');
     for (i, stream) in streams.iter().enumerate() {
         out.push_str(if i == 0 { "{\"stream\":" } else { ",{\"stream\":" });
@@ -158,7 +192,7 @@ pub(crate) fn stream_list(out: &mut String, streams: &[Stream]) {
         out.push_str(",\"values\":[");
         for (j, entry) in stream.entries.iter().enumerate() {
             let _infallible = write!(out, "{}[\"{}\",", if j == 0 { "" } else { "," }, entry.t_ns);
-            prometheus::string(out, &model::shown_text(&entry.line));
+            prometheus::string(out, &encoding.line(&entry.line));
             if let Some(categories) = &entry.categories {
                 out.push_str(",{");
                 let named =

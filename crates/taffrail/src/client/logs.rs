@@ -1,5 +1,7 @@
 //! `taffrail logs`: lines of the past, of a container or a query, with what surrounds them, and new ones as they come.
 
+mod nothing;
+
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write};
 
@@ -9,12 +11,13 @@ use serde::Deserialize;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{self, Message};
 
+use self::nothing::Asked;
 use super::{Client, local_time, visible};
 use crate::cli::{LogsArgs, Output};
 use crate::config::duration_ms;
 
-/// Makes entries say which labels they have beside those of their stream.
-const CATEGORIZE: (&str, &str) = ("x-loki-response-encoding-flags", "categorize-labels");
+/// Makes entries say which labels they have beside those of their stream, and keep bytes that are not UTF-8.
+const ENCODING: (&str, &str) = ("x-loki-response-encoding-flags", "categorize-labels,keep-bytes");
 
 /// The part of Loki's answers that is printed.
 #[derive(Deserialize)]
@@ -80,17 +83,19 @@ pub async fn logs(args: &LogsArgs, out: &mut impl Write) -> Result<()> {
     let limit = args.limit.to_string();
     let mut printer = Printer {
         args,
-        colour: std::io::stdout().is_terminal(),
+        colour: std::io::stdout().is_terminal() && !args.no_color,
         names: args.query.as_deref().is_none_or(|q| q.contains('{')),
     };
+    let asked = Asked { client: &client, args, query: &query, start: &start };
     if args.follow {
+        asked.note_absence().await?;
         return follow(&client, &query, &start, &limit, &mut printer, out).await;
     }
     let mut params = vec![("query", query.as_str()), ("start", &start), ("limit", &limit)];
     params.extend(args.to.as_deref().map(|to| ("end", to)));
     let is_json = args.client.output == Output::Json;
     let body = client
-        .get_with("/loki/api/v1/query_range", &params, (!is_json).then_some(CATEGORIZE))
+        .get_with("/loki/api/v1/query_range", &params, (!is_json).then_some(ENCODING))
         .await?;
     if is_json {
         writeln!(out, "{body}")?;
@@ -98,6 +103,9 @@ pub async fn logs(args: &LogsArgs, out: &mut impl Write) -> Result<()> {
     }
     let answer: LogAnswer = serde_json::from_str(&body)
         .context("the answer holds no log lines; use --output json for metric queries")?;
+    if answer.data.streams.is_empty() {
+        return asked.explain_nothing().await;
+    }
     match args.context {
         0 => printer.print(&answer.data.streams, out),
         lines => with_context(&client, &answer.data.streams, lines, &printer, out).await,
@@ -151,7 +159,7 @@ async fn follow(
         request.headers_mut().insert(super::TENANT_HEADER, tenant.parse()?);
     }
     if !is_json {
-        request.headers_mut().insert(CATEGORIZE.0, CATEGORIZE.1.parse()?);
+        request.headers_mut().insert(ENCODING.0, ENCODING.1.parse()?);
     }
     let (mut socket, _) = match tokio_tungstenite::connect_async(request).await {
         Ok(connected) => connected,
@@ -205,8 +213,9 @@ async fn with_context(
         let mut times: Vec<&str> = stream.values.iter().map(|row| row.0.as_str()).collect();
         times.sort_by_key(|t| t.parse::<i64>().unwrap_or(0));
         times.dedup();
-        let hits: Vec<(&str, &str)> =
-            stream.values.iter().map(|row| (row.0.as_str(), row.1.as_str())).collect();
+        let hits: BTreeMap<(&str, &str), &Categories> =
+            stream.values.iter().map(|row| ((row.0.as_str(), row.1.as_str()), &row.2)).collect();
+        let none = Categories::default();
         let mut printed_ns = i64::MIN;
         for t in times {
             if t.parse().unwrap_or(0) <= printed_ns {
@@ -218,7 +227,8 @@ async fn with_context(
                 ("before", lines.as_str()),
                 ("after", lines.as_str()),
             ];
-            let body = client.get("/api/taffrail/v1/logs/context", &params).await?;
+            let body =
+                client.get_with("/api/taffrail/v1/logs/context", &params, Some(ENCODING)).await?;
             let around: Around =
                 serde_json::from_str(&body).context("the server's answer is no context")?;
             let rows: Vec<(i64, &str, &str)> = around
@@ -234,8 +244,10 @@ async fn with_context(
             is_first = false;
             for (t_ns, t, line) in rows {
                 if t_ns > printed_ns {
-                    let is_hit = hits.contains(&(t, line));
-                    printer.line(stream, t_ns, line, &Categories::default(), Some(is_hit), out)?;
+                    // Only of what was found is known what it has beside its line.
+                    let hit = hits.get(&(t, line));
+                    let fields = hit.copied().unwrap_or(&none);
+                    printer.line(stream, t_ns, line, fields, Some(hit.is_some()), out)?;
                 }
             }
             let last = around.after.last().or(around.before.last());
@@ -276,8 +288,8 @@ impl Printer<'_> {
         out: &mut impl Write,
     ) -> Result<()> {
         if self.args.raw {
-            writeln!(out, "{line}")?;
-            return Ok(());
+            out.write_all(&model::bytes_of_text(line))?;
+            return Ok(out.write_all(b"\n")?);
         }
         let label = |name: &str| {
             let others = [&categories.parsed, &categories.structured_metadata, &stream.stream];
@@ -308,7 +320,7 @@ impl Printer<'_> {
             _ => "",
         };
         let reset = if colour.is_empty() { "" } else { "\x1b[0m" };
-        writeln!(out, "{head}{colour}{}{reset}", visible(line))?;
+        writeln!(out, "{head}{colour}{}{reset}", visible(&model::shown_text(line)))?;
         Ok(())
     }
 }
@@ -363,5 +375,21 @@ mod tests {
             "first ␛[31m\nmiddle\nlevel=error trace=t1 late\n",
         );
         check(&["--raw"], true, "first \u{1b}[31m\nmiddle\nlate\n");
+    }
+
+    #[test]
+    fn raw_lines_are_the_bytes_that_came() {
+        let bytes = b"caf\xe9 \0 \xff";
+        let line = model::text_of_bytes(bytes).into_owned();
+        let stream = LogStream { stream: BTreeMap::new(), values: Vec::new() };
+        let check = |words: &[&str], expected: &[u8]| {
+            let args = args(words);
+            let printer = Printer { args: &args, colour: false, names: false };
+            let mut out = Vec::new();
+            printer.line(&stream, 1, &line, &Categories::default(), None, &mut out).unwrap();
+            assert_eq!(out, expected);
+        };
+        check(&["--raw"], b"caf\xe9 \0 \xff\n");
+        check(&[], "caf\u{fffd} ␀ \u{fffd}\n".as_bytes());
     }
 }

@@ -54,7 +54,26 @@ pub(super) const OBJECTS: Table = &[
         use_incoming_timestamp:bool use_rfc5424_message:bool max_message_length:int syslog_format:str \
         ~raw_format_options:any -rfc3164_default_to_current_year:bool labels:<str> tls_config:{tls}",
     ),
-    ("loki_push_api", "server:any labels:<str> use_incoming_timestamp:bool"),
+    ("loki_push_api", "server:{push_server} labels:<str> use_incoming_timestamp:bool"),
+    (
+        "push_server",
+        "http_listen_address:str http_listen_port:int ~http_tls_config:any ~grpc_tls_config:any \
+        ~http_path_prefix:str -grpc_listen_port:any -grpc_listen_address:any grpc_listen_network:any \
+        grpc_listen_conn_limit:any http_listen_network:any http_listen_conn_limit:any \
+        register_instrumentation:any graceful_shutdown_timeout:any http_server_read_timeout:any \
+        http_server_read_header_timeout:any http_server_write_timeout:any http_server_idle_timeout:any \
+        http_log_closed_connections_without_response_enabled:any proxy_protocol_enabled:any \
+        report_grpc_codes_in_instrumentation_label_enabled:any grpc_server_max_recv_msg_size:any \
+        grpc_server_max_send_msg_size:any grpc_server_max_concurrent_streams:any \
+        grpc_server_max_connection_idle:any grpc_server_max_connection_age:any \
+        grpc_server_max_connection_age_grace:any grpc_server_keepalive_time:any \
+        grpc_server_keepalive_timeout:any grpc_server_min_time_between_pings:any \
+        grpc_server_ping_without_stream_allowed:any grpc_server_num_workers:any log_format:any log_level:any \
+        log_source_ips_enabled:any log_source_ips_full:any log_source_ips_header:any \
+        log_source_ips_regex:any log_request_headers:any log_request_at_info_level_enabled:any \
+        log_request_exclude_headers_list:any profiling_enabled:any enable_runtime_reload:any reload:any \
+        health_check_target:any external_url:any disable:any",
+    ),
     (
         "stage",
         "docker:{empty} cri:{cri} json:{json_stage} logfmt:{logfmt_stage} regex:{regex_stage} \

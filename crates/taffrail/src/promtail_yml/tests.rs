@@ -64,7 +64,45 @@ scrape_configs:
     let syslog = syslog.syslog.as_ref().unwrap();
     assert_eq!((syslog.listen_protocol.as_str(), syslog.format.as_str()), ("tcp", "rfc5424"));
     let keys: Vec<&str> = notes.iter().map(|note| note.key.as_str()).collect();
-    assert_eq!(keys, ["server", "clients"]);
+    assert_eq!(keys, ["server", "clients", "syslog"]);
+}
+
+#[test]
+fn what_is_rarely_meant_is_noted() {
+    let check = |text: &str, expected: &[&str]| {
+        let (_, notes) = load(&format!("scrape_configs:\n{text}")).unwrap();
+        let shown: Vec<String> = notes
+            .iter()
+            .map(|note| format!("{} {} {:?}", note.line, note.key, note.kind))
+            .collect();
+        assert_eq!(shown, expected, "{text}");
+    };
+    check(
+        "- job_name: push\n  loki_push_api:\n    server: {http_listen_port: 3500, grpc_listen_port: 0}\n",
+        &["4 grpc_listen_port NoGrpc", "3 loki_push_api OpenToAll"],
+    );
+    check(
+        "- job_name: push\n  loki_push_api: {server: {http_listen_port: 1, http_listen_address: 127.0.0.1}}\n",
+        &[],
+    );
+    check("- job_name: s\n  syslog: {listen_address: ':1'}\n", &["3 syslog OpenToAll"]);
+    check("- job_name: s\n  syslog: {listen_address: 'localhost:1'}\n", &[]);
+    check(
+        "- job_name: pods\n  kubernetes_sd_configs: [{role: pod}]\n",
+        &["3 kubernetes_sd_configs NotSupportedYet", "2 pods ReadsNothing"],
+    );
+    check(
+        "- job_name: f\n  static_configs:\n  - labels: {__path__: /a}\n  - labels: {path: /b}\n",
+        &["5 static_configs NoPath"],
+    );
+    let made = "  relabel_configs: [{source_labels: [path], target_label: __path__}]\n";
+    check(&format!("- job_name: f\n  static_configs: [{{labels: {{path: /b}}}}]\n{made}"), &[]);
+    let wrong =
+        load("scrape_configs:\n- job_name: p\n  loki_push_api: {server: {http_listen_prot: 1}}\n");
+    assert_eq!(
+        wrong.unwrap_err(),
+        "/etc/promtail.yml:3:3: unknown key \"http_listen_prot\" in push_server; the nearest known key is \"http_listen_port\""
+    );
 }
 
 #[test]

@@ -60,3 +60,35 @@ fn help_has_examples_and_wrong_flags_exit_2() {
     assert_eq!(wrong.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("--retention"), "{wrong:?}");
 }
+
+#[test]
+fn logs_come_back_byte_for_byte_and_what_is_absent_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = dir.path().join("logs");
+    std::fs::create_dir(&logs).unwrap();
+    let bytes = b"caf\xe9 \0 \xff\n";
+    std::fs::write(logs.join("a.log"), bytes).unwrap();
+    let config = quiet_config(&format!(
+        "host:\n  enabled: false\nfiles:\n- paths: ['{}/*.log']\n  labels: {{job: shop}}\n",
+        logs.display()
+    ));
+    let taffrail = Taffrail::start(PROGRAM, dir.path(), &Options { config, ..Options::default() });
+    let shop = "{job=\"shop\"}";
+    eventually("the line", 30, || {
+        Some(ask(&taffrail, &["logs", shop, "--raw"])).filter(|out| !out.stdout.is_empty())
+    });
+    assert_eq!(ask(&taffrail, &["logs", shop, "--raw"]).stdout, bytes);
+    assert_eq!(ask(&taffrail, &["logs", shop, "--raw", "-C", "1"]).stdout, bytes);
+    assert_eq!(stdout(&ask(&taffrail, &["logs", shop])), "caf\u{fffd} ␀ \u{fffd}\n");
+    for (args, code, words) in [
+        (&["logs", "nosuch"][..], 1, "no container \"nosuch\"; containers with lines: none"),
+        (&["logs", "{job=\"shopp\"}"], 0, "no stream with job = \"shopp\"; did you mean \"shop\"?"),
+        (&["logs", "{jobb=\"shop\"}"], 0, "no stream with the label \"jobb\"; did you mean \"job\"?"),
+        (&["logs", shop, "-e", "zzz"], 0, "none of them passes the filters"),
+    ] {
+        let out = ask(&taffrail, args);
+        assert_eq!((out.status.code(), stdout(&out).as_str()), (Some(code), ""), "{args:?}");
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(said.contains(words), "{args:?}: {said}");
+    }
+}
