@@ -105,6 +105,7 @@ fn main() -> Outcome<()> {
     ] {
         let step_ns = DAY_NS / steps;
         let aggregation = LogAggregation {
+            extents: false,
             start_ns: START_NS + step_ns,
             end_ns: START_NS + DAY_NS,
             step_ns,

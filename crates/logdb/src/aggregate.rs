@@ -4,10 +4,12 @@
 //! begins and one behind its end. Where no filter has a say, neighbours that fall into the same range are counted together:
 //! from the index, if that is a whole run, and by the codes of the fields' columns, where groups depend on fields.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use model::{
-    Budget, Error, ErrorKind, Labels, LogAggregation, LogPlan, Result, StepCounts, label_of,
+    Budget, Error, ErrorKind, Labels, LogAggregation, LogPlan, PATTERN_LABEL, Result, StepCounts,
+    label_of,
 };
 use rustc_hash::FxHashMap;
 
@@ -17,6 +19,7 @@ use crate::column::count_narrow;
 use crate::fields::{Coded, RowCodes};
 use crate::hot::{HotBlocks, OpenBlock};
 use crate::part::{BlockMeta, Part};
+use crate::patterns::known::Known;
 use crate::select::{self, Filters};
 use crate::view::View;
 
@@ -33,7 +36,7 @@ pub(crate) fn run(
     budget: &Budget,
 ) -> Result<Option<Vec<StepCounts>>> {
     let Some(steps) = Steps::new(aggregation)? else { return Ok(Some(Vec::new())) };
-    let filters = Filters::new(plan, &view.deletions);
+    let filters = Filters::new(plan, view);
     let (by, bytes) = (aggregation.by.as_deref(), aggregation.bytes);
     let mut tables = Tables {
         steps,
@@ -41,7 +44,9 @@ pub(crate) fn run(
         bytes,
         index: FxHashMap::default(),
         all: Vec::new(),
+        extents: aggregation.extents,
         hot: &view.hot,
+        known: &view.known,
         budget,
     };
     for part in view.all_parts() {
@@ -60,11 +65,16 @@ pub(crate) fn run(
         }
     }
     for chunk in &view.chunks {
-        for (t_ns, row) in select::select_chunk(chunk, plan, &filters, budget)? {
-            let row = chunk.rows.row(row as usize);
+        let rows = select::select_chunk(chunk, plan, &filters, budget)?;
+        let names_pattern = by.is_some_and(|names| names.iter().any(|n| n == PATTERN_LABEL));
+        let patterns =
+            (names_pattern && !rows.is_empty()).then(|| chunk.patterns().coded(&view.known));
+        for (t_ns, number) in rows {
+            let row = chunk.rows.row(number as usize);
             let amount = if bytes { row.line.len() as u64 } else { 1 };
-            let table = tables.table(row.stream, row.fields)?;
-            add(&mut tables.all[table].1, steps.of(t_ns), amount);
+            let pattern = patterns.as_ref().map(|p| p.value(number as usize));
+            let table = tables.table_of(row.stream, row.fields, pattern)?;
+            tables.all[table].add(steps.of(t_ns), amount, (t_ns, t_ns));
         }
     }
     Ok(Some(tables.finish()))
@@ -122,15 +132,36 @@ impl Steps {
     }
 }
 
+/// Rows of one group.
+struct Table {
+    group: Labels,
+    /// Differences of the counts from one step to the next; one more than steps.
+    changes: Vec<i64>,
+    /// Times of the first and the last row.
+    extent: (i64, i64),
+}
+
+impl Table {
+    fn add(&mut self, (first, end): (usize, usize), amount: u64, extent: (i64, i64)) {
+        if first < end {
+            self.changes[first] = self.changes[first].wrapping_add(amount.cast_signed());
+            self.changes[end] = self.changes[end].wrapping_sub(amount.cast_signed());
+            self.extent = (self.extent.0.min(extent.0), self.extent.1.max(extent.1));
+        }
+    }
+}
+
 struct Tables<'b> {
     steps: Steps,
     by: Option<&'b [String]>,
     bytes: bool,
     /// Number of each group's table.
     index: FxHashMap<Labels, usize>,
-    /// Groups, and their differences from one step to the next; one more than steps.
-    all: Vec<(Labels, Vec<i64>)>,
+    all: Vec<Table>,
+    /// Whether it is wanted when the first and the last row of a group was.
+    extents: bool,
     hot: &'b HotBlocks,
+    known: &'b Known,
     budget: &'b Budget,
 }
 
@@ -201,7 +232,7 @@ impl<'b> Tables<'b> {
                 let amount =
                     if self.bytes { lens.get(row).map_or(0, |len| u64::from(*len)) } else { 1 };
                 let table = groups.table(row, self)?;
-                add(&mut self.all[table].1, range, amount);
+                self.all[table].add(range, amount, (t_ns, t_ns));
             }
         }
         Ok(())
@@ -218,14 +249,20 @@ impl<'b> Tables<'b> {
         let Some(by) = self.by else { return Ok(Vec::new()) };
         let is_wanted = |run: &&Run| wanted.get(run.stream as usize) == Some(&true);
         let lacks = |name: &str| {
+            if name == PATTERN_LABEL {
+                return false;
+            }
             let mut runs = block.runs.iter().filter(is_wanted);
             runs.any(|run| part.streams[run.stream as usize].get(name).is_none())
         };
-        if !by.iter().any(|name| lacks(name)) {
-            return Ok(Vec::new());
+        let mut columns: Columns<'b, 'f> = Vec::new();
+        if by.iter().any(|name| name == PATTERN_LABEL) {
+            columns.push((PATTERN_LABEL, open.patterns(part, block)?.coded(self.known)));
         }
-        let Some(fields) = open.fields(part, block)? else { return Ok(Vec::new()) };
-        let mut columns = Vec::new();
+        if !by.iter().any(|name| lacks(name)) {
+            return Ok(columns);
+        }
+        let Some(fields) = open.fields(part, block)? else { return Ok(columns) };
         for name in by.iter().filter(|name| lacks(name)) {
             if let Some(coded) = fields.coded(name)? {
                 columns.push((name.as_str(), coded));
@@ -257,9 +294,10 @@ impl<'b> Tables<'b> {
             }
             let mut groups = Groups::new(&part.streams[run.stream as usize], columns);
             let is_inside = plan.range.contains(run.min_ns) && plan.range.contains(run.max_ns);
-            if is_inside && steps.of_until(run.min_ns).1 >= run.max_ns {
+            let is_one_range = is_inside && steps.of_until(run.min_ns).1 >= run.max_ns;
+            if is_one_range && !self.extents {
                 self.budget.charge_samples(u64::from(run.rows))?;
-                self.rows_in(from..end, steps.of(run.min_ns), &mut groups)?;
+                self.rows_in(from..end, steps.of(run.min_ns), &mut groups, &[])?;
                 continue;
             }
             let times = open.times(part, block)?;
@@ -278,7 +316,7 @@ impl<'b> Tables<'b> {
                 let low = if reach == 16 { 0 } else { reach / 2 };
                 let high = reach.min(rest.len());
                 let count = low + rest[low..high].partition_point(|t| *t <= until_ns);
-                self.rows_in(from..from + count, range, &mut groups)?;
+                self.rows_in(from..from + count, range, &mut groups, times)?;
                 // The first one is before the change: this ends.
                 from += count.max(1);
             }
@@ -286,36 +324,46 @@ impl<'b> Tables<'b> {
         Ok(())
     }
 
-    /// Adds neighbouring rows, which all fall into the same steps.
+    /// Adds neighbouring rows, which all fall into the same steps; `times` are those of the block, if they are wanted.
     fn rows_in(
         &mut self,
-        rows: std::ops::Range<usize>,
+        rows: Range<usize>,
         range: (usize, usize),
         groups: &mut Groups<'_, '_>,
+        times: &[i64],
     ) -> Result<()> {
         if range.0 >= range.1 {
             return Ok(());
         }
+        let time = |row: usize| times.get(row).copied().unwrap_or(0);
         if rows.len() < FEW_ROWS && !groups.columns.is_empty() {
             for row in rows {
                 let table = groups.table(row, self)?;
-                add(&mut self.all[table].1, range, 1);
+                self.all[table].add(range, 1, (time(row), time(row)));
             }
             return Ok(());
         }
-        for (first, count) in groups.counts(rows, self)? {
+        for (first, last, count) in groups.counts(rows, self)? {
             let table = groups.table(first, self)?;
-            add(&mut self.all[table].1, range, count);
+            self.all[table].add(range, count, (time(first), time(last)));
         }
         Ok(())
     }
 
-    /// Number of the table for rows of `stream` with `fields`.
-    fn table(&mut self, stream: &Labels, fields: &Labels) -> Result<usize> {
+    /// Number of the table for rows of `stream` with `fields` and, where it is asked for, `pattern`.
+    fn table_of(
+        &mut self,
+        stream: &Labels,
+        fields: &Labels,
+        pattern: Option<&str>,
+    ) -> Result<usize> {
         let group = match self.by {
             None => stream.clone(),
             Some(names) => {
-                let pairs = names.iter().map(|n| (n.as_str(), label_of(stream, fields, n)));
+                let pairs = names.iter().map(|name| match pattern {
+                    Some(pattern) if name == PATTERN_LABEL => (name.as_str(), pattern),
+                    _ => (name.as_str(), label_of(stream, fields, name)),
+                });
                 Labels::from_pairs(pairs)
             }
         };
@@ -325,15 +373,16 @@ impl<'b> Tables<'b> {
         let len = self.steps.count + 1;
         self.budget.charge_bytes(len as u64 * 8 + group.packed_len() as u64 + 64)?;
         self.index.insert(group.clone(), self.all.len());
-        self.all.push((group, vec![0; len]));
+        self.all.push(Table { group, changes: vec![0; len], extent: (i64::MAX, i64::MIN) });
         Ok(self.all.len() - 1)
     }
 
     fn finish(mut self) -> Vec<StepCounts> {
-        let count = self.steps.count;
-        let sum = |(labels, table): (Labels, Vec<i64>)| {
+        let (count, extents) = (self.steps.count, self.extents);
+        let sum = |table: Table| {
             let mut total = 0_i64;
             let counts: Vec<u64> = table
+                .changes
                 .iter()
                 .take(count)
                 .map(|change| {
@@ -341,74 +390,85 @@ impl<'b> Tables<'b> {
                     total.cast_unsigned()
                 })
                 .collect();
-            counts.iter().any(|c| *c > 0).then_some(StepCounts { labels, counts })
+            let extent = extents.then_some(table.extent);
+            let labels = table.group;
+            counts.iter().any(|c| *c > 0).then_some(StepCounts { labels, counts, extent })
         };
-        self.all.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        self.all.sort_unstable_by(|a, b| a.group.cmp(&b.group));
         self.all.into_iter().filter_map(sum).collect()
     }
 }
+
+/// Combinations of codes for which tables are looked up by number.
+const DENSE_MAX: usize = 1 << 16;
 
 /// The groups of the rows of one run, by the codes of the columns that its stream does not decide.
 struct Groups<'c, 'f> {
     stream: &'c Labels,
     columns: Vec<(&'c str, &'c Coded<'f>)>,
-    /// Tables by code, when there is one column; `usize::MAX` while unknown.
-    of_code: Vec<usize>,
-    /// Tables by codes, when there are more; the empty key when there is none.
-    of_codes: FxHashMap<Vec<u32>, usize>,
+    /// Tables by codes, where there are few combinations; `usize::MAX` while unknown.
+    dense: Vec<usize>,
+    /// Tables by codes, where there are many.
+    sparse: FxHashMap<Vec<u32>, usize>,
 }
 
 impl<'c, 'f> Groups<'c, 'f> {
     fn new(stream: &'c Labels, columns: &'c Columns<'_, 'f>) -> Self {
-        let own = columns.iter().filter(|(name, _)| stream.get(name).is_none());
+        let own =
+            columns.iter().filter(|(name, _)| *name == PATTERN_LABEL || stream.get(name).is_none());
         let columns: Vec<(&str, &Coded<'f>)> = own.map(|(name, coded)| (*name, coded)).collect();
-        let of_code = match columns.as_slice() {
-            [(_, coded)] => vec![usize::MAX; coded.values.len() + 1],
-            _ => Vec::new(),
-        };
-        Self { stream, columns, of_code, of_codes: FxHashMap::default() }
+        let sizes = columns.iter().map(|(_, coded)| coded.values.len() + 1);
+        let combinations = sizes.fold(1_usize, usize::saturating_mul);
+        let is_dense = combinations <= DENSE_MAX;
+        let dense = if is_dense { vec![usize::MAX; combinations] } else { Vec::new() };
+        Self { stream, columns, dense, sparse: FxHashMap::default() }
+    }
+
+    /// The combination of codes that row `row` has, where tables are looked up by it.
+    fn combination(&self, row: usize) -> usize {
+        self.columns
+            .iter()
+            .fold(0, |at, (_, coded)| at * (coded.values.len() + 1) + coded.codes.get(row) as usize)
     }
 
     /// The table of row `row` of the block.
     fn table(&mut self, row: usize, tables: &mut Tables<'_>) -> Result<usize> {
-        if let [(_, coded)] = self.columns.as_slice() {
-            let code = coded.codes.get(row) as usize;
-            if let Some(table) = self.of_code.get(code).filter(|table| **table != usize::MAX) {
+        if !self.dense.is_empty() {
+            let at = self.combination(row);
+            if let Some(table) = self.dense.get(at).filter(|table| **table != usize::MAX) {
                 return Ok(*table);
             }
             let table = self.new_table(row, tables)?;
-            if let Some(known) = self.of_code.get_mut(code) {
+            if let Some(known) = self.dense.get_mut(at) {
                 *known = table;
             }
             return Ok(table);
         }
         let codes: Vec<u32> = self.columns.iter().map(|(_, c)| c.codes.get(row)).collect();
-        if let Some(table) = self.of_codes.get(&codes) {
+        if let Some(table) = self.sparse.get(&codes) {
             return Ok(*table);
         }
         let table = self.new_table(row, tables)?;
-        self.of_codes.insert(codes, table);
+        self.sparse.insert(codes, table);
         Ok(table)
     }
 
     fn new_table(&self, row: usize, tables: &mut Tables<'_>) -> Result<usize> {
-        let value = |coded: &'c Coded<'f>| {
-            coded.values.get(coded.codes.get(row) as usize).map_or("", |value| &**value)
-        };
-        let fields = Labels::from_pairs(self.columns.iter().map(|(name, c)| (*name, value(c))));
-        tables.table(self.stream, &fields)
+        let fields = Labels::from_pairs(self.columns.iter().map(|(name, c)| (*name, c.value(row))));
+        let of_pattern = self.columns.iter().find(|(name, _)| *name == PATTERN_LABEL);
+        tables.table_of(self.stream, &fields, of_pattern.map(|(_, coded)| coded.value(row)))
     }
 
-    /// How many of `rows` are in each group, with one row of it.
+    /// The first and the last of `rows` that is in each group, and how many are.
     fn counts(
         &mut self,
-        rows: std::ops::Range<usize>,
+        rows: Range<usize>,
         tables: &mut Tables<'_>,
-    ) -> Result<Vec<(usize, u64)>> {
+    ) -> Result<Vec<(usize, usize, u64)>> {
         match self.columns.as_slice() {
-            [] => Ok(vec![(rows.start, rows.len() as u64)]),
-            [(_, Coded { codes: RowCodes::Same(_), .. })] => {
-                Ok(vec![(rows.start, rows.len() as u64)])
+            _ if rows.is_empty() => Ok(Vec::new()),
+            columns if columns.iter().all(|(_, c)| matches!(c.codes, RowCodes::Same(_))) => {
+                Ok(vec![(rows.start, rows.end - 1, rows.len() as u64)])
             }
             [(_, Coded { codes: RowCodes::Narrow(codes), .. })] => {
                 let codes = codes.get(rows.clone()).unwrap_or_default();
@@ -416,8 +476,12 @@ impl<'c, 'f> Groups<'c, 'f> {
                 let mut counts = Vec::new();
                 for (code, count) in count_narrow(codes).into_iter().enumerate() {
                     if count > 0 {
-                        let at = memchr::memchr(code as u8, codes).unwrap_or(0);
-                        counts.push((rows.start + at, count as u64));
+                        let first = memchr::memchr(code as u8, codes).unwrap_or(0);
+                        let last = match tables.extents {
+                            true => memchr::memrchr(code as u8, codes).unwrap_or(first),
+                            false => first,
+                        };
+                        counts.push((rows.start + first, rows.start + last, count as u64));
                         left -= count;
                         if left == 0 {
                             break;
@@ -427,23 +491,17 @@ impl<'c, 'f> Groups<'c, 'f> {
                 Ok(counts)
             }
             _ => {
-                let mut counts: FxHashMap<usize, (usize, u64)> = FxHashMap::default();
+                let mut counts: FxHashMap<usize, (usize, usize, u64)> = FxHashMap::default();
                 for row in rows {
                     let table = self.table(row, tables)?;
-                    counts.entry(table).or_insert((row, 0)).1 += 1;
+                    let found = counts.entry(table).or_insert((row, row, 0));
+                    (found.1, found.2) = (row, found.2 + 1);
                 }
                 // Sums do not depend on their order.
-                let mut counts: Vec<(usize, u64)> = counts.into_values().collect();
+                let mut counts: Vec<(usize, usize, u64)> = counts.into_values().collect();
                 counts.sort_unstable();
                 Ok(counts)
             }
         }
-    }
-}
-
-fn add(table: &mut [i64], (first, end): (usize, usize), amount: u64) {
-    if first < end {
-        table[first] = table[first].wrapping_add(amount.cast_signed());
-        table[end] = table[end].wrapping_sub(amount.cast_signed());
     }
 }

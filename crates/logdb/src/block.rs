@@ -1,4 +1,4 @@
-//! Blocks: rows of a few streams, as the stored pieces times, lines, fields and token filter.
+//! Blocks: rows of a few streams, as the stored pieces times, lines, fields, token filter and patterns.
 //!
 //! A block is filled row by row ([`Buffer`]), encoded into pieces, and read piece by piece ([`Rows`]), so that a query
 //! decodes no more than it needs. The pieces are drawn in `docs/format/logs.md`. Does not own: where pieces are kept
@@ -9,6 +9,8 @@ use rustc_hash::FxHashMap;
 use storage::codec::{Reader, ints, put_bytes, put_count};
 
 use crate::column::Encoder;
+use crate::patterns::coded;
+use crate::patterns::known::Known;
 
 /// Rows a block may have.
 pub(crate) const ROWS_MAX: usize = 64 << 10;
@@ -30,7 +32,7 @@ pub(crate) struct Run {
 }
 
 /// The stored pieces of a block.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Pieces {
     pub(crate) times: Vec<u8>,
     pub(crate) lines: Vec<u8>,
@@ -38,6 +40,7 @@ pub(crate) struct Pieces {
     pub(crate) fields: Vec<u8>,
     /// Empty when there are too many tokens.
     pub(crate) filter: Vec<u8>,
+    pub(crate) patterns: Vec<u8>,
 }
 
 /// Rows on their way into a block: by stream, ascending by time within it.
@@ -93,9 +96,8 @@ impl Buffer {
     }
 
     /// Encodes the rows.
-    pub(crate) fn encode(&self, encoder: &mut Encoder) -> Pieces {
-        let mut pieces =
-            Pieces { times: Vec::new(), lines: Vec::new(), fields: Vec::new(), filter: Vec::new() };
+    pub(crate) fn encode(&self, encoder: &mut Encoder, known: &Known) -> Pieces {
+        let mut pieces = Pieces::default();
         ints::encode_sampled(&self.times, &mut pieces.times);
         let mut start = 0;
         let lines: Vec<&[u8]> = self
@@ -113,6 +115,7 @@ impl Buffer {
         }
         // Of lines and fields: an id is usually in both.
         pieces.filter = encoder.take_filter();
+        coded::encode(&lines, &pieces.lines, known, encoder, &mut pieces.patterns);
         pieces
     }
 

@@ -1,4 +1,5 @@
 //! One column of strings, in the encoding that its values suit: written here, read by [`decode`] and [`skeletons`], searched by [`find`].
+//! [`structure`] tells values apart as far as the encoding does.
 //!
 //! A column is a tag byte and a body; how many values it has is known from outside. Typed encodings are used only when
 //! formatting gives every value back byte for byte. `SHAPES` takes values apart (see [`split`](crate::split)) into
@@ -12,6 +13,7 @@ mod find;
 mod placements;
 mod shapes;
 mod skeletons;
+mod structure;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +26,7 @@ use crate::texts;
 use crate::typed::{self, TimeFormat};
 
 use self::dict::Dict;
-pub(crate) use decode::{Codes, Column, Lazy, count_narrow};
+pub(crate) use decode::{Codes, Column, Lazy, count_narrow, read_codes};
 pub(crate) use find::Hits;
 
 const CONST: u8 = 1;
@@ -127,8 +129,13 @@ impl Encoder {
         self.codes(&dict.codes, dict.values.len(), out);
     }
 
+    /// Appends strings behind each other.
+    pub(crate) fn texts(&mut self, values: &[&[u8]], out: &mut Vec<u8>) {
+        texts::encode(values, &mut self.zstd, out);
+    }
+
     /// Small numbers below `distinct`: zstd over bytes or packed integers, whichever is smaller.
-    fn codes(&mut self, codes: &[u16], distinct: usize, out: &mut Vec<u8>) {
+    pub(crate) fn codes(&mut self, codes: &[u16], distinct: usize, out: &mut Vec<u8>) {
         if distinct <= 1 {
             return;
         }

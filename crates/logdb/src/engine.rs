@@ -185,7 +185,8 @@ impl Engine {
             return Ok(());
         }
         let next_id = &mut self.next_id;
-        let parts = head::seal(&chunks, &self.retention, &mut self.encoder, || {
+        let known = Arc::clone(&self.shared.view.read().known);
+        let parts = head::seal(&chunks, &self.retention, &known, &mut self.encoder, || {
             *next_id += 1;
             *next_id - 1
         })?;
@@ -204,7 +205,10 @@ impl Engine {
         self.seal()?;
         let sealed = self.shared.view.read().sealed.clone();
         let written = self.write_parts(&sealed)?;
-        let edits = self.flush_edits(&written);
+        let mut edits = self.flush_edits(&written);
+        let known = Arc::clone(&self.shared.view.read().known);
+        let templates = known.edits();
+        edits.extend_from_slice(&templates);
         if let Err(e) = self.manifest.commit(&edits) {
             // After a failed write nobody knows what the manifest will say: the next start sorts it out.
             if e.kind() == ErrorKind::Busy {
@@ -219,6 +223,7 @@ impl Engine {
             view.parts.extend(written.into_iter().map(Arc::new));
             view.parts.sort_by_key(|p| p.summary.order);
         }
+        known.saved(templates.len());
         self.flushed_seq = self.applied_seq;
         self.dirty_cursors.clear();
         self.head_since_ns = None;
@@ -250,7 +255,8 @@ impl Engine {
     fn write_part(&mut self, day: i64, parts: &[&Arc<Part>]) -> Result<Part> {
         let order = parts.first().map_or(self.next_id, |p| p.summary.order);
         let summary = Summary::new(self.next_id(), order, day);
-        let mut builder = Builder::file(Arc::clone(&self.fs), &self.parts_dir, summary)?;
+        let known = Arc::clone(&self.shared.view.read().known);
+        let mut builder = Builder::file(Arc::clone(&self.fs), &self.parts_dir, known, summary)?;
         parts.iter().try_for_each(|part| builder.copy(part))?;
         builder.finish_file(&mut self.encoder, &*self.fs, &self.parts_dir)
     }
@@ -355,7 +361,11 @@ impl Engine {
         }
         let mut edits = vec![add_edit(&merged.summary)];
         edits.extend(inputs.iter().map(|p| Edit::RemovePart { name: p.summary.file_name() }));
+        let known = Arc::clone(&self.shared.view.read().known);
+        let templates = known.edits();
+        edits.extend_from_slice(&templates);
         self.manifest.commit(&edits)?;
+        known.saved(templates.len());
         let gone: FxHashSet<u64> = inputs.iter().map(|p| p.summary.id).collect();
         {
             let mut view = self.shared.view.write();

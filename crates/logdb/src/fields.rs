@@ -47,7 +47,14 @@ pub(crate) enum RowCodes<'f> {
     /// All rows have this one.
     Same(u32),
     Narrow(Cow<'f, [u8]>),
-    Wide(Vec<u32>),
+    Wide(Cow<'f, [u32]>),
+}
+
+impl Coded<'_> {
+    /// The value of row `row`, empty when it has none.
+    pub(crate) fn value(&self, row: usize) -> &str {
+        self.values.get(self.codes.get(row) as usize).map_or("", |value| &**value)
+    }
 }
 
 impl RowCodes<'_> {
@@ -57,6 +64,24 @@ impl RowCodes<'_> {
             Self::Same(code) => *code,
             Self::Narrow(codes) => codes.get(i).copied().map_or(0, u32::from),
             Self::Wide(codes) => codes.get(i).copied().unwrap_or(0),
+        }
+    }
+
+    /// The same, borrowed.
+    pub(crate) fn borrowed(&self) -> RowCodes<'_> {
+        match self {
+            Self::Same(code) => RowCodes::Same(*code),
+            Self::Narrow(codes) => RowCodes::Narrow(Cow::Borrowed(codes)),
+            Self::Wide(codes) => RowCodes::Wide(Cow::Borrowed(codes)),
+        }
+    }
+
+    /// Bytes of memory it owns.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Narrow(Cow::Owned(codes)) => codes.capacity(),
+            Self::Wide(Cow::Owned(codes)) => codes.capacity() * size_of::<u32>(),
+            Self::Same(_) | Self::Narrow(_) | Self::Wide(_) => 0,
         }
     }
 }

@@ -208,7 +208,7 @@ fn bit(hash: u64, salt: u32) -> u32 {
 
 /// Part of the format: eight bytes at a time, little-endian, the last one zero-padded, each folded in by xor, multiply
 /// and rotate; the length first; MurmurHash3's finaliser last.
-fn token_hash(token: &[u8]) -> u64 {
+pub(crate) fn token_hash(token: &[u8]) -> u64 {
     const K: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut hash = (token.len() as u64).wrapping_mul(K);
     let mut chunks = token.chunks_exact(8);

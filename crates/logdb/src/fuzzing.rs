@@ -13,6 +13,8 @@ use crate::column::{Column, Encoder};
 use crate::fields::Fields;
 use crate::needle::Needle;
 use crate::part::{Summary, decode_index};
+use crate::patterns::known::Known;
+use crate::patterns::{Miner, coded};
 use crate::{filter, record as wal_record};
 
 /// A WAL record: `bytes` as they are, and compressed as a record would be. What decodes survives encoding.
@@ -38,7 +40,8 @@ pub fn record(bytes: &[u8]) {
 /// When the decoders do.
 pub fn index(bytes: &[u8]) {
     Summary::decode(&mut Reader::new(bytes)).ok();
-    if let Ok((streams, blocks)) = decode_index(bytes) {
+    for has_patterns in [false, true] {
+        let Ok((streams, blocks)) = decode_index(bytes, has_patterns) else { continue };
         assert!(streams.len() + blocks.len() <= bytes.len());
         let runs = blocks.iter().flat_map(|b| &b.runs);
         assert!(runs.clone().count() <= bytes.len());
@@ -106,6 +109,39 @@ pub fn lines(lines: &[&[u8]], needle: &[u8], damage: &[(u16, u8)]) {
         bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= mask);
     }
     column(&bytes, lines.len(), needle);
+}
+
+/// Which pattern each of `lines` has: as encoded, and with bytes of `damage` (offset, mask) changed.
+///
+/// # Panics
+/// When what was encoded does not come back, or a row has a pattern that is not there.
+pub fn patterns(lines: &[&[u8]], damage: &[(u16, u8)]) {
+    let mut encoder = Encoder::new(1).expect("BUG: zstd has level 1");
+    let (mut column, mut bytes) = (Vec::new(), Vec::new());
+    encoder.column(lines, &mut column);
+    let known = Known::default();
+    coded::encode(lines, &column, &known, &mut encoder, &mut bytes);
+    let column = Column::open(Arc::from(column), lines.len());
+    let Ok(column) = column else { panic!("BUG: what was encoded does not decode") };
+    let check = |bytes: &[u8]| -> Result<()> {
+        let patterns = coded::decode(bytes, lines.len(), || Ok(&column))?;
+        let coded = patterns.coded(&known);
+        assert!((0..lines.len()).all(|row| (coded.codes.get(row) as usize) < coded.values.len()));
+        Ok(())
+    };
+    assert!(lines.is_empty() || check(&bytes).is_ok());
+    for (at, mask) in damage {
+        let at = usize::from(*at) % bytes.len().max(1);
+        bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= mask);
+    }
+    check(&bytes).ok();
+}
+
+/// The pattern of a line.
+pub fn pattern(line: &str) -> String {
+    let mut miner = Miner::default();
+    miner.add(line.as_bytes());
+    miner.into_texts().pop().unwrap_or_default()
 }
 
 /// Fields of `rows` rows in foreign bytes.

@@ -4,12 +4,14 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use model::{Labels, LogRows, Result};
 
 use crate::column::Encoder;
 use crate::part::{Builder, DAY_NS, Part, Summary};
+use crate::patterns::coded::RowPatterns;
+use crate::patterns::known::Known;
 use crate::retention::Retention;
 
 /// How many chunks of similar size there are before they are put together.
@@ -24,6 +26,8 @@ pub(crate) struct Chunk {
     pub(crate) min_ns: i64,
     pub(crate) max_ns: i64,
     bytes: usize,
+    /// Which pattern each row has, once somebody asked.
+    patterns: OnceLock<RowPatterns>,
 }
 
 impl Chunk {
@@ -32,7 +36,7 @@ impl Chunk {
         let times = || (0..rows.len()).map(|i| rows.t_ns(i));
         let (min_ns, max_ns) = (times().min()?, times().max()?);
         let bytes = rows.memory_bytes();
-        Some(Self { rows, min_ns, max_ns, bytes })
+        Some(Self { rows, min_ns, max_ns, bytes, patterns: OnceLock::new() })
     }
 
     /// Several chunks as one, in order.
@@ -44,7 +48,13 @@ impl Chunk {
         let min_ns = chunks.iter().map(|c| c.min_ns).min().unwrap_or(i64::MAX);
         let max_ns = chunks.iter().map(|c| c.max_ns).max().unwrap_or(i64::MIN);
         let bytes = rows.memory_bytes();
-        Self { rows, min_ns, max_ns, bytes }
+        Self { rows, min_ns, max_ns, bytes, patterns: OnceLock::new() }
+    }
+
+    /// Which pattern each row has.
+    pub(crate) fn patterns(&self) -> &RowPatterns {
+        let lines = || (0..self.len()).map(|row| self.rows.row(row).line.as_bytes());
+        self.patterns.get_or_init(|| RowPatterns::of_lines(lines()))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -100,6 +110,7 @@ struct Queued {
 pub(crate) fn seal(
     chunks: &[Arc<Chunk>],
     retention: &Retention,
+    known: &Arc<Known>,
     encoder: &mut Encoder,
     mut next: impl FnMut() -> u64,
 ) -> Result<Vec<Part>> {
@@ -142,7 +153,7 @@ pub(crate) fn seal(
             classes.iter().zip(&ranges).filter(|(_, r)| !r.is_empty()).map(|(c, _)| *c).collect();
         for class in present {
             let id = next();
-            let mut builder = Builder::memory(Summary::new(id, id, day));
+            let mut builder = Builder::memory(Arc::clone(known), Summary::new(id, id, day));
             for (rank, queue) in queues.iter().enumerate() {
                 if classes[rank] != class || ranges[rank].is_empty() {
                     continue;

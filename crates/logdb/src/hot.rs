@@ -13,6 +13,7 @@ use rustc_hash::FxHashMap;
 use crate::column::Column;
 use crate::fields::Fields;
 use crate::part::{BlockMeta, Part};
+use crate::patterns::coded::{self, RowPatterns};
 
 /// Of so many newcomers one is admitted when there is no room.
 const ADMITTED_OF: u64 = 8;
@@ -28,6 +29,7 @@ pub(crate) struct OpenBlock {
     lines: OnceLock<(Column, usize)>,
     fields: OnceLock<(Option<Fields>, usize)>,
     filter: OnceLock<Arc<[u8]>>,
+    patterns: OnceLock<RowPatterns>,
 }
 
 impl OpenBlock {
@@ -53,6 +55,23 @@ impl OpenBlock {
         known_or(&self.filter, || part.filter(block)).map(|filter| &**filter)
     }
 
+    /// Which pattern each row has.
+    pub(crate) fn patterns(&self, part: &Part, block: &BlockMeta) -> Result<&RowPatterns> {
+        known_or(&self.patterns, || {
+            // Lines that nobody else asked for are not kept for it.
+            let opened = OnceLock::new();
+            let lines = || match self.lines.get() {
+                Some((lines, _)) => Ok(lines),
+                None => known_or(&opened, || part.lines(block)),
+            };
+            let stored = part.patterns(block)?;
+            if stored.is_empty() {
+                return RowPatterns::of_column(lines()?);
+            }
+            coded::decode(&stored, block.rows as usize, lines)
+        })
+    }
+
     fn memory_bytes(&self) -> u64 {
         let times = self.times.get().map_or(0, |t| t.capacity() * size_of::<i64>());
         let lines = self.lines.get().map_or(0, |(l, stored)| l.memory_bytes() + stored);
@@ -61,7 +80,8 @@ impl OpenBlock {
             .get()
             .map_or(0, |(fields, stored)| stored + fields.as_ref().map_or(0, Fields::memory_bytes));
         let filter = self.filter.get().map_or(0, |f| f.len());
-        (times + lines + fields + filter) as u64 + ENTRY_BYTES
+        let patterns = self.patterns.get().map_or(0, RowPatterns::memory_bytes);
+        (times + lines + fields + filter + patterns) as u64 + ENTRY_BYTES
     }
 }
 

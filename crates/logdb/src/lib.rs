@@ -30,6 +30,7 @@ mod merge;
 mod needle;
 mod pack;
 mod part;
+mod patterns;
 mod record;
 mod repeats;
 mod retention;

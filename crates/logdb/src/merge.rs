@@ -122,12 +122,14 @@ pub(crate) fn merge(store: &Store, inputs: &[Arc<Part>]) -> Result<bool> {
     let (order, day) = (first.summary.order, first.summary.day);
     let (id, dir) = store.writer.run(|engine, _| (engine.next_id(), engine.parts_dir.clone()))?;
     let mut encoder = Encoder::new(MERGE_LEVEL)?;
-    let mut builder = Builder::file(Arc::clone(&store.fs), &dir, Summary::new(id, order, day))?;
+    let known = Arc::clone(&store.shared.view.read().known);
+    let mut builder =
+        Builder::file(Arc::clone(&store.fs), &dir, known, Summary::new(id, order, day))?;
     let due_ms = store.clock.now_ms().saturating_sub(CANCEL_MS);
     let view = store.shared.snapshot();
     let due: Vec<LogDeletion> =
         view.deletions.iter().filter(|d| d.created_ms <= due_ms).cloned().collect();
-    let gone = Filters::of_deletions(&due);
+    let gone = Filters::of_deletions(&due, &view.known);
     let cache = FxHashMap::default();
     match (Merge { store, inputs, gone, cache, cached_bytes: 0, uses: 0 })
         .write(&mut builder, &mut encoder)

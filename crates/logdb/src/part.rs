@@ -17,9 +17,12 @@ use storage::part::{BlockRef, PartReader, PartWriter};
 use crate::block::{Buffer, Pieces, ROWS_MAX, Run};
 use crate::column::Encoder;
 use crate::fields::Fields;
+use crate::patterns::known::Known;
 use crate::retention::Classes;
 
-const VERSION: u8 = 1;
+/// Version of parts that are written; those of the first one know no patterns.
+const VERSION: u8 = 2;
+const VERSION_WITHOUT_PATTERNS: u8 = 1;
 /// Nanoseconds of a UTC day.
 pub(crate) const DAY_NS: i64 = 86_400_000_000_000;
 /// Plain bytes an index may have.
@@ -30,6 +33,7 @@ const LINES: u8 = 2;
 const FIELDS: u8 = 3;
 const FILTER: u8 = 4;
 const INDEX: u8 = 5;
+const PATTERNS: u8 = 6;
 
 /// Bytes that a thread keeps for reading pieces.
 const READ_BUFFER_BYTES: usize = 1 << 20;
@@ -42,6 +46,8 @@ thread_local! {
 /// What is known about a part without its index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Summary {
+    /// Of the part's format.
+    version: u8,
     /// Never used twice in a store; part of the file name.
     pub(crate) id: u64,
     /// Parts ascend by arrival of their rows: rows of equal time keep this order.
@@ -57,7 +63,8 @@ pub(crate) struct Summary {
 
 impl Summary {
     pub(crate) fn new(id: u64, order: u64, day: i64) -> Self {
-        Self { id, order, day, rows: 0, raw_bytes: 0, min_ns: i64::MAX, max_ns: i64::MIN }
+        let version = VERSION;
+        Self { version, id, order, day, rows: 0, raw_bytes: 0, min_ns: i64::MAX, max_ns: i64::MIN }
     }
 
     pub(crate) fn file_name(&self) -> String {
@@ -65,7 +72,7 @@ impl Summary {
     }
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        out.push(VERSION);
+        out.push(self.version);
         put_varint(out, self.id);
         put_varint(out, self.order);
         put_zigzag(out, self.day);
@@ -77,12 +84,13 @@ impl Summary {
 
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self> {
         let version = reader.u8()?;
-        if version != VERSION {
+        if !(VERSION_WITHOUT_PATTERNS..=VERSION).contains(&version) {
             let message =
                 format!("log part has format version {version}; this program reads {VERSION}");
             return Err(Error::new(ErrorKind::Invalid, message));
         }
         Ok(Self {
+            version,
             id: reader.varint()?,
             order: reader.varint()?,
             day: reader.zigzag()?,
@@ -104,6 +112,7 @@ pub(crate) struct BlockMeta {
     lines: BlockRef,
     fields: BlockRef,
     filter: BlockRef,
+    patterns: BlockRef,
     /// Found damaged by an earlier read; not read again.
     damaged: AtomicBool,
 }
@@ -155,21 +164,27 @@ pub(crate) struct Builder {
     stream_of: FxHashMap<Labels, u32>,
     blocks: Vec<BlockMeta>,
     buffer: Buffer,
+    known: Arc<Known>,
 }
 
 impl Builder {
     /// A part in memory.
-    pub(crate) fn memory(summary: Summary) -> Self {
-        Self::new(Target::Memory(Vec::new()), summary)
+    pub(crate) fn memory(known: Arc<Known>, summary: Summary) -> Self {
+        Self::new(Target::Memory(Vec::new()), known, summary)
     }
 
     /// A part in a file of `dir`.
-    pub(crate) fn file(fs: Arc<dyn Fs>, dir: &Path, summary: Summary) -> Result<Self> {
+    pub(crate) fn file(
+        fs: Arc<dyn Fs>,
+        dir: &Path,
+        known: Arc<Known>,
+        summary: Summary,
+    ) -> Result<Self> {
         let writer = PartWriter::create(fs, &dir.join(summary.file_name()))?;
-        Ok(Self::new(Target::File(writer), summary))
+        Ok(Self::new(Target::File(writer), known, summary))
     }
 
-    fn new(target: Target, summary: Summary) -> Self {
+    fn new(target: Target, known: Arc<Known>, summary: Summary) -> Self {
         Self {
             target,
             summary,
@@ -177,6 +192,7 @@ impl Builder {
             stream_of: FxHashMap::default(),
             blocks: Vec::new(),
             buffer: Buffer::default(),
+            known,
         }
     }
 
@@ -216,7 +232,7 @@ impl Builder {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        let pieces = self.buffer.encode(encoder);
+        let pieces = self.buffer.encode(encoder, &self.known);
         let (rows, raw_bytes) = (self.buffer.rows(), self.buffer.raw_bytes());
         let runs = self.buffer.take_runs();
         self.put(&pieces, rows, raw_bytes, runs)
@@ -237,6 +253,7 @@ impl Builder {
             lines: self.target.put(LINES, &pieces.lines)?,
             fields: self.target.put(FIELDS, &pieces.fields)?,
             filter: self.target.put(FILTER, &pieces.filter)?,
+            patterns: self.target.put(PATTERNS, &pieces.patterns)?,
             damaged: AtomicBool::new(false),
         });
         Ok(())
@@ -274,6 +291,7 @@ impl Builder {
             lines: part.piece(block.lines, LINES)?.to_vec(),
             fields: part.piece(block.fields, FIELDS)?.to_vec(),
             filter: part.piece(block.filter, FILTER)?.to_vec(),
+            patterns: part.piece(block.patterns, PATTERNS)?.to_vec(),
         };
         let runs = block.runs.iter().map(|run| Run { stream: number(run.stream), ..*run });
         self.put(&pieces, block.rows, block.raw_bytes, runs.collect())
@@ -330,7 +348,7 @@ fn encode_index(streams: &[Labels], blocks: &[BlockMeta], out: &mut Vec<u8>) {
     for block in blocks {
         put_varint(out, u64::from(block.rows));
         put_varint(out, block.raw_bytes);
-        for piece in [block.times, block.lines, block.fields, block.filter] {
+        for piece in [block.times, block.lines, block.fields, block.filter, block.patterns] {
             put_varint(out, piece.offset);
             put_varint(out, u64::from(piece.len));
         }
@@ -344,8 +362,11 @@ fn encode_index(streams: &[Labels], blocks: &[BlockMeta], out: &mut Vec<u8>) {
     }
 }
 
-/// Reads what [`encode_index`] wrote.
-pub(crate) fn decode_index(bytes: &[u8]) -> Result<(Vec<Labels>, Vec<BlockMeta>)> {
+/// Reads what [`encode_index`] wrote, or wrote before there were patterns.
+pub(crate) fn decode_index(
+    bytes: &[u8],
+    has_patterns: bool,
+) -> Result<(Vec<Labels>, Vec<BlockMeta>)> {
     let mut reader = Reader::new(bytes);
     let count = reader.count(reader.remaining())?;
     let streams = (0..count).map(|_| take_labels(&mut reader)).collect::<Result<Vec<_>>>()?;
@@ -359,6 +380,7 @@ pub(crate) fn decode_index(bytes: &[u8]) -> Result<(Vec<Labels>, Vec<BlockMeta>)
             Ok(BlockRef { offset, len: reader.count(u32::MAX as usize)? as u32 })
         };
         let (times, lines, fields, filter) = (piece()?, piece()?, piece()?, piece()?);
+        let patterns = if has_patterns { piece()? } else { BlockRef { offset: 0, len: 0 } };
         let mut runs = Vec::new();
         let mut total = 0;
         for _ in 0..reader.count(rows)? {
@@ -380,7 +402,17 @@ pub(crate) fn decode_index(bytes: &[u8]) -> Result<(Vec<Labels>, Vec<BlockMeta>)
         let damaged = AtomicBool::new(false);
         // Checked against `ROWS_MAX` above.
         let rows = rows as u32;
-        blocks.push(BlockMeta { rows, raw_bytes, runs, times, lines, fields, filter, damaged });
+        blocks.push(BlockMeta {
+            rows,
+            raw_bytes,
+            runs,
+            times,
+            lines,
+            fields,
+            filter,
+            patterns,
+            damaged,
+        });
     }
     Ok((streams, blocks))
 }
@@ -433,7 +465,8 @@ impl Part {
             .ok_or_else(|| Error::corrupt(format!("part {} has no index", path.display())))?;
         let packed = file.block(index, INDEX)?;
         let plain = blob::decompress_zstd(&packed, INDEX_BYTES_MAX)?;
-        let (streams, blocks) = decode_index(&plain)
+        let has_patterns = summary.version != VERSION_WITHOUT_PATTERNS;
+        let (streams, blocks) = decode_index(&plain, has_patterns)
             .map_err(|e| e.context(format!("index of part {}", path.display())))?;
         let bytes = file.bytes();
         let source = Source::File(file);
@@ -488,6 +521,11 @@ impl Part {
             return Ok(None);
         }
         Fields::open(&bytes, block.rows as usize).map(Some)
+    }
+
+    /// Which pattern each row has, as it is stored; empty when it is not.
+    pub(crate) fn patterns(&self, block: &BlockMeta) -> Result<Arc<[u8]>> {
+        self.piece(block.patterns, PATTERNS)
     }
 
     /// The token filter; empty when there is none.

@@ -9,13 +9,18 @@ use std::collections::BinaryHeap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use model::{Budget, Labels, LogPlan, LogRow, LogSource, Order, Result, StreamVolume, TimeRange};
+use model::{
+    Budget, Labels, LogPlan, LogRow, LogSource, Order, PATTERN_LABEL, Result, StreamVolume,
+    TimeRange,
+};
 use rustc_hash::FxHashSet;
 
 use crate::bits::Bits;
+use crate::fields::Coded;
 use crate::head::Chunk;
 use crate::hot::{Hot, HotBlocks, OpenBlock};
 use crate::part::{BlockMeta, Part};
+use crate::patterns::known::Known;
 use crate::select::{self, Filters};
 use crate::store::Store;
 use crate::texts::Texts;
@@ -36,7 +41,7 @@ const KEY_BYTES: u64 = size_of::<(i64, u32)>() as u64;
 impl LogSource for Store {
     fn scan(&self, plan: &LogPlan, budget: &Budget, visit: &mut Visit<'_>) -> Result<Vec<String>> {
         let view = self.shared.snapshot();
-        let filters = Filters::new(plan, &view.deletions);
+        let filters = Filters::new(plan, &view);
         match plan.order {
             Order::Any => scan_any(&view, plan, &filters, budget, visit)?,
             Order::Forward | Order::Backward => {
@@ -116,15 +121,16 @@ fn scan_any(
             else {
                 continue;
             };
-            let visited = visit_block(part, block, &selected, plan, visit);
+            let visited = visit_block(part, block, &selected, (plan, &view.known), visit);
             if select::undamaged(part, block, visited)?.is_some_and(|flow| flow.is_break()) {
                 return Ok(());
             }
         }
     }
     for chunk in &view.chunks {
+        let chunk_row = ChunkRows::new(chunk, plan, &view.known);
         for (_, row) in select::select_chunk(chunk, plan, filters, budget)? {
-            if visit(&chunk.rows.row(row as usize)).is_break() {
+            if chunk_row.visit(row as usize, visit).is_break() {
                 return Ok(());
             }
         }
@@ -137,13 +143,13 @@ fn visit_block(
     part: &Part,
     block: &BlockMeta,
     selected: &select::Selected<'_>,
-    plan: &LogPlan,
+    (plan, known): (&LogPlan, &Known),
     visit: &mut Visit<'_>,
 ) -> Result<ControlFlow<()>> {
     let none = Labels::default();
     let mut fields = Vec::new();
     let (rows, open) = (&selected.rows, &selected.open);
-    read_fields(part, block, open, rows, plan, &mut fields)?;
+    read_fields((part, block, open), rows, (plan, known), &mut fields)?;
     let times = open.times(part, block)?;
     let mut runs = block.runs.iter();
     let (mut stream, mut end) = (&none, 0);
@@ -180,20 +186,52 @@ fn visit_block(
 
 /// Appends the fields that `plan` wants of the selected rows; nothing when there are none.
 fn read_fields(
-    part: &Part,
-    block: &BlockMeta,
-    open: &OpenBlock,
+    (part, block, open): (&Part, &BlockMeta, &OpenBlock),
     rows: &Bits,
-    plan: &LogPlan,
+    (plan, known): (&LogPlan, &Known),
     fields: &mut Vec<Labels>,
 ) -> Result<()> {
     let wanted = plan.needed_fields.as_deref();
-    if wanted.is_some_and(<[String]>::is_empty) {
-        return Ok(());
+    if !wanted.is_some_and(<[String]>::is_empty)
+        && let Some(stored) = open.fields(part, block)?
+    {
+        stored.for_each(rows, wanted, |_, labels| fields.push(labels))?;
     }
-    match open.fields(part, block)? {
-        Some(stored) => stored.for_each(rows, wanted, |_, labels| fields.push(labels)),
-        None => Ok(()),
+    if plan.patterns {
+        let patterns = open.patterns(part, block)?.coded(known);
+        fields.resize(rows.count(), Labels::default());
+        for (fields, row) in fields.iter_mut().zip(rows.ones()) {
+            *fields = with_pattern(fields, patterns.value(row));
+        }
+    }
+    Ok(())
+}
+
+fn with_pattern(fields: &Labels, pattern: &str) -> Labels {
+    let own = fields.iter().filter(|(name, _)| *name != PATTERN_LABEL);
+    Labels::from_pairs(own.chain([(PATTERN_LABEL, pattern)]))
+}
+
+/// Rows of a chunk as a plan wants them.
+struct ChunkRows<'v> {
+    chunk: &'v Chunk,
+    patterns: Option<Coded<'v>>,
+}
+
+impl<'v> ChunkRows<'v> {
+    fn new(chunk: &'v Chunk, plan: &LogPlan, known: &Known) -> Self {
+        Self { chunk, patterns: plan.patterns.then(|| chunk.patterns().coded(known)) }
+    }
+
+    fn visit(&self, row: usize, visit: &mut Visit<'_>) -> ControlFlow<()> {
+        let stored = self.chunk.rows.row(row);
+        match &self.patterns {
+            None => visit(&stored),
+            Some(patterns) => {
+                let fields = with_pattern(stored.fields, patterns.value(row));
+                visit(&LogRow { fields: &fields, ..stored })
+            }
+        }
     }
 }
 
@@ -214,7 +252,7 @@ impl Batch {
         block: &BlockMeta,
         open: &OpenBlock,
         rows: &[usize],
-        plan: &LogPlan,
+        (plan, known): (&LogPlan, &Known),
     ) -> Result<Self> {
         let mut select = Bits::new(block.rows as usize);
         rows.iter().for_each(|row| select.set(*row));
@@ -224,7 +262,7 @@ impl Batch {
             open.lines(part, block)?.for_each(&select, &mut take)?;
         }
         let mut fields = Vec::new();
-        read_fields(part, block, open, &select, plan, &mut fields)?;
+        read_fields((part, block, open), &select, (plan, known), &mut fields)?;
         Ok(Self { rows: rows.to_vec(), lines, fields })
     }
 
@@ -267,6 +305,7 @@ struct Open<'v> {
 /// One scan in time order.
 struct Ordered<'v, 'p> {
     plan: &'p LogPlan,
+    known: &'v Known,
     filters: &'p Filters<'p>,
     hot: &'v HotBlocks,
     budget: &'p Budget,
@@ -315,7 +354,9 @@ impl<'v, 'p> Ordered<'v, 'p> {
             pending.reverse();
         }
         let (open, heap) = (Vec::new(), BinaryHeap::new());
-        Self { plan, filters, hot: &view.hot, budget, backward, pending, open, heap, open_bytes: 0 }
+        let (known, hot) = (&*view.known, &*view.hot);
+        let open_bytes = 0;
+        Self { plan, known, filters, hot, budget, backward, pending, open, heap, open_bytes }
     }
 
     /// Turns numbers around so that the smallest comes first in the order of the visit.
@@ -433,12 +474,12 @@ impl<'v, 'p> Ordered<'v, 'p> {
         let (part, block) = match &source.place {
             Place::Chunk(chunk) => {
                 source.at += 1;
-                return Ok(visit(&chunk.rows.row(row as usize)));
+                return Ok(ChunkRows::new(chunk, self.plan, self.known).visit(row as usize, visit));
             }
             Place::Block { part, block, .. } => (*part, *block),
         };
         if source.at >= source.batch_end {
-            let loaded = source.load_batch(part, block, self.plan, self.hot);
+            let loaded = source.load_batch(part, block, (self.plan, self.known), self.hot);
             if select::undamaged(part, block, loaded)?.is_none() {
                 source.at = source.keys.len();
                 return Ok(ControlFlow::Continue(()));
@@ -462,7 +503,7 @@ impl Open<'_> {
         &mut self,
         part: &Part,
         block: &BlockMeta,
-        plan: &LogPlan,
+        plan: (&LogPlan, &Known),
         hot: &HotBlocks,
     ) -> Result<()> {
         let end = (self.at + self.batch_len).min(self.keys.len());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use model::{
     Budget, Error, ErrorKind, Labels, LineFilter, LineFilterOp, LogDeletion, LogDemand, LogPlan,
-    LogRow, MatchOp, Matcher, Result, TimeRange, label_of,
+    LogRow, MatchOp, Matcher, PATTERN_LABEL, Result, TimeRange, label_of,
 };
 
 use crate::bits::Bits;
@@ -19,6 +19,8 @@ use crate::hot::{Hot, HotBlocks, OpenBlock};
 use crate::literals::{self, Demands};
 use crate::needle::{Needle, Search};
 use crate::part::{BlockMeta, Part};
+use crate::patterns::known::Known;
+use crate::view::View;
 
 /// A plan's filters and what was deleted, ready to be applied.
 pub(crate) struct Filters<'p> {
@@ -29,6 +31,7 @@ pub(crate) struct Filters<'p> {
     /// Labels that rows have as stored, or else one of the needles in the line.
     demands: Vec<(&'p Matcher, Vec<Sought>)>,
     deleted: Vec<Deleted<'p>>,
+    known: &'p Known,
 }
 
 struct Deleted<'p> {
@@ -118,12 +121,14 @@ fn retain(lines: &Column, select: &mut Bits, test: impl Fn(&str) -> bool) -> Res
 }
 
 impl<'p> Filters<'p> {
-    pub(crate) fn new(plan: &'p LogPlan, deletions: &'p [LogDeletion]) -> Self {
+    pub(crate) fn new(plan: &'p LogPlan, view: &'p View) -> Self {
         let hits = |d: &&LogDeletion| {
             d.range.start_ns < plan.range.end_ns && plan.range.start_ns < d.range.end_ns
         };
         let tokens = |m: &Matcher| match m.op() {
-            MatchOp::Equal => filter::value_tokens(m.value().as_bytes()),
+            MatchOp::Equal if m.name() != PATTERN_LABEL => {
+                filter::value_tokens(m.value().as_bytes())
+            }
             _ => Vec::new(),
         };
         let demand = |demand: &'p LogDemand| {
@@ -135,12 +140,13 @@ impl<'p> Filters<'p> {
             labels: &plan.label_filters,
             label_tokens: plan.label_filters.iter().map(tokens).collect(),
             demands: plan.demands.iter().map(demand).collect(),
-            deleted: deletions.iter().filter(hits).map(Deleted::new).collect(),
+            deleted: view.deletions.iter().filter(hits).map(Deleted::new).collect(),
+            known: &view.known,
         }
     }
 
     /// No filters, only what was deleted.
-    pub(crate) fn of_deletions(deletions: &'p [LogDeletion]) -> Self {
+    pub(crate) fn of_deletions(deletions: &'p [LogDeletion], known: &'p Known) -> Self {
         let deleted = deletions.iter().map(Deleted::new).collect();
         Self {
             lines: LineTests::new(&[]),
@@ -148,6 +154,7 @@ impl<'p> Filters<'p> {
             label_tokens: Vec::new(),
             demands: Vec::new(),
             deleted,
+            known,
         }
     }
 
@@ -176,10 +183,12 @@ impl<'p> Filters<'p> {
         Ok(true)
     }
 
-    /// Whether a row passes.
+    /// Whether a row passes, as far as its pattern has no say.
     pub(crate) fn matches(&self, row: &LogRow<'_>) -> bool {
         self.lines.matches(row.line)
-            && self.labels.iter().all(|m| m.matches(label_of(row.stream, row.fields, m.name())))
+            && self.labels.iter().all(|m| {
+                m.name() == PATTERN_LABEL || m.matches(label_of(row.stream, row.fields, m.name()))
+            })
             && self.demands.iter().all(|(m, needles)| {
                 m.matches(label_of(row.stream, row.fields, m.name()))
                     || needles.iter().any(|n| n.search.find(row.line.as_bytes()).is_some())
@@ -222,7 +231,7 @@ impl<'p> Filters<'p> {
         rows: &mut Bits,
     ) -> Result<()> {
         for matcher in self.labels {
-            rows.and(&label_rows(part, block, open, matcher)?);
+            rows.and(&label_rows(part, block, open, matcher, self.known)?);
             if rows.is_clear() {
                 break;
             }
@@ -239,7 +248,7 @@ impl<'p> Filters<'p> {
         rows: &mut Bits,
     ) -> Result<()> {
         for (matcher, needles) in &self.demands {
-            let mut hits = label_rows(part, block, open, matcher)?;
+            let mut hits = label_rows(part, block, open, matcher, self.known)?;
             let needles = needles.iter().map(|n| &n.needle);
             hits.or(&with_any(needles, open.lines(part, block)?, rows.len())?);
             rows.and(&hits);
@@ -252,7 +261,17 @@ impl<'p> Filters<'p> {
 }
 
 /// The rows of a block whose label satisfies `matcher`.
-fn label_rows(part: &Part, block: &BlockMeta, open: &OpenBlock, matcher: &Matcher) -> Result<Bits> {
+fn label_rows(
+    part: &Part,
+    block: &BlockMeta,
+    open: &OpenBlock,
+    matcher: &Matcher,
+    known: &Known,
+) -> Result<Bits> {
+    if matcher.name() == PATTERN_LABEL {
+        let rows = block.rows as usize;
+        return Ok(open.patterns(part, block)?.matching(known, matcher, rows));
+    }
     let of_stream = |run: &Run| part.streams[run.stream as usize].get(matcher.name());
     let of_fields = match block.runs.iter().all(|run| of_stream(run).is_some()) {
         true => None,
@@ -555,12 +574,15 @@ pub(crate) fn select_chunk(
     if !wanted.contains(&true) {
         return Ok(rows);
     }
+    let of_pattern = filters.labels.iter().filter(|m| m.name() == PATTERN_LABEL);
+    let by_pattern: Vec<Bits> =
+        of_pattern.map(|m| chunk.patterns().matching(filters.known, m, chunk.len())).collect();
     let mut touched = 0;
     for i in 0..chunk.len() {
         let t_ns = chunk.rows.t_ns(i);
         if plan.range.contains(t_ns) && wanted[chunk.rows.stream_number(i) as usize] {
             touched += 1;
-            if filters.matches(&chunk.rows.row(i)) {
+            if by_pattern.iter().all(|rows| rows.get(i)) && filters.matches(&chunk.rows.row(i)) {
                 rows.push((t_ns, i as u32));
             }
         }

@@ -17,6 +17,7 @@ use crate::deletions;
 use crate::engine::{self, Batch, Engine};
 use crate::hot::HotBlocks;
 use crate::part::{Part, Summary};
+use crate::patterns::known::{self, Known};
 use crate::record;
 use crate::retention::Retention;
 use crate::view::{Shared, View};
@@ -149,6 +150,7 @@ impl Store {
         let (mut view, next_id) = open_parts(&*fs, &mut manifest, &state, &mut report)?;
         view.deletions = read_deletions(&state, &mut report);
         view.hot = Arc::new(HotBlocks::new(config.cache_bytes_max));
+        read_templates(&state, &view.known);
         let (flushed_seq, cursors) = engine::read_values(&state.values)?;
         let shared = Arc::new(Shared::default());
         *shared.view.write() = view;
@@ -335,6 +337,13 @@ fn read_deletions(state: &ManifestState, report: &mut OpenReport) -> Arc<[LogDel
     }
     found.sort_by(|a, b| (a.created_ms, &a.id).cmp(&(b.created_ms, &b.id)));
     found.into()
+}
+
+/// Patterns with words taken out that turned out to vary.
+fn read_templates(state: &ManifestState, known: &Known) {
+    for (_, value) in state.values.iter().filter(|(key, _)| key.starts_with(known::PREFIX)) {
+        known.load(&String::from_utf8_lossy(value));
+    }
 }
 
 fn replay(

@@ -1,6 +1,7 @@
 //! The store as a whole, against a plain list of rows and through crashes.
 
 mod crash;
+mod patterns;
 mod queries;
 mod repeats;
 mod retention;

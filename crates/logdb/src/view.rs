@@ -13,6 +13,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::head::Chunk;
 use crate::hot::HotBlocks;
 use crate::part::Part;
+use crate::patterns::known::Known;
 
 /// Rows of the store at one moment, oldest arrivals first.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +28,8 @@ pub(crate) struct View {
     pub(crate) deletions: Arc<[LogDeletion]>,
     /// Blocks read lately.
     pub(crate) hot: Arc<HotBlocks>,
+    /// What patterns are called.
+    pub(crate) known: Arc<Known>,
 }
 
 impl View {

@@ -27,8 +27,8 @@ pub use histogram::{BucketSpan, Histogram, ResetHint};
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME, Pair};
 pub use logs::{
     LineFilter, LineFilterOp, LogAggregation, LogBatch, LogDeletion, LogDemand, LogPlan, LogRecord,
-    LogRow, LogRows, LogSource, Order, StepCounts, StreamVolume, TENANT_LABEL, bytes_of_text,
-    label_of, shown_text, text_of_bytes,
+    LogRow, LogRows, LogSource, Order, PATTERN_LABEL, StepCounts, StreamVolume, TENANT_LABEL,
+    bytes_of_text, label_of, shown_text, text_of_bytes,
 };
 pub use matcher::{MatchOp, Matcher, anchored_regex, line_regex};
 pub use metrics::{

@@ -15,6 +15,10 @@ use crate::{Budget, Labels, Matcher, Result, TimeRange};
 /// The stream label that says whose a stream is.
 pub const TENANT_LABEL: &str = "tenant";
 
+/// The label that has the pattern of a row's line (`user <_> logged in`), as a source finds it. A plan may filter by it and an
+/// aggregation tell rows apart by it; rows themselves come with it only if their plan says so.
+pub const PATTERN_LABEL: &str = "__pattern__";
+
 /// One log line by itself; many of them are held as [`LogRows`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogRecord {
@@ -124,6 +128,8 @@ pub struct LogPlan {
     pub needs_line: bool,
     /// Hint: the names of the fields that are needed, `None` for all; rows may come without others.
     pub needed_fields: Option<Vec<String>>,
+    /// Whether rows come with the field [`PATTERN_LABEL`], which a source without patterns leaves out.
+    pub patterns: bool,
 }
 
 impl LogPlan {
@@ -139,6 +145,7 @@ impl LogPlan {
             demands: Vec::new(),
             needs_line: true,
             needed_fields: None,
+            patterns: false,
         }
     }
 }
@@ -220,6 +227,8 @@ pub struct LogAggregation {
     pub window_ns: i64,
     /// Sum the lines' bytes instead of counting rows.
     pub bytes: bool,
+    /// Tell for each group when its first and last row was.
+    pub extents: bool,
     /// Labels by which rows are told apart (see [`label_of`]), ascending; `None`: by all labels of their streams.
     pub by: Option<Vec<String>>,
 }
@@ -231,6 +240,8 @@ pub struct StepCounts {
     pub labels: Labels,
     /// One number per step; 0 where no row fell into the window.
     pub counts: Vec<u64>,
+    /// Times of the first and the last row counted, if they were asked for.
+    pub extent: Option<(i64, i64)>,
 }
 
 /// How much a stream has in a range of time.

@@ -6,6 +6,7 @@ pub(crate) mod deletes;
 pub(crate) mod fields;
 pub(crate) mod json;
 pub(crate) mod legacy;
+pub(crate) mod patterns;
 pub(crate) mod process;
 pub(crate) mod volume;
 

@@ -150,8 +150,8 @@ routes! {
     POST "/loki/api/v1/detected_fields" Viewer => loki::fields::fields;
     GET "/loki/api/v1/detected_field/{name}/values" Viewer => loki::fields::field_values;
     POST "/loki/api/v1/detected_field/{name}/values" Viewer => loki::fields::field_values;
-    GET "/loki/api/v1/patterns" Viewer => loki::fields::patterns;
-    POST "/loki/api/v1/patterns" Viewer => loki::fields::patterns;
+    GET "/loki/api/v1/patterns" Viewer => loki::patterns::patterns;
+    POST "/loki/api/v1/patterns" Viewer => loki::patterns::patterns;
     GET "/loki/api/v1/format_query" Viewer => loki::format_query;
     POST "/loki/api/v1/format_query" Viewer => loki::format_query;
     GET "/loki/api/v1/delete" Viewer => loki::deletes::list;
@@ -228,6 +228,8 @@ routes! {
     GET "/api/taffrail/v1/containers" Viewer => own_api::containers;
     GET "/api/taffrail/v1/status" Viewer => own_api::status;
     GET "/api/taffrail/v1/logs/context" Viewer => loki::fields::context;
+    GET "/api/taffrail/v1/logs/patterns" Viewer => loki::patterns::history;
+    POST "/api/taffrail/v1/logs/patterns" Viewer => loki::patterns::history;
     GET "/api/taffrail/v1/logs/retention" Viewer => log_retention::preview;
     GET "/api/taffrail/v1/cardinality" Viewer => cardinality::cardinality;
     GET "/api/taffrail/v1/cardinality/drop" Viewer => cardinality::drop;

@@ -123,7 +123,7 @@ async fn open(app: Reader, request: Request, legacy: bool) -> Response {
 fn parse(app: &Reader, params: &Params) -> Result<Tail> {
     let text = params.get("query");
     app.check_one()?;
-    let pipeline = Pipeline::parse(text).map_err(|e| loki::positioned(e, text))?;
+    let pipeline = Pipeline::parse_arriving(text).map_err(|e| loki::positioned(e, text))?;
     let start_ns = match params.non_empty("start") {
         Some(text) => loki_time_ns(text).ok_or_else(|| {
             Error::invalid(format!("could not parse \"start\" parameter: {text:?} is not a time"))

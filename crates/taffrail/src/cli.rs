@@ -184,9 +184,52 @@ pub struct QueryArgs {
     pub client: ClientArgs,
 }
 
+/// What to do with logs beside printing them.
+#[derive(Debug, Clone, Subcommand)]
+pub enum LogsCommand {
+    /// Count lines by pattern: what they say once numbers, ids and other values are taken out.
+    #[command(
+        after_help = "Examples:\n  taffrail logs patterns web                            what container web says, and how often\n  \
+                            taffrail logs patterns web --since 10m --new          what it says now and did not the day before\n  \
+                            taffrail logs patterns '{app=\"shop\"} |= \"error\"' --since 6h --output json\n\n\
+                            A container that is called `patterns` is '{container=\"patterns\"}'. A pattern can be used in queries:\n  \
+                            taffrail logs '{container=\"web\"} | __pattern__=\"user <_> logged in\"'"
+    )]
+    Patterns(LogPatternsArgs),
+}
+
+/// Options of `logs patterns`.
+#[derive(Debug, Clone, Args)]
+pub struct LogPatternsArgs {
+    /// Container name, or a LogQL query of a selector and filters [default: all containers].
+    pub query: Option<String>,
+    /// How far back to count.
+    #[arg(long, value_name = "DURATION", default_value = "1h")]
+    pub since: String,
+    /// Only patterns that did not come before that.
+    #[arg(long)]
+    pub new: bool,
+    /// How far back before that a pattern must not have come to be new.
+    #[arg(long, value_name = "DURATION", default_value = "24h")]
+    pub lookback: String,
+    /// Distance of counts [default: a 250th of --since, at least 10s].
+    #[arg(long, value_name = "DURATION")]
+    pub step: Option<String>,
+    /// Most patterns.
+    #[arg(short = 'n', long, value_name = "PATTERNS", default_value_t = 50)]
+    pub limit: usize,
+    /// Where and how.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
 /// Options of `logs`.
 #[derive(Debug, Clone, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct LogsArgs {
+    /// What else to do with logs.
+    #[command(subcommand)]
+    pub command: Option<LogsCommand>,
     /// Container name, or a LogQL query that starts with `{` [default: all containers].
     pub query: Option<String>,
     /// Keep printing new lines.

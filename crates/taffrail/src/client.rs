@@ -3,6 +3,7 @@
 //! What comes back is foreign text on its way to a terminal: control characters are shown, never passed on.
 
 pub mod cardinality;
+pub mod log_patterns;
 pub mod logs;
 pub mod retention;
 pub mod series;

@@ -588,7 +588,7 @@ fn read_plain(
 }
 
 /// Reads `len` codes, all below `distinct`.
-pub(super) fn read_codes(reader: &mut Reader<'_>, len: usize, distinct: usize) -> Result<Codes> {
+pub(crate) fn read_codes(reader: &mut Reader<'_>, len: usize, distinct: usize) -> Result<Codes> {
     if distinct <= 1 {
         return Ok(Codes::Zeros(len));
     }

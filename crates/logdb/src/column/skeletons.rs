@@ -26,17 +26,17 @@ const SLOT_ON_DISK: u8 = 0xFE;
 /// Values taken apart.
 #[derive(Debug)]
 pub(super) struct Shapes {
-    skeletons: Vec<Skeleton>,
-    codes: Codes,
-    columns: Vec<Lazy>,
+    pub(super) skeletons: Vec<Skeleton>,
+    pub(super) codes: Codes,
+    pub(super) columns: Vec<Lazy>,
 }
 
 #[derive(Debug)]
-struct Skeleton {
+pub(super) struct Skeleton {
     /// One more than slots.
-    literals: Vec<Vec<u8>>,
+    pub(super) literals: Vec<Vec<u8>>,
     /// Column of each slot.
-    columns: Vec<usize>,
+    pub(super) columns: Vec<usize>,
     /// Values that have it.
     rows: usize,
 }

@@ -201,6 +201,7 @@ fn made_plans(random: &mut Random, order: Order) -> Vec<LogPlan> {
 }
 
 fn check_all(store: &Store, all: &[LogRecord], random: &mut Random) {
+    super::patterns::check_patterns(store, all);
     for order in [Order::Any, Order::Forward, Order::Backward] {
         for mut plan in made_plans(random, order) {
             let expect = naive(all, &plan);
@@ -242,6 +243,7 @@ fn check_aggregate(store: &Store, expect: &[LogRecord], plan: &LogPlan, random: 
             1 + random.below(9_000_000_000) as i64
         },
         bytes: random.below(2) == 0,
+        extents: false,
         by: [
             None,
             Some(vec![]),

@@ -44,6 +44,21 @@ pub(crate) struct LogExpr {
     pub(crate) stages: Vec<Stage>,
 }
 
+impl LogExpr {
+    /// Whether a stage names label `label`.
+    pub(crate) fn names(&self, label: &str) -> bool {
+        let mut names = false;
+        for stage in &self.stages {
+            stage.for_each_label(&mut |name| names |= name == label);
+            if let Stage::Drop(selection) | Stage::Keep(selection) = stage {
+                names |= selection.names.iter().any(|name| name == label)
+                    || selection.matchers.iter().any(|m| m.name() == label);
+            }
+        }
+        names
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct RangeExpr {
     pub(crate) op: RangeOp,

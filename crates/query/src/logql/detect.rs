@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use model::{Budget, Error, Labels, LogPlan, LogRow, LogSource, Order, Result, TimeRange};
+use model::{
+    Budget, Error, Labels, LogPlan, LogRow, LogSource, Order, PATTERN_LABEL, Result, TimeRange,
+};
 
 use super::logfmt::Logfmt;
 use super::pipeline::Pipeline;
@@ -99,6 +101,7 @@ pub fn detect_fields(
     let plan = LogPlan {
         matchers: pipeline.matchers().to_vec(),
         line_filters: pipeline.line_filters().to_vec(),
+        patterns: pipeline.names(PATTERN_LABEL),
         ..LogPlan::all(range, Order::Backward)
     };
     let mut found = Found { fields: BTreeMap::new(), fields_max };

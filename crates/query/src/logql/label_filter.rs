@@ -3,7 +3,7 @@
 //! A comparison with a number, duration or size drops rows without the label, and lets rows pass whose value it cannot
 //! read, marked with an error; whether those are wanted is for a later `__error__=""` to say.
 
-use model::{LogDemand, MatchOp, Matcher};
+use model::{LogDemand, MatchOp, Matcher, PATTERN_LABEL};
 
 use super::ip::IpMatcher;
 use super::row::{RowLabels, is_stored};
@@ -91,7 +91,7 @@ impl LabelFilter {
             !text.is_empty() && text.bytes().all(is_plain)
         };
         match self {
-            Self::Text(matcher) if is_stored(matcher.name()) => {
+            Self::Text(matcher) if is_stored(matcher.name()) && matcher.name() != PATTERN_LABEL => {
                 let mut texts = match matcher.op() {
                     MatchOp::Equal => vec![matcher.value().to_owned()],
                     MatchOp::Regex => matcher.alternatives().unwrap_or_default().to_vec(),

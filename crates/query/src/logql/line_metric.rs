@@ -38,7 +38,7 @@ impl LineMetric {
     /// # Errors
     /// [`Invalid`](model::ErrorKind::Invalid) as [`parse`](super::parse()), with the place in `query` or `value`.
     pub fn parse(query: &str, value: Option<&str>, by: Vec<String>) -> Result<Self> {
-        Pipeline::parse(query)?;
+        Pipeline::parse_arriving(query)?;
         let Some(value) = value else {
             let ExprKind::Log(log) = parse(query)?.kind else {
                 return Err(Error::invalid("a rule takes a log query; this is a metric query"));

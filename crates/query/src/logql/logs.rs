@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use hashbrown::HashMap;
-use model::{Budget, Error, Labels, LogPlan, LogSource, Order, Result, TimeRange};
+use model::{Budget, Error, Labels, LogPlan, LogSource, Order, PATTERN_LABEL, Result, TimeRange};
 use rustc_hash::FxBuildHasher;
 
 use super::ast::LogExpr;
@@ -34,6 +34,7 @@ pub(super) fn evaluate(
         limit: (split.stages.is_empty() && query.interval_ns <= 0).then_some(query.limit),
         needs_line: true,
         needed_fields: None,
+        patterns: log.names(PATTERN_LABEL),
     };
     let mut collector = Collector { limit: query.limit, ..Collector::default() };
     let mut spacing = Spacing { interval_ns: query.interval_ns, last_ns: None };

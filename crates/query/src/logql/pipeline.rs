@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use model::{Error, Labels, LineFilter, LogDemand, LogRow, Matcher, Result};
+use model::{Error, Labels, LineFilter, LogDemand, LogRow, Matcher, PATTERN_LABEL, Result};
 
 use super::ast::{ExprKind, LogExpr};
 use super::parse::parse;
@@ -30,6 +30,25 @@ impl Pipeline {
             }
             _ => Err(Error::invalid("only log queries can be followed; this is a metric query")),
         }
+    }
+
+    /// As [`parse`](Self::parse), for rows that are not stored yet.
+    ///
+    /// # Errors
+    /// Also [`Invalid`](model::ErrorKind::Invalid) when it names [`PATTERN_LABEL`], which only stored rows have.
+    pub fn parse_arriving(text: &str) -> Result<Self> {
+        let pipeline = Self::parse(text)?;
+        if pipeline.names(PATTERN_LABEL) {
+            return Err(Error::invalid(format!(
+                "{PATTERN_LABEL} is not known of lines as they arrive, only of stored ones; use a line filter such as |> \"…<_>…\""
+            )));
+        }
+        Ok(pipeline)
+    }
+
+    /// Whether a stage names label `label`.
+    pub fn names(&self, label: &str) -> bool {
+        self.log.names(label)
     }
 
     /// The stream selector; [`process`](Self::process) does not apply it.
@@ -89,6 +108,36 @@ pub fn parse_selection(text: &str) -> Result<(Vec<Matcher>, Vec<LineFilter>)> {
     }
     let line_filters = split.line_filters;
     Ok((pipeline.log.matchers, line_filters))
+}
+
+/// A log query that a store answers by itself: a stream selector, line filters and filters by stored labels.
+#[derive(Debug, Clone)]
+pub struct Selection {
+    /// Stream selector; all must hold.
+    pub matchers: Vec<Matcher>,
+    /// Filters on the line, all must hold.
+    pub line_filters: Vec<LineFilter>,
+    /// Conditions on stored labels, all must hold.
+    pub label_filters: Vec<Matcher>,
+}
+
+impl Selection {
+    /// Parses a log query.
+    ///
+    /// # Errors
+    /// [`Invalid`](model::ErrorKind::Invalid) as [`parse`](super::parse()), or when there is more to it.
+    pub fn parse(text: &str) -> Result<Self> {
+        let Pipeline { log, .. } = Pipeline::parse(text)?;
+        let split = Split::new(&log);
+        if !split.stages.is_empty() {
+            return Err(Error::invalid(
+                "patterns are counted of a stream selector, line filters (|= != |~ !~) and filters by stored labels; \
+                 behind other stages use sum by (__pattern__) (count_over_time(…))",
+            ));
+        }
+        let Split { line_filters, label_filters, .. } = split;
+        Ok(Self { matchers: log.matchers, line_filters, label_filters })
+    }
 }
 
 /// A pipeline divided between store and caller.

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use hashbrown::HashMap;
 use model::{
     Budget, Error, Grouping, Labels, LogAggregation, LogPlan, LogRow, LogSource, MatchOp, Matcher,
-    Order, Result, StepCounts, TimeRange,
+    Order, PATTERN_LABEL, Result, StepCounts, TimeRange,
 };
 use rustc_hash::FxBuildHasher;
 
@@ -85,6 +85,7 @@ pub(super) fn evaluate(
         limit: None,
         needs_line,
         needed_fields: wanted.as_deref().map(fields_behind),
+        patterns: names_pattern(range, grouping),
     };
     if split.stages.is_empty()
         && range.unwrap.is_none()
@@ -139,6 +140,18 @@ fn wanted_labels(
     Some(wanted)
 }
 
+/// Whether anything names the pattern of rows.
+fn names_pattern(range: &RangeExpr, grouping: Option<&Grouping>) -> bool {
+    let mut names = range.log.names(PATTERN_LABEL);
+    names |= grouping.is_some_and(|g| g.labels.iter().any(|name| name == PATTERN_LABEL));
+    if let Some(unwrap) = &range.unwrap {
+        names |= unwrap.label == PATTERN_LABEL;
+        let mut visit = |name: &str| names |= name == PATTERN_LABEL;
+        unwrap.filters.iter().for_each(|f| f.for_each_name(&mut visit));
+    }
+    names
+}
+
 /// Whether the aggregation adds up whole numbers, which needs no samples kept.
 fn is_counted(range: &RangeExpr) -> bool {
     range.unwrap.is_none() || range.op == RangeOp::Absent
@@ -169,6 +182,7 @@ fn from_store(
         step_ns: steps.step_ns,
         window_ns: range.range_ns,
         bytes,
+        extents: false,
         by: Some(names.to_vec()),
     };
     let Some(counts) = source.aggregate(plan, &request(false), budget)? else { return Ok(None) };
@@ -183,7 +197,7 @@ fn from_store(
     let sizes: HashMap<Labels, Vec<u64>, FxBuildHasher> =
         sizes.into_iter().flatten().map(|sized| (sized.labels, sized.counts)).collect();
     let mut result = RangeResult::default();
-    for StepCounts { labels, counts } in counts {
+    for StepCounts { labels, counts, .. } in counts {
         let sizes = sizes.get(&labels);
         let value = |i: usize| {
             let count = counts.get(i).copied().unwrap_or(0);

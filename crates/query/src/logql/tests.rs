@@ -182,6 +182,62 @@ fn the_largest_expressions_evaluate_on_a_thread_of_usual_size() {
     check(&format!("count_over_time({{app=\"db\"}} | {filter} [1m])"), &[r#"{app="db"} 2"#]);
 }
 
+#[test]
+fn patterns_are_seen_by_queries_that_name_them() {
+    let row = |second: i64, line: &str, pattern: &str| Row {
+        stream: Labels::from_pairs([("app", "web")]),
+        t_ns: second * SECOND_NS,
+        line: line.to_owned(),
+        fields: Labels::from_pairs([("__pattern__", pattern), ("level", "info")]),
+    };
+    let rows =
+        vec![row(1, "{\"n\":1}", "a <_>"), row(2, "{\"n\":2}", "b <_>"), row(3, "{}", "a <_>")];
+    let answers = |text: &str| -> Vec<String> {
+        let answer = |aggregates: bool| {
+            let table = Table { rows: rows.clone(), aggregates };
+            let query = query(text);
+            match evaluate(&table, &query, &Budget::unlimited()).unwrap().value {
+                Value::Streams(streams) => streams
+                    .iter()
+                    .map(|s| format!("{} {}", s.labels, s.entries.len()))
+                    .collect::<Vec<_>>(),
+                Value::Metric(promql::Value::Vector(samples)) => {
+                    samples.iter().map(|s| format!("{} {}", s.labels, s.value)).collect()
+                }
+                Value::Metric(other) => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(answer(false), answer(true), "{text}");
+        answer(true)
+    };
+    let check = |text: &str, expect: &[&str]| assert_eq!(answers(text), expect, "{text}");
+    check(r#"{app="web"}"#, &[r#"{app="web",level="info"} 3"#]);
+    check(
+        r#"{app="web"} | json"#,
+        &[
+            r#"{app="web",level="info"} 1"#,
+            r#"{app="web",level="info",n="1"} 1"#,
+            r#"{app="web",level="info",n="2"} 1"#,
+        ],
+    );
+    let a = [r#"{__pattern__="a <_>",app="web",level="info"} 2"#];
+    check(r#"{app="web"} | __pattern__="a <_>""#, &a);
+    check(r#"{app="web"} | json | __pattern__="a <_>" | drop n"#, &a);
+    check(r#"{app="web"} | drop __pattern__"#, &[r#"{app="web",level="info"} 3"#]);
+    let both = [r#"{__pattern__="a <_>"} 2"#, r#"{__pattern__="b <_>"} 1"#];
+    check(r#"sum by (__pattern__) (count_over_time({app="web"}[1m]))"#, &both);
+    check(r#"sum by (__pattern__) (count_over_time({app="web"} | json [1m]))"#, &both);
+    check(
+        r#"sum by (app) (count_over_time({app="web"} | __pattern__!="b <_>" [1m]))"#,
+        &[r#"{app="web"} 2"#],
+    );
+    let new = r#"sum by (__pattern__) (count_over_time({app="web"}[58s500ms])) unless sum by (__pattern__) (count_over_time({app="web"}[1h] offset 58s500ms))"#;
+    check(new, &[r#"{__pattern__="b <_>"} 1"#]);
+    assert!(Pipeline::parse_arriving(r#"{app="web"} |> "a <_>""#).is_ok());
+    let refused = Pipeline::parse_arriving(r#"{app="web"} | __pattern__="a <_>""#).unwrap_err();
+    assert!(refused.to_string().contains("__pattern__ is not known of lines as they arrive"));
+}
+
 /// Remembers what it was asked for.
 #[derive(Default)]
 struct Witness {

@@ -1,4 +1,4 @@
-//! What rows have besides stream labels, found by looking at some: detected labels and fields, patterns.
+//! What rows have besides stream labels, found by looking at some: detected labels and fields.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use model::{Error, Labels, MatchOp, Result, TimeRange};
 use query::logql::{self, DetectedField};
 use serde_json::json;
 
-use super::{bounds, encoding, parse_selector, positioned, respond, selector, step, streams, time};
+use super::{bounds, encoding, parse_selector, positioned, respond, selector, streams, time};
 use crate::params::Params;
 use crate::tenants::Reader;
 
@@ -20,8 +20,6 @@ const FIELDS_DEFAULT: usize = 1000;
 const FIELDS_MAX: usize = 10_000;
 /// Rows before and after one, when nothing is said.
 const CONTEXT_DEFAULT: usize = 10;
-/// Patterns are counted per so many nanoseconds at least.
-const PATTERN_STEP_NS_MIN: i64 = 10_000_000_000;
 
 /// Labels worth choosing from: those of which some value is neither a number nor an id.
 pub(crate) async fn labels(app: Reader, params: Params) -> Response {
@@ -117,36 +115,6 @@ async fn detect(app: &Reader, params: &Params) -> Result<(Vec<DetectedField>, us
         })
         .await?;
     Ok((found, limit))
-}
-
-pub(crate) async fn patterns(app: Reader, params: Params) -> Response {
-    let answer = async {
-        let (start_ns, end_ns) = bounds(&app, &params, HOUR_NS)?;
-        let matchers = parse_selector(params.get("query"))?;
-        let step_ns = step(&params, start_ns, end_ns)?.max(PATTERN_STEP_NS_MIN);
-        let source = app.logs.clone();
-        let mined = app
-            .queries
-            .run(None, move |budget| {
-                let range = TimeRange::new(start_ns, end_ns);
-                logql::mine_patterns(source.as_ref(), &matchers, range, step_ns, budget)
-            })
-            .await?;
-        let shown: Vec<_> = mined
-            .iter()
-            .map(|mined| {
-                let samples: Vec<_> = mined
-                    .counts
-                    .iter()
-                    .map(|(t_ns, count)| json!([t_ns.div_euclid(1_000_000_000), count]))
-                    .collect();
-                let pattern = model::shown_text(&mined.pattern);
-                json!({"pattern": pattern, "level": mined.level, "samples": samples})
-            })
-            .collect();
-        Ok(json!({"status": "success", "data": shown}).to_string())
-    };
-    respond(answer.await)
 }
 
 /// Our own: rows before and after a moment of one stream, whose labels `query` names one by one.

@@ -104,6 +104,38 @@ async fn labels_fields_and_patterns_are_detected() {
 }
 
 #[tokio::test]
+async fn patterns_have_a_history() {
+    let path = "/api/taffrail/v1/logs/patterns";
+    let part = json_of(&format!("{path}?{WEB}&since=5s&step=10s")).await;
+    let all = json_of(&format!("{path}?{WEB}&since=1h&lookback=1h&new=true")).await;
+    let seen = |n: i64| (1_435_781_450 + n).to_string() + "000000000";
+    let pattern = |count: u64, is_new: bool, samples: Value| {
+        json!([{
+            "pattern": "line <_>", "count": count, "is_new": is_new, "samples": samples,
+            "first_seen": seen(0), "last_seen": seen(9),
+        }])
+    };
+    assert_eq!(part["patterns"], pattern(5, false, json!([[1_435_781_450, 5]])));
+    assert_eq!((&part["step_s"], &part["lookback_s"]), (&json!(10.0), &json!(86_400.0)));
+    let step = all["step_s"].as_f64().unwrap();
+    assert_eq!(all["patterns"][0]["count"], 10, "{all}");
+    assert!(step >= 10.0, "{all}");
+    let known = json_of(&format!("{path}?{WEB}&since=5s&new=true")).await;
+    assert_eq!(known["patterns"], json!([]));
+    let router = router(&app(open_access()));
+    for (query, part) in [
+        (format!("{WEB}%20%7C%20json"), "behind other stages use sum by (__pattern__)"),
+        (format!("{WEB}&lookback=soon"), "lookback is \"soon\"; it is a duration"),
+        (format!("{WEB}&new=perhaps"), "new is \"perhaps\"; it is true or false"),
+    ] {
+        let (status, _, body) = get(&router, &format!("{path}?{query}")).await;
+        assert_eq!(status, 400, "{query}");
+        let error: Value = serde_json::from_str(&body).unwrap_or(Value::String(body));
+        assert!(error.to_string().replace("\\\"", "\"").contains(part), "{query}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn rows_have_surroundings() {
     let exact = "query=%7Bcontainer%3D%22web%22,stream%3D%22stdout%22%7D";
     let path = "/api/taffrail/v1/logs/context";

@@ -12,8 +12,9 @@ use ingest::relabel::{Action, Rule, RuleConfig};
 use model::{
     Budget, Clock, Done, Exemplar, Labels, LogAggregation, LogBatch, LogDeletion, LogPlan, LogRow,
     LogSource, ManualClock, Matcher, MetricBatch, MetricKind, MetricMetadata, MetricPlan,
-    MetricSource, Order, Receipt, RejectReason, Result, RetentionPreview, RetentionRule, Selected,
-    SeriesData, SeriesExemplars, Sink, StepCounts, StreamVolume, TimeRange,
+    MetricSource, Order, PATTERN_LABEL, Receipt, RejectReason, Result, RetentionPreview,
+    RetentionRule, Selected, SeriesData, SeriesExemplars, Sink, StepCounts, StreamVolume,
+    TimeRange,
 };
 use parking_lot::Mutex;
 use server::operations::{
@@ -294,7 +295,9 @@ impl LogSource for Logs {
         visit: &mut dyn FnMut(&LogRow<'_>) -> ControlFlow<()>,
     ) -> Result<Vec<String>> {
         let stream = Labels::from_pairs([("container", "web"), ("stream", "stdout")]);
-        let fields = Labels::default();
+        // As a store that finds them would say.
+        let patterns = plan.patterns.then_some((PATTERN_LABEL, "line <_>"));
+        let fields = Labels::from_pairs(patterns);
         let mut rows: Vec<(i64, String)> = (0..10)
             .map(|i| ((NOW_MS - 10_000 + i * 1_000) * 1_000_000, format!("line {i}")))
             .collect();

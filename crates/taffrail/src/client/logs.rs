@@ -63,13 +63,7 @@ struct Around {
 /// When the server cannot be reached or refuses the query.
 pub async fn logs(args: &LogsArgs, out: &mut impl Write) -> Result<()> {
     let client = Client::new(&args.client)?;
-    // Brackets are not part of a container's name: what was meant is a metric query, or a broken one.
-    if let Some(text) = args.query.as_deref().filter(|q| !q.trim_start().starts_with('{'))
-        && text.contains(['(', '{', '|'])
-    {
-        bail!("{text:?} is neither a container's name nor a log query, which begins with {{");
-    }
-    let query = query(args);
+    let query = query(args)?;
     let start = match &args.from {
         Some(from) => from.clone(),
         None => {
@@ -112,13 +106,22 @@ pub async fn logs(args: &LogsArgs, out: &mut impl Write) -> Result<()> {
     }
 }
 
-/// The LogQL query that the options make.
-fn query(args: &LogsArgs) -> String {
-    let mut query = match args.query.as_deref() {
+/// The log query that `text` is, or of the container that it names, or of all containers.
+pub(super) fn selector(text: Option<&str>) -> Result<String> {
+    Ok(match text {
         None => "{stream=~\"stdout|stderr\"}".to_owned(),
         Some(query) if query.trim_start().starts_with('{') => query.to_owned(),
+        // Brackets are not part of a container's name: what was meant is a metric query, or a broken one.
+        Some(text) if text.contains(['(', '{', '|']) => {
+            bail!("{text:?} is neither a container's name nor a log query, which begins with {{");
+        }
         Some(container) => format!("{{container={container:?}, stream=~\"stdout|stderr\"}}"),
-    };
+    })
+}
+
+/// The LogQL query that the options make.
+fn query(args: &LogsArgs) -> Result<String> {
+    let mut query = selector(args.query.as_deref())?;
     let mut add = |op: &str, patterns: &[String]| {
         let quoted: Vec<String> = patterns
             .iter()
@@ -134,7 +137,7 @@ fn query(args: &LogsArgs) -> String {
     };
     add("|~", &args.grep);
     add("!~", &args.exclude);
-    query
+    Ok(query)
 }
 
 async fn follow(
@@ -342,7 +345,8 @@ mod tests {
 
     #[test]
     fn options_make_a_query() {
-        let check = |words: &[&str], expected: &str| assert_eq!(query(&args(words)), expected);
+        let check =
+            |words: &[&str], expected: &str| assert_eq!(query(&args(words)).unwrap(), expected);
         check(&[], r#"{stream=~"stdout|stderr"}"#);
         check(
             &["web", "-e", "a\"b", "-e", "c", "--exclude", "d"],

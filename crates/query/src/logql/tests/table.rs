@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use model::{
-    Budget, Labels, LogAggregation, LogPlan, LogRow, LogSource, Matcher, Order, Result, StepCounts,
-    StreamVolume, TimeRange, label_of,
+    Budget, Labels, LogAggregation, LogPlan, LogRow, LogSource, Matcher, Order, PATTERN_LABEL,
+    Result, StepCounts, StreamVolume, TimeRange, label_of,
 };
 
 /// One row.
@@ -63,12 +63,13 @@ impl LogSource for Table {
         for row in self.select(plan) {
             budget.charge_samples(1)?;
             let line = if plan.needs_line { row.line.as_str() } else { "" };
-            let fields: Labels = match &plan.needed_fields {
-                Some(names) => {
-                    row.fields.iter().filter(|(n, _)| names.iter().any(|x| x == n)).collect()
-                }
-                None => row.fields.clone(),
+            // A row's pattern is a field here, which nobody sees who does not ask.
+            let is_needed = |name: &str| match &plan.needed_fields {
+                _ if name == PATTERN_LABEL => plan.patterns,
+                Some(names) => names.iter().any(|needed| needed == name),
+                None => true,
             };
+            let fields: Labels = row.fields.iter().filter(|(name, _)| is_needed(name)).collect();
             let row = LogRow { stream: &row.stream, t_ns: row.t_ns, line, fields: &fields };
             if visit(&row).is_break() {
                 break;
@@ -86,9 +87,10 @@ impl LogSource for Table {
         if !self.aggregates {
             return Ok(None);
         }
-        let LogAggregation { start_ns, end_ns, step_ns, window_ns, bytes, ref by } = *aggregation;
+        let LogAggregation { start_ns, end_ns, step_ns, window_ns, bytes, ref by, extents } =
+            *aggregation;
         let steps = usize::try_from((end_ns - start_ns) / step_ns + 1).unwrap_or(0);
-        let mut counts: BTreeMap<Labels, Vec<u64>> = BTreeMap::new();
+        let mut counts: BTreeMap<Labels, (Vec<u64>, (i64, i64))> = BTreeMap::new();
         for row in self.select(plan) {
             budget.charge_samples(1)?;
             let group = match by {
@@ -97,7 +99,9 @@ impl LogSource for Table {
                     names.iter().map(|n| (n.as_str(), label_of(&row.stream, &row.fields, n))),
                 ),
             };
-            let per_step = counts.entry(group).or_insert_with(|| vec![0; steps]);
+            let (per_step, extent) =
+                counts.entry(group).or_insert_with(|| (vec![0; steps], (i64::MAX, i64::MIN)));
+            *extent = (extent.0.min(row.t_ns), extent.1.max(row.t_ns));
             let mut t_ns = start_ns;
             for count in per_step.iter_mut() {
                 if t_ns - window_ns < row.t_ns && row.t_ns <= t_ns {
@@ -106,7 +110,10 @@ impl LogSource for Table {
                 t_ns += step_ns;
             }
         }
-        let counts = counts.into_iter().map(|(labels, counts)| StepCounts { labels, counts });
+        let counts = counts.into_iter().map(|(labels, (counts, extent))| {
+            let extent = extents.then_some(extent);
+            StepCounts { labels, counts, extent }
+        });
         Ok(Some(counts.collect()))
     }
 
