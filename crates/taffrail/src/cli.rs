@@ -57,7 +57,7 @@ pub enum Command {
                             taffrail logs -f '{job=\"nginx\"}' -o json | jq -c '.streams[]'\n\n\
                       Without such a container the exit code is 1. Levels are coloured on a terminal, unless NO_COLOR is set."
     )]
-    Logs(LogsArgs),
+    Logs(Box<LogsArgs>),
     /// Show which metrics, labels and values make the series, or what dropping some would break.
     #[command(
         after_help = "Examples:\n  taffrail cardinality\n  taffrail cardinality '{job=\"shop\"}' --since 12h --limit 5\n  \

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use taffrail::cli::{Cli, Command, LogsArgs, LogsCommand};
+use taffrail::cli::{Cli, Command, LogsCommand};
 use taffrail::{check, client, config, import, run};
 
 #[global_allocator]
@@ -37,10 +37,12 @@ fn main() -> ExitCode {
                 .map_or_else(|e| fail(&format!("{e:#}"), 1), ExitCode::from);
         }
         Command::Query(args) => block_on(client::query(&args, &mut out)).map(|()| true),
-        Command::Logs(LogsArgs { command: Some(LogsCommand::Patterns(args)), .. }) => {
-            block_on(client::log_patterns::patterns(&args, &mut out)).map(|()| true)
-        }
-        Command::Logs(args) => block_on(client::logs::logs(&args, &mut out)).map(|()| true),
+        Command::Logs(args) => match &args.command {
+            Some(LogsCommand::Patterns(args)) => {
+                block_on(client::log_patterns::patterns(args, &mut out)).map(|()| true)
+            }
+            None => block_on(client::logs::logs(&args, &mut out)).map(|()| true),
+        },
         Command::Import { source } => block_on(import::import(&source, &environment, &mut out)),
         Command::Cardinality(args) => {
             block_on(client::cardinality::cardinality(&args, &mut out)).map(|()| true)

@@ -338,7 +338,7 @@ mod tests {
     fn args(words: &[&str]) -> LogsArgs {
         let cli = Cli::parse_from([&["taffrail", "logs"], words].concat());
         match cli.command {
-            Some(Command::Logs(args)) => args,
+            Some(Command::Logs(args)) => *args,
             _ => unreachable!("BUG: the command is logs"),
         }
     }
