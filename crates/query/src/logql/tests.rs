@@ -211,19 +211,19 @@ fn patterns_are_seen_by_queries_that_name_them() {
         answer(true)
     };
     let check = |text: &str, expect: &[&str]| assert_eq!(answers(text), expect, "{text}");
-    check(r#"{app="web"}"#, &[r#"{app="web",level="info"} 3"#]);
+    check(r#"{app="web"}"#, &[r#"{app="web", level="info"} 3"#]);
     check(
         r#"{app="web"} | json"#,
         &[
-            r#"{app="web",level="info"} 1"#,
-            r#"{app="web",level="info",n="1"} 1"#,
-            r#"{app="web",level="info",n="2"} 1"#,
+            r#"{app="web", level="info"} 1"#,
+            r#"{app="web", level="info", n="1"} 1"#,
+            r#"{app="web", level="info", n="2"} 1"#,
         ],
     );
-    let a = [r#"{__pattern__="a <_>",app="web",level="info"} 2"#];
+    let a = [r#"{__pattern__="a <_>", app="web", level="info"} 2"#];
     check(r#"{app="web"} | __pattern__="a <_>""#, &a);
     check(r#"{app="web"} | json | __pattern__="a <_>" | drop n"#, &a);
-    check(r#"{app="web"} | drop __pattern__"#, &[r#"{app="web",level="info"} 3"#]);
+    check(r#"{app="web"} | drop __pattern__"#, &[r#"{app="web", level="info"} 3"#]);
     let both = [r#"{__pattern__="a <_>"} 2"#, r#"{__pattern__="b <_>"} 1"#];
     check(r#"sum by (__pattern__) (count_over_time({app="web"}[1m]))"#, &both);
     check(r#"sum by (__pattern__) (count_over_time({app="web"} | json [1m]))"#, &both);
