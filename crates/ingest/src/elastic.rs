@@ -8,7 +8,7 @@
 use std::str;
 use std::sync::Arc;
 
-use model::{Error, ErrorKind, Result};
+use model::{Error, ErrorKind, Result, text_of_bytes};
 use serde::Deserialize;
 
 use crate::document::{Documents, More, Roles};
@@ -235,10 +235,7 @@ fn add(
     let labels = [("index", &*item.index)];
     let fields = [("_id", item.id.as_deref().unwrap_or(""))];
     let more = More { labels: &labels, fields: &fields };
-    let added = str::from_utf8(document)
-        .map_err(|_| Error::invalid("not UTF-8"))
-        .and_then(|document| documents.add(document, &more, lines));
-    match added {
+    match documents.add(&text_of_bytes(document), &more, lines) {
         Ok(true) => item.row = Some(lines.rows.len() - 1),
         Ok(false) => {
             item.refused = Some("the document's fields are too large".to_owned());

@@ -13,7 +13,7 @@ mod tests;
 use std::borrow::Cow;
 use std::str;
 
-use model::{Error, Result};
+use model::{Result, text_of_bytes};
 
 use crate::compression::{self, Encoding};
 use crate::document::{self, Documents, More, Roles};
@@ -55,8 +55,8 @@ pub fn unpack(message: &[u8], bytes_max: usize) -> Result<Cow<'_, [u8]>> {
 /// [`Invalid`](model::ErrorKind::Invalid) when it is no object, [`Limit`](model::ErrorKind::Limit) when `lines` hold too
 /// much.
 pub fn add(message: &[u8], roles: &Roles, streams: &Streams, lines: &mut Lines) -> Result<bool> {
-    let text = str::from_utf8(message).map_err(|_| Error::invalid("not UTF-8"))?;
-    let mut members = document::members(text)?;
+    let text = text_of_bytes(message);
+    let mut members = document::members(&text)?;
     let mut severity = None;
     for (path, value) in &mut members {
         match &**path {

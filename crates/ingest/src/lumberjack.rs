@@ -8,9 +8,8 @@
 //!
 //! Source: Logstash Forwarder, "Protocol"; Elastic's go-lumber, v2.
 
-use std::str;
 
-use model::{Error, ErrorKind, Result};
+use model::{Error, ErrorKind, Result, text_of_bytes};
 
 use crate::compression::{self, Encoding};
 use crate::document::{Documents, More, Roles};
@@ -120,10 +119,7 @@ impl Decoder {
         let left = self.left.and_then(|left| left.checked_sub(1));
         self.left = Some(left.ok_or_else(|| Error::invalid("an event outside of a window"))?);
         let more = More { labels: &[("job", "beats")], fields: &[] };
-        let added = str::from_utf8(json)
-            .map_err(|_| Error::invalid("not UTF-8"))
-            .and_then(|json| documents.add(json, &more, lines));
-        match added {
+        match documents.add(&text_of_bytes(json), &more, lines) {
             Ok(_) => {}
             Err(e) if e.kind() == ErrorKind::Limit => return Err(e),
             Err(e) => lines.refused.add(1, format!("event {number}: {}", e.message())),

@@ -28,7 +28,12 @@ pub fn protobuf(streams: &[Stream<'_>]) -> Vec<u8> {
         }
         field(&mut request, 1, &message);
     }
-    snap::raw::Encoder::new().compress_vec(&request).unwrap()
+    compressed(&request)
+}
+
+/// A body as Loki takes it: snappy's format without frames.
+pub fn compressed(request: &[u8]) -> Vec<u8> {
+    snap::raw::Encoder::new().compress_vec(request).unwrap()
 }
 
 /// The same as JSON; `labels` of each stream must be simple enough to be rewritten by their commas.

@@ -32,13 +32,15 @@ pub fn encode<'a>(series: impl IntoIterator<Item = (&'a Series, &'a [(i64, f64)]
     snap::raw::Encoder::new().compress_vec(&request).unwrap()
 }
 
-pub(crate) fn field(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
+/// Adds a field of bytes.
+pub fn field(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
     out.push(number << 3 | 2);
     varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
-pub(crate) fn varint(out: &mut Vec<u8>, mut value: u64) {
+/// Adds a number.
+pub fn varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value.to_le_bytes()[0] | 0x80);
         value >>= 7;

@@ -83,7 +83,11 @@ fn logs_come_back_byte_for_byte_and_what_is_absent_is_said() {
     for (args, code, words) in [
         (&["logs", "nosuch"][..], 1, "no container \"nosuch\"; containers with lines: none"),
         (&["logs", "{job=\"shopp\"}"], 0, "no stream with job = \"shopp\"; did you mean \"shop\"?"),
-        (&["logs", "{jobb=\"shop\"}"], 0, "no stream with the label \"jobb\"; did you mean \"job\"?"),
+        (
+            &["logs", "{jobb=\"shop\"}"],
+            0,
+            "no stream with the label \"jobb\"; did you mean \"job\"?",
+        ),
         (&["logs", shop, "-e", "zzz"], 0, "none of them passes the filters"),
     ] {
         let out = ask(&taffrail, args);
