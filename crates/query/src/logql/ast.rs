@@ -45,6 +45,11 @@ pub(crate) struct LogExpr {
 }
 
 impl LogExpr {
+    /// Whether rows depend on those before them.
+    pub(crate) fn is_distinct(&self) -> bool {
+        self.stages.iter().any(|stage| matches!(stage, Stage::Distinct(_)))
+    }
+
     /// Whether a stage names label `label`.
     pub(crate) fn names(&self, label: &str) -> bool {
         let mut names = false;

@@ -8,7 +8,7 @@ use model::{Budget, Error, Labels, LogPlan, LogSource, Order, PATTERN_LABEL, Res
 use rustc_hash::FxBuildHasher;
 
 use super::ast::LogExpr;
-use super::pipeline::Split;
+use super::pipeline::{Seen, Split};
 use super::row::RowLabels;
 use super::{Entry, Evaluated, LogQuery, Stats, Stream, Value};
 
@@ -44,7 +44,10 @@ pub(super) fn evaluate(
     let mut failure: Option<Error> = None;
     let mut changes = Vec::new();
     // Few rows pass: whether one does is found out with the labels the stages look at, the others are extracted then.
-    let wanted = split.labels_read().filter(|_| split.stages.iter().any(|s| s.extracts()));
+    // What passes `distinct` depends on the rows that reach it, so that it sees every row once.
+    let (is_distinct, mut seen) = (log.is_distinct(), Seen::default());
+    let extracts = split.stages.iter().any(|s| s.extracts());
+    let wanted = split.labels_read().filter(|_| extracts && !is_distinct);
     let warnings = source.scan(&plan, budget, &mut |row| {
         collector.stats.rows += 1;
         collector.stats.bytes += row.line.len() as u64;
@@ -57,8 +60,18 @@ pub(super) fn evaluate(
             labels = RowLabels::new(row.stream, row.fields, &mut changes);
         }
         let mut line = Cow::Borrowed(row.line);
-        if !split.apply(row, &mut line, &mut labels) {
-            return ControlFlow::Continue(());
+        let passes = if is_distinct {
+            split.apply_distinct(row, &mut line, &mut labels, &mut seen, budget)
+        } else {
+            Ok(split.apply(row, &mut line, &mut labels))
+        };
+        match passes {
+            Ok(true) => {}
+            Ok(false) => return ControlFlow::Continue(()),
+            Err(e) => {
+                failure = Some(e);
+                return ControlFlow::Break(());
+            }
         }
         if !spacing.admits(row.t_ns) {
             return ControlFlow::Continue(());

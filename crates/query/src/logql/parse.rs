@@ -517,6 +517,9 @@ fn check_range(range: &RangeExpr) -> std::result::Result<(), String> {
         (Some(false), Some(_)) => return Err(format!("invalid aggregation {name} with unwrap")),
         _ => {}
     }
+    if range.log.is_distinct() {
+        return Err("distinct is for log queries, not for metrics of lines".to_owned());
+    }
     if range.grouping.is_some() && !range.op.takes_grouping() {
         return Err(format!("grouping not allowed for {name} aggregation"));
     }

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use model::{Error, Labels, LineFilter, LogDemand, LogRow, Matcher, PATTERN_LABEL, Result};
+use hashbrown::HashSet;
+use model::{Budget, Error, Labels, LineFilter, LogDemand, LogRow, Matcher, PATTERN_LABEL, Result};
+use rustc_hash::FxBuildHasher;
 
 use super::ast::{ExprKind, LogExpr};
 use super::parse::parse;
@@ -21,9 +23,13 @@ impl Pipeline {
     /// Parses a log query.
     ///
     /// # Errors
-    /// [`Invalid`](model::ErrorKind::Invalid) as [`parse`](super::parse()), or when `text` is a metric query.
+    /// [`Invalid`](model::ErrorKind::Invalid) as [`parse`](super::parse()), when `text` is a metric query, or when its
+    /// rows depend on each other.
     pub fn parse(text: &str) -> Result<Self> {
         match parse(text)?.kind {
+            ExprKind::Log(log) if log.is_distinct() => Err(Error::invalid(
+                "distinct compares the lines of a range with each other: it is for queries of a range alone",
+            )),
             ExprKind::Log(log) => {
                 let line_filters = Split::new(&log).line_filters;
                 Ok(Self { log, line_filters })
@@ -182,8 +188,10 @@ impl<'e> Split<'e> {
             if sees_stored_text && let Stage::LabelFilter(filter) = stage {
                 demands.extend(filter.demands());
             }
+            // What passes it depends on the rows that reach it: nothing behind it is asked before it.
+            let is_distinct = matches!(stage, Stage::Distinct(_));
             sees_stored_text &= stage.only_extracts();
-            sees_stored_line &= stage.keeps_line();
+            sees_stored_line &= stage.keeps_line() && !is_distinct;
             sees_stored_labels &= matches!(stage, Stage::LineFilter(_));
             stages.push(stage);
         }
@@ -213,5 +221,62 @@ impl<'e> Split<'e> {
         labels: &mut RowLabels<'_>,
     ) -> bool {
         self.stages.iter().all(|s| s.apply(row.t_ns, line, labels))
+    }
+
+    /// As [`apply`](Self::apply), in the order of the rows: one that `distinct` knows from `seen` is dropped.
+    ///
+    /// # Errors
+    /// [`Limit`](model::ErrorKind::Limit) of `budget`, by the values that are remembered.
+    pub(super) fn apply_distinct(
+        &self,
+        row: &LogRow<'_>,
+        line: &mut Cow<'_, str>,
+        labels: &mut RowLabels<'_>,
+        seen: &mut Seen,
+        budget: &Budget,
+    ) -> Result<bool> {
+        for (index, stage) in self.stages.iter().enumerate() {
+            let passes = match stage {
+                Stage::Distinct(names) => seen.is_new(index, names, labels, budget)?,
+                stage => stage.apply(row.t_ns, line, labels),
+            };
+            if !passes {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// The values that rows had before.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// By stage: values, each behind its length; a label that a row has not is as good as empty.
+    keys: HashSet<(usize, Box<[u8]>), FxBuildHasher>,
+    key: Vec<u8>,
+}
+
+/// What a remembered key costs besides its bytes.
+const KEY_BYTES: usize = 48;
+
+impl Seen {
+    fn is_new(
+        &mut self,
+        stage: usize,
+        names: &[String],
+        labels: &RowLabels<'_>,
+        budget: &Budget,
+    ) -> Result<bool> {
+        self.key.clear();
+        for name in names {
+            let value = labels.get(name).unwrap_or_default();
+            self.key.extend_from_slice(&value.len().to_le_bytes());
+            self.key.extend_from_slice(value.as_bytes());
+        }
+        let is_new = self.keys.insert((stage, self.key.as_slice().into()));
+        if is_new {
+            budget.charge_bytes((self.key.len() + KEY_BYTES) as u64)?;
+        }
+        Ok(is_new)
     }
 }

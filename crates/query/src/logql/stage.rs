@@ -28,6 +28,8 @@ pub(crate) enum Stage {
     Decolorize,
     Drop(LabelSelection),
     Keep(LabelSelection),
+    /// Leaves out rows whose values of these labels came before; see [`Split::apply`](super::pipeline::Split::apply).
+    Distinct(Vec<String>),
 }
 
 impl Stage {
@@ -54,6 +56,7 @@ impl Stage {
             Self::Decolorize => replace(line, format::decolorize(line)),
             Self::Drop(selection) => selection.drop_from(labels),
             Self::Keep(selection) => selection.keep_in(labels),
+            Self::Distinct(_) => {}
         }
         true
     }
@@ -83,6 +86,7 @@ impl Stage {
             Self::LabelFilter(filter) => filter.for_each_name(visit),
             Self::LineFormat(template) => template.for_each_label(visit),
             Self::LabelFormat(labelled) => labelled.for_each_label(visit),
+            Self::Distinct(names) => names.iter().for_each(|name| visit(name)),
             Self::LineFilter(_)
             | Self::Json
             | Self::JsonExpressions(_)
@@ -107,7 +111,7 @@ impl Stage {
     /// Whether it reads the line.
     pub(crate) fn reads_line(&self) -> bool {
         match self {
-            Self::LabelFilter(_) | Self::Drop(_) | Self::Keep(_) => false,
+            Self::LabelFilter(_) | Self::Drop(_) | Self::Keep(_) | Self::Distinct(_) => false,
             Self::LineFilter(_)
             | Self::Json
             | Self::JsonExpressions(_)

@@ -103,6 +103,20 @@ fn streams_carry_metadata_and_parsed_labels() {
 }
 
 #[test]
+fn distinct_keeps_the_first_row_of_each_value_in_the_order_of_the_query() {
+    let newest = [r#"{app="db", level="info"} 25 level=info msg=done size=1KB"#];
+    assert_eq!(logs(r#"{app="db"} | logfmt | distinct app | keep app, level"#), newest);
+    // What stands behind it does not see what it left out, and does not choose what it sees.
+    assert!(logs(r#"{app="db"} | distinct app |= "warn""#).is_empty());
+    assert!(logs(r#"{app="db"} | logfmt | distinct app | level="warn""#).is_empty());
+    assert_eq!(logs(r#"{app="db"} |= "msg" | distinct nosuch | logfmt | keep app, level"#), newest);
+    assert_eq!(logs(r#"{app="db"} | logfmt | distinct level, msg"#).len(), 2);
+    check_error(r#"count_over_time({app="db"} | distinct app [1m])"#, "for log queries");
+    let refused = Pipeline::parse(r#"{app="db"} | distinct app"#).unwrap_err();
+    assert!(refused.to_string().contains("queries of a range alone"));
+}
+
+#[test]
 fn order_limit_and_range_decide_which_entries_come() {
     let entries = |order, limit, end_s: i64| {
         let query =

@@ -122,6 +122,7 @@ impl Parser<'_> {
             "label_format" => self.label_format().map(Stage::LabelFormat),
             "drop" => self.selection().map(Stage::Drop),
             "keep" => self.selection().map(Stage::Keep),
+            "distinct" => self.distinct().map(Stage::Distinct),
             _ => return self.label_filter().map(Stage::LabelFilter),
         };
         stage.map_err(|e| match e.span() {
@@ -204,6 +205,16 @@ impl Parser<'_> {
                 return LabelFormat::compile(assignments);
             }
         }
+    }
+
+    /// `a, b` of `distinct`.
+    fn distinct(&mut self) -> Result<Vec<String>> {
+        self.tokens.next();
+        let mut names = vec![self.tokens.word()?];
+        while self.tokens.take(",") {
+            names.push(self.tokens.word()?);
+        }
+        Ok(names)
     }
 
     /// `a, b="x"` of `drop` and `keep`.
