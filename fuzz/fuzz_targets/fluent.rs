@@ -4,18 +4,10 @@
 
 use ingest::fluent::{Decoder, ping, roles};
 use ingest::messagepack::{Measure, Reader};
-use ingest::pushed_lines::{Limits, Lines, Streams};
+use ingest::pushed_lines::{Lines, Streams};
 use libfuzzer_sys::fuzz_target;
+use taffrail_fuzz::lines::LIMITS;
 
-const LIMITS: Limits = Limits {
-    rows_max: 1_000,
-    labels_max: 16,
-    name_bytes_max: 64,
-    value_bytes_max: 64,
-    line_fields_bytes_max: 1_000,
-    field_bytes_max: 100_000,
-    future_ms_max: 600_000,
-};
 const NOW_MS: i64 = 1_700_000_000_000;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -5,18 +5,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ingest::gelf::{Chunks, Given, add, roles, unpack};
-use ingest::pushed_lines::{Limits, Lines, Streams};
+use ingest::pushed_lines::{Lines, Streams};
 use libfuzzer_sys::fuzz_target;
+use taffrail_fuzz::lines::LIMITS;
 
-const LIMITS: Limits = Limits {
-    rows_max: 1_000,
-    labels_max: 16,
-    name_bytes_max: 64,
-    value_bytes_max: 64,
-    line_fields_bytes_max: 1_000,
-    field_bytes_max: 100_000,
-    future_ms_max: 600_000,
-};
 const NOW_MS: i64 = 1_700_000_000_000;
 const WAITING_BYTES_MAX: usize = 20_000;
 

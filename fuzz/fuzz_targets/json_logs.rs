@@ -3,19 +3,11 @@
 #![no_main]
 
 use ingest::document::{More, Roles};
-use ingest::pushed_lines::{Limits, Streams};
+use ingest::pushed_lines::Streams;
 use ingest::{elastic, jsonline};
 use libfuzzer_sys::fuzz_target;
+use taffrail_fuzz::lines::LIMITS;
 
-const LIMITS: Limits = Limits {
-    rows_max: 1_000,
-    labels_max: 16,
-    name_bytes_max: 64,
-    value_bytes_max: 64,
-    line_fields_bytes_max: 1_000,
-    field_bytes_max: 100_000,
-    future_ms_max: 600_000,
-};
 const NOW_MS: i64 = 1_700_000_000_000;
 
 fuzz_target!(|body: &[u8]| {
@@ -26,7 +18,8 @@ fuzz_target!(|body: &[u8]| {
         assert_eq!(rows, bulk.pushed.rows.len());
     }
     let roles = Roles { labels: vec!["a".into(), "b.c".into()], ..elastic::roles() };
-    if let Ok(pushed) = jsonline::decode(body, &roles, &More::default(), &LIMITS, &streams, NOW_MS) {
+    if let Ok(pushed) = jsonline::decode(body, &roles, &More::default(), &LIMITS, &streams, NOW_MS)
+    {
         assert!(pushed.rows.len() <= LIMITS.rows_max);
         assert!(pushed.rows.streams().iter().all(|labels| !labels.is_empty()));
     }

@@ -3,18 +3,9 @@
 #![no_main]
 
 use ingest::loki::{Encoding, decode, labels};
-use ingest::pushed_lines::{Limits, Streams};
+use ingest::pushed_lines::Streams;
 use libfuzzer_sys::fuzz_target;
-
-const LIMITS: Limits = Limits {
-    rows_max: 1_000,
-    labels_max: 16,
-    name_bytes_max: 64,
-    value_bytes_max: 64,
-    line_fields_bytes_max: 1_000,
-    field_bytes_max: 100_000,
-    future_ms_max: 600_000,
-};
+use taffrail_fuzz::lines::LIMITS;
 
 fuzz_target!(|body: &[u8]| {
     if let Ok(text) = std::str::from_utf8(body) {

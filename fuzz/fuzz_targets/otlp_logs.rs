@@ -4,18 +4,9 @@
 
 use ingest::otlp::Encoding;
 use ingest::otlp::logs::{decode, lines};
-use ingest::pushed_lines::{Limits, Streams};
+use ingest::pushed_lines::Streams;
 use libfuzzer_sys::fuzz_target;
-
-const LIMITS: Limits = Limits {
-    rows_max: 1_000,
-    labels_max: 16,
-    name_bytes_max: 64,
-    value_bytes_max: 64,
-    line_fields_bytes_max: 1_000,
-    field_bytes_max: 100_000,
-    future_ms_max: 600_000,
-};
+use taffrail_fuzz::lines::LIMITS;
 
 fuzz_target!(|body: &[u8]| {
     for encoding in [Encoding::Protobuf, Encoding::Json] {

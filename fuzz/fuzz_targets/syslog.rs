@@ -2,21 +2,13 @@
 
 #![no_main]
 
-use ingest::pushed_lines::{Limits, Lines, Streams};
+use ingest::pushed_lines::{Lines, Streams};
 use ingest::syslog::{Frames, Reader, add};
 use jiff::tz::TimeZone;
 use libfuzzer_sys::fuzz_target;
 use model::text_of_bytes;
+use taffrail_fuzz::lines::LIMITS;
 
-const LIMITS: Limits = Limits {
-    rows_max: 1_000,
-    labels_max: 16,
-    name_bytes_max: 64,
-    value_bytes_max: 64,
-    line_fields_bytes_max: 1_000,
-    field_bytes_max: 100_000,
-    future_ms_max: 600_000,
-};
 const FRAME_BYTES_MAX: usize = 64;
 
 fn frames(bytes: &[u8], step: usize) -> Vec<Vec<u8>> {

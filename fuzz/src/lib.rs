@@ -4,6 +4,7 @@
 //! (`fuzz_targets/`), nor how targets are run (`cargo xtask fuzz`).
 
 pub mod exposition;
+pub mod lines;
 pub mod rows;
 pub mod series;
 

@@ -237,17 +237,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::pushed_lines::Limits;
-
-    const LIMITS: Limits = Limits {
-        rows_max: 100,
-        labels_max: 5,
-        name_bytes_max: 32,
-        value_bytes_max: 32,
-        line_fields_bytes_max: 1_000,
-        field_bytes_max: 10_000,
-        future_ms_max: 600_000,
-    };
+    use crate::pushed_lines::SMALL;
 
     fn roles() -> Roles {
         let list = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
@@ -261,7 +251,7 @@ mod tests {
 
     fn read(document: &str) -> Result<String> {
         let (roles, streams) = (roles(), Streams::new(10_000, 100));
-        let mut lines = Lines::new(&LIMITS, 1_700_000_000_000);
+        let mut lines = Lines::new(&SMALL, 1_700_000_000_000);
         let more = More { labels: &[("index", "i")], fields: &[] };
         Documents::new(&roles, &streams).add(document, &more, &mut lines)?;
         let row = lines.rows.row(0);

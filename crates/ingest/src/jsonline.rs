@@ -2,7 +2,6 @@
 //!
 //! Owns: the lines around the objects. Does not own: what the objects mean ([`document`](crate::document)), HTTP.
 
-
 use memchr::memchr_iter;
 use model::{ErrorKind, Result, text_of_bytes};
 
@@ -49,16 +48,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    const LIMITS: Limits = Limits {
-        rows_max: 100,
-        labels_max: 5,
-        name_bytes_max: 32,
-        value_bytes_max: 32,
-        line_fields_bytes_max: 1_000,
-        field_bytes_max: 10_000,
-        future_ms_max: 600_000,
-    };
+    use crate::pushed_lines::SMALL;
 
     fn read(body: &[u8]) -> Result<Pushed> {
         let roles = Roles {
@@ -67,14 +57,7 @@ mod tests {
             labels: vec!["app".into()],
             ignored: Vec::new(),
         };
-        decode(
-            body,
-            &roles,
-            &More::default(),
-            &LIMITS,
-            &Streams::new(10_000, 10),
-            1_700_000_000_000,
-        )
+        decode(body, &roles, &More::default(), &SMALL, &Streams::new(10_000, 10), 1_700_000_000_000)
     }
 
     #[test]
@@ -96,7 +79,7 @@ mod tests {
         #[test]
         fn noise_is_refused_or_bounded(noise in proptest::collection::vec(any::<u8>(), 0..300)) {
             if let Ok(pushed) = read(&noise) {
-                prop_assert!(pushed.rows.len() <= LIMITS.rows_max);
+                prop_assert!(pushed.rows.len() <= SMALL.rows_max);
             }
         }
     }

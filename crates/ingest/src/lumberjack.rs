@@ -8,7 +8,6 @@
 //!
 //! Source: Logstash Forwarder, "Protocol"; Elastic's go-lumber, v2.
 
-
 use model::{Error, ErrorKind, Result, text_of_bytes};
 
 use crate::compression::{self, Encoding};

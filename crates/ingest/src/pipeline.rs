@@ -10,7 +10,6 @@
 
 mod cri;
 mod drop;
-pub mod durations;
 mod event_log;
 mod jmespath;
 mod json;

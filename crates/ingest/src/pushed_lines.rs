@@ -46,6 +46,18 @@ pub struct Limits {
     pub future_ms_max: i64,
 }
 
+/// Bounds that are soon reached, for tests of the formats.
+#[cfg(test)]
+pub(crate) const SMALL: Limits = Limits {
+    rows_max: 100,
+    labels_max: 5,
+    name_bytes_max: 32,
+    value_bytes_max: 32,
+    line_fields_bytes_max: 1_000,
+    field_bytes_max: 10_000,
+    future_ms_max: 600_000,
+};
+
 /// The time a line came with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sent<'a> {

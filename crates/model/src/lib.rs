@@ -6,6 +6,7 @@
 //! anything asynchronous. It depends on nothing above it and does no I/O.
 
 mod budget;
+mod duration;
 mod error;
 pub mod histogram;
 mod labels;
@@ -22,6 +23,7 @@ mod time;
 mod visit;
 
 pub use budget::{Budget, Limits};
+pub use duration::{DurationMistake, go_duration_ns, go_unit_ns, sum_of_units};
 pub use error::{Error, ErrorKind, Result};
 pub use histogram::{BucketSpan, Histogram, ResetHint};
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME, Pair};

@@ -22,6 +22,7 @@ mod prettify;
 mod range;
 mod regexes;
 mod row;
+mod scan;
 mod stage;
 mod template;
 mod tokens;

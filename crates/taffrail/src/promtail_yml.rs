@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use collect::scrape::{DockerSd, FileSd};
-use ingest::pipeline::{StageConfig, durations};
+use ingest::pipeline::StageConfig;
 use ingest::relabel::Rule;
 
 use crate::prometheus_yml::node::{Node, Placed, Value};
@@ -277,7 +277,7 @@ fn texts(node: Option<&Node>) -> BTreeMap<String, String> {
 fn duration_ns(node: &Node, key: &str) -> Result<Option<i64>, Placed> {
     let Some(value) = node.get(key) else { return Ok(None) };
     let text = value.text().unwrap_or("");
-    let ns = durations::parse_ns(text).filter(|ns| *ns >= 0.0);
+    let ns = model::go_duration_ns(text).ok().filter(|ns| *ns >= 0.0);
     let wrong = || (value.line, format!("{key} must be a duration such as 1h30m, not {text:?}"));
     ns.map(|ns| Some(ns as i64)).ok_or_else(wrong)
 }

@@ -5,23 +5,14 @@ use std::io::Write as _;
 use proptest::prelude::*;
 
 use super::*;
-use crate::pushed_lines::Limits;
+use crate::pushed_lines::SMALL;
 
-const LIMITS: Limits = Limits {
-    rows_max: 100,
-    labels_max: 5,
-    name_bytes_max: 32,
-    value_bytes_max: 32,
-    line_fields_bytes_max: 1_000,
-    field_bytes_max: 10_000,
-    future_ms_max: 600_000,
-};
 const NOW_MS: i64 = 1_700_000_000_000;
 
 /// Lines of a message, as `{labels} time line {fields}`; its chunk; what was refused.
 fn read(message: &[u8]) -> Result<(Vec<String>, Option<String>, Vec<String>)> {
     let (roles, streams) = (roles(), Streams::new(10_000, 100));
-    let mut lines = Lines::new(&LIMITS, NOW_MS);
+    let mut lines = Lines::new(&SMALL, NOW_MS);
     let chunk = Decoder::new(&roles, &streams, 1_000).message(message, &mut lines)?;
     let spelled = lines.rows.iter().map(|row| {
         let stream = row.stream.without("service_name").without("job");
@@ -156,7 +147,7 @@ proptest! {
     fn noise_is_refused_or_bounded(noise in proptest::collection::vec(any::<u8>(), 0..80), head in 0..4_usize) {
         let head: &[u8] = [&b""[..], b"\x93\xa1t\x01", b"\x92\xa1t\x92\x92\x01\x80", b"\x93\xa1t\x01\x8f"][head];
         if let Ok((lines, ..)) = read(&join(&[head, &noise])) {
-            prop_assert!(lines.len() <= LIMITS.rows_max);
+            prop_assert!(lines.len() <= SMALL.rows_max);
         }
     }
 }

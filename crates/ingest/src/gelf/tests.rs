@@ -5,22 +5,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use proptest::prelude::*;
 
 use super::*;
-use crate::pushed_lines::Limits;
+use crate::pushed_lines::SMALL;
 
-const LIMITS: Limits = Limits {
-    rows_max: 100,
-    labels_max: 5,
-    name_bytes_max: 32,
-    value_bytes_max: 32,
-    line_fields_bytes_max: 1_000,
-    field_bytes_max: 10_000,
-    future_ms_max: 600_000,
-};
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 fn read(message: &str) -> Result<String> {
     let (roles, streams) = (roles(), Streams::new(10_000, 100));
-    let mut lines = Lines::new(&LIMITS, 1_700_000_000_000);
+    let mut lines = Lines::new(&SMALL, 1_700_000_000_000);
     add(message.as_bytes(), &roles, &streams, &mut lines)?;
     let row = lines.rows.row(0);
     let stream = row.stream.without("service_name").without("job");

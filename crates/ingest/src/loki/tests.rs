@@ -5,16 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::protobuf::Writer;
-
-const LIMITS: Limits = Limits {
-    rows_max: 100,
-    labels_max: 5,
-    name_bytes_max: 32,
-    value_bytes_max: 32,
-    line_fields_bytes_max: 1_000,
-    field_bytes_max: 10_000,
-    future_ms_max: 600_000,
-};
+use crate::pushed_lines::SMALL;
 
 fn pairs(text: &str) -> Result<String, String> {
     let pairs = labels::parse(text, 10)?;
@@ -52,7 +43,7 @@ fn label_sets_are_read_as_they_are_written() {
 }
 
 fn decode_new(encoding: Encoding, body: &[u8]) -> Result<Option<Pushed>> {
-    decode(encoding, body, &LIMITS, &Streams::new(10_000, 100), 1_700_000_000_000)
+    decode(encoding, body, &SMALL, &Streams::new(10_000, 100), 1_700_000_000_000)
 }
 
 #[test]
@@ -121,7 +112,7 @@ proptest! {
     fn noise_is_refused_or_bounded(noise in proptest::collection::vec(any::<u8>(), 0..300)) {
         for encoding in [Encoding::Protobuf, Encoding::Json] {
             if let Ok(Some(pushed)) = decode_new(encoding, &noise) {
-                prop_assert!(pushed.rows.len() <= LIMITS.rows_max);
+                prop_assert!(pushed.rows.len() <= SMALL.rows_max);
             }
         }
     }
@@ -134,7 +125,7 @@ proptest! {
             format!("{{\"streams\":[{{\"stream\":{{\"a\":\"b\"}},\"values\":[{noise}]}}]}}"),
         ] {
             if let Ok(Some(pushed)) = decode_new(Encoding::Json, body.as_bytes()) {
-                prop_assert!(pushed.rows.len() <= LIMITS.rows_max);
+                prop_assert!(pushed.rows.len() <= SMALL.rows_max);
             }
         }
     }

@@ -4,7 +4,7 @@ pub(super) mod logs;
 
 use model::{ErrorKind, Result};
 
-use super::value::VALUE_DEPTH_MAX;
+use super::value::{Attributes, VALUE_DEPTH_MAX};
 use super::{
     Data, ExemplarPoint, ExponentialBuckets, ExponentialPoint, HistogramPoint, Metric, NumberPoint,
     Request, ResourceMetrics, ScopeMetrics, SummaryPoint, Temporality, Value, too_many,
@@ -69,15 +69,9 @@ impl Decoder {
         let mut scope = ScopeMetrics::default();
         each(field.message()?, |field| {
             match field.number {
-                1 => each(field.message()?, |field| {
-                    match field.number {
-                        1 => scope.name = field.text()?.to_owned(),
-                        2 => scope.version = field.text()?.to_owned(),
-                        3 => scope.attributes.push(self.attribute(&field, 0)?),
-                        _ => {}
-                    }
-                    Ok(())
-                })?,
+                1 => {
+                    (scope.name, scope.version, scope.attributes) = self.instrumentation(&field)?;
+                }
                 2 => scope.metrics.push(self.metric(&field)?),
                 3 => scope.schema_url = field.text()?.to_owned(),
                 _ => {}
@@ -85,6 +79,22 @@ impl Decoder {
             Ok(())
         })?;
         Ok(scope)
+    }
+
+    /// `InstrumentationScope`: name, version and attributes.
+    fn instrumentation(&mut self, field: &Field<'_>) -> Result<(String, String, Attributes)> {
+        let (mut name, mut version) = (String::new(), String::new());
+        let mut attributes = Attributes::default();
+        each(field.message()?, |field| {
+            match field.number {
+                1 => name = field.text()?.to_owned(),
+                2 => version = field.text()?.to_owned(),
+                3 => attributes.push(self.attribute(&field, 0)?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok((name, version, attributes))
     }
 
     fn metric(&mut self, field: &Field<'_>) -> Result<Metric> {

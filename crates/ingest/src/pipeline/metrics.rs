@@ -421,5 +421,5 @@ fn number(text: &str) -> Option<f64> {
         "false" => return Some(0.0),
         _ => {}
     }
-    text.parse().ok().or_else(|| super::durations::parse_ns(text).map(|ns| ns / 1e9))
+    text.parse().ok().or_else(|| model::go_duration_ns(text).ok().map(|ns| ns / 1e9))
 }

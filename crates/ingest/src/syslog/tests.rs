@@ -5,7 +5,7 @@ use model::text_of_bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::pushed_lines::{Limits, Lines, Streams};
+use crate::pushed_lines::{Lines, SMALL, Streams};
 
 /// 2023-11-14T22:13:20Z
 const NOW_MS: i64 = 1_700_000_000_000;
@@ -165,17 +165,8 @@ fn frames_choose_how_they_end() {
 
 #[test]
 fn messages_become_lines() {
-    const LIMITS: Limits = Limits {
-        rows_max: 100,
-        labels_max: 5,
-        name_bytes_max: 32,
-        value_bytes_max: 32,
-        line_fields_bytes_max: 1_000,
-        field_bytes_max: 10_000,
-        future_ms_max: 600_000,
-    };
     let streams = Streams::new(10_000, 100);
-    let mut lines = Lines::new(&LIMITS, NOW_MS);
+    let mut lines = Lines::new(&SMALL, NOW_MS);
     let long = format!("<13>Nov 14 23:13:19 {} a: x", "h".repeat(33));
     for text in [
         "<11>1 2023-11-14T22:13:19Z h app 7 M [a@1 b.c=\"d\"] x",

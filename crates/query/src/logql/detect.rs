@@ -5,13 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use model::{
-    Budget, Error, Labels, LogPlan, LogRow, LogSource, Order, PATTERN_LABEL, Result, TimeRange,
-};
+use model::{Budget, Labels, LogPlan, LogRow, LogSource, Order, PATTERN_LABEL, Result, TimeRange};
 
 use super::logfmt::Logfmt;
 use super::pipeline::Pipeline;
 use super::row::{DUPLICATE_SUFFIX, RowLabels};
+use super::scan::scan;
 use super::{json, units};
 
 /// A field and what is known of it.
@@ -105,14 +104,13 @@ pub fn detect_fields(
         ..LogPlan::all(range, Order::Backward)
     };
     let mut found = Found { fields: BTreeMap::new(), fields_max };
-    let mut failure: Option<Error> = None;
     let mut rows = 0;
-    source.scan(&plan, budget, &mut |row| {
+    scan(source, &plan, budget, |row| {
         if rows >= rows_max {
-            return ControlFlow::Break(());
+            return Ok(ControlFlow::Break(()));
         }
         let Some((stream, entry)) = pipeline.entry(row, true) else {
-            return ControlFlow::Continue(());
+            return Ok(ControlFlow::Continue(()));
         };
         rows += 1;
         let categories = entry.categories.unwrap_or_default();
@@ -121,18 +119,10 @@ pub fn detect_fields(
             found.add(name, value, None, &[]);
         }
         found.add_line(&stream, known, &entry.line);
-        match budget.charge_bytes(entry.line.len() as u64) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(e) => {
-                failure = Some(e);
-                ControlFlow::Break(())
-            }
-        }
+        budget.charge_bytes(entry.line.len() as u64)?;
+        Ok(ControlFlow::Continue(()))
     })?;
-    match failure {
-        Some(e) => Err(e),
-        None => Ok(found.fields.into_values().collect()),
-    }
+    Ok(found.fields.into_values().collect())
 }
 
 struct Found {

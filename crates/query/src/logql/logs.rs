@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use hashbrown::HashMap;
-use model::{Budget, Error, Labels, LogPlan, LogSource, Order, PATTERN_LABEL, Result, TimeRange};
+use model::{Budget, Labels, LogPlan, LogSource, Order, PATTERN_LABEL, Result, TimeRange};
 use rustc_hash::FxBuildHasher;
 
 use super::ast::LogExpr;
 use super::pipeline::{Seen, Split};
 use super::row::RowLabels;
+use super::scan::scan;
 use super::{Entry, Evaluated, LogQuery, Stats, Stream, Value};
 
 /// What an entry costs in memory besides its line.
@@ -41,45 +42,36 @@ pub(super) fn evaluate(
     if query.limit == 0 {
         return Ok(collector.finish(Vec::new()));
     }
-    let mut failure: Option<Error> = None;
     let mut changes = Vec::new();
     // Few rows pass: whether one does is found out with the labels the stages look at, the others are extracted then.
     // What passes `distinct` depends on the rows that reach it, so that it sees every row once.
     let (is_distinct, mut seen) = (log.is_distinct(), Seen::default());
     let extracts = split.stages.iter().any(|s| s.extracts());
     let wanted = split.labels_read().filter(|_| extracts && !is_distinct);
-    let warnings = source.scan(&plan, budget, &mut |row| {
+    let warnings = scan(source, &plan, budget, |row| {
         collector.stats.rows += 1;
         collector.stats.bytes += row.line.len() as u64;
         let mut labels = RowLabels::new(row.stream, row.fields, &mut changes);
         if wanted.is_some() {
             labels.extract_only(wanted.as_deref());
             if !split.apply(row, &mut Cow::Borrowed(row.line), &mut labels) {
-                return ControlFlow::Continue(());
+                return Ok(ControlFlow::Continue(()));
             }
             labels = RowLabels::new(row.stream, row.fields, &mut changes);
         }
         let mut line = Cow::Borrowed(row.line);
         let passes = if is_distinct {
-            split.apply_distinct(row, &mut line, &mut labels, &mut seen, budget)
+            split.apply_distinct(row, &mut line, &mut labels, &mut seen, budget)?
         } else {
-            Ok(split.apply(row, &mut line, &mut labels))
+            split.apply(row, &mut line, &mut labels)
         };
-        match passes {
-            Ok(true) => {}
-            Ok(false) => return ControlFlow::Continue(()),
-            Err(e) => {
-                failure = Some(e);
-                return ControlFlow::Break(());
-            }
+        if !passes {
+            return Ok(ControlFlow::Continue(()));
         }
         if !spacing.admits(row.t_ns) {
-            return ControlFlow::Continue(());
+            return Ok(ControlFlow::Continue(()));
         }
-        if let Err(e) = budget.charge_bytes((line.len() + ENTRY_BYTES) as u64) {
-            failure = Some(e);
-            return ControlFlow::Break(());
-        }
+        budget.charge_bytes((line.len() + ENTRY_BYTES) as u64)?;
         let (stream, categories) = match query.categorize {
             true => {
                 let (stream, categories) = labels.categorized();
@@ -88,12 +80,9 @@ pub(super) fn evaluate(
             false => (labels.build(), None),
         };
         collector.push(stream, Entry { t_ns: row.t_ns, line: line.into_owned(), categories });
-        if collector.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        Ok(if collector.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
-    match failure {
-        Some(e) => Err(e),
-        None => Ok(collector.finish(warnings)),
-    }
+    Ok(collector.finish(warnings))
 }
 
 /// Leaves entries out that come too soon after the one before.

@@ -2,7 +2,7 @@
 
 mod stages;
 
-use model::{Error, Grouping, MatchOp, Matcher, Result};
+use model::{DurationMistake, Error, Grouping, MatchOp, Matcher, Result};
 
 use super::ast::{
     AggregateExpr, AggregateOp, BinaryExpr, BinaryOp, Expr, ExprKind, LabelReplaceExpr, LogExpr,
@@ -552,31 +552,19 @@ fn check_sides(op: BinaryOp, left: &Expr, right: &Expr) -> Result<()> {
 
 /// Reads `1y2w3d4h5m6s7ms`, each unit also with a fraction, as nanoseconds.
 fn query_duration_ns(text: &str) -> std::result::Result<i64, String> {
-    let mut rest = text;
-    let mut total_ns = 0.0;
-    while !rest.is_empty() {
-        let len = rest.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
-        let (number, tail) = rest.split_at(len);
-        let value: f64 =
-            number.parse().map_err(|_| format!("not a valid duration string: {text:?}"))?;
-        let len = tail.find(|c: char| c == '.' || c.is_ascii_digit()).unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at(len);
-        let unit_ns = match unit {
-            "ns" => 1.0,
-            "us" | "µs" | "μs" => 1e3,
-            "ms" => 1e6,
-            "s" => 1e9,
-            "m" => 60e9,
-            "h" => 3600e9,
-            "d" => 86_400e9,
-            "w" => 604_800e9,
-            "y" => 31_536_000e9,
-            "" => return Err(format!("missing unit in duration {text:?}")),
-            _ => return Err(format!("unknown unit {unit:?} in duration {text:?}")),
-        };
-        total_ns += value * unit_ns;
-        rest = tail;
-    }
+    let unit_ns = |unit: &str| match unit {
+        "d" => Some(86_400e9),
+        "w" => Some(604_800e9),
+        "y" => Some(31_536_000e9),
+        unit => model::go_unit_ns(unit),
+    };
+    let total_ns = model::sum_of_units(text, unit_ns).map_err(|mistake| match mistake {
+        DurationMistake::Invalid => format!("not a valid duration string: {text:?}"),
+        DurationMistake::MissingUnit => format!("missing unit in duration {text:?}"),
+        DurationMistake::UnknownUnit(unit) => {
+            format!("unknown unit {unit:?} in duration {text:?}")
+        }
+    })?;
     // A hundred years are beyond what any store keeps, and far within range.
     if total_ns > 100.0 * 31_536_000e9 {
         return Err(format!("duration {text:?} is longer than 100 years"));

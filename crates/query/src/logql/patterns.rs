@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use model::{
-    Budget, Error, LogAggregation, LogPlan, LogSource, Order, PATTERN_LABEL, Result, StepCounts,
+    Budget, LogAggregation, LogPlan, LogSource, Order, PATTERN_LABEL, Result, StepCounts,
     TimeRange, label_of,
 };
 
 use super::pipeline::Selection;
+use super::scan::scan;
 
 /// Labels that may say a row's level, the first one that does.
 const LEVELS: [&str; 2] = ["detected_level", "level"];
@@ -99,13 +100,13 @@ pub fn count_patterns(
                 found.add(pattern, level, counts, extent.unwrap_or((range.start_ns, range.end_ns)));
             }
         }
-        None => scan(source, &plan, step_ns, levels, &mut found, budget)?,
+        None => count_rows(source, &plan, step_ns, levels, &mut found, budget)?,
     }
     Ok(found.finish())
 }
 
 /// Counts row by row, where a source cannot count by itself.
-fn scan(
+fn count_rows(
     source: &dyn LogSource,
     plan: &LogPlan,
     step_ns: i64,
@@ -113,23 +114,17 @@ fn scan(
     found: &mut Found,
     budget: &Budget,
 ) -> Result<()> {
-    let mut failure: Option<Error> = None;
-    source.scan(plan, budget, &mut |row| {
+    scan(source, plan, budget, |row| {
         let label = |name: &str| label_of(row.stream, row.fields, name);
         let level = levels.iter().map(|name| label(name)).find(|level| !level.is_empty());
         let step = row.t_ns.div_euclid(step_ns).saturating_mul(step_ns);
         let pattern = row.fields.get(PATTERN_LABEL).unwrap_or("");
         let before = found.bytes;
         found.add(pattern, level.unwrap_or(""), [(step, 1)], (row.t_ns, row.t_ns));
-        match budget.charge_bytes(found.bytes - before) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(e) => {
-                failure = Some(e);
-                ControlFlow::Break(())
-            }
-        }
+        budget.charge_bytes(found.bytes - before)?;
+        Ok(ControlFlow::Continue(()))
     })?;
-    failure.map_or(Ok(()), Err)
+    Ok(())
 }
 
 /// The patterns of the rows selected, the most frequent first, and which of them did not come in the `lookback_ns` before

@@ -14,6 +14,7 @@ use super::Stats;
 use super::ast::{Conversion, RangeExpr, RangeOp, Unwrap};
 use super::pipeline::Split;
 use super::row::{Change, ERROR_LABEL, RowLabels, fields_behind, is_stored};
+use super::scan::scan;
 use super::units;
 use super::window::{self, Sample, Window};
 use crate::vector::{ABSENT, Row, is_absent};
@@ -105,18 +106,11 @@ pub(super) fn evaluate(
         by_labels: HashMap::default(),
         stats: Stats::default(),
     };
-    let mut failure = None;
-    let warnings = source.scan(&plan, budget, &mut |row| match collector.row(row, budget) {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(e) => {
-            failure = Some(e);
-            ControlFlow::Break(())
-        }
+    let warnings = scan(source, &plan, budget, |row| {
+        collector.row(row, budget)?;
+        Ok(ControlFlow::Continue(()))
     })?;
-    match failure {
-        Some(e) => Err(e),
-        None => Ok(collector.finish(warnings)),
-    }
+    Ok(collector.finish(warnings))
 }
 
 /// The labels that can have an influence on the result, when that is known: those grouped by, and those that filters,

@@ -3,6 +3,8 @@
 //! Durations here are the machine notation of label values (`1h30m`, `1.5s`), which knows no days; durations written in
 //! a query belong to the lexer. Error texts become `__error_details__` and follow Loki's.
 
+use model::DurationMistake;
+
 /// Longest excerpt of a foreign text that goes into an error text.
 const EXCERPT_BYTES_MAX: usize = 128;
 
@@ -13,52 +15,14 @@ pub(crate) fn parse_duration(text: &str) -> Result<f64, String> {
 
 /// As [`parse_duration`], in nanoseconds.
 pub(crate) fn parse_duration_ns(text: &str) -> Result<f64, String> {
-    let invalid = || format!("time: invalid duration {:?}", excerpt(text));
-    let (negative, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if rest == "0" {
-        return Ok(0.0);
-    }
-    if rest.is_empty() {
-        return Err(invalid());
-    }
-    let mut total_ns = 0.0;
-    while !rest.is_empty() {
-        let number_len = rest.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
-        let (number, tail) = rest.split_at(number_len);
-        let value: f64 = number.parse().map_err(|_| invalid())?;
-        let unit_len = tail.find(|c: char| c == '.' || c.is_ascii_digit()).unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at(unit_len);
-        if unit.is_empty() {
-            return Err(format!("time: missing unit in duration {:?}", excerpt(text)));
+    model::go_duration_ns(text).map_err(|mistake| match mistake {
+        DurationMistake::Invalid => format!("time: invalid duration {:?}", excerpt(text)),
+        DurationMistake::MissingUnit => {
+            format!("time: missing unit in duration {:?}", excerpt(text))
         }
-        let Some(unit_ns) = unit_ns(unit) else {
-            return Err(format!(
-                "time: unknown unit {:?} in duration {:?}",
-                excerpt(unit),
-                excerpt(text)
-            ));
-        };
-        total_ns += value * unit_ns;
-        rest = tail;
-    }
-    if total_ns > 9.223_372_036_854_776e18 {
-        return Err(invalid());
-    }
-    Ok(if negative { -total_ns } else { total_ns })
-}
-
-fn unit_ns(unit: &str) -> Option<f64> {
-    Some(match unit {
-        "ns" => 1.0,
-        "us" | "µs" | "μs" => 1e3,
-        "ms" => 1e6,
-        "s" => 1e9,
-        "m" => 60e9,
-        "h" => 3600e9,
-        _ => return None,
+        DurationMistake::UnknownUnit(unit) => {
+            format!("time: unknown unit {:?} in duration {:?}", excerpt(unit), excerpt(text))
+        }
     })
 }
 

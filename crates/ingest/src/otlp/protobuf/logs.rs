@@ -46,15 +46,9 @@ fn scope(decoder: &mut Decoder, field: &Field<'_>) -> Result<ScopeLogs> {
     let mut scope = ScopeLogs::default();
     each(field.message()?, |field| {
         match field.number {
-            1 => each(field.message()?, |field| {
-                match field.number {
-                    1 => scope.name = field.text()?.to_owned(),
-                    2 => scope.version = field.text()?.to_owned(),
-                    3 => scope.attributes.push(decoder.attribute(&field, 0)?),
-                    _ => {}
-                }
-                Ok(())
-            })?,
+            1 => {
+                (scope.name, scope.version, scope.attributes) = decoder.instrumentation(&field)?;
+            }
             2 => scope.records.push(record(decoder, &field)?),
             _ => {}
         }
