@@ -13,7 +13,7 @@ use std::sync::Arc;
 use logdb::{Config, Store};
 use model::{
     Budget, Done, Labels, LineFilter, LineFilterOp, LogAggregation, LogBatch, LogPlan, LogRecord,
-    LogRows, LogSource, Matcher, Order, SystemClock, TimeRange,
+    LogRows, LogSource, Matcher, Order, PATTERN_LABEL, SystemClock, TimeRange,
 };
 use storage::fs::RealFs;
 use storage::wal::Durability;
@@ -100,6 +100,8 @@ fn main() -> Outcome<()> {
         ("sum by (detected_level) (count 1d)", by(&["detected_level"]), 1, false),
         ("sum by (detected_level) (count 5m)", by(&["detected_level"]), 288, false),
         ("sum by (level, detected_level) (count 5m)", by(&["detected_level", "level"]), 288, false),
+        ("sum by (__pattern__) (count 1d)", by(&[PATTERN_LABEL]), 1, false),
+        ("sum by (__pattern__) (count 5m)", by(&[PATTERN_LABEL]), 288, false),
         ("sum by (app) (rate 5m)", by(&["app"]), 288, false),
         ("sum (bytes_over_time 5m)", by(&[]), 288, true),
     ] {
