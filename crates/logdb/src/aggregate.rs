@@ -36,6 +36,7 @@ pub(crate) fn run(
     budget: &Budget,
 ) -> Result<Option<Vec<StepCounts>>> {
     let Some(steps) = Steps::new(aggregation)? else { return Ok(Some(Vec::new())) };
+    view.learn_patterns(plan, aggregation.by.as_deref().unwrap_or_default());
     let filters = Filters::new(plan, view);
     let (by, bytes) = (aggregation.by.as_deref(), aggregation.bytes);
     let mut tables = Tables {

@@ -57,6 +57,13 @@ impl Chunk {
         self.patterns.get_or_init(|| RowPatterns::of_lines(lines()))
     }
 
+    /// Finds the patterns, unless they are found, and compares them with those before.
+    pub(crate) fn teach(&self, known: &Known) {
+        if self.patterns.get().is_none() {
+            self.patterns().teach(known);
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.rows.len()
     }

@@ -41,6 +41,7 @@ const KEY_BYTES: u64 = size_of::<(i64, u32)>() as u64;
 impl LogSource for Store {
     fn scan(&self, plan: &LogPlan, budget: &Budget, visit: &mut Visit<'_>) -> Result<Vec<String>> {
         let view = self.shared.snapshot();
+        view.learn_patterns(plan, &[]);
         let filters = Filters::new(plan, &view);
         match plan.order {
             Order::Any => scan_any(&view, plan, &filters, budget, visit)?,

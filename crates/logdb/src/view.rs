@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use model::{Labels, LogDeletion};
+use model::{Labels, LogDeletion, LogPlan, PATTERN_LABEL};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -36,6 +36,19 @@ impl View {
     /// All parts, files first: rows of equal time keep this order.
     pub(crate) fn all_parts(&self) -> impl Iterator<Item = &Arc<Part>> {
         self.parts.iter().chain(&self.sealed)
+    }
+
+    /// Lets what patterns are called be known of rows not sealed yet, too, before a plan that names patterns is followed:
+    /// within it each has one name.
+    pub(crate) fn learn_patterns(&self, plan: &LogPlan, by: &[String]) {
+        let is_pattern = |name: &str| name == PATTERN_LABEL;
+        let names = plan.patterns
+            || plan.label_filters.iter().any(|m| is_pattern(m.name()))
+            || by.iter().any(|name| is_pattern(name));
+        if names {
+            let chunks = self.chunks.iter().filter(|c| plan.range.overlaps(c.min_ns, c.max_ns));
+            chunks.for_each(|chunk| chunk.teach(&self.known));
+        }
     }
 
     /// Bytes of memory the rows not sealed yet take.

@@ -44,6 +44,11 @@ impl RowPatterns {
         Self::new(miner.into_texts(), codes)
     }
 
+    /// Compares its patterns with those before.
+    pub(crate) fn teach(&self, known: &Known) {
+        known.learn(&self.texts);
+    }
+
     /// The patterns of a block whose lines are `lines`, written without.
     pub(crate) fn of_column(lines: &Column) -> Result<Self> {
         let mut miner = Miner::default();
