@@ -18,6 +18,7 @@ struct Suite {
 const SUITES: &[Suite] = &[
     Suite { name: "promql", topic: "promql", package: "query", example: "conformance_promql" },
     Suite { name: "logql", topic: "loki", package: "query", example: "conformance_logql" },
+    Suite { name: "loki-api", topic: "loki", package: "server", example: "conformance_loki_api" },
     Suite {
         name: "openmetrics",
         topic: "openmetrics",

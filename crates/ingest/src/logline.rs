@@ -4,6 +4,7 @@
 //! something is found. Does not own: query-time parsing of all fields (LogQL's `json` and `logfmt`), and multi-line
 //! records. A wrong guess costs a colour, so plain text needs a clear sign (`ERROR`, `[warn]`, `error:`, klog's `E1122`).
 
+pub mod detected;
 mod json;
 mod plain;
 #[cfg(test)]
@@ -24,21 +25,24 @@ enum Level {
     Info,
     Warn,
     Error,
+    Critical,
     Fatal,
 }
 
-const LEVELS: [(Level, &str); 6] = [
+/// What the field `level` says.
+const LEVELS: [(Level, &str); 7] = [
     (Level::Trace, "trace"),
     (Level::Debug, "debug"),
     (Level::Info, "info"),
     (Level::Warn, "warn"),
     (Level::Error, "error"),
+    (Level::Critical, "fatal"),
     (Level::Fatal, "fatal"),
 ];
 
 /// Most lines have a level and no trace, or nothing; these are made once.
 static NOTHING: LazyLock<Labels> = LazyLock::new(Labels::default);
-static LEVEL_ONLY: LazyLock<[Labels; 6]> =
+static LEVEL_ONLY: LazyLock<[Labels; 7]> =
     LazyLock::new(|| LEVELS.map(|(_, name)| Labels::from_pairs([("level", name)])));
 
 /// Finds `level` (`trace`, `debug`, `info`, `warn`, `error` or `fatal`), `trace_id` (16 or 32 lower-case hex digits) and
@@ -46,14 +50,19 @@ static LEVEL_ONLY: LazyLock<[Labels; 6]> =
 ///
 /// Cost: one pass over at most 16 KiB; allocates only when a trace or span is found.
 pub fn recognise(line: &str) -> Labels {
+    let mut found = Found::default();
+    look(line, &mut found);
+    found.into_labels()
+}
+
+/// Looks at the front of `line` until `found` has enough.
+fn look<'a>(line: &'a str, found: &mut Found<'a>) {
     let bytes = line.as_bytes();
     let head = bytes.get(..SCAN_BYTES_MAX).unwrap_or(bytes).trim_ascii_start();
-    let mut found = Found::default();
-    if head.first() != Some(&b'{') || !json::scan(head, head.len() < bytes.len(), &mut found) {
-        found = Found::default();
-        plain::scan(head, &mut found);
+    if head.first() != Some(&b'{') || !json::scan(head, head.len() < bytes.len(), found) {
+        *found = Found { level_only: found.level_only, ..Found::default() };
+        plain::scan(head, found);
     }
-    found.into_labels()
 }
 
 /// What has been seen so far; the first of each kind counts.
@@ -62,6 +71,8 @@ struct Found<'a> {
     level: Option<Level>,
     trace_id: Option<&'a [u8]>,
     span_id: Option<&'a [u8]>,
+    /// Nothing else is wanted.
+    level_only: bool,
 }
 
 /// What a key names.
@@ -73,6 +84,11 @@ enum Field {
 }
 
 impl<'a> Found<'a> {
+    /// Whether nothing more is wanted.
+    fn is_enough(&self) -> bool {
+        self.level_only && self.level.is_some()
+    }
+
     fn text(&mut self, field: Field, value: &'a [u8]) {
         match field {
             Field::Level => self.level = self.level.or_else(|| level_of_word(value)),
@@ -167,8 +183,10 @@ fn level_of_word(word: &[u8]) -> Option<Level> {
         }
         b"warn" | b"warning" | b"wrn" | b"w" => Level::Warn,
         b"error" | b"err" | b"erro" | b"eror" | b"severe" | b"failure" | b"e" => Level::Error,
-        b"fatal" | b"ftl" | b"critical" | b"crit" | b"panic" | b"dpanic" | b"emerg"
-        | b"emergency" | b"alert" | b"f" => Level::Fatal,
+        b"critical" | b"crit" => Level::Critical,
+        b"fatal" | b"ftl" | b"panic" | b"dpanic" | b"emerg" | b"emergency" | b"alert" | b"f" => {
+            Level::Fatal
+        }
         _ => return None,
     })
 }

@@ -19,7 +19,7 @@ use std::borrow::Cow;
 
 use jiff::tz::TimeZone;
 
-pub use frames::{Frame, Frames};
+pub use frames::{Frame, Frames, Missing};
 pub use lines::add;
 
 use crate::pushed_lines::Sent;

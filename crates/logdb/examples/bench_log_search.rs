@@ -133,6 +133,7 @@ fn config(dir: &tempfile::TempDir, cache_bytes_max: u64) -> Config {
         line_bytes_max: 256 << 10,
         future_ms_max: 3_650 * 86_400_000,
         free_bytes_floor: Some(0),
+        part_bytes_max: u64::MAX,
         background_merge: false,
     }
 }

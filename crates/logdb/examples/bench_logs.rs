@@ -71,6 +71,7 @@ fn bench(name: &str, rows: Vec<LogRecord>, needles: &[&str]) -> Outcome<()> {
         line_bytes_max: 256 << 10,
         future_ms_max: 3_650 * 86_400_000,
         free_bytes_floor: Some(0),
+        part_bytes_max: u64::MAX,
         background_merge: false,
     };
     let (store, _) = Store::open(Arc::new(RealFs), Arc::clone(&clock) as _, config)?;

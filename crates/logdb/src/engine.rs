@@ -449,7 +449,10 @@ impl Engine {
                 continue;
             }
             let line = truncate(row.line, line_bytes_max);
-            truncated += u64::from(matches!(line, Cow::Owned(_)));
+            // Those that came cut are longer by their mark.
+            let came_cut =
+                || row.line.len() > line_bytes_max && marked(row.line).0.len() < row.line.len();
+            truncated += u64::from(matches!(line, Cow::Owned(_)) || came_cut());
             kept.push(row.stream, row.t_ns, &line, row.fields);
         }
         if rows.may_repeat() {
@@ -485,18 +488,39 @@ fn add_edit(summary: &Summary) -> Edit {
     Edit::AddPart { name: summary.file_name(), meta }
 }
 
-/// `line`, or its first `bytes_max` bytes and a mark that says how many are missing.
+/// `line`, or its first `bytes_max` bytes and a mark that says how many are missing. The mark of one who has cut the line
+/// before does not count for its length, and what was missing then is missing still.
 fn truncate(line: &str, bytes_max: usize) -> Cow<'_, str> {
-    let bytes = bytes_of_text(line);
+    let (text, missing_before) = marked(line);
+    let bytes = bytes_of_text(text);
     if bytes.len() <= bytes_max {
         return Cow::Borrowed(line);
     }
     let kept = match &bytes {
-        Cow::Borrowed(_) => Cow::Borrowed(&line[..line.floor_char_boundary(bytes_max)]),
+        Cow::Borrowed(_) => Cow::Borrowed(&text[..text.floor_char_boundary(bytes_max)]),
         Cow::Owned(bytes) => text_of_bytes(&bytes[..bytes_max]),
     };
     let missing = bytes.len() - bytes_of_text(&kept).len();
-    Cow::Owned(format!("{kept}…[truncated {missing} bytes]"))
+    Cow::Owned(match missing_before {
+        Some(before) => format!("{kept}{CUT} {} bytes]", before.saturating_add(missing)),
+        None => format!("{kept}{CUT}]"),
+    })
+}
+
+/// How the mark of a line that was cut begins; ` N bytes]` follows, or `]` where nobody knows how many are missing.
+const CUT: &str = "…[truncated";
+
+/// A line without the mark at its end, and how many bytes that says are missing.
+fn marked(line: &str) -> (&str, Option<usize>) {
+    let split = || {
+        let (text, mark) = line.strip_suffix(']')?.rsplit_once(CUT)?;
+        let missing = match mark {
+            "" => None,
+            _ => Some(mark.strip_prefix(' ')?.strip_suffix(" bytes")?.parse().ok()?),
+        };
+        Some((text, missing))
+    };
+    split().unwrap_or((line, Some(0)))
 }
 
 /// The cursors and the last flushed record's number in the manifest's values.

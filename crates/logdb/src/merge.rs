@@ -46,7 +46,9 @@ pub(crate) fn run(store: &Store) -> Result<u64> {
     let mut done = 0;
     loop {
         let parts = store.shared.view.read().parts.clone();
-        let Some(inputs) = pick(&parts, &store.retention, store.clock.now_ns()) else {
+        let bytes_max = store.part_bytes_max;
+        let now_ns = store.clock.now_ns();
+        let Some(inputs) = pick(&parts, &store.retention, bytes_max, now_ns) else {
             return Ok(done + store.apply_deletions()? + forget_classes(store)?);
         };
         if !merge(store, &inputs)? {
@@ -57,7 +59,12 @@ pub(crate) fn run(store: &Store) -> Result<u64> {
 }
 
 /// The next parts to merge: neighbours of one day.
-fn pick(parts: &[Arc<Part>], retention: &Retention, now_ns: i64) -> Option<Vec<Arc<Part>>> {
+fn pick(
+    parts: &[Arc<Part>],
+    retention: &Retention,
+    part_bytes_max: u64,
+    now_ns: i64,
+) -> Option<Vec<Arc<Part>>> {
     let mut days: Vec<i64> = parts.iter().map(|p| p.summary.day).collect();
     days.sort_unstable();
     days.dedup();
@@ -74,7 +81,7 @@ fn pick(parts: &[Arc<Part>], retention: &Retention, now_ns: i64) -> Option<Vec<A
             classes.into_iter().find_map(|class| {
                 let is_of = |p: &&&Arc<Part>| retention.classes_of(p) == class;
                 let of_class: Vec<&Arc<Part>> = run.iter().filter(is_of).copied().collect();
-                pick_of_day(&of_class, is_closed)
+                pick_of_day(&of_class, is_closed, part_bytes_max)
                     .map(|inputs| inputs.into_iter().cloned().collect())
             })
         })
@@ -94,21 +101,32 @@ fn forget_classes(store: &Store) -> Result<u64> {
     Ok(rewritten)
 }
 
-fn pick_of_day<'p>(parts: &[&'p Arc<Part>], is_closed: bool) -> Option<Vec<&'p Arc<Part>>> {
+fn pick_of_day<'p>(
+    parts: &[&'p Arc<Part>],
+    is_closed: bool,
+    part_bytes_max: u64,
+) -> Option<Vec<&'p Arc<Part>>> {
     let tier =
         |p: &Part| (p.summary.raw_bytes / TIER_BYTES).checked_ilog2().map_or(0, |l| l / 3 + 1);
     let raw = |run: &[&Arc<Part>]| run.iter().map(|p| p.summary.raw_bytes).sum::<u64>();
+    let fits = |run: &[&Arc<Part>]| run.iter().map(|p| p.bytes).sum::<u64>() <= part_bytes_max;
+    // Two that are not past the half can always become one; so none is left small for its neighbour's sake.
+    let is_large = |p: &Part| p.bytes > part_bytes_max / 2;
     for level in 0..=12 {
-        for run in parts.split(|p| tier(p) > level || p.damaged_blocks() > 0) {
+        for run in parts.split(|p| tier(p) > level || p.damaged_blocks() > 0 || is_large(p)) {
             let mut run = run;
             while run.len() > FAN_IN * 2 || (run.len() > 1 && raw(run) > RAW_BYTES_MAX) {
+                run = &run[..run.len() - 1];
+            }
+            let is_full = !fits(run);
+            while run.len() > 1 && !fits(run) {
                 run = &run[..run.len() - 1];
             }
             let total = raw(run);
             let largest = run.iter().map(|p| p.summary.raw_bytes).max().unwrap_or(0);
             // Writing a large part again must bring in something worth it.
             let worth = run.len() >= 2 && (total - largest).saturating_mul(4) >= largest;
-            if run.len() >= FAN_IN || (is_closed && worth) {
+            if run.len() >= FAN_IN || (is_closed && worth) || (is_full && run.len() >= 2) {
                 return Some(run.to_vec());
             }
         }

@@ -54,6 +54,8 @@ pub struct Config {
     pub future_ms_max: i64,
     /// Ingest stops below this many free bytes on the disk; `None`: 5 % of it, at least 1 GiB.
     pub free_bytes_floor: Option<u64>,
+    /// Parts are not merged into one of more bytes than this: what [`Store::enforce_disk`] removes is a part at a time.
+    pub part_bytes_max: u64,
     /// Whether small parts are merged on a thread of their own; otherwise only by [`Store::merge`].
     pub background_merge: bool,
 }
@@ -118,6 +120,7 @@ pub struct Store {
     pub(crate) shared: Arc<Shared>,
     pub(crate) writer: Writer<Engine>,
     pub(crate) retention: Retention,
+    pub(crate) part_bytes_max: u64,
     pub(crate) merging: Mutex<()>,
     /// Set when closing: merges give up at their next block.
     pub(crate) closing: AtomicBool,
@@ -157,7 +160,7 @@ impl Store {
         shared.cursors.lock().extend(cursors);
         shared.quarantined_parts.store(report.quarantined, Ordering::Relaxed);
         let (durability, free_floor_bytes) = (config.durability, config.free_bytes_floor);
-        let background_merge = config.background_merge;
+        let (background_merge, part_bytes_max) = (config.background_merge, config.part_bytes_max);
         let (merge_sender, merge_receiver) = bounded(1);
         let mut engine = Engine::new(
             Arc::clone(&fs),
@@ -186,6 +189,7 @@ impl Store {
             shared,
             writer,
             retention,
+            part_bytes_max,
             merging: Mutex::new(()),
             closing: AtomicBool::new(false),
             merger: Mutex::new(None),

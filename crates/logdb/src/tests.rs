@@ -37,6 +37,7 @@ fn config() -> Config {
         line_bytes_max: 256 << 10,
         future_ms_max: 600_000,
         free_bytes_floor: Some(0),
+        part_bytes_max: u64::MAX,
         background_merge: false,
     }
 }

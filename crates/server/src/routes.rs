@@ -18,6 +18,20 @@ use crate::{
 /// Bound of the table, for counters per route.
 pub const ROUTE_COUNT_MAX: usize = 256;
 
+/// What Loki answers of its parts, which are none here.
+const LOKI_OF_SEVERAL: [&str; 10] = [
+    "/ring",
+    "/memberlist",
+    "/distributor",
+    "/ingester",
+    "/indexgateway",
+    "/scheduler",
+    "/compactor",
+    "/ruler",
+    "/flush",
+    "/log_level",
+];
+
 /// Where Prometheus' API begins.
 const PROMETHEUS: &str = "/api/v1/";
 
@@ -314,6 +328,15 @@ async fn ui(State(app): State<Arc<App>>, request: Request) -> Response {
         return assets::plain(status, &message);
     }
     let path = request.uri().path();
+    let is_at = |prefix: &&str| {
+        path.strip_prefix(*prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    if LOKI_OF_SEVERAL.iter().any(is_at) {
+        let why = format!(
+            "404: {path:.128} is of a Loki of several processes; this is Taffrail, one process"
+        );
+        return assets::plain(StatusCode::NOT_FOUND, &why);
+    }
     let is_api = [
         "/api/",
         "/elasticsearch/",

@@ -166,6 +166,14 @@ impl Owner {
         one(app.config.access.tenants.asked(caller, headers)?).map(Self)
     }
 
+    /// `labels` as a stream of this owner.
+    pub(crate) fn stream(&self, labels: &Labels) -> Labels {
+        match &self.0 {
+            Some(tenant) => labels.with(TENANT_LABEL, tenant.as_str()),
+            None => labels.clone(),
+        }
+    }
+
     /// Makes its streams those of their owner.
     pub(crate) fn mark(&self, pushed: &mut Pushed) {
         if let Some(tenant) = &self.0 {

@@ -20,9 +20,8 @@ const MIB: u64 = 1 << 20;
 const FLUSH_AFTER_MS: i64 = 30 * 60_000;
 /// Times further ahead than this are refused.
 pub(crate) const FUTURE_MS_MAX: i64 = 10 * 60_000;
-/// A log line longer than this is cut, with a marker. The container reader cuts earlier and marks the line itself; its
-/// marker must not be cut again.
-const LINE_BYTES_MAX: usize = ingest::docker::frames::LINE_BYTES_MAX + 64;
+/// A log line longer than this is cut, with a marker. Readers of containers and files cut there themselves.
+const LINE_BYTES_MAX: usize = ingest::docker::frames::LINE_BYTES_MAX;
 
 /// All stores of the process.
 pub struct Stores {
@@ -85,6 +84,8 @@ impl Stores {
             line_bytes_max: LINE_BYTES_MAX,
             future_ms_max: FUTURE_MS_MAX,
             free_bytes_floor: Some(free_bytes_floor),
+            // The limit is held by removing parts: each is a small piece of it.
+            part_bytes_max: config.disk_limit_bytes.map_or(u64::MAX, |limit| (limit / 32).max(MIB)),
             background_merge: true,
         };
         let (metrics, report) = tsdb::Store::open(fs.clone(), clock.clone(), metrics)?;
@@ -140,6 +141,11 @@ impl Stores {
     /// When a part cannot be removed.
     pub fn hold_disk_limit(&self) -> Result<u64> {
         let Some(limit) = self.disk_limit_bytes else { return Ok(0) };
+        let wal_bytes = self.metrics.stats().wal_bytes + self.logs.stats().wal_bytes;
+        // A flush makes far less of what is in the WAL, and costs no data.
+        if self.disk_bytes() > limit && wal_bytes > limit / 8 {
+            self.flush()?;
+        }
         let mut freed = 0;
         loop {
             let excess = self.disk_bytes().saturating_sub(limit);

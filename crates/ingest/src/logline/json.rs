@@ -35,6 +35,9 @@ impl<'a> Skimmer<'a> {
             let key = self.string()?;
             self.expect(b':')?;
             self.member(key, parent, depth, found)?;
+            if found.is_enough() {
+                return Some(());
+            }
             match self.peek()? {
                 b',' => self.at += 1,
                 b'}' => {

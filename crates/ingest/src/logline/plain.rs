@@ -34,6 +34,9 @@ fn pairs<'a>(head: &'a [u8], found: &mut Found<'a>) {
                 _ => found.text(field, value),
             }
         }
+        if found.is_enough() {
+            return;
+        }
         at = after;
     }
 }

@@ -26,8 +26,30 @@ enum Passing {
 pub struct Frame<'a> {
     /// The message, without what frames it.
     pub bytes: &'a [u8],
-    /// Whether the rest of it is missing: it is too long, or the connection ended within it.
-    pub is_cut: bool,
+    /// What of it is missing: it is too long, or the connection ended within it.
+    pub missing: Missing,
+}
+
+/// What is missing of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// It is whole.
+    Nothing,
+    /// So many bytes.
+    Bytes(usize),
+    /// All up to the end of its line, which has not come yet.
+    Rest,
+}
+
+impl Missing {
+    /// What stands in its place at the end of a line that was cut.
+    pub fn mark(self) -> String {
+        match self {
+            Self::Nothing => String::new(),
+            Self::Bytes(count) => format!("…[truncated {count} bytes]"),
+            Self::Rest => "…[truncated]".to_owned(),
+        }
+    }
 }
 
 /// How a frame begins.
@@ -94,23 +116,27 @@ impl Frames {
                     if len > wanted {
                         self.passing = Passing::Octets(len - wanted);
                     }
-                    Some(Frame { bytes: body, is_cut: body.len() < len })
+                    let missing = match len - body.len() {
+                        0 => Missing::Nothing,
+                        count => Missing::Bytes(count),
+                    };
+                    Some(Frame { bytes: body, missing })
                 }
                 Begin::Line | Begin::Unknown => {
                     let window = rest.get(..=self.bytes_max).unwrap_or(rest);
                     match line_end(window) {
                         Some(end) => {
                             *at += end + 1;
-                            Some(Frame { bytes: &rest[..end], is_cut: false })
+                            Some(Frame { bytes: &rest[..end], missing: Missing::Nothing })
                         }
                         None if rest.len() > self.bytes_max => {
                             *at += self.bytes_max;
                             self.passing = Passing::Line;
-                            Some(Frame { bytes: &rest[..self.bytes_max], is_cut: true })
+                            Some(Frame { bytes: &rest[..self.bytes_max], missing: Missing::Rest })
                         }
                         None if ended => {
                             *at += rest.len();
-                            Some(Frame { bytes: rest, is_cut: false })
+                            Some(Frame { bytes: rest, missing: Missing::Nothing })
                         }
                         None => None,
                     }

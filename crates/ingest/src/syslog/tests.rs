@@ -131,7 +131,7 @@ fn frames(bytes: &[u8], bytes_max: usize, step: usize) -> Vec<String> {
         held.extend_from_slice(piece);
         let mut at = 0;
         while let Some(frame) = frames.next(&held, &mut at, i + 1 == last) {
-            let cut = if frame.is_cut { "…" } else { "" };
+            let cut = if frame.missing == Missing::Nothing { "" } else { "…" };
             found.push(format!("{}{cut}", text_of_bytes(frame.bytes)));
         }
         held.drain(..at);

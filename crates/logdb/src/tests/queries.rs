@@ -347,9 +347,14 @@ fn unusable_rows_are_refused_and_counted() {
         record(&stream(3), now, "one stream too many"),
         record(&stream(1), now + 1, model::text_of_bytes(b"\xff is kept")),
         record(&stream(1), now + 2, model::text_of_bytes(b"\xff is too long")),
+        // Cut before: the mark does not count for the length.
+        record(&stream(1), now + 3, "0123456789…[truncated 5 bytes]"),
+        record(&stream(1), now + 4, "0123456789abc…[truncated 5 bytes]"),
+        record(&stream(1), now + 5, "0123456789abc…[truncated]"),
+        record(&stream(1), now + 6, "0123456789abc…[truncated x]"),
     ];
     let receipt = append(&store, batch("s", records, Some("c"))).unwrap();
-    assert_eq!(receipt.stored, 4);
+    assert_eq!(receipt.stored, 8);
     let reasons = [RejectReason::TooOld, RejectReason::TooNew, RejectReason::SeriesLimit];
     assert_eq!(receipt.rejected, reasons.map(|r| (r, 1)));
     let lines: Vec<String> =
@@ -359,8 +364,11 @@ fn unusable_rows_are_refused_and_counted() {
     assert_eq!(*model::bytes_of_text(&lines[2]), b"\xff is kept"[..]);
     let marked = "…[truncated 3 bytes]".as_bytes();
     assert_eq!(*model::bytes_of_text(&lines[3]), [&b"\xff is too l"[..], marked].concat()[..]);
+    let cut = ["…[truncated 5 bytes]", "…[truncated 8 bytes]", "…[truncated]"];
+    assert_eq!(lines[4..7], cut.map(|mark| format!("0123456789{mark}")));
+    assert_eq!(lines[7], "0123456789…[truncated 19 bytes]");
     assert_eq!(store.cursor("s"), Some(b"c".to_vec()));
-    assert_eq!((store.stats().truncated_lines, store.stats().streams), (2, 2));
+    assert_eq!((store.stats().truncated_lines, store.stats().streams), (6, 2));
 }
 
 #[test]
@@ -389,6 +397,36 @@ fn retention_and_disk_limit_remove_the_oldest() {
     assert_eq!(lines(&store), ["day 1", "day 0"]);
     assert!(store.enforce_disk(u64::MAX).unwrap() > 0);
     assert_eq!((lines(&store).len(), store.stats().streams), (0, 0));
+}
+
+#[test]
+fn merges_leave_parts_that_are_small_pieces_of_the_disk_limit() {
+    let mut rig = Rig::new();
+    let stream = Labels::from_pairs([("a", "b")]);
+    let mut random = Random(7);
+    let mut fill = |store: &Store| {
+        for part in 0..20_i64 {
+            let one = |i: i64| {
+                let text =
+                    format!("{:016x}{:016x}", random.below(u64::MAX), random.below(u64::MAX));
+                record(&stream, (MAY_MS + part * 1_000 + i) * 1_000_000, text)
+            };
+            let rows = (0..[200, 20, 20][part as usize % 3]).map(one).collect();
+            append(store, batch("s", rows, None)).unwrap();
+            store.flush().unwrap();
+        }
+    };
+    rig.config.part_bytes_max = 20_000;
+    let store = rig.open();
+    fill(&store);
+    rig.clock.advance_ms(2 * DAY_MS);
+    let before = (rows(&store, &plan(Order::Forward)), store.stats().parts);
+    assert!(store.merge().unwrap() > 0);
+    assert_eq!(rows(&store, &plan(Order::Forward)), before.0);
+    let sizes: Vec<u64> = store.shared.snapshot().parts.iter().map(|part| part.bytes).collect();
+    assert!(sizes.len() < 9 && sizes.iter().all(|bytes| *bytes <= 20_000), "{sizes:?}");
+    assert!(sizes.iter().filter(|bytes| **bytes <= 10_000).count() <= 1, "{sizes:?}");
+    assert!((1..=20_000).contains(&store.enforce_disk(1).unwrap()));
 }
 
 fn part_files(rig: &Rig) -> Vec<std::path::PathBuf> {

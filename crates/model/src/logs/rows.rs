@@ -172,6 +172,62 @@ impl LogRows {
         self.streams[number as usize] = labels;
     }
 
+    /// Gives rows that do not have it the field `name`, with the value that `value` has for the row and its stream's
+    /// number. Rows without other fields share theirs.
+    pub fn set_field(
+        &mut self,
+        name: &str,
+        mut value: impl FnMut(u32, &LogRow<'_>) -> &'static str,
+    ) {
+        /// A set of fields that was there, and what it became for one value.
+        struct Made {
+            from: u32,
+            plain: Labels,
+            value: &'static str,
+            number: u32,
+        }
+        let mut of_none: Vec<(&'static str, u32)> = Vec::new();
+        let mut last: Option<Made> = None;
+        for i in 0..self.rows.len() {
+            let Row { stream, fields: from, .. } = self.rows[i];
+            let is_begun = last.as_ref().is_some_and(|made| made.from == from);
+            if !is_begun && self.fields[from as usize].get(name).is_some() {
+                continue;
+            }
+            let value = value(stream, &self.row(i));
+            let number = if from == 0 {
+                match of_none.iter().find(|(known, _)| *known == value) {
+                    Some((_, number)) => *number,
+                    None => {
+                        let number = self.fields.len() as u32;
+                        self.fields.push(Labels::from_pairs([(name, value)]));
+                        of_none.push((value, number));
+                        number
+                    }
+                }
+            } else {
+                // Rows of one set follow each other: it is replaced when the first comes, and a copy made for other values.
+                match &mut last {
+                    Some(made) if made.from == from && made.value == value => made.number,
+                    Some(made) if made.from == from => {
+                        made.number = self.fields.len() as u32;
+                        made.value = value;
+                        self.fields.push(made.plain.with(name, value));
+                        made.number
+                    }
+                    _ => {
+                        let set = &mut self.fields[from as usize];
+                        let plain = set.clone();
+                        *set = plain.with(name, value);
+                        last = Some(Made { from, plain, value, number: from });
+                        from
+                    }
+                }
+            };
+            self.rows[i].fields = number;
+        }
+    }
+
     /// Gives all streams the label `name`, whatever value it has with them.
     pub fn set_stream_label(&mut self, name: &str, value: &str) {
         let (streams, mut rows) =

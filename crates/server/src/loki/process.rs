@@ -33,10 +33,10 @@ pub(crate) async fn prometheus_alerts() -> Response {
 pub(crate) async fn config(State(app): State<Arc<App>>) -> Response {
     let limits = &app.config.query_limits;
     let yaml = format!(
-        "auth_enabled: false\nlimits_config:\n  allow_structured_metadata: true\n  \
-         max_entries_limit_per_query: {}\n  query_timeout: {}ms\n  volume_enabled: true\n\
+        "auth_enabled: {}\nlimits_config:\n  allow_structured_metadata: true\n  \
+         discover_log_levels: true\n  max_entries_limit_per_query: {}\n  query_timeout: {}ms\n  volume_enabled: true\n\
          pattern_ingester:\n  enabled: true\n",
-        app.config.log_rows_max, limits.time_ms_max
+        app.config.access.tenants.from_header, app.config.log_rows_max, limits.time_ms_max
     );
     assets::plain(StatusCode::OK, &yaml)
 }

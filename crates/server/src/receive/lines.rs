@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ingest::logline::detected::detect_levels;
 use ingest::pushed_lines::{self, Pushed, Streams};
 use model::{Done, LogBatch, LogRows, Result, Sink};
 use parking_lot::Mutex;
@@ -175,6 +176,17 @@ impl LineBook {
             "demotedLabels": demoted.collect::<Vec<_>>(),
         })
     }
+}
+
+/// [`hand_over_once`] of lines that get their level as Loki finds it.
+pub(super) fn hand_over_levelled(
+    app: &App,
+    owner: &Owner,
+    source: &'static str,
+    mut pushed: Pushed,
+) -> Answer {
+    detect_levels(&mut pushed.rows);
+    hand_over_once(app, owner, source, pushed)
 }
 
 /// [`hand_over`] of lines whose client pushes them once more when it gets no answer: they are stored once.

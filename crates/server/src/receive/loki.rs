@@ -12,14 +12,17 @@ use axum::response::Response;
 use http::{HeaderMap, StatusCode, header};
 use ingest::compression::{self, Encoding as Packing};
 use ingest::loki::{self, Encoding};
-use ingest::pushed_lines::Refused;
-use model::{RejectReason, Result};
+use ingest::pushed_lines::{Refused, spell};
+use model::{Labels, Receipt, RejectReason, Result};
 
 use super::{body::Held, lines, off_runtime, reasons, refuse};
 use crate::tenants::Owner;
 use crate::{App, assets, error};
 
 const SOURCE: &str = "loki";
+/// What Loki says when there are too many streams.
+const STREAM_LIMIT: &str = "Maximum active stream limit exceeded, reduce the number of active streams (reduce labels or reduce label values), \
+     or contact your Loki administrator to see if the limit can be increased";
 
 /// What became of a request.
 enum Outcome {
@@ -90,14 +93,51 @@ async fn receive(
         };
         let refused = std::mem::take(&mut pushed.refused);
         pushed.refused.rows = refused.rows;
-        Ok(Some((refused, lines::hand_over_once(&decoding, &owner, SOURCE, pushed))))
+        let oldest = pushed.rows.iter().min_by_key(|row| row.t_ns);
+        let oldest = oldest.map(|row| (owner.stream(row.stream), row.t_ns));
+        Ok(Some((refused, oldest, lines::hand_over_levelled(&decoding, &owner, SOURCE, pushed))))
     })
     .await?;
-    let Some((mut refused, answer)) = handed else { return Ok(Outcome::Empty) };
+    let Some((mut refused, oldest, answer)) = handed else { return Ok(Outcome::Empty) };
     let receipt = answer.get().await?;
-    for reason in reasons(&receipt) {
+    for reason in words(app, &receipt, oldest) {
         refused.add(0, reason);
     }
     let is_full = receipt.rejected.iter().any(|(reason, _)| *reason == RejectReason::SeriesLimit);
     Ok(Outcome::Done(refused, is_full))
+}
+
+/// What Loki says of rows that the store refused, `oldest` being the oldest row of the request.
+fn words(app: &App, receipt: &Receipt, oldest: Option<(Labels, i64)>) -> Vec<String> {
+    let of = |wanted: RejectReason| {
+        let counts = receipt.rejected.iter().filter(|(reason, _)| *reason == wanted);
+        counts.map(|(_, count)| count).sum::<u64>()
+    };
+    let mut words = Vec::new();
+    let (too_old, too_many) = (of(RejectReason::TooOld), of(RejectReason::SeriesLimit));
+    if let Some((stream, t_ns)) = oldest.filter(|_| too_old > 0) {
+        let (rules, default_ms) = app.host.log_retention();
+        let rule = rules.iter().find(|(_, r)| r.matchers.iter().all(|m| m.matches_labels(&stream)));
+        let keep_ms = rule.map_or(default_ms, |(_, rule)| rule.retention_ms);
+        let oldest_ns = app.clock.now_ns().saturating_sub(keep_ms.saturating_mul(1_000_000));
+        let like = format!(
+            "entry for stream '{stream}' has timestamp too old: {}, oldest acceptable timestamp is: {}",
+            spell(t_ns),
+            spell(oldest_ns / 1_000_000_000 * 1_000_000_000)
+        );
+        words.push(match too_old {
+            1 => like,
+            count => format!("{count} errors like: {like}"),
+        });
+    }
+    if too_many > 0 {
+        words.push(STREAM_LIMIT.to_owned());
+    }
+    let others = receipt
+        .rejected
+        .iter()
+        .filter(|(r, _)| !matches!(r, RejectReason::TooOld | RejectReason::SeriesLimit));
+    let others = Receipt { stored: receipt.stored, rejected: others.copied().collect() };
+    words.extend(reasons(&others));
+    words
 }

@@ -47,7 +47,7 @@ pub(super) async fn receive(
         let limits = lines::limits(&limits);
         let pushed = otlp::logs::lines(&request, &limits, &receivers.lines.streams, now_ms)?;
         let refused = pushed.refused.clone();
-        Ok((refused, lines::hand_over_once(&decoding, &owner, SOURCE, pushed)))
+        Ok((refused, lines::hand_over_levelled(&decoding, &owner, SOURCE, pushed)))
     })
     .await?;
     let receipt = answer.get().await?;

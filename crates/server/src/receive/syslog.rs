@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ingest::pushed_lines::Lines;
-use ingest::syslog::{Frames, Message, Reader};
+use ingest::syslog::{Frames, Message, Missing, Reader};
 use jiff::tz::TimeZone;
 use model::{Clock, ErrorKind, Result, text_of_bytes};
 use tokio_util::sync::CancellationToken;
@@ -127,8 +127,12 @@ impl Conversation for Connection {
         while texts.len() < BATCH_MAX
             && let Some(frame) = self.frames.next(bytes, &mut used, ended)
         {
-            cut += u64::from(frame.is_cut);
-            texts.push((self.peer, text_of_bytes(frame.bytes)));
+            let mut text = text_of_bytes(frame.bytes);
+            if frame.missing != Missing::Nothing {
+                cut += 1;
+                text.to_mut().push_str(&frame.missing.mark());
+            }
+            texts.push((self.peer, text));
         }
         if cut > 0 {
             self.hall.desk.receivers.lines.count("cut", SOURCE, "", cut);

@@ -99,7 +99,7 @@ async fn loki_pushes_are_stored_in_every_encoding() {
     let request = push_request("{job=\"a\", x=\"q\\\"\"}", &[(t_ns, "one"), (t_ns + 1, "two")]);
     let expected = [("one", 0), ("two", 1)].map(|(line, more)| {
         format!(
-            "{{job=\"a\", service_name=\"a\", x=\"q\\\"\"}} {} {line} {{trace_id=\"abc\"}}",
+            "{{job=\"a\", service_name=\"a\", x=\"q\\\"\"}} {} {line} {{detected_level=\"unknown\", trace_id=\"abc\"}}",
             t_ns + more
         )
     });
@@ -130,7 +130,10 @@ async fn loki_pushes_are_stored_in_every_encoding() {
     let (status, answer) = receiver.send("POST", "/api/prom/push", &[JSON], old).await;
     assert_eq!((status, answer.as_str()), (204, ""));
     let stored = receiver.stored();
-    assert_eq!(stored, [r#"{job="a", service_name="a"} 1330513200500000000 old"#]);
+    assert_eq!(
+        stored,
+        [r#"{job="a", service_name="a"} 1330513200500000000 old {detected_level="unknown"}"#]
+    );
 }
 
 #[tokio::test]
@@ -144,13 +147,18 @@ async fn wrong_times_are_kept_beside_the_line() {
     assert_eq!(
         stored[1],
         format!(
-            "{stream} {} epoch {{original_timestamp=\"1970-01-01T00:00:00Z\", trace_id=\"abc\"}}",
+            "{stream} {} epoch {{detected_level=\"unknown\", original_timestamp=\"1970-01-01T00:00:00Z\", trace_id=\"abc\"}}",
             // Lines that get their time on arrival stay apart.
             now + 1
         )
     );
-    assert!(stored[0].starts_with(&format!("{stream} {now} future {{original_timestamp=")));
-    assert_eq!(stored[2], format!("{stream} {} soon {{trace_id=\"abc\"}}", now + 1_000));
+    assert!(stored[0].starts_with(&format!(
+        "{stream} {now} future {{detected_level=\"unknown\", original_timestamp="
+    )));
+    assert_eq!(
+        stored[2],
+        format!("{stream} {} soon {{detected_level=\"unknown\", trace_id=\"abc\"}}", now + 1_000)
+    );
     let (_, metrics) = receiver.send("GET", "/metrics", &[], "").await;
     for reason in ["future", "epoch"] {
         let line = format!(
@@ -254,7 +262,11 @@ async fn what_loki_refuses_is_refused_in_its_words() {
     // What can be stored is, beside what cannot.
     let values = json!([[now, "kept"], [now, "refused"]]);
     let body = json!({"streams": [{"stream": {"a": "b"}, "values": values}, {"stream": {}, "values": [[now, "x"]]}]});
-    check(&[JSON], json(body), 400, &format!("{none}\n1 rows refused: too old")).await;
+    let old = format!(
+        "{none}\nentry for stream '{{a=\"b\", service_name=\"unknown_service\"}}' has timestamp too old: \
+         2015-07-01T20:11:00Z, oldest acceptable timestamp is: 2015-06-16T20:11:00Z"
+    );
+    check(&[JSON], json(body), 400, &old).await;
     assert_eq!(receiver.stored().len(), 2);
 }
 
@@ -278,7 +290,9 @@ async fn otlp_logs_are_stored_with_partial_success() {
         let stored = receiver.stored();
         assert_eq!(
             stored[0],
-            format!(r#"{{service_name="shop"}} {now} one {{severity_text="INFO"}}"#)
+            format!(
+                r#"{{service_name="shop"}} {now} one {{detected_level="info", severity_text="INFO"}}"#
+            )
         );
     }
     let protobuf = [("content-type", "application/x-protobuf")];

@@ -228,6 +228,9 @@ async fn first_clients_and_what_loki_says_of_itself() {
         ("/loki/api/v1/rules", 404, "no rule groups found"),
         ("/loki/api/v1/rules/x/y", 404, "group does not exist"),
         ("/services", 200, "store => Running"),
+        ("/ring", 404, "one process"),
+        ("/distributor/ring", 404, "one process"),
+        ("/log_level", 404, "one process"),
         ("/config", 200, "max_entries_limit_per_query: 5000"),
         ("/api/prom/query?query=vector(1)", 400, "only support streams"),
     ] {
