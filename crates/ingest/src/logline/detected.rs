@@ -122,7 +122,7 @@ mod tests {
             let level = ["info", "warn", "unknown"][i % 3];
             assert_eq!(*row.fields, before[i].with(DETECTED_LEVEL, level), "{i}");
         }
-        // The empty one, one per level, and two for each pair of rows with a trace.
-        assert_eq!(rows.field_sets().len(), 1 + 3 + 20);
+        // The empty one, one per level, and of those with a trace one for each time the level changes among them.
+        assert_eq!(rows.field_sets().len(), 1 + 3 + 11);
     }
 }
