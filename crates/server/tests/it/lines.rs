@@ -179,7 +179,10 @@ async fn labels_with_many_values_become_fields() {
     let stored = receiver.stored();
     assert!(stored[2].starts_with(r#"{app="a", id="2", service_name="a"}"#), "{stored:?}");
     assert!(stored[3].starts_with(r#"{app="a", service_name="a"}"#), "{stored:?}");
-    assert!(stored[4].ends_with(r#"{detected_level="unknown", id="4", trace_id="abc"}"#), "{stored:?}");
+    assert!(
+        stored[4].ends_with(r#"{detected_level="unknown", id="4", trace_id="abc"}"#),
+        "{stored:?}"
+    );
     let (_, status) = receiver.send("GET", "/api/taffrail/v1/status", &[], "").await;
     let status: serde_json::Value = serde_json::from_str(&status).unwrap();
     assert_eq!(status["receivedLogs"]["demotedLabels"], json!([{"label": "id", "streams": 2}]));
