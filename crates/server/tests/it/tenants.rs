@@ -164,9 +164,17 @@ async fn every_route_of_lines_asks_for_the_tenant() {
         let is_of_lines = ["/loki/", "/api/prom/", "/elasticsearch/_bulk", "/insert/", "/upload"]
             .iter()
             .any(|prefix| route.path.starts_with(prefix))
-            || ["/v1/logs", "/_bulk", "/_doc", "/_create/{id}", "/_doc/{id}", "/logs/context"]
-                .iter()
-                .any(|suffix| route.path.ends_with(suffix));
+            || [
+                "/v1/logs",
+                "/_bulk",
+                "/_doc",
+                "/_create/{id}",
+                "/_doc/{id}",
+                "/logs/context",
+                "/logs/patterns",
+            ]
+            .iter()
+            .any(|suffix| route.path.ends_with(suffix));
         if !is_of_lines || OF_ALL.iter().any(|suffix| route.path.ends_with(suffix)) {
             continue;
         }
