@@ -107,7 +107,7 @@ fn wrong_configuration_names_the_place_and_exits_2() {
         &["check"],
     );
     assert_eq!(code, Some(0), "{text}");
-    assert!(text.contains("SUCCESS") && text.contains("1 scrape jobs"), "{text}");
+    assert!(text.contains("SUCCESS") && text.contains("1 scrape job"), "{text}");
     let (code, text) = run("open.yml", "listen: 0.0.0.0:0\n", &["run", "--config"]);
     assert_eq!(code, Some(2), "{text}");
     assert!(text.contains("server.tokens"), "{text}");
