@@ -176,13 +176,15 @@ fn field_of_key(key: &[u8]) -> Option<Field> {
 fn level_of_word(word: &[u8]) -> Option<Level> {
     let (lower, len) = lower_case(word)?;
     Some(match &lower[..len] {
-        b"trace" | b"trc" | b"verbose" | b"finer" | b"finest" => Level::Trace,
-        b"debug" | b"dbg" | b"debu" | b"fine" | b"config" | b"d" => Level::Debug,
+        b"trace" | b"trc" | b"trce" | b"verbose" | b"finer" | b"finest" => Level::Trace,
+        b"debug" | b"dbg" | b"dbug" | b"debu" | b"fine" | b"config" | b"d" => Level::Debug,
         b"info" | b"inf" | b"information" | b"informational" | b"notice" | b"log" | b"i" => {
             Level::Info
         }
         b"warn" | b"warning" | b"wrn" | b"w" => Level::Warn,
-        b"error" | b"err" | b"erro" | b"eror" | b"severe" | b"failure" | b"e" => Level::Error,
+        b"error" | b"err" | b"erro" | b"eror" | b"severe" | b"fail" | b"failure" | b"e" => {
+            Level::Error
+        }
         b"critical" | b"crit" => Level::Critical,
         b"fatal" | b"ftl" | b"panic" | b"dpanic" | b"emerg" | b"emergency" | b"alert" | b"f" => {
             Level::Fatal

@@ -82,7 +82,15 @@ impl<M> Joiner<M> {
                 }
                 return;
             }
+            let (now_t_ns, unsure) = (self.last_t_ns, self.unsure());
             self.flush(out);
+            // What did not continue this trace may begin another.
+            for (line, mark) in unsure {
+                self.push(&line, now_t_ns, mark, now_ns, out);
+            }
+            if self.kind.is_some() {
+                return self.push(line, t_ns, mark, now_ns, out);
+            }
         }
         match Kind::begins(line) {
             None => out(Record { line, marks: &[mark] }),
@@ -92,6 +100,18 @@ impl<M> Joiner<M> {
                 self.sure = (self.text.len(), self.marks.len());
             }
         }
+    }
+
+    /// Takes out the lines of which the next one would have said whether they belong to the trace.
+    fn unsure(&mut self) -> Vec<(String, M)> {
+        let (sure_len, sure_lines) = self.sure;
+        if sure_lines == self.marks.len() || sure_lines == 0 {
+            return Vec::new();
+        }
+        // Behind the newline between both.
+        let text = self.text.split_off(sure_len);
+        let lines = text.split('\n').skip(1).map(str::to_owned);
+        lines.zip(self.marks.drain(sure_lines..)).collect()
     }
 
     fn hold(&mut self, line: &str, t_ns: i64, mark: M, now_ns: i64) {

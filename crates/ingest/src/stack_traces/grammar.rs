@@ -9,10 +9,26 @@ use aho_corasick::AhoCorasick;
 pub(super) enum Kind {
     /// An exception of Java, .NET or Node, or an error chain of Rust: its name has come.
     Frames,
+    /// Behind an exception's line, within the list of modules that required the one that Node did not find.
+    Required,
     /// Inside the properties that Node prints behind an error's frames.
     Properties,
-    /// Behind an empty line, which only `Caused by:` follows.
+    /// Behind an empty line, which only `Caused by:` or Node's version follows.
     BeforeCause,
+    /// Where Node found an exception that nobody caught: file and line.
+    Place,
+    /// Behind the line of the source.
+    Source,
+    /// Behind the marks below it.
+    Thrown,
+    /// Behind an empty line, which the exception's name follows.
+    BeforeName,
+    /// The exception's name has come; so many lines of its message.
+    Message(u8),
+    /// A header of .NET's console, which indented lines follow.
+    Console,
+    /// Nothing follows.
+    End,
     /// An error chain of Rust behind `Caused by:`.
     Causes,
     /// Behind an empty line in one.
@@ -59,6 +75,12 @@ const SIGNS: [&str; 8] = [
 static SIGN: LazyLock<AhoCorasick> =
     LazyLock::new(|| AhoCorasick::new(SIGNS).expect("BUG: fixed patterns"));
 
+/// Lines of a message in front of the frames.
+const MESSAGE_LINES_MAX: u8 = 64;
+
+/// How .NET's console indents what belongs to a header.
+const CONSOLE_INDENT: &str = "      ";
+
 /// Bytes of a line in which a sign is looked for.
 const SCAN_BYTES_MAX: usize = 4 << 10;
 
@@ -72,6 +94,11 @@ impl Kind {
         }
         if is_goroutine(line) {
             return Some(Self::Goroutine);
+        }
+        match bytes.last() {
+            Some(b'0'..=b'9') if is_place_in_script(line) => return Some(Self::Place),
+            Some(b']') if is_console_header(line) => return Some(Self::Console),
+            _ => {}
         }
         let scanned = bytes.get(..SCAN_BYTES_MAX).unwrap_or(bytes);
         let sign = SIGN.find(scanned)?.pattern().as_usize();
@@ -90,6 +117,9 @@ impl Kind {
         let indented = text.len() < line.len();
         let blank = text.is_empty();
         let next = match self {
+            Self::Frames if line == "Require stack:" => Some(Self::Required),
+            Self::Required if line.starts_with("- ") => Some(Self::Required),
+            Self::Required => Self::Frames.frame(text, indented),
             Self::Frames | Self::Properties => {
                 if let Some(next) = self.frame(text, indented) {
                     return Verdict::Yes(next);
@@ -99,7 +129,29 @@ impl Kind {
                 }
                 None
             }
+            Self::BeforeCause if is_version_of_node(line) => Some(Self::End),
             Self::BeforeCause => (line == "Caused by:").then_some(Self::Causes),
+            Self::Place if blank => None,
+            Self::Place => return Verdict::Perhaps(Self::Source),
+            Self::Source => {
+                let is_marks = !blank && text.trim_end().bytes().all(|byte| byte == b'^');
+                is_marks.then_some(Self::Thrown)
+            }
+            Self::Thrown if blank => return Verdict::Perhaps(Self::BeforeName),
+            // What was thrown is no error.
+            Self::Thrown => Some(Self::Frames),
+            Self::BeforeName if is_version_of_node(line) => Some(Self::End),
+            Self::BeforeName => {
+                let name = line.split(" [").next().unwrap_or(line);
+                is_exception_line(name).then_some(Self::Message(0))
+            }
+            Self::Message(_) if indented && text.starts_with("at ") => self.frame(text, indented),
+            Self::Message(_) if is_version_of_node(line) => Some(Self::End),
+            Self::Message(count) if count < MESSAGE_LINES_MAX => {
+                return Verdict::Perhaps(Self::Message(count + 1));
+            }
+            Self::Console => line.starts_with(CONSOLE_INDENT).then_some(Self::Console),
+            Self::Message(_) | Self::End => None,
             Self::Causes if blank => return Verdict::Perhaps(Self::BeforeBacktrace),
             Self::Causes => indented.then_some(Self::Causes),
             Self::BeforeBacktrace => (line == "Stack backtrace:").then_some(Self::Rust),
@@ -134,7 +186,8 @@ impl Kind {
     fn frame(self, text: &str, indented: bool) -> Option<Self> {
         let is_frame = indented && text.starts_with("at ");
         if is_frame || text.starts_with("Caused by: ") {
-            return Some(if text.ends_with('{') { Self::Properties } else { self });
+            let inside = if self == Self::Properties { self } else { Self::Frames };
+            return Some(if text.ends_with('{') { Self::Properties } else { inside });
         }
         if self == Self::Properties && (indented || text.starts_with(['}', ']'])) {
             let is_end = !indented && text == "}";
@@ -143,7 +196,11 @@ impl Kind {
         let is_more = |text: &str| {
             let rest = text.strip_prefix("... ").unwrap_or("");
             let behind = rest.trim_start_matches(|c: char| c.is_ascii_digit());
-            behind.len() < rest.len() && matches!(behind, " more" | " common frames omitted")
+            behind.len() < rest.len()
+                && matches!(
+                    behind,
+                    " more" | " common frames omitted" | " lines matching cause stack trace ..."
+                )
         };
         let inner = indented
             && (text.starts_with("Suppressed: ")
@@ -154,6 +211,44 @@ impl Kind {
         let outer = text.starts_with("--- End of stack trace from previous location");
         (inner || outer).then_some(self)
     }
+}
+
+/// `/app/index.js:3` or `node:internal/modules/run_main:123`
+fn is_place_in_script(line: &str) -> bool {
+    const ENDINGS: [&str; 8] = [".js", ".mjs", ".cjs", ".ts", ".mts", ".cts", ".jsx", ".tsx"];
+    let Some((path, number)) = line.rsplit_once(':') else { return false };
+    let is_absolute = path.starts_with('/')
+        || path.starts_with("file://")
+        || path.get(1..3).is_some_and(|drive| matches!(drive, ":\\" | ":/"));
+    !number.is_empty()
+        && number.bytes().all(|byte| byte.is_ascii_digit())
+        && (path.starts_with("node:")
+            || matches!(path, "[eval]" | "[stdin]" | "undefined" | "<anonymous_script>")
+            || (is_absolute && ENDINGS.iter().any(|ending| path.ends_with(ending))))
+}
+
+/// `Node.js v20.20.2`
+fn is_version_of_node(line: &str) -> bool {
+    line.strip_prefix("Node.js v")
+        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+/// `fail: Shop.Carts[13]`, perhaps behind a time.
+fn is_console_header(line: &str) -> bool {
+    const LEVELS: [&str; 6] = ["trce", "dbug", "info", "warn", "fail", "crit"];
+    let Some((front, category)) = line.split_once(": ") else { return false };
+    let (time, level) = front.rsplit_once(' ').unwrap_or(("", front));
+    let is_in_time = |c: char| c.is_ascii_digit() || " -:./TZ+".contains(c);
+    let Some((name, event)) =
+        category.strip_suffix(']').and_then(|category| category.split_once('['))
+    else {
+        return false;
+    };
+    LEVELS.contains(&level)
+        && time.chars().all(is_in_time)
+        && !name.is_empty()
+        && !name.contains(char::is_whitespace)
+        && event.strip_prefix('-').unwrap_or(event).bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// `goroutine 17 [chan receive, 3 minutes]:`

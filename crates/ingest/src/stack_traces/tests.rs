@@ -127,8 +127,124 @@ fn rust() {
 }
 
 #[test]
+fn node_from_where_it_was_thrown() {
+    check(
+        "/app/a.js:3\n  return x.missing.deep;\n                   ^\n\n\
+         TypeError: Cannot read properties of undefined (reading 'deep')\n    \
+         at load (/app/a.js:3:20)\n    \
+         at node:internal/main/run_main_module:28:49\n\n\
+         Node.js v20.20.2",
+    );
+    // A message of several lines, properties, and a cause.
+    check(
+        "node:internal/modules/cjs/loader:1210\n  throw err;\n  ^\n\n\
+         Error: Cannot find module './nothing'\nRequire stack:\n- /app/e.js\n    \
+         at Module._resolveFilename (node:internal/modules/cjs/loader:1207:15) {\n  \
+         code: 'MODULE_NOT_FOUND',\n  requireStack: [ '/app/e.js' ]\n}\n\n\
+         Node.js v20.20.2",
+    );
+    check(
+        "file:///app/g.mjs:123\n    triggerUncaughtException(\n    ^\n\n\
+         AssertionError [ERR_ASSERTION]: Expected values to be strictly equal:\n\n1 !== 2\n\n    \
+         at file:///app/g.mjs:2:8 {\n  \
+         code: 'ERR_ASSERTION'\n}\n\nNode.js v20.20.2",
+    );
+    check("/app/c.js:1\nthrow { code: 3 };\n^\n{ code: 3 }\n\nNode.js v20.20.2");
+    check(
+        "node:internal/process/promises:389\n      new UnhandledPromiseRejection(reason);\n      ^\n\n\
+         UnhandledPromiseRejection: This error originated either\n    \
+         at throwUnhandledRejectionsMode (node:internal/process/promises:389:7)",
+    );
+    check(
+        "Error: outer\n    at main (/app/b.js:1:32)\n    ... 5 lines matching cause stack trace ...\n    \
+         at node:internal/main/run_main_module:28:49 {\n  [cause]: TypeError: inner\n      \
+         at main (/app/b.js:1:58)\n}\n\nNode.js v20.20.2",
+    );
+    check(
+        "Error: Cannot find module 'x'\nRequire stack:\n- /app/a.js\n- /app/b.js\n    \
+         at require (node:internal/modules/helpers:182:18)",
+    );
+}
+
+#[test]
+fn what_node_itself_prints() {
+    let scripts = [
+        "function load(x) {\n  return x.missing.deep;\n}\nload({});",
+        "const e = new Error('outer', { cause: new TypeError('inner') }); e.code = 'E_BAD'; throw e;",
+        "const x = ;",
+        "require('./nothing');",
+        "Promise.reject('why');",
+        "require('assert').strictEqual(1, 2);",
+        "throw new AggregateError([new Error('one'), new TypeError('two')], 'both');",
+        "throw new Error('a message\\nof two lines\\n\\nand more');",
+        "require('fs').readFileSync('/nope');",
+        "JSON.parse('{bad');",
+    ];
+    for script in scripts {
+        let Ok(output) = std::process::Command::new("node").args(["-e", script]).output() else {
+            println!("skipped: no node here");
+            return;
+        };
+        let text = String::from_utf8(output.stderr).unwrap();
+        check(text.trim_end());
+    }
+}
+
+#[test]
+fn console_of_dot_net() {
+    let header = "fail: Microsoft.AspNetCore.Server.Kestrel[13]";
+    check(&format!(
+        "{header}\n      Connection id \"0HM\", Request id \"0HM:1\": An unhandled exception.\n      \
+         System.InvalidOperationException: outer\n       \
+         ---> System.IO.IOException: inner\n         \
+         at Shop.Disk.Read(String path) in /src/Disk.cs:line 7\n         \
+         --- End of inner exception stack trace ---\n         \
+         at Shop.Program.<>c.<Main>b__0_0() in /src/Program.cs:line 8"
+    ));
+    check("info: Microsoft.Hosting.Lifetime[14]\n      Now listening on: http://localhost:5000");
+    check(
+        "12:30:01 warn: Shop.ExceptionHandlerMiddleware[-1]\n      => SpanId:1\n      slow\n      ",
+    );
+}
+
+#[test]
+fn what_might_have_begun_a_trace_may_begin_another() {
+    for (lines, expected) in [
+        (
+            "/app/a.js:3\nError: one\n    at f (/a.js:1:2)",
+            ["/app/a.js:3", "Error: one\n    at f (/a.js:1:2)"].as_slice(),
+        ),
+        (
+            "/app/a.js:3\n/app/b.js:4\n  x\n  ^\n\nError: two\nready",
+            &["/app/a.js:3", "/app/b.js:4\n  x\n  ^\n\nError: two", "ready"],
+        ),
+        (
+            "/app/a.js:3\nx\n^\n\nError: two\n\nNode.js v20.1.0\nNode.js v20.1.0",
+            &["/app/a.js:3\nx\n^\n\nError: two\n\nNode.js v20.1.0", "Node.js v20.1.0"],
+        ),
+        (
+            "Error: one\n\npanic: two\n\ngoroutine 1 [running]:",
+            &["Error: one", "", "panic: two\n\ngoroutine 1 [running]:"],
+        ),
+    ] {
+        assert_eq!(joined(lines), expected, "{lines:?}");
+    }
+}
+
+#[test]
 fn unrelated_lines_stay_apart() {
+    let many = format!("/a.js:1\nx\n^\n\nError: two{}", "\nmore".repeat(80));
+    assert_eq!(joined(&many).len(), 81);
     for lines in [
+        "/app/a.js:3\nGET / 200\n\nTypeError: x",
+        "/app/a.js:3\n\n^\n",
+        "listening on /app/a.js:3\n  x\n  ^",
+        "/metrics:9090\n  x\n  ^",
+        "node:20\nready\n  at sea",
+        "info: ready[1] now\n      indented",
+        "info: the cart[1]\n      indented",
+        "note: Shop[1]\n      indented",
+        "fail: Shop[1]\n    four spaces",
         "Error: one\nError: two\n  indented",
         "Error: one\n\nnext paragraph",
         "2026 ERROR request failed with FooException\n2026 INFO next",
@@ -182,13 +298,14 @@ fn records_are_bounded_in_time_lines_and_bytes() {
 proptest::proptest! {
     #[test]
     fn noise_comes_out_as_it_went_in(
-        picks in proptest::collection::vec(0_usize..16, 1..60),
+        picks in proptest::collection::vec(0_usize..24, 1..60),
     ) {
-        const LINES: [&str; 16] = [
+        const LINES: [&str; 24] = [
             "", "x", "Error: a", "\tat a.b(C.java:1)", "Caused by: x", "Caused by:", "    0: y",
             "Traceback (most recent call last):", "  File", "E: z", "panic: p",
             "goroutine 1 [running]:", "main.f()", "\t/a.go:1", "thread 'm' panicked at a:",
-            "During handling of the above exception",
+            "During handling of the above exception", "/a.js:1", "  ^", "Node.js v20.1.0",
+            "fail: A[1]", "      a", "Require stack:", "- /a.js", "Error [E]: b",
         ];
         let lines: Vec<&str> = picks.iter().map(|at| LINES[*at]).collect();
         joined(&lines.join("\n"));
