@@ -203,6 +203,11 @@ impl Reading {
         self.quiet_since_ns.map(|since| now.monotonic_ns.saturating_sub(since))
     }
 
+    /// Bytes of a line whose end has not come.
+    pub(crate) fn rest_len(&self) -> u64 {
+        self.rest_len as u64
+    }
+
     /// Whether a line without its end waits for more.
     pub(crate) fn has_rest(&self) -> bool {
         self.rest_len > 0
@@ -270,6 +275,8 @@ impl Generation {
         };
         let tail_len = reading.tail.len();
         scratch.resize(CHUNK_BYTES + TAIL_BYTES, 0);
+        // Asked first: a copy of what is read now is made later, even if the file is emptied and written to meanwhile.
+        let mtime_ns = reading.seen()?.mtime_ns;
         let read = reading.content.read_at(mark.offset - tail_len as u64, scratch)?;
         if scratch.get(..tail_len.min(read)) != Some(reading.tail.as_slice()) {
             return Ok(Progress::Replaced);
@@ -298,6 +305,7 @@ impl Generation {
             reading.quiet_since_ns.get_or_insert(now.monotonic_ns);
         }
         reading.rest_len = rest_len;
+        mark.mtime_ns = mtime_ns;
         if done.consumed == 0 {
             return Ok(Progress::None);
         }
@@ -311,7 +319,40 @@ impl Generation {
         reading.tail.extend_from_slice(&known[known.len().saturating_sub(TAIL_BYTES)..]);
         mark.offset += done.consumed as u64;
         mark.set_content(&reading.head, &reading.tail);
-        mark.mtime_ns = reading.file.metadata().map_or(mark.mtime_ns, |m| Seen::of(&m).mtime_ns);
         Ok(Progress::Some(done))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_copy_of_what_is_being_read_is_not_older_than_the_mark() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.log");
+        let flags = rustix::fs::OFlags::CREATE | rustix::fs::OFlags::RDWR;
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        let mut file = File::from(rustix::fs::open(&path, flags, mode).unwrap());
+        file.write_all(b"one\ntwo\n").unwrap();
+        let at_ns = |ns: u64| std::time::UNIX_EPOCH + std::time::Duration::from_nanos(ns);
+        file.set_modified(at_ns(1_000)).unwrap();
+        let seen = Seen::of(&file.metadata().unwrap());
+        let (reading, mark) =
+            Reading::at(file.try_clone().unwrap(), seen, None, 0).unwrap().unwrap();
+        let mut generation = Generation::new(mark, Some(reading));
+        let now = Now { ns: 0, monotonic_ns: 0 };
+        // While its lines are taken the file is copied, emptied and written to again.
+        let (emptied, mut lines) = (file.try_clone().unwrap(), Vec::new());
+        let take = |line: &str| {
+            emptied.set_len(0).unwrap();
+            emptied.set_modified(at_ns(3_000)).unwrap();
+            lines.push(line.to_owned());
+        };
+        let read = generation.read(Encoding::Utf8, false, now, &mut Vec::new(), take).unwrap();
+        assert!(matches!(read, Progress::Some(_)));
+        assert_eq!((lines.len(), generation.mark.mtime_ns), (2, 1_000));
     }
 }

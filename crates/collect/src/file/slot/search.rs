@@ -11,7 +11,7 @@ use super::{COPIES_MAX, SEARCH_EVERY_NS, SEARCH_NS, SEARCH_NS_MIN, Slot};
 use crate::counters::Counters;
 use crate::file::content::Packing;
 use crate::file::family::Kin;
-use crate::file::generation::{Generation, Now};
+use crate::file::generation::{Generation, Now, Reading};
 use crate::file::mark::{MARKS_MAX, Mark};
 use crate::file::open::{self, Seen};
 
@@ -71,7 +71,7 @@ impl Slot {
         let mut candidates = Vec::new();
         for kin in kin {
             let Ok(Some(seen)) = open::look(&kin.path) else { continue };
-            if seen.size > 0 && Some(seen.id()) != own && !self.is_known_file(&kin, &seen) {
+            if Some(seen.id()) != own && !self.is_known_file(&kin, &seen) {
                 candidates.push((seen, kin));
             }
         }
@@ -149,6 +149,11 @@ impl Slot {
             if !kin.is_succession || seen.mtime_ns < search.since_ns {
                 continue;
             }
+            if seen.size == 0 {
+                // Its writer may not know of the rotation yet; or it is about to be filled with a copy.
+                is_decided = false;
+                continue;
+            }
             let is_known = self.is_known_content(kin, seen, now);
             let has_room = self.generations.len() < MARKS_MAX - COPIES_MAX - 1;
             match is_known {
@@ -203,6 +208,9 @@ impl Slot {
             let is_current = self.has_current && at + 1 == self.generations.len();
             let known = &mut self.generations[at];
             let len = known.mark.offset;
+            // The beginning of a line is read with its end, of the original, unless that is about to be emptied.
+            let rest = known.reading.as_ref().filter(|_| is_current && !is_young);
+            let coming_len = len + rest.map_or(0, Reading::rest_len);
             let is_copy_of_it = match &mut known.reading {
                 Some(reading) => reading.holds(&end)?,
                 None if len == 0 => false,
@@ -218,7 +226,7 @@ impl Slot {
             }
             may_be_emptied |= is_copy_of_it && is_current && is_young;
             is_known |= is_copy_of_it;
-            is_read |= is_copy_of_it && end.offset <= len;
+            is_read |= is_copy_of_it && end.offset <= coming_len;
         }
         // Not before: if the original is gone at the next start, the copy is read instead.
         if is_read && !is_noted && end.mtime_ns == seen.mtime_ns {

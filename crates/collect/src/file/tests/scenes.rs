@@ -107,6 +107,42 @@ fn what_writers_add_after_a_rotation_is_read() {
 }
 
 #[test]
+fn what_writers_add_to_a_file_that_was_rotated_empty_is_read() {
+    let mut scene = Scene::new(&["*.log"]);
+    let mut writer = appending(&scene.path("a.log"));
+    scene.look();
+    rename(&scene.path("a.log"), &scene.path("a.log.1"));
+    scene.append("a.log", "");
+    scene.answer(Answer::Loses);
+    scene.look();
+    scene.restart();
+    for _ in 0..20 {
+        scene.look();
+    }
+    writer.write_all(b"late\n").unwrap();
+    scene.wait_long();
+    assert_eq!(scene.lines(), ["late"]);
+    assert!(!scene.tailer().is_waiting());
+}
+
+#[test]
+fn a_copy_made_within_a_line_is_not_read() {
+    let mut scene = Scene::new(&["*.log"]);
+    scene.append("a.log", "one ");
+    scene.look();
+    fs::copy(scene.path("a.log"), scene.path("a.log.bak")).unwrap();
+    for _ in 0..8 {
+        scene.look();
+    }
+    scene.restart();
+    scene.append("a.log", "line\n");
+    fs::copy(scene.path("a.log"), scene.path("a.log.1")).unwrap();
+    emptied(&scene.path("a.log"));
+    scene.wait_long();
+    assert_eq!(scene.lines(), ["one line"]);
+}
+
+#[test]
 fn nul_bytes_left_by_a_writer_that_goes_on_at_its_place_are_no_text() {
     let mut scene = Scene::new(&["a.log"]);
     let path = scene.path("a.log");
