@@ -92,3 +92,100 @@ fn rotated_logs_are_stored_once_whenever_the_program_dies() {
     assert!(numbers.iter().copied().eq(0..log.written), "{} of {}", numbers.len(), log.written);
     taffrail.assert_quiet(&[]);
 }
+
+/// Files below `dir`, sorted.
+fn files_in(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> =
+        paths.flat_map(|path| if path.is_dir() { files_in(&path) } else { vec![path] }).collect();
+    files.sort();
+    files
+}
+
+/// What a file holds, unpacked.
+fn text_of(path: &Path) -> String {
+    let bytes = match path.extension().and_then(|ending| ending.to_str()) {
+        Some("gz") => Command::new("gzip").arg("-dc").arg(path).output().unwrap().stdout,
+        _ => fs::read(path).unwrap(),
+    };
+    String::from_utf8(bytes).unwrap()
+}
+
+/// Logs of real programs, where the data is at hand: files as they are, and Docker's own through the stage `docker`.
+#[test]
+fn real_logs_are_stored_to_the_byte() {
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data"));
+    let [plain, docker] = [&["logs", "logs-zeek-json"][..], &["docker-json-logs"]].map(|dirs| {
+        let files = dirs.iter().flat_map(|dir| files_in(&root.join(dir)));
+        let is_log = |path: &PathBuf| !path.ends_with("LICENSE") && !path.ends_with("README.txt");
+        files.filter(is_log).collect::<Vec<_>>()
+    });
+    if plain.is_empty() || docker.is_empty() {
+        println!("skipped: no logs under {}", root.display());
+        return;
+    }
+    // Each by a name of its own, so that none is taken for the history of another; the biggest one alone takes minutes.
+    let (data, logs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut expected = Vec::new();
+    for (number, file) in plain.iter().chain(&docker).enumerate() {
+        let is_docker = number >= plain.len();
+        let text = text_of(file);
+        if text.len() > 8 << 20 {
+            println!("left out: {} ({} bytes)", file.display(), text.len());
+            continue;
+        }
+        let kind = if is_docker { "docker" } else { "log" };
+        let copy = logs.path().join(format!("f{number}-real.{kind}"));
+        fs::write(&copy, &text).unwrap();
+        let text = match is_docker {
+            false => text.replace("\r\n", "\n"),
+            true => {
+                let line = |line: &str| -> String {
+                    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+                    line["log"].as_str().unwrap().to_owned()
+                };
+                text.lines().map(line).collect()
+            }
+        };
+        expected.push((copy, is_docker, text));
+    }
+    let dir = logs.path().display();
+    let promtail = format!(
+        "clients: [{{url: \"http://loki:3100/loki/api/v1/push\"}}]\nscrape_configs:\n\
+         - job_name: plain\n  static_configs:\n  - labels: {{job: plain, __path__: \"{dir}/*.log\"}}\n\
+         - job_name: docker\n  static_configs:\n  - labels: {{job: docker, __path__: \"{dir}/*.docker\"}}\n  \
+         pipeline_stages: [{{docker: {{}}}}]\n"
+    );
+    fs::write(data.path().join("promtail.yml"), promtail).unwrap();
+    // Docker's lines carry times of years ago.
+    let more = "host:\n  enabled: false\nlogs:\n  retention: 50y\nquery:\n  max_log_lines: 200000\n\
+                promtail: promtail.yml\n";
+    let options = Options { config: quiet_config(more), ..Options::default() };
+    let taffrail = Taffrail::start(PROGRAM, data.path(), &options);
+    let mut bytes = 0;
+    for (path, is_docker, text) in &expected {
+        let query = format!("{{filename=\"{}\"}}", path.display());
+        let stored = eventually(&format!("all of {}", path.display()), 120, || {
+            let records = taffrail.logql(&query, 0, 200_000);
+            let mut lines: Vec<String> = records
+                .iter()
+                .flat_map(|(_, record)| record.trim_end_matches('\n').split('\n'))
+                .map(|line| line.to_owned())
+                .collect();
+            let mut wanted: Vec<String> = text.lines().map(str::to_owned).collect();
+            if *is_docker {
+                // Ordered by the times that the lines carry.
+                lines.sort_unstable();
+                wanted.sort_unstable();
+            }
+            (lines.len() >= wanted.len()).then_some((lines, wanted))
+        });
+        let (lines, wanted) = stored;
+        let differs = lines.iter().zip(&wanted).position(|(a, b)| a != b);
+        assert_eq!((lines.len(), differs), (wanted.len(), None), "{}", path.display());
+        bytes += text.len();
+    }
+    println!("{} files, {bytes} bytes", expected.len());
+    taffrail.assert_quiet(&[]);
+}
