@@ -10,6 +10,7 @@ pub mod exposition;
 pub mod fluent;
 pub mod gelf;
 pub mod journal;
+mod json;
 pub mod jsonline;
 pub mod known;
 mod known_bodies;

@@ -1,404 +1,323 @@
 //! JSON push requests, read stream by stream: `{"streams":[{"stream":{…},"values":[["ns","line",{…}]]}]}`, and
 //! `{"streams":[{"labels":"{…}","entries":[{"ts":"…","line":"…"}]}]}` as `/api/prom/push` had it.
 //!
-//! A stream's labels may stand behind its lines, so both are found first and then read; nothing is kept per line but
-//! its row.
+//! Lines are read where they stand, one after the other, and nothing is kept per line but its row. Where a stream's
+//! labels stand behind its lines, these are gone past and read afterwards.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use model::{Error, Result};
-use serde::Deserialize;
-use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+use model::{Error, ErrorKind, Result, text_of_bytes};
 
 use super::{PAIRS_MAX, checked, cut, labels};
+use crate::json::Reader;
 use crate::pushed_lines::{Fields, Lines, Sent, Stream, Streams, rfc3339_ns};
 
 /// Reads a request into `lines`; returns the number of its streams.
 pub(super) fn decode(body: &[u8], lines: &mut Lines, streams: &Streams) -> Result<u64> {
-    let mut reader = Reader { lines, streams, count: 0, failed: None };
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let read = json.deserialize_map(Body(&mut reader)).and_then(|()| json.end());
-    if let Some(failed) = reader.failed {
-        return Err(failed);
-    }
-    read.map_err(|e| Error::invalid(format!("body is not a JSON push request: {e}")))?;
-    Ok(reader.count)
+    let mut request =
+        Request { lines, streams, count: 0, text: Vec::new(), fields: Fields::default() };
+    request.read(&mut Reader::new(body)).map_err(|e| match e.kind() {
+        ErrorKind::Limit => e,
+        _ => e.context("body is not a JSON push request"),
+    })?;
+    Ok(request.count)
 }
 
-struct Reader<'r> {
+struct Request<'a, 'r> {
     lines: &'r mut Lines,
     streams: &'r Streams,
     count: u64,
-    /// A bound that was reached, while serde only knows that it has to stop.
-    failed: Option<Error>,
+    /// A line that had escapes.
+    text: Vec<u8>,
+    /// Those of a line.
+    fields: Fields<'a>,
 }
 
-/// One stream, its parts not read yet.
-#[derive(Deserialize)]
-struct RawStream<'a> {
-    #[serde(borrow, default)]
-    stream: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    values: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    labels: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    entries: Option<&'a RawValue>,
+/// How lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// `["ns", "line", {fields}]`
+    Value,
+    /// `{"ts": …, "line": …, "structuredMetadata": {fields}}`
+    Entry,
 }
 
-impl Reader<'_> {
-    fn stream<E: de::Error>(&mut self, raw: &RawStream<'_>) -> Result<(), E> {
-        self.count += 1;
-        let stream = match self.labels(raw)? {
-            Ok(stream) => Some(stream),
-            Err(refusal) => {
-                self.lines.refused.add(0, refusal);
-                None
+/// The members of one stream: where they begin; absent ones and `null` are none.
+#[derive(Debug, Default)]
+struct Places {
+    stream: Option<usize>,
+    values: Option<usize>,
+    labels: Option<usize>,
+    entries: Option<usize>,
+}
+
+impl<'a> Request<'a, '_> {
+    fn read(&mut self, reader: &mut Reader<'a>) -> Result<()> {
+        let mut members = reader.object("an object with streams")?;
+        while let Some(name) = members.next(reader)? {
+            if name != "streams" {
+                reader.skip()?;
+                continue;
             }
+            let mut streams = reader.list("a list of streams")?;
+            while streams.next(reader)? {
+                self.stream(reader)?;
+            }
+        }
+        reader.end()
+    }
+
+    fn stream(&mut self, reader: &mut Reader<'a>) -> Result<()> {
+        self.count += 1;
+        let mut places = Places::default();
+        let mut found = None;
+        let mut members = reader.object("an object with the labels and lines of a stream")?;
+        while let Some(name) = members.next(reader)? {
+            // The usual order: labels, then lines, which are read at once.
+            if let (Some(at), "values") = (places.stream, &*name)
+                && found.is_none()
+            {
+                let stream = self.labels(&reader.at(at), &places)?;
+                self.rows(reader, stream.as_ref(), Form::Value)?;
+                found = Some(stream);
+                continue;
+            }
+            let place = match &*name {
+                "stream" => &mut places.stream,
+                "values" => &mut places.values,
+                "labels" => &mut places.labels,
+                "entries" => &mut places.entries,
+                _ => {
+                    reader.skip()?;
+                    continue;
+                }
+            };
+            if place.is_some() || (found.is_some() && matches!(&*name, "stream" | "values")) {
+                return Err(reader.error(&format!("second member {name:?} of a stream")));
+            }
+            let at = reader.place();
+            if !reader.null() {
+                *place = Some(at);
+                reader.skip()?;
+            }
+        }
+        let stream = match found {
+            Some(stream) => stream,
+            None => self.labels(reader, &places)?,
         };
-        for (raw, is_old) in [(raw.values, false), (raw.entries, true)] {
-            let Some(raw) = raw.filter(|raw| raw.get() != "null") else { continue };
-            let entries = Entries { reader: self, stream: stream.as_ref(), is_old };
-            let mut json = serde_json::Deserializer::from_str(raw.get());
-            json.deserialize_seq(entries).map_err(|e| {
-                let what = if is_old { "entries" } else { "values" };
-                E::custom(format_args!("{what} of a stream: {e}"))
-            })?;
+        for (place, form) in [(places.values, Form::Value), (places.entries, Form::Entry)] {
+            if let Some(at) = place {
+                self.rows(&mut reader.at(at), stream.as_ref(), form)?;
+            }
         }
         Ok(())
     }
 
-    /// The stream, or why it is refused.
-    fn labels<E: de::Error>(&self, raw: &RawStream<'_>) -> Result<Result<Stream, String>, E> {
+    /// The stream; `None` when it is refused, which is noted.
+    fn labels(&mut self, reader: &Reader<'a>, places: &Places) -> Result<Option<Stream>> {
         let limits = *self.lines.limits();
         let mut malformed = None;
         // An object has `:` where a label set has `=`: no text is a spelling in both syntaxes.
-        let outcome = match (raw.stream, &raw.labels) {
-            (Some(object), _) => self.streams.of(object.get(), self.lines.now_ms(), || {
-                let pairs: LabelPairs<'_> = serde_json::from_str(object.get()).map_err(|e| {
-                    malformed = Some(e.to_string());
+        let outcome = if let Some(at) = places.stream {
+            let spelling = utf8(reader.at(at).skip()?, reader)?;
+            self.streams.of(spelling, self.lines.now_ms(), || {
+                let pairs = label_pairs(&mut reader.at(at)).map_err(|e| {
+                    malformed = Some(e);
                     Error::invalid("")
                 })?;
-                let pairs = &pairs.0;
                 if let Some((name, _)) = pairs.iter().find(|(name, _)| !labels::is_name(name)) {
                     return Err(Error::invalid(format!(
                         "Error parsing labels '{}' with error: {name:.64?} is not a valid label name",
-                        cut(object.get(), super::SHOWN_BYTES_MAX)
+                        cut(spelling, super::SHOWN_BYTES_MAX)
                     )));
                 }
                 checked(pairs.iter().map(|(name, value)| (&**name, &**value)), &limits)
                     .map_err(Error::invalid)
-            }),
-            (None, Some(text)) => self.streams.of(&text.0, self.lines.now_ms(), || {
-                let pairs = labels::parse(&text.0, PAIRS_MAX).map_err(|why| {
-                    let text = cut(&text.0, super::SHOWN_BYTES_MAX);
-                    Error::invalid(format!("Error parsing labels '{text}' with error: {why}"))
+            })
+        } else if let Some(at) = places.labels {
+            let spelling = reader.at(at).utf8().map_err(of_labels)?;
+            self.streams.of(&spelling, self.lines.now_ms(), || {
+                let pairs = labels::parse(&spelling, PAIRS_MAX).map_err(|why| {
+                    let spelling = cut(&spelling, super::SHOWN_BYTES_MAX);
+                    Error::invalid(format!("Error parsing labels '{spelling}' with error: {why}"))
                 })?;
                 checked(pairs.iter().map(|(name, value)| (&**name, &**value)), &limits)
                     .map_err(Error::invalid)
-            }),
-            (None, None) => Err(Error::invalid(super::NO_LABELS)),
-        };
-        match malformed {
-            Some(why) => Err(E::custom(format_args!("labels of a stream: {why}"))),
-            None => Ok(outcome.map_err(|refusal| refusal.message().to_owned())),
-        }
-    }
-}
-
-struct Body<'r, 's>(&'r mut Reader<'s>);
-
-impl<'de> Visitor<'de> for Body<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with streams")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key::<Text<'de>>()? {
-            if key.0 == "streams" {
-                map.next_value_seed(StreamList(self.0))?;
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(())
-    }
-}
-
-struct StreamList<'r, 's>(&'r mut Reader<'s>);
-
-impl<'de> DeserializeSeed<'de> for StreamList<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for StreamList<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of streams")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while let Some(stream) = list.next_element::<RawStream<'de>>()? {
-            self.0.stream(&stream)?;
-        }
-        Ok(())
-    }
-}
-
-struct Entries<'r, 's, 't> {
-    reader: &'r mut Reader<'s>,
-    /// `None` when it is refused.
-    stream: Option<&'t Stream>,
-    is_old: bool,
-}
-
-impl<'de> Visitor<'de> for Entries<'_, '_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of lines")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        let is_old = self.is_old;
-        while let Some(entry) = list.next_element_seed(Entry { is_old })? {
-            let Some(mut entry) = entry else { continue };
-            let Some(stream) = self.stream else {
-                self.reader.lines.refused.rows += 1;
-                continue;
-            };
-            let lines = &mut self.reader.lines;
-            if let Err(e) = lines.push(stream, entry.sent, &entry.line, &mut entry.fields) {
-                self.reader.failed = Some(e);
-                return Err(de::Error::custom("over a limit"));
-            }
-        }
-        Ok(())
-    }
-}
-
-struct Line<'a> {
-    sent: Sent<'static>,
-    line: Cow<'a, str>,
-    fields: Fields<'a>,
-}
-
-/// One line; `null` is none.
-struct Entry {
-    is_old: bool,
-}
-
-impl<'de> DeserializeSeed<'de> for Entry {
-    type Value = Option<Line<'de>>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Entry {
-    type Value = Option<Line<'de>>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.is_old {
-            "{\"ts\": …, \"line\": …}"
+            })
         } else {
-            "[time, line, fields]"
+            Err(Error::invalid(super::NO_LABELS))
+        };
+        if let Some(why) = malformed {
+            return Err(of_labels(why));
+        }
+        Ok(outcome.map_err(|refusal| self.lines.refused.add(0, refusal.message())).ok())
+    }
+
+    /// The lines of a stream.
+    fn rows(
+        &mut self,
+        reader: &mut Reader<'a>,
+        stream: Option<&Stream>,
+        form: Form,
+    ) -> Result<()> {
+        let what = match form {
+            Form::Value => "values of a stream",
+            Form::Entry => "entries of a stream",
+        };
+        self.each_row(reader, stream, form).map_err(|e| match e.kind() {
+            ErrorKind::Limit => e,
+            _ => e.context(what),
         })
     }
 
-    fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        if self.is_old {
-            return Err(de::Error::invalid_type(de::Unexpected::Seq, &self));
+    fn each_row(
+        &mut self,
+        reader: &mut Reader<'a>,
+        stream: Option<&Stream>,
+        form: Form,
+    ) -> Result<()> {
+        if reader.null() {
+            return Ok(());
         }
-        let missing = |what| move || de::Error::custom(format_args!("a line without {what}"));
-        let Nanoseconds(t_ns) = list.next_element()?.ok_or_else(missing("time"))?;
-        let Text(line) = list.next_element()?.ok_or_else(missing("text"))?;
-        let fields: Option<Option<Fields<'de>>> =
-            list.next_element::<Option<Pairs<'de>>>()?.map(|pairs| pairs.map(Pairs::into_fields));
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Some(Line { sent: Sent::At(t_ns), line, fields: fields.flatten().unwrap_or_default() }))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        if !self.is_old {
-            return Err(de::Error::invalid_type(de::Unexpected::Map, &self));
-        }
-        let mut found =
-            Line { sent: Sent::Absent, line: Cow::Borrowed(""), fields: Fields::default() };
-        while let Some(Text(key)) = map.next_key()? {
-            match &*key {
-                "ts" => {
-                    let Text(text) = map.next_value()?;
-                    let t_ns = rfc3339_ns(&text).ok_or_else(|| {
-                        de::Error::custom(format_args!(
-                            "ts {text:.64?} is not a time as RFC 3339 has it"
-                        ))
-                    })?;
-                    found.sent = Sent::At(t_ns);
-                }
-                "line" => found.line = map.next_value::<Text<'de>>()?.0,
-                "structuredMetadata" => {
-                    found.fields = map
-                        .next_value::<Option<Pairs<'de>>>()?
-                        .map(Pairs::into_fields)
-                        .unwrap_or_default();
-                }
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
-                }
+        let mut items = reader.list("a list of lines")?;
+        while items.next(reader)? {
+            if reader.null() {
+                continue;
+            }
+            let Self { lines, text, fields, .. } = self;
+            fields.clear();
+            let (sent, line) = match form {
+                Form::Value => value(reader, text, fields)?,
+                Form::Entry => entry(reader, text, fields)?,
+            };
+            match stream {
+                Some(stream) => drop(lines.push(stream, sent, &text_of_bytes(line), fields)?),
+                None => lines.refused.rows += 1,
             }
         }
-        Ok(Some(found))
+        Ok(())
     }
 }
 
-/// A text, borrowed where it has no escapes.
-struct Text<'a>(Cow<'a, str>);
-
-struct TextVisitor;
-
-impl<'de> Visitor<'de> for TextVisitor {
-    type Value = Text<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Text<'de>, E> {
-        Ok(Text(Cow::Borrowed(text)))
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Text<'de>, E> {
-        Ok(Text(Cow::Owned(text.to_owned())))
-    }
+fn of_labels(e: Error) -> Error {
+    e.context("labels of a stream")
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(TextVisitor)
+/// `["ns", "line", {fields}, …]`
+fn value<'a: 't, 't>(
+    reader: &mut Reader<'a>,
+    text: &'t mut Vec<u8>,
+    fields: &mut Fields<'a>,
+) -> Result<(Sent<'static>, &'t [u8])> {
+    let mut items = reader.list("[time, line, fields]")?;
+    if !items.next(reader)? {
+        return Err(reader.error("a line without time"));
     }
+    let t_ns = nanoseconds(reader)?;
+    if !items.next(reader)? {
+        return Err(reader.error("a line without text"));
+    }
+    let line = reader.text_in(text)?;
+    if items.next(reader)? {
+        pairs(reader, fields)?;
+        while items.next(reader)? {
+            reader.skip()?;
+        }
+    }
+    Ok((Sent::At(t_ns), line))
+}
+
+/// `{"ts": …, "line": …, "structuredMetadata": {fields}}`
+fn entry<'a: 't, 't>(
+    reader: &mut Reader<'a>,
+    text: &'t mut Vec<u8>,
+    fields: &mut Fields<'a>,
+) -> Result<(Sent<'static>, &'t [u8])> {
+    let mut sent = Sent::Absent;
+    let mut line = None;
+    let mut members = reader.object("{\"ts\": …, \"line\": …}")?;
+    while let Some(name) = members.next(reader)? {
+        match &*name {
+            "ts" => {
+                let ts = reader.utf8()?;
+                let t_ns = rfc3339_ns(&ts).ok_or_else(|| {
+                    reader.error(&format!("ts {ts:.64?} is not a time as RFC 3339 has it"))
+                })?;
+                sent = Sent::At(t_ns);
+            }
+            "line" => {
+                line = Some(reader.place());
+                reader.text_in(text)?;
+            }
+            "structuredMetadata" => {
+                fields.clear();
+                pairs(reader, fields)?;
+            }
+            _ => drop(reader.skip()?),
+        }
+    }
+    let line = match line {
+        Some(at) => reader.at(at).text_in(text)?,
+        None => b"",
+    };
+    Ok((sent, line))
 }
 
 /// Unix nanoseconds, as a text or a whole number.
-struct Nanoseconds(i64);
-
-struct NanosecondsVisitor;
-
-impl Visitor<'_> for NanosecondsVisitor {
-    type Value = Nanoseconds;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a time in nanoseconds as a string")
+fn nanoseconds(reader: &mut Reader<'_>) -> Result<i64> {
+    let start = reader.place();
+    let refused = |reader: &Reader<'_>, text: &str| {
+        let why = format!("time {text:.64?} is not a whole number of nanoseconds");
+        reader.at(start).error(&why)
+    };
+    if reader.peek() == Some(b'"') {
+        let text = reader.utf8()?;
+        return text.parse().map_err(|_| refused(reader, &text));
     }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Nanoseconds, E> {
-        text.parse().map(Nanoseconds).map_err(|_| {
-            E::custom(format_args!("time {text:.64?} is not a whole number of nanoseconds"))
-        })
+    if !matches!(reader.peek(), Some(b'-' | b'0'..=b'9')) {
+        return Err(reader.error("expected a time in nanoseconds as a string"));
     }
-
-    fn visit_i64<E: de::Error>(self, t_ns: i64) -> Result<Nanoseconds, E> {
-        Ok(Nanoseconds(t_ns))
-    }
-
-    fn visit_u64<E: de::Error>(self, t_ns: u64) -> Result<Nanoseconds, E> {
-        Ok(Nanoseconds(i64::try_from(t_ns).unwrap_or(i64::MAX)))
-    }
+    let number = reader.bare()?;
+    // A number beyond 64 bits with a sign is one too far in the future.
+    let bounded = || number.parse::<u64>().map(|_| i64::MAX);
+    number.parse().or_else(|_| bounded()).map_err(|_| refused(reader, number))
 }
 
-impl<'de> Deserialize<'de> for Nanoseconds {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NanosecondsVisitor)
+/// Fields of a line: an object of strings, or `null`.
+fn pairs<'a>(reader: &mut Reader<'a>, fields: &mut Fields<'a>) -> Result<()> {
+    if reader.null() {
+        return Ok(());
     }
-}
-
-/// Names and texts in the order of an object.
-struct Pairs<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
-
-impl<'a> Pairs<'a> {
-    fn into_fields(self) -> Fields<'a> {
-        let mut fields = Fields::default();
-        for (name, value) in self.0 {
-            fields.add(name, value);
+    let mut members = reader.object("an object of strings")?;
+    let mut count = 0;
+    while let Some(name) = members.next(reader)? {
+        if count >= PAIRS_MAX {
+            return Err(reader.error(&format!("more than {PAIRS_MAX} fields of a line")));
         }
-        fields
+        count += 1;
+        fields.add(name, reader.utf8()?);
     }
-}
-
-struct PairsVisitor;
-
-impl<'de> Visitor<'de> for PairsVisitor {
-    type Value = Pairs<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object of strings")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<'de>, A::Error> {
-        let mut pairs = Vec::new();
-        while let Some((Text(name), Text(value))) = map.next_entry()? {
-            if pairs.len() >= PAIRS_MAX {
-                return Err(de::Error::custom(format_args!(
-                    "more than {PAIRS_MAX} fields of a line"
-                )));
-            }
-            pairs.push((name, value));
-        }
-        Ok(Pairs(pairs))
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(PairsVisitor)
-    }
+    Ok(())
 }
 
 /// Labels in the order of an object; as in Loki, a value that is no string is its JSON.
-struct LabelPairs<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
-
-struct LabelPairsVisitor;
-
-impl<'de> Visitor<'de> for LabelPairsVisitor {
-    type Value = LabelPairs<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object of labels")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<LabelPairs<'de>, A::Error> {
-        let mut pairs = Vec::new();
-        while let Some((Text(name), raw)) = map.next_entry::<_, &'de RawValue>()? {
-            if pairs.len() >= PAIRS_MAX {
-                return Err(de::Error::custom(format_args!("more than {PAIRS_MAX} labels")));
-            }
-            let value = if raw.get().starts_with('"') {
-                serde_json::from_str::<Text<'de>>(raw.get()).map_err(de::Error::custom)?.0
-            } else {
-                Cow::Borrowed(raw.get())
-            };
-            pairs.push((name, value));
+fn label_pairs<'a>(reader: &mut Reader<'a>) -> Result<Vec<(Cow<'a, str>, Cow<'a, str>)>> {
+    let mut pairs = Vec::new();
+    let mut members = reader.object("an object of labels")?;
+    while let Some(name) = members.next(reader)? {
+        if pairs.len() >= PAIRS_MAX {
+            return Err(reader.error(&format!("more than {PAIRS_MAX} labels")));
         }
-        Ok(LabelPairs(pairs))
+        let value = if reader.peek() == Some(b'"') {
+            reader.utf8()?
+        } else {
+            Cow::Borrowed(utf8(reader.skip()?, reader)?)
+        };
+        pairs.push((name, value));
     }
+    Ok(pairs)
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for LabelPairs<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(LabelPairsVisitor)
-    }
+fn utf8<'a>(bytes: &'a [u8], reader: &Reader<'_>) -> Result<&'a str> {
+    std::str::from_utf8(bytes).map_err(|_| of_labels(reader.error("a text is not UTF-8")))
 }
