@@ -2,9 +2,14 @@
 //!
 //! Owns: what `Content-Encoding` names mean, and the guarantee that no body costs more memory than its bound, whatever
 //! its headers claim. Does not own: the formats inside.
+//!
+//! Bodies come one after the other and are of a size: the memory of one is used for the next on the same thread, for
+//! fresh pages cost more than unpacking into them.
 
-use std::borrow::Cow;
+use std::cell::Cell;
+use std::fmt;
 use std::io::Read;
+use std::ops::Deref;
 
 use model::{Error, ErrorKind, Result};
 
@@ -47,41 +52,84 @@ impl Encoding {
     }
 }
 
+/// Bytes that a thread keeps for the next body.
+const KEPT_BYTES_MAX: usize = 2 << 20;
+
+thread_local! {
+    static KEPT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// An unpacked body; its memory goes to the next one of the thread.
+pub struct Body<'a>(Bytes<'a>);
+
+enum Bytes<'a> {
+    /// As it was sent.
+    Sent(&'a [u8]),
+    /// The first bytes of a buffer.
+    Unpacked(Vec<u8>, usize),
+}
+
+impl Deref for Body<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Bytes::Sent(bytes) => bytes,
+            Bytes::Unpacked(buffer, len) => buffer.get(..*len).unwrap_or_default(),
+        }
+    }
+}
+
+impl fmt::Debug for Body<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body").field("len", &self.len()).finish()
+    }
+}
+
+impl Drop for Body<'_> {
+    fn drop(&mut self) {
+        if let Bytes::Unpacked(buffer, _) = &mut self.0
+            && buffer.capacity() <= KEPT_BYTES_MAX
+        {
+            let mine = std::mem::take(buffer);
+            let kept = KEPT.take();
+            KEPT.set(if kept.capacity() > mine.capacity() { kept } else { mine });
+        }
+    }
+}
+
 /// The unpacked body. Never allocates more than `bytes_max` and a window of 8 MiB.
 ///
 /// # Errors
 /// [`Limit`](ErrorKind::Limit) naming the bound when the body unpacks to more, [`Invalid`](ErrorKind::Invalid) when it is
 /// not in the encoding.
-pub fn unpack(encoding: Encoding, body: &[u8], bytes_max: usize) -> Result<Cow<'_, [u8]>> {
+pub fn unpack(encoding: Encoding, body: &[u8], bytes_max: usize) -> Result<Body<'_>> {
     match encoding {
         Encoding::Identity if body.len() > bytes_max => {
             Err(too_large(format_args!("{} bytes", body.len()), bytes_max))
         }
-        Encoding::Identity => Ok(Cow::Borrowed(body)),
-        Encoding::Snappy => snappy(body, bytes_max).map(Cow::Owned),
-        Encoding::Gzip => {
-            drain(flate2::read::MultiGzDecoder::new(body), "gzip", bytes_max).map(Cow::Owned)
-        }
+        Encoding::Identity => Ok(Body(Bytes::Sent(body))),
+        Encoding::Snappy => snappy(body, bytes_max),
+        Encoding::Gzip => drain(flate2::read::MultiGzDecoder::new(body), "gzip", bytes_max),
         // A zlib header names deflate in its lower four bits, and is a multiple of 31.
         Encoding::Deflate => match body.first_chunk::<2>() {
             Some(head) if head[0] & 15 == 8 && u16::from_be_bytes(*head) % 31 == 0 => {
                 drain(flate2::read::ZlibDecoder::new(body), "deflate", bytes_max)
             }
             _ => drain(flate2::read::DeflateDecoder::new(body), "deflate", bytes_max),
-        }
-        .map(Cow::Owned),
+        },
         Encoding::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(body)
                 .map_err(|e| Error::io("start zstd decoder", e))?;
             decoder
                 .window_log_max(ZSTD_WINDOW_LOG_MAX)
                 .map_err(|e| Error::io("bound zstd window", e))?;
-            drain(decoder, "zstd", bytes_max).map(Cow::Owned)
+            drain(decoder, "zstd", bytes_max)
         }
     }
 }
 
-fn snappy(body: &[u8], bytes_max: usize) -> Result<Vec<u8>> {
+fn snappy(body: &[u8], bytes_max: usize) -> Result<Body<'static>> {
     let invalid = |e: snap::Error| Error::invalid(format!("body is not a snappy block: {e}"));
     // The header claims the length; it is foreign, so it is checked before anything is allocated.
     let claimed = snap::raw::decompress_len(body).map_err(invalid)?;
@@ -95,11 +143,22 @@ fn snappy(body: &[u8], bytes_max: usize) -> Result<Vec<u8>> {
             body.len()
         )));
     }
-    snap::raw::Decoder::new().decompress_vec(body).map_err(invalid)
+    let mut buffer = KEPT.take();
+    // What is in it is written over; only what is new has to be cleared.
+    if buffer.len() < claimed {
+        buffer.resize(claimed, 0);
+    }
+    let mut unpacked = Body(Bytes::Unpacked(buffer, 0));
+    if let Bytes::Unpacked(buffer, len) = &mut unpacked.0 {
+        let room = buffer.get_mut(..claimed).unwrap_or_default();
+        *len = snap::raw::Decoder::new().decompress(body, room).map_err(invalid)?;
+    }
+    Ok(unpacked)
 }
 
-fn drain(decoder: impl Read, name: &str, bytes_max: usize) -> Result<Vec<u8>> {
-    let mut unpacked = Vec::new();
+fn drain(decoder: impl Read, name: &str, bytes_max: usize) -> Result<Body<'static>> {
+    let mut unpacked = KEPT.take();
+    unpacked.clear();
     let bound = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
     decoder
         .take(bound)
@@ -108,7 +167,8 @@ fn drain(decoder: impl Read, name: &str, bytes_max: usize) -> Result<Vec<u8>> {
     if unpacked.len() > bytes_max {
         return Err(too_large(format_args!("more than {bytes_max} bytes"), bytes_max));
     }
-    Ok(unpacked)
+    let len = unpacked.len();
+    Ok(Body(Bytes::Unpacked(unpacked, len)))
 }
 
 fn too_large(cost: std::fmt::Arguments<'_>, bytes_max: usize) -> Error {
@@ -152,7 +212,7 @@ mod tests {
         let mut packer = flate2::write::DeflateEncoder::new(Vec::new(), level);
         packer.write_all(b"bare bare bare").unwrap();
         let packed = packer.finish().unwrap();
-        assert_eq!(unpack(Encoding::Deflate, &packed, 100).unwrap(), &b"bare bare bare"[..]);
+        assert_eq!(&*unpack(Encoding::Deflate, &packed, 100).unwrap(), b"bare bare bare");
     }
 
     #[test]
@@ -160,10 +220,22 @@ mod tests {
         let plain = vec![7; 1 << 20];
         for encoding in ALL {
             let packed = pack(encoding, &plain);
-            assert_eq!(unpack(encoding, &packed, plain.len()).unwrap(), plain, "{encoding:?}");
+            assert_eq!(*unpack(encoding, &packed, plain.len()).unwrap(), plain, "{encoding:?}");
             let error = unpack(encoding, &packed, plain.len() - 1).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Limit, "{encoding:?}: {error}");
             assert!(error.message().contains("the limit is 1048575 bytes"), "{error}");
+        }
+    }
+
+    #[test]
+    fn bodies_do_not_see_each_other() {
+        let (long, short) = (vec![1; 5_000], vec![2; 70]);
+        for encoding in ALL {
+            for plain in [&long, &short, &long] {
+                let outer = pack(Encoding::Gzip, &pack(encoding, plain));
+                let packed = unpack(Encoding::Gzip, &outer, 10_000).unwrap();
+                assert_eq!(*unpack(encoding, &packed, 10_000).unwrap(), *plain, "{encoding:?}");
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use std::str;
 
 use model::{Result, text_of_bytes};
 
-use crate::compression::{self, Encoding};
+use crate::compression::{self, Body, Encoding};
 use crate::document::{self, Documents, More, Roles};
 use crate::pushed_lines::{Lines, Sent, Streams};
 use crate::syslog::Priority;
@@ -38,7 +38,7 @@ pub fn roles() -> Roles {
 /// # Errors
 /// [`Limit`](model::ErrorKind::Limit) when it unpacks to more than `bytes_max`, [`Invalid`](model::ErrorKind::Invalid) when
 /// it does not unpack.
-pub fn unpack(message: &[u8], bytes_max: usize) -> Result<Cow<'_, [u8]>> {
+pub fn unpack(message: &[u8], bytes_max: usize) -> Result<Body<'_>> {
     let packing = match message {
         [0x1f, 0x8b, ..] => Encoding::Gzip,
         [a, b, ..] if a & 15 == 8 && u16::from_be_bytes([*a, *b]).is_multiple_of(31) => {

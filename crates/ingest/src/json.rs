@@ -6,9 +6,9 @@
 //!
 //! Bounds: values nest [`DEPTH_MAX`] deep, a text is never longer than what stands there.
 
-mod text;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use std::borrow::Cow;
 
@@ -176,8 +176,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn bare(&mut self) -> Result<&'a str> {
         self.peek();
         let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let is_bare =
-            |b: &&u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'+' | b'.');
+        let is_bare = |b: &&u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'+' | b'.');
         let word = rest.iter().take_while(is_bare).count();
         let word = rest.get(..word).and_then(|word| std::str::from_utf8(word).ok());
         match word {
@@ -315,7 +314,8 @@ impl Items {
 
 /// Whether `word` is a number as JSON writes it.
 fn is_number(word: &str) -> bool {
-    let digits = |text: &str| text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let digits =
+        |text: &str| text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let text = word.strip_prefix('-').unwrap_or(word);
     let whole = digits(text);
     let (whole_part, mut rest) = text.split_at(whole);

@@ -64,7 +64,8 @@ pub fn decode(
     streams: &Streams,
     now_ms: i64,
 ) -> Result<Option<Pushed>> {
-    let mut lines = Lines::new(limits, now_ms);
+    // The lines of a request take less than the request.
+    let mut lines = Lines::with_room(limits, now_ms, body.len());
     let count = match encoding {
         Encoding::Protobuf => protobuf::decode(body, &mut lines, streams)?,
         Encoding::Json => json::decode(body, &mut lines, streams)?,

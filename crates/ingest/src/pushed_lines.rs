@@ -24,6 +24,9 @@ pub use streams::{Demoted, Stream, Streams};
 /// The field that holds the time a line came with when it is stored under another.
 pub const ORIGINAL_TIMESTAMP: &str = "original_timestamp";
 
+/// Bytes of a request for each line of it.
+const ROW_BYTES_TYPICAL: usize = 256;
+
 /// Times before the second year of Unix time are those of clocks that were never set.
 const FIRST_YEAR_NS: i64 = 365 * 86_400 * 1_000_000_000;
 
@@ -165,6 +168,12 @@ impl Lines {
         }
     }
 
+    /// No lines yet, with room for those of a request of `bytes`.
+    pub(crate) fn with_room(limits: &Limits, now_ms: i64, bytes: usize) -> Self {
+        let rows = (bytes / ROW_BYTES_TYPICAL).min(limits.rows_max);
+        Self { rows: LogRows::with_capacity(rows, bytes), ..Self::new(limits, now_ms) }
+    }
+
     /// The bounds.
     pub fn limits(&self) -> &Limits {
         &self.limits
@@ -197,6 +206,10 @@ impl Lines {
             ));
         }
         let t_ns = self.time(sent, fields);
+        if fields.is_empty() && stream.demoted.is_empty() {
+            self.rows.push(&stream.labels, t_ns, line, &self.none);
+            return Ok(true);
+        }
         for (name, value) in stream.demoted.iter() {
             fields.set(Cow::Owned(name.to_owned()), Cow::Owned(value.to_owned()));
         }

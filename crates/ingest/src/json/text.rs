@@ -108,11 +108,7 @@ fn put(window: &[u8; 2 * BLOCK], from: usize, count: usize, out: &mut Vec<u8>) {
 
 /// Appends what the escape at `at` stands for; returns the place behind it.
 #[inline(always)]
-fn escape(
-    bytes: &[u8],
-    at: usize,
-    out: &mut Vec<u8>,
-) -> Result<usize, (usize, &'static str)> {
+fn escape(bytes: &[u8], at: usize, out: &mut Vec<u8>) -> Result<usize, (usize, &'static str)> {
     let byte = match bytes.get(at + 1) {
         Some(byte @ (b'"' | b'\\' | b'/')) => *byte,
         Some(b'n') => b'\n',
@@ -129,11 +125,7 @@ fn escape(
 
 /// `\uXXXX`, two of them for characters beyond the first 65,536.
 #[cold]
-fn code_point(
-    bytes: &[u8],
-    at: usize,
-    out: &mut Vec<u8>,
-) -> Result<usize, (usize, &'static str)> {
+fn code_point(bytes: &[u8], at: usize, out: &mut Vec<u8>) -> Result<usize, (usize, &'static str)> {
     let unit = |at: usize| {
         let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
         digits.iter().try_fold(0_u32, |unit, b| Some(unit << 4 | char::from(*b).to_digit(16)?))

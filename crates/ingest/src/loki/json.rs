@@ -154,12 +154,7 @@ impl<'a> Request<'a, '_> {
     }
 
     /// The lines of a stream.
-    fn rows(
-        &mut self,
-        reader: &mut Reader<'a>,
-        stream: Option<&Stream>,
-        form: Form,
-    ) -> Result<()> {
+    fn rows(&mut self, reader: &mut Reader<'a>, stream: Option<&Stream>, form: Form) -> Result<()> {
         let what = match form {
             Form::Value => "values of a stream",
             Form::Entry => "entries of a stream",

@@ -71,9 +71,13 @@ fn entry<'a>(
     lines: &mut Lines,
     fields: &mut Fields<'a>,
 ) -> Result<()> {
+    fields.clear();
+    if let Some((t_ns, line)) = entry.bytes().ok().and_then(usual) {
+        lines.push(stream, Sent::At(t_ns), &text_of_bytes(line), fields)?;
+        return Ok(());
+    }
     let mut sent = Sent::Absent;
     let mut line = std::borrow::Cow::Borrowed("");
-    fields.clear();
     let mut message = entry.message()?;
     while let Some(field) = message.next_field()? {
         match field.number {
@@ -85,6 +89,35 @@ fn entry<'a>(
     }
     lines.push(stream, sent, &line, fields)?;
     Ok(())
+}
+
+/// Time and line of an entry as nearly all senders write it: seconds and nanoseconds, the line, nothing else. Whatever
+/// looks otherwise is `None`, and read field by field.
+fn usual(entry: &[u8]) -> Option<(i64, &[u8])> {
+    let [0x0a, len, rest @ ..] = entry else { return None };
+    let (time, rest) = rest.split_at_checked(usize::from(*len)).filter(|_| *len < 0x80)?;
+    let (seconds, time) = varint(time.strip_prefix(&[0x08])?)?;
+    let (nanoseconds, time) = match time {
+        [] => (0, time),
+        _ => varint(time.strip_prefix(&[0x10])?)?,
+    };
+    let (len, line) = varint(rest.strip_prefix(&[0x12])?)?;
+    let is_whole = time.is_empty() && usize::try_from(len) == Ok(line.len());
+    let t_ns =
+        seconds.cast_signed().checked_mul(1_000_000_000)?.checked_add(nanoseconds.cast_signed())?;
+    is_whole.then_some((t_ns, line))
+}
+
+/// A number of up to five bytes, and what is behind it.
+fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut value = 0;
+    for (i, byte) in bytes.iter().take(5).enumerate() {
+        value |= u64::from(byte & 0x7f) << (7 * i);
+        if *byte < 0x80 {
+            return Some((value, bytes.get(i + 1..).unwrap_or_default()));
+        }
+    }
+    None
 }
 
 fn timestamp(mut message: Reader<'_>) -> Result<i64> {

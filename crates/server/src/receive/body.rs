@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use http::StatusCode;
 use http_body_util::BodyExt as _;
 
 /// Time a client has to send its body.
 const BODY_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Room that is made for a body as its client announces it; a larger one grows into it.
+const RESERVED_BYTES_MAX: usize = 4 << 20;
 
 /// Bytes that all bodies may take together.
 #[derive(Debug)]
@@ -47,6 +50,7 @@ impl Budget {
         bytes_max: usize,
     ) -> Result<Held, (StatusCode, String)> {
         let mut held = self.hold();
+        let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
         let reading = async {
             let mut body = body;
             while let Some(frame) = body.frame().await {
@@ -61,6 +65,10 @@ impl Budget {
                 }
                 self.take(chunk.len())?;
                 held.taken += chunk.len();
+                if held.bytes.is_empty() {
+                    // Room that nothing is written to costs nothing.
+                    held.bytes.reserve(announced.min(bytes_max).min(RESERVED_BYTES_MAX));
+                }
                 held.bytes.extend_from_slice(&chunk);
             }
             Ok(())
