@@ -94,7 +94,6 @@ pub(crate) fn push(chunks: &mut Vec<Arc<Chunk>>, chunk: Chunk) {
 ///
 /// Chunks are read in the order of arrival and their lines copied behind each other by stream: looking each row up when
 /// its turn comes would miss the processor's caches every time.
-#[derive(Default)]
 struct Queue {
     text: Vec<u8>,
     rows: Vec<Queued>,
@@ -125,12 +124,14 @@ pub(crate) fn seal(
     streams.sort_unstable();
     streams.dedup();
     let classes: Vec<usize> = streams.iter().map(|s| retention.class(s)).collect();
-    let mut queues: Vec<Queue> = streams.iter().map(|_| Queue::default()).collect();
-    let mut days = BTreeSet::new();
-    for (c, chunk) in chunks.iter().enumerate() {
+    let ranks_of = |chunk: &Chunk| -> Vec<usize> {
         let own = chunk.rows.streams().iter();
-        let ranks: Vec<usize> =
-            own.map(|s| streams.binary_search(&s).unwrap_or_default()).collect();
+        own.map(|s| streams.binary_search(&s).unwrap_or_default()).collect()
+    };
+    let ranks: Vec<Vec<usize>> = chunks.iter().map(|chunk| ranks_of(chunk)).collect();
+    let mut queues = queues(chunks, &ranks, streams.len());
+    let mut days = BTreeSet::new();
+    for (c, (chunk, ranks)) in chunks.iter().zip(&ranks).enumerate() {
         let mut start = 0;
         let text = chunk.rows.text().as_bytes();
         for i in 0..chunk.len() {
@@ -176,6 +177,21 @@ pub(crate) fn seal(
         }
     }
     Ok(parts)
+}
+
+/// Empty queues, by rank of the stream, with room for what comes: queues that grow are copied over and over.
+fn queues(chunks: &[Arc<Chunk>], ranks: &[Vec<usize>], streams: usize) -> Vec<Queue> {
+    let mut sizes = vec![(0, 0); streams];
+    for (chunk, ranks) in chunks.iter().zip(ranks) {
+        for i in 0..chunk.len() {
+            let (rows, bytes) = &mut sizes[ranks[chunk.rows.stream_number(i) as usize]];
+            *rows += 1;
+            *bytes += chunk.rows.line_len(i);
+        }
+    }
+    let with_room =
+        |(rows, bytes)| Queue { text: Vec::with_capacity(bytes), rows: Vec::with_capacity(rows) };
+    sizes.into_iter().map(with_room).collect()
 }
 
 fn day_of(t_ns: i64) -> i64 {
