@@ -19,7 +19,7 @@ mod values;
 
 use std::ops::Range;
 
-use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, Match, MatchKind, packed};
+use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, MatchKind, packed};
 use model::{Error, Labels, LogRows, Result};
 use regex::Regex;
 use rustc_hash::FxHashSet;
@@ -92,12 +92,56 @@ const PACKED_BYTES_MIN: usize = 256;
 /// How many secrets were replaced: one count per kind in the order of [`Kind::ALL`], then one per own pattern.
 pub type Counts = Vec<u64>;
 
+/// Some of the anchors, for texts that are worth the start of a search of many bytes at once.
+#[derive(Debug)]
+struct Packed {
+    searcher: packed::Searcher,
+    /// What each anchor is part of, by its number.
+    meanings: Vec<Anchor>,
+}
+
+impl Packed {
+    /// `anchors` in as few sets as they can be searched in; `None` if the processor cannot.
+    ///
+    /// The first bytes of a set are compared, as many as its shortest anchor has: those of two bytes are apart.
+    fn sets(anchors: &[&(&str, Anchor)]) -> Option<Vec<Self>> {
+        let (short, long): (Vec<_>, Vec<_>) = anchors.iter().partition(|(text, _)| text.len() < 3);
+        let (first, second) = long.split_at(long.len() / 2);
+        let sets = [&*short, first, second].into_iter().filter(|set| !set.is_empty());
+        sets.map(|set| Self::new(set)).collect()
+    }
+
+    fn new(anchors: &[&(&str, Anchor)]) -> Option<Self> {
+        let searcher = packed::Config::new()
+            .match_kind(packed::MatchKind::LeftmostFirst)
+            .heuristic_pattern_limits(false)
+            .builder()
+            .extend(anchors.iter().map(|(text, _)| *text))
+            .build()?;
+        Some(Self { searcher, meanings: anchors.iter().map(|(_, anchor)| *anchor).collect() })
+    }
+
+    /// The anchors of all `sets` in `text`, in order; `None` when some lie across each other, for each set knows only
+    /// its own.
+    fn find(sets: &[Self], text: &[u8]) -> Option<Vec<(Anchor, Range<usize>)>> {
+        let hits = |set: &'_ Self| {
+            let hits = set.searcher.find_iter(text);
+            hits.map(|hit| (set.meanings[hit.pattern().as_usize()], hit.range())).collect()
+        };
+        let mut found: Vec<(Anchor, Range<usize>)> =
+            sets.iter().flat_map::<Vec<_>, _>(hits).collect();
+        found.sort_unstable_by_key(|(_, at)| at.start);
+        let are_apart = found.array_windows().all(|[(_, a), (_, b)]| a.end <= b.start);
+        are_apart.then_some(found)
+    }
+}
+
 /// Finds and replaces secrets. Share it; it has no state.
 #[derive(Debug)]
 pub struct Redactor {
     anchors: AhoCorasick,
-    /// The same, by comparing many bytes at once, if the processor can.
-    packed: Option<packed::Searcher>,
+    /// The same, by comparing many bytes at once; none if the processor cannot.
+    packed: Vec<Packed>,
     /// What each anchor is part of, by its number.
     meanings: Vec<Anchor>,
     kinds: Vec<Kind>,
@@ -122,12 +166,7 @@ impl Redactor {
             .kind(Some(AhoCorasickKind::DFA))
             .build(used.iter().map(|(text, _)| *text))
             .map_err(|e| Error::invalid(format!("anchors of redaction: {e}")))?;
-        let packed = packed::Config::new()
-            .match_kind(packed::MatchKind::LeftmostFirst)
-            .heuristic_pattern_limits(false)
-            .builder()
-            .extend(used.iter().map(|(text, _)| *text))
-            .build();
+        let packed = Packed::sets(&used).unwrap_or_default();
         let meanings = used.into_iter().map(|(_, anchor)| *anchor).collect();
         Ok(Self { anchors, packed, meanings, kinds: kinds.to_vec(), patterns })
     }
@@ -222,13 +261,15 @@ impl Redactor {
         found
     }
 
+    /// Visits the anchors in `text` in order: of those that lie across each other the first one.
     fn find_anchors(&self, text: &[u8], visit: &mut dyn FnMut(Anchor, Range<usize>)) {
-        let mut visit = |hit: Match| visit(self.meanings[hit.pattern().as_usize()], hit.range());
-        match &self.packed {
-            Some(packed) if text.len() >= PACKED_BYTES_MIN => {
-                packed.find_iter(text).for_each(&mut visit);
-            }
-            _ => self.anchors.find_iter(text).for_each(&mut visit),
+        let is_long = text.len() >= PACKED_BYTES_MIN && !self.packed.is_empty();
+        if let Some(hits) = is_long.then(|| Packed::find(&self.packed, text)).flatten() {
+            hits.into_iter().for_each(|(anchor, at)| visit(anchor, at));
+            return;
+        }
+        for hit in self.anchors.find_iter(text) {
+            visit(self.meanings[hit.pattern().as_usize()], hit.range());
         }
     }
 

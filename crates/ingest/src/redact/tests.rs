@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use regex::Regex;
 use rustc_hash::FxHashSet;
 
+use super::anchors::ANCHORS;
 use super::{Counts, Kind, Pattern, Redactor};
 
 fn all() -> &'static Redactor {
@@ -511,6 +512,29 @@ proptest! {
                 prop_assert_eq!((old.stream, old.t_ns), (new.stream, new.t_ns));
             }
         }
+    }
+
+    #[test]
+    fn many_bytes_at_once_find_what_one_by_one_finds(
+        lines in prop::collection::vec(prop::collection::vec(any::<(u8, u8)>(), 0..8), 0..12),
+    ) {
+        let values = ["", "=", ": ", "=hunter2 ", "\": \"x8Kq!z\",", " -p", "aB3dE5gH7jK9mN1pQ3sT5vX7zA9cE2gI4k", "://u:p@h/"];
+        let line = |pieces: &Vec<(u8, u8)>| -> String {
+            let piece = |(anchor, value): &(u8, u8)| {
+                let (anchor, _) = ANCHORS[usize::from(*anchor) % ANCHORS.len()];
+                format!("{anchor}{}", values[usize::from(*value) % values.len()])
+            };
+            pieces.iter().map(piece).collect()
+        };
+        let mut lines: Vec<String> = lines.iter().map(line).collect();
+        lines.push("x".repeat(300));
+        let rows = rows(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut one_by_one = Redactor::new(&Kind::ALL, Vec::new()).unwrap();
+        one_by_one.packed.clear();
+        let redact = |redactor: &Redactor| {
+            redactor.redact(&rows, |_| false, &mut FxHashSet::default())
+        };
+        prop_assert_eq!(redact(all()), redact(&one_by_one));
     }
 
     #[test]
