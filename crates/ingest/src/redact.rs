@@ -108,7 +108,7 @@ impl Packed {
         let (short, long): (Vec<_>, Vec<_>) = anchors.iter().partition(|(text, _)| text.len() < 3);
         let (first, second) = long.split_at(long.len() / 2);
         let sets = [&*short, first, second].into_iter().filter(|set| !set.is_empty());
-        sets.map(|set| Self::new(set)).collect()
+        sets.map(Self::new).collect()
     }
 
     fn new(anchors: &[&(&str, Anchor)]) -> Option<Self> {

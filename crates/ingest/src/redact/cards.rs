@@ -52,13 +52,16 @@ fn long_runs<S: Simd>(simd: S, text: &[u8], visit: &mut dyn FnMut(usize)) {
 /// A bit for each byte: whether it is a digit or a separator.
 #[inline(always)]
 fn parts<S: Simd>(simd: S, block: &[u8; BLOCK]) -> u64 {
-    let bits = |half: &[u8]| {
-        let bytes = u8x32::from_slice(simd, half);
-        let is_digit = (bytes - b'0').simd_le(9);
-        (is_digit | bytes.simd_eq(b' ') | bytes.simd_eq(b'-')).to_bitmask()
-    };
     let (low, high) = block.split_at(BLOCK / 2);
-    bits(low) | bits(high) << (BLOCK / 2)
+    half_parts(simd, low) | half_parts(simd, high) << (BLOCK / 2)
+}
+
+/// As many as one vector has. A function of its own, for a closure would not be compiled for the vector's processor.
+#[inline(always)]
+fn half_parts<S: Simd>(simd: S, half: &[u8]) -> u64 {
+    let bytes = u8x32::from_slice(simd, half);
+    let is_digit = (bytes - b'0').simd_le(9);
+    (is_digit | bytes.simd_eq(b' ') | bytes.simd_eq(b'-')).to_bitmask()
 }
 
 /// Visits the numbers among the digits and separators from `from` on; returns where these end.
