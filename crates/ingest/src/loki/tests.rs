@@ -69,6 +69,22 @@ fn lines_that_are_not_utf8_come_back() {
 }
 
 #[test]
+fn lines_of_json_that_are_not_utf8_come_back() {
+    for line in [&b"caf\xe9 \\\" au lait"[..], b"\xff", "\u{ef80} of others".as_bytes()] {
+        let mut body = br#"{"streams":[{"values":[["1700000000000000000",""#.to_vec();
+        body.extend(line);
+        body.extend(br#""]],"stream":{"a":"b"}}]}"#);
+        let pushed = decode_new(Encoding::Json, &body).unwrap().unwrap();
+        let kept = model::bytes_of_text(pushed.rows.row(0).line).into_owned();
+        assert_eq!(kept, line.iter().copied().filter(|b| *b != b'\\').collect::<Vec<_>>());
+        assert_eq!(pushed.rows.row(0).stream.get("a"), Some("b"));
+    }
+    let error =
+        decode_new(Encoding::Json, b"{\"streams\":[{\"stream\":{\"a\":\"\xff\"}}]}").unwrap_err();
+    assert!(error.message().contains("not UTF-8"), "{error}");
+}
+
+#[test]
 fn json_values_are_strings_but_for_labels() {
     let check = |body: &str, expected: &str| {
         let pushed = decode_new(Encoding::Json, body.as_bytes()).unwrap().unwrap();

@@ -243,7 +243,7 @@ const RECEIVERS: [Receiver; 13] = [
         send: loki_json,
         send_noise: noise!("/loki/api/v1/push", "application/json"),
         has_times: true,
-        bytes: Bytes::Refused,
+        bytes: Bytes::Kept,
         long: Long::Cut,
     },
     Receiver {
