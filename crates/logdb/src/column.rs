@@ -7,6 +7,7 @@
 //!
 //! Does not own: rows, times, streams (`block`).
 
+mod codes;
 mod decode;
 mod dict;
 mod find;
@@ -26,7 +27,8 @@ use crate::texts;
 use crate::typed::{self, TimeFormat};
 
 use self::dict::Dict;
-pub(crate) use decode::{Codes, Column, Lazy, count_narrow, read_codes};
+pub(crate) use codes::{Codes, count_narrow, read_codes};
+pub(crate) use decode::{Column, Lazy};
 pub(crate) use find::Hits;
 
 const CONST: u8 = 1;
@@ -132,26 +134,6 @@ impl Encoder {
     /// Appends strings behind each other.
     pub(crate) fn texts(&mut self, values: &[&[u8]], out: &mut Vec<u8>) {
         texts::encode(values, &mut self.zstd, out);
-    }
-
-    /// Small numbers below `distinct`: zstd over bytes or packed integers, whichever is smaller.
-    pub(crate) fn codes(&mut self, codes: &[u16], distinct: usize, out: &mut Vec<u8>) {
-        if distinct <= 1 {
-            return;
-        }
-        let mut packed = vec![0];
-        let wide: Vec<i64> = codes.iter().map(|c| i64::from(*c)).collect();
-        ints::encode_sampled(&wide, &mut packed);
-        let raw: Vec<u8> = if distinct <= 256 {
-            codes.iter().map(|c| c.to_le_bytes()[0]).collect()
-        } else {
-            // Low bytes, then high bytes: the high ones compress to almost nothing.
-            let low = codes.iter().map(|c| c.to_le_bytes()[0]);
-            low.chain(codes.iter().map(|c| c.to_le_bytes()[1])).collect()
-        };
-        let mut squeezed = vec![1];
-        self.zstd.put_frame(&raw, &mut squeezed);
-        out.extend_from_slice(if squeezed.len() < packed.len() { &squeezed } else { &packed });
     }
 
     /// Tries the typed encodings, then once more without what all values begin and end with.

@@ -9,6 +9,7 @@ use model::{Error, Result};
 use rustc_hash::FxHashMap;
 use storage::codec::{Reader, ints};
 
+use super::codes::{Codes, LazyCodes};
 use super::find;
 use super::skeletons::Shapes;
 use super::{
@@ -72,134 +73,6 @@ impl Hex {
     /// Bytes of an id as text.
     pub(super) fn text_len(&self) -> usize {
         self.width * 2 + if self.dashes { 4 } else { 0 }
-    }
-}
-
-/// Small numbers, one per value.
-#[derive(Debug)]
-pub(crate) enum Codes {
-    /// So many zeros.
-    Zeros(usize),
-    Narrow(Vec<u8>),
-    Wide(Vec<u16>),
-}
-
-impl Codes {
-    pub(super) fn len(&self) -> usize {
-        match self {
-            Self::Zeros(len) => *len,
-            Self::Narrow(codes) => codes.len(),
-            Self::Wide(codes) => codes.len(),
-        }
-    }
-
-    /// The code of value `i`.
-    pub(crate) fn get(&self, i: usize) -> usize {
-        match self {
-            Self::Zeros(_) => 0,
-            Self::Narrow(codes) => codes.get(i).copied().map_or(0, usize::from),
-            Self::Wide(codes) => codes.get(i).copied().map_or(0, usize::from),
-        }
-    }
-
-    /// Calls `visit(position, code)` for each in turn until it breaks off.
-    #[inline]
-    pub(super) fn try_for_each(
-        &self,
-        mut visit: impl FnMut(usize, usize) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
-        match self {
-            Self::Zeros(len) => (0..*len).try_for_each(|i| visit(i, 0)),
-            Self::Narrow(codes) => {
-                codes.iter().enumerate().try_for_each(|(i, c)| visit(i, usize::from(*c)))
-            }
-            Self::Wide(codes) => {
-                codes.iter().enumerate().try_for_each(|(i, c)| visit(i, usize::from(*c)))
-            }
-        }
-    }
-
-    /// Calls `visit(position, code)` for each in turn.
-    #[inline]
-    pub(super) fn for_each(&self, mut visit: impl FnMut(usize, usize)) {
-        let flow = self.try_for_each(|i, code| {
-            visit(i, code);
-            ControlFlow::Continue(())
-        });
-        debug_assert!(flow.is_continue(), "nothing breaks off");
-    }
-
-    /// The positions whose code is one of those that `keep` has set.
-    pub(super) fn among(&self, keep: &Bits) -> Bits {
-        match self {
-            Self::Zeros(len) if keep.get(0) => Bits::all(*len),
-            Self::Zeros(len) => Bits::new(*len),
-            Self::Narrow(codes) => {
-                let table: [bool; 256] = std::array::from_fn(|code| keep.get(code));
-                Bits::from_fn(codes.len(), |i| table[usize::from(codes[i])])
-            }
-            Self::Wide(codes) => Bits::from_fn(codes.len(), |i| keep.get(usize::from(codes[i]))),
-        }
-    }
-
-    /// How often each of `distinct` codes is there.
-    pub(super) fn histogram(&self, distinct: usize) -> Vec<usize> {
-        let mut counts = vec![0; distinct];
-        match self {
-            Self::Zeros(len) => counts.iter_mut().take(1).for_each(|c| *c = *len),
-            Self::Narrow(codes) => {
-                count_narrow(codes).iter().zip(&mut counts).for_each(|(n, count)| *count = *n);
-            }
-            Self::Wide(codes) => {
-                for code in codes {
-                    counts.iter_mut().skip(usize::from(*code)).take(1).for_each(|c| *c += 1);
-                }
-            }
-        }
-        counts
-    }
-
-    pub(super) fn memory_bytes(&self) -> usize {
-        match self {
-            Self::Zeros(_) => 0,
-            Self::Narrow(codes) => codes.capacity(),
-            Self::Wide(codes) => codes.capacity() * 2,
-        }
-    }
-}
-
-/// How often each byte is there. Four tables, so that a run of equal bytes does not wait for itself.
-pub(crate) fn count_narrow(codes: &[u8]) -> [usize; 256] {
-    let mut tables = [[0_u32; 256]; 4];
-    let (groups, rest) = codes.as_chunks::<4>();
-    for [a, b, c, d] in groups {
-        tables[0][usize::from(*a)] += 1;
-        tables[1][usize::from(*b)] += 1;
-        tables[2][usize::from(*c)] += 1;
-        tables[3][usize::from(*d)] += 1;
-    }
-    rest.iter().for_each(|code| tables[0][usize::from(*code)] += 1);
-    std::array::from_fn(|i| tables.iter().map(|t| t[i] as usize).sum())
-}
-
-/// Codes that are decoded when first needed.
-#[derive(Debug)]
-pub(super) struct LazyCodes {
-    data: Arc<[u8]>,
-    range: Range<usize>,
-    len: usize,
-    distinct: usize,
-    cell: OnceLock<Codes>,
-}
-
-impl LazyCodes {
-    pub(super) fn get(&self) -> Result<&Codes> {
-        if let Some(codes) = self.cell.get() {
-            return Ok(codes);
-        }
-        let bytes = self.data.get(self.range.clone()).unwrap_or_default();
-        let codes = read_codes(&mut Reader::new(bytes), self.len, self.distinct)?;
-        Ok(self.cell.get_or_init(|| codes))
     }
 }
 
@@ -413,7 +286,7 @@ impl Column {
         let own = match &self.kind {
             Kind::Const(value) => value.capacity(),
             Kind::Dict { values, codes } => {
-                values.memory_bytes() + codes.cell.get().map_or(0, Codes::memory_bytes)
+                values.memory_bytes() + codes.decoded().map_or(0, Codes::memory_bytes)
             }
             Kind::Numbers { numbers, .. } => numbers.capacity() * size_of::<i64>(),
             Kind::Decimal { scales, mantissas } => {
@@ -536,7 +409,7 @@ fn digits(value: u64) -> usize {
 
 /// Value `i` of a dictionary whose codes are [prepared](Column::prepare).
 fn dict_value<'a>(values: &'a Texts, codes: &LazyCodes, i: usize) -> &'a [u8] {
-    codes.cell.get().map_or(&[], |codes| values.get(codes.get(i)))
+    codes.decoded().map_or(&[], |codes| values.get(codes.get(i)))
 }
 
 /// The encodings that contain no other column.
@@ -558,8 +431,7 @@ fn read_plain(
             let values = texts::decode(reader, count)?;
             let start = base + reader.position();
             let range = start..start + reader.remaining();
-            let (data, cell) = (Arc::clone(data), OnceLock::new());
-            Kind::Dict { codes: LazyCodes { data, range, len, distinct: count, cell }, values }
+            Kind::Dict { codes: LazyCodes::new(data, range, len, count), values }
         }
         INT => Kind::Numbers { format: NumberFormat::Int, numbers: numbers(reader)? },
         FIXED => {
@@ -585,47 +457,4 @@ fn read_plain(
         TEXT => Kind::Text(texts::decode(reader, len)?),
         _ => return Err(Error::corrupt(format!("column has the unknown tag {tag}"))),
     })
-}
-
-/// Reads `len` codes, all below `distinct`.
-pub(crate) fn read_codes(reader: &mut Reader<'_>, len: usize, distinct: usize) -> Result<Codes> {
-    if distinct <= 1 {
-        return Ok(Codes::Zeros(len));
-    }
-    let is_wide = distinct > 256;
-    let codes = if reader.u8()? == 0 {
-        let mut codes = Vec::new();
-        ints::decode_blocks(reader, len, len, |block| {
-            codes.extend(block.iter().map(|c| u16::try_from(*c).unwrap_or(u16::MAX)));
-        })?;
-        match is_wide {
-            true => Codes::Wide(codes),
-            false => {
-                Codes::Narrow(
-                    codes.iter().map(|c| u8::try_from(*c)).collect::<Result<_, _>>().map_err(
-                        |_| Error::corrupt(format!("codes are not all below {distinct}")),
-                    )?,
-                )
-            }
-        }
-    } else {
-        let mut raw = Vec::new();
-        crate::pack::take_frame(reader, if is_wide { len * 2 } else { len }, &mut raw)?;
-        match raw.split_at_checked(len) {
-            Some((low, high)) if is_wide => {
-                let pairs = low.iter().zip(high);
-                Codes::Wide(pairs.map(|(low, high)| u16::from_le_bytes([*low, *high])).collect())
-            }
-            _ => Codes::Narrow(raw),
-        }
-    };
-    let largest = match &codes {
-        Codes::Zeros(_) => None,
-        Codes::Narrow(codes) => codes.iter().max().copied().map(u16::from),
-        Codes::Wide(codes) => codes.iter().max().copied(),
-    };
-    match largest.filter(|code| usize::from(*code) >= distinct) {
-        Some(code) => Err(Error::corrupt(format!("code {code} is not below {distinct}"))),
-        None => Ok(codes),
-    }
 }

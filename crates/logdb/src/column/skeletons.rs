@@ -9,7 +9,8 @@ use std::sync::Arc;
 use model::{Error, Result};
 use storage::codec::Reader;
 
-use super::decode::{Codes, Column, Kind, Lazy, read_codes};
+use super::codes::{Codes, read_codes};
+use super::decode::{Column, Kind, Lazy};
 use super::find::Hits;
 use super::placements::{self, Placed};
 use crate::bits::Bits;

@@ -6,7 +6,8 @@
 
 use model::Result;
 
-use super::decode::{Codes, Column, Kind};
+use super::codes::Codes;
+use super::decode::{Column, Kind};
 use super::skeletons::{Shapes, Skeleton};
 
 /// Keys one column may have; beyond, they tell too little.

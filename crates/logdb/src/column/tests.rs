@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use storage::codec::Reader;
 
 use super::*;
 use crate::bits::Bits;
@@ -207,4 +208,26 @@ fn touch(bytes: &[u8], len: usize) {
     let retained = column.retain(&mut all, &mut |v| v.len() > 3);
     // Errors are fine here; what counts is that all three came back.
     drop((read, found, retained));
+}
+
+#[test]
+fn codes_of_any_number_of_distinct_values_survive() {
+    for distinct in [2_u16, 3, 4, 5, 15, 16, 17, 255, 256, 257, 4096] {
+        for len in [1_usize, 7, 8, 9, 1000, 4099] {
+            // Skewed, without runs, so that frames are smaller than packed integers.
+            let mut state = 1_u64;
+            let codes: Vec<u16> = (0..len)
+                .map(|_| {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    if state >> 61 == 0 { (state >> 33) as u16 % distinct } else { distinct - 1 }
+                })
+                .collect();
+            let mut bytes = Vec::new();
+            Encoder::new(3).unwrap().codes(&codes, usize::from(distinct), &mut bytes);
+            let read = read_codes(&mut Reader::new(&bytes), len, usize::from(distinct)).unwrap();
+            let read: Vec<u16> = (0..len).map(|i| read.get(i) as u16).collect();
+            assert_eq!(read, codes, "{distinct} distinct, {len}, stored as {}", bytes[0]);
+            assert!(len < 1000 || (bytes[0] == 2) == (distinct <= 16), "{distinct} {len}");
+        }
+    }
 }
