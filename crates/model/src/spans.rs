@@ -1,12 +1,17 @@
-//! Traces: the span, and the plans with which queries ask for traces.
+//! Traces: the span with all that OTLP says of it, batches of spans, and the plans with which queries ask for traces.
+//!
+//! Nothing that came is lost: the types keep order, types and repetitions of attributes, and ends before starts.
+//! Does not own: wire formats (`ingest`), what a tree of spans looks like (`query`).
 
 use std::sync::Arc;
 
-use crate::{Budget, Labels, Result, TimeRange};
+use crate::{Budget, Result, TimeRange};
 
 /// A value of an attribute, as OTLP types them.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AttributeValue {
+    /// No value at all.
+    Empty,
     /// Text.
     String(String),
     /// Truth value.
@@ -23,8 +28,29 @@ pub enum AttributeValue {
     Map(Vec<(String, AttributeValue)>),
 }
 
-/// Status of a span.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// Attributes in the order they came, names that repeat included.
+pub type Attributes = Vec<(Arc<str>, AttributeValue)>;
+
+/// What a span was to its neighbours; numbers as in OTLP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum SpanKind {
+    /// Not said.
+    #[default]
+    Unspecified,
+    /// Inside of a service.
+    Internal,
+    /// The server's side of a call.
+    Server,
+    /// The caller's side of a call.
+    Client,
+    /// Sent a message.
+    Producer,
+    /// Received a message.
+    Consumer,
+}
+
+/// Status of a span; numbers as in OTLP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum SpanStatus {
     /// Not set.
     #[default]
@@ -35,36 +61,136 @@ pub enum SpanStatus {
     Error,
 }
 
-/// One operation of one service.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Span {
+/// Something that happened at a moment of a span.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SpanEvent {
+    /// Unix nanoseconds, UTC.
+    pub t_ns: i64,
+    /// What.
+    pub name: Arc<str>,
+    /// In order.
+    pub attributes: Attributes,
+    /// Attributes that the sender left out.
+    pub dropped_attributes: u32,
+}
+
+/// Another span that this one has to do with.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SpanLink {
     /// 128-bit trace id.
     pub trace_id: u128,
     /// 64-bit span id.
     pub span_id: u64,
+    /// W3C `tracestate` of the other span.
+    pub trace_state: String,
+    /// W3C trace flags.
+    pub flags: u32,
+    /// In order.
+    pub attributes: Attributes,
+    /// Attributes that the sender left out.
+    pub dropped_attributes: u32,
+}
+
+/// Who sent spans: a service's process.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Resource {
+    /// In order (`service.name`, …).
+    pub attributes: Attributes,
+    /// Attributes that the sender left out.
+    pub dropped_attributes: u32,
+    /// URL of the conventions its names follow.
+    pub schema_url: String,
+}
+
+/// The library that made spans.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Scope {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// In order.
+    pub attributes: Attributes,
+    /// Attributes that the sender left out.
+    pub dropped_attributes: u32,
+    /// URL of the conventions its names follow.
+    pub schema_url: String,
+}
+
+/// One operation of one service.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Span {
+    /// 128-bit trace id, never 0.
+    pub trace_id: u128,
+    /// 64-bit span id, never 0.
+    pub span_id: u64,
     /// Parent's span id; 0 for a root.
     pub parent_id: u64,
+    /// W3C `tracestate`.
+    pub trace_state: String,
+    /// W3C trace flags and what OTLP adds to them.
+    pub flags: u32,
     /// Operation name.
     pub name: Arc<str>,
-    /// Resource labels (`service.name`, …) as text.
-    pub resource: Labels,
+    /// What it was to its neighbours.
+    pub kind: SpanKind,
     /// Unix nanoseconds, UTC.
     pub start_ns: i64,
-    /// Nanoseconds.
-    pub duration_ns: u64,
+    /// Unix nanoseconds, UTC; before `start_ns` when a sender's clock was set meanwhile.
+    pub end_ns: i64,
     /// Status.
     pub status: SpanStatus,
-    /// Attributes in order.
-    pub attributes: Vec<(Arc<str>, AttributeValue)>,
+    /// What the sender said of its status.
+    pub status_message: String,
+    /// In order.
+    pub attributes: Attributes,
+    /// Attributes that the sender left out.
+    pub dropped_attributes: u32,
+    /// In order.
+    pub events: Vec<SpanEvent>,
+    /// Events that the sender left out.
+    pub dropped_events: u32,
+    /// In order.
+    pub links: Vec<SpanLink>,
+    /// Links that the sender left out.
+    pub dropped_links: u32,
+}
+
+impl Span {
+    /// Nanoseconds from start to end; 0 when it ends before it starts.
+    pub fn duration_ns(&self) -> u64 {
+        u64::try_from(i128::from(self.end_ns) - i128::from(self.start_ns)).unwrap_or(0)
+    }
+}
+
+/// Spans of one library in one process.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SpanGroup {
+    /// Whose they are; the same allocation for groups of one resource where the receiver can.
+    pub resource: Arc<Resource>,
+    /// What made them.
+    pub scope: Arc<Scope>,
+    /// In the order they came.
+    pub spans: Vec<Span>,
+}
+
+impl Resource {
+    /// `service.name`, if it is text.
+    pub fn service(&self) -> Option<&str> {
+        self.attributes.iter().find_map(|(name, value)| match value {
+            AttributeValue::String(text) if &**name == "service.name" => Some(text.as_str()),
+            _ => None,
+        })
+    }
 }
 
 /// All stored spans of one trace.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Trace {
     /// 128-bit trace id.
     pub trace_id: u128,
-    /// Ascending by start.
-    pub spans: Vec<Span>,
+    /// Spans by resource and scope, ascending by start within each.
+    pub groups: Vec<SpanGroup>,
 }
 
 /// What a search says about one trace.
@@ -76,20 +202,31 @@ pub struct TraceSummary {
     pub root_service: Arc<str>,
     /// Name of the root span, if stored.
     pub root_name: Arc<str>,
-    /// Unix nanoseconds, UTC.
+    /// Start of its first span, Unix nanoseconds, UTC.
     pub start_ns: i64,
-    /// Nanoseconds.
+    /// Nanoseconds from its first start to its last end.
     pub duration_ns: u64,
 }
 
-/// One request for traces.
+/// One request for traces. A source must apply all conditions exactly, to single spans: a trace is found when one of its
+/// spans satisfies them all.
 #[derive(Debug, Clone)]
 pub struct SpanPlan {
-    /// Times wanted.
+    /// Starts of spans wanted.
     pub range: TimeRange,
-    /// Service name, or any.
+    /// `service.name`, or any.
     pub service: Option<String>,
-    /// Traces wanted at most.
+    /// Name of the span, or any.
+    pub name: Option<String>,
+    /// Attributes of the span, its resource or one of its events, by name and by the value as text; all must hold.
+    pub attributes: Vec<(String, String)>,
+    /// Nanoseconds the span took at least.
+    pub duration_ns_min: Option<u64>,
+    /// Nanoseconds the span took at most.
+    pub duration_ns_max: Option<u64>,
+    /// Status wanted, or any.
+    pub status: Option<SpanStatus>,
+    /// Traces wanted at most: the newest ones.
     pub limit: usize,
 }
 
