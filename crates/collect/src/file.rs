@@ -156,6 +156,13 @@ pub fn spawn(
     Ok(Handle { counters, ended })
 }
 
+/// Between two calls of the system others may change what was asked about; tests do so here.
+#[inline]
+fn others_act() {
+    #[cfg(test)]
+    tests::writer::others_act();
+}
+
 /// Files that may be held open: half of what the process may.
 fn open_files_max() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;

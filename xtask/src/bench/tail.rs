@@ -5,8 +5,9 @@
 //! killed with SIGKILL every few seconds; at the end it is asked for every line.
 //!
 //! What no reader can see is scripted around: `copytruncate` loses what is written between the copy and the truncation, so
-//! the writer pauses there; and a file that is deleted, or emptied without a copy, is stored first, for a reader that was
-//! killed has nothing left to read.
+//! the writer pauses there; a file that is deleted, or emptied without a copy, is stored first, for a reader that was
+//! killed has nothing left to read; and rotated files are removed only when their lines were stored, however long a restart
+//! takes.
 
 mod logs;
 
@@ -211,8 +212,8 @@ impl Bench {
         for log in &logs {
             self.wait_for(log)?;
             let found = self.found(log)?;
-            let lost = found.iter().filter(|times| **times == 0).count();
-            let twice = found.iter().filter(|times| **times > 1).count();
+            let lost = said(&log.name, "lost", &found, |times| times == 0);
+            let twice = said(&log.name, "twice", &found, |times| times > 1);
             let stored: usize = found.iter().map(|times| usize::from(*times)).sum();
             wrong += lost + twice;
             for (sum, n) in all.iter_mut().zip([log.written, stored, lost, twice]) {
@@ -292,6 +293,17 @@ impl Bench {
             }
         }
     }
+}
+
+/// Prints the numbers of the lines that were found so often, in runs, and returns how many they are.
+fn said(log: &str, what: &str, found: &[u8], is_so: impl Fn(u8) -> bool) -> usize {
+    let numbers: Vec<usize> = (0..found.len()).filter(|number| is_so(found[*number])).collect();
+    for run in numbers.chunk_by(|a, b| a + 1 == *b) {
+        if let [first, .., last] | [first @ last] = run {
+            println!("{log}: {what}: lines {first} to {last}");
+        }
+    }
+    numbers.len()
 }
 
 fn address() -> SocketAddr {

@@ -62,15 +62,25 @@ impl Content {
             Self::Plain(file) => {
                 let mut filled = 0;
                 while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-                    match file.read_at(rest, offset + filled as u64) {
-                        Ok(0) => break,
-                        Ok(n) => filled += n,
-                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                        Err(error) => return Err(error),
+                    match read_once(file, offset + filled as u64, rest)? {
+                        0 => break,
+                        read => filled += read,
                     }
                 }
                 Ok(filled)
             }
+            Self::Packed(unpacked) => unpacked.read_at(offset, buffer),
+        }
+    }
+
+    /// As [`read_at`](Self::read_at), but of a plain file what one call of the system gives, which may be less: it is not
+    /// of two moments between which the file was emptied and written to.
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at).
+    pub(crate) fn read_once_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(file) => read_once(file, offset, buffer),
             Self::Packed(unpacked) => unpacked.read_at(offset, buffer),
         }
     }
@@ -81,7 +91,10 @@ impl Content {
     /// As [`read_at`](Self::read_at).
     pub(crate) fn len(&mut self) -> io::Result<u64> {
         match self {
-            Self::Plain(file) => Ok(file.metadata()?.len()),
+            Self::Plain(file) => {
+                super::others_act();
+                Ok(file.metadata()?.len())
+            }
             Self::Packed(unpacked) => {
                 let (mut end, mut step) = (unpacked.start, vec![0; UNPACKED_STEP]);
                 loop {
@@ -98,6 +111,16 @@ impl Content {
     pub(crate) fn exactly(&mut self, offset: u64, len: usize) -> io::Result<Option<Vec<u8>>> {
         let mut bytes = vec![0; len];
         Ok((self.read_at(offset, &mut bytes)? == len).then_some(bytes))
+    }
+}
+
+fn read_once(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        super::others_act();
+        match file.read_at(buffer, offset) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
     }
 }
 
@@ -178,6 +201,7 @@ struct FromStart {
 
 impl Read for FromStart {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        super::others_act();
         let read = self.file.read_at(buffer, self.at)?;
         self.at += read as u64;
         Ok(read)

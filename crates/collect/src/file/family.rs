@@ -52,6 +52,8 @@ pub(crate) struct Family {
     bases: Vec<Base>,
     /// Of the names found and their inodes.
     print: u64,
+    /// Names that came then or later may be missing, Unix nanoseconds.
+    pub(crate) missing_ns: i64,
 }
 
 #[derive(Debug)]
@@ -71,11 +73,15 @@ impl Family {
             paths.extend(successor_of(&real));
             paths.push(real);
         }
+        let mut missing_ns = i64::MAX;
         let base = |path: PathBuf| {
             let (dir, own) = (path.parent()?.to_owned(), path.file_name()?.to_str()?.to_owned());
-            Some(Base { listing: listings.of(&dir, monotonic_ns), dir, own })
+            let (listing, of_dir_ns) = listings.of(&dir, monotonic_ns);
+            missing_ns = missing_ns.min(of_dir_ns);
+            Some(Base { listing, dir, own })
         };
         self.bases = paths.into_iter().filter_map(base).collect();
+        self.missing_ns = missing_ns;
         let print = self.names_print();
         std::mem::replace(&mut self.print, print) != print
     }
@@ -83,8 +89,10 @@ impl Family {
     /// Whether names came, went or changed hands since they were [renewed](Self::renew).
     pub(crate) fn has_changed(&mut self, listings: &Listings, monotonic_ns: i64) -> bool {
         let mut is_same = true;
+        self.missing_ns = i64::MAX;
         for base in &mut self.bases {
-            let listing = listings.of(&base.dir, monotonic_ns);
+            let (listing, missing_ns) = listings.of(&base.dir, monotonic_ns);
+            self.missing_ns = self.missing_ns.min(missing_ns);
             is_same &= Arc::ptr_eq(&listing, &base.listing);
             base.listing = listing;
         }

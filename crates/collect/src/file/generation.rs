@@ -158,11 +158,12 @@ impl Reading {
     /// # Errors
     /// What the system says.
     pub(crate) fn seen(&self) -> io::Result<Seen> {
+        super::others_act();
         Ok(Seen::of(&self.file.metadata()?))
     }
 
     /// Whether the content in front of `offset` is another than the one that was read.
-    pub(crate) fn is_replaced(&mut self, offset: u64) -> bool {
+    fn is_replaced(&mut self, offset: u64) -> bool {
         if self.is_packed {
             return false;
         }
@@ -230,6 +231,12 @@ impl Generation {
         !self.mark.is_done && self.reading.is_none() && !self.is_resting
     }
 
+    /// Whether the content in front of the mark is another than the one that was read.
+    pub(crate) fn is_replaced(&mut self) -> bool {
+        let offset = self.mark.offset;
+        self.reading.as_mut().is_some_and(|reading| reading.is_replaced(offset))
+    }
+
     /// Closes the file until something is written to it, if everything was read and it can be recognised.
     pub(crate) fn rest(&mut self) {
         let is_idle = |reading: &Reading| {
@@ -260,12 +267,15 @@ impl Generation {
 
     /// Gives the next lines to `take`. With `to_the_end`, also a last one without its newline. `scratch` is any buffer.
     ///
+    /// The mark's time of change is `mtime_ns_max` at most.
+    ///
     /// # Errors
     /// When the file cannot be read.
     pub(crate) fn read(
         &mut self,
         encoding: Encoding,
         to_the_end: bool,
+        mtime_ns_max: i64,
         now: Now,
         scratch: &mut Vec<u8>,
         take: impl FnMut(&str),
@@ -276,10 +286,18 @@ impl Generation {
         let tail_len = reading.tail.len();
         scratch.resize(CHUNK_BYTES + TAIL_BYTES, 0);
         // Asked first: a copy of what is read now is made later, even if the file is emptied and written to meanwhile.
-        let mtime_ns = reading.seen()?.mtime_ns;
-        let read = reading.content.read_at(mark.offset - tail_len as u64, scratch)?;
+        let mtime_ns = reading.seen()?.mtime_ns.min(mtime_ns_max);
+        let start = mark.offset - tail_len as u64;
+        let read = reading.content.read_once_at(start, scratch)?;
         if scratch.get(..tail_len.min(read)) != Some(reading.tail.as_slice()) {
             return Ok(Progress::Replaced);
+        }
+        if read > tail_len && !reading.is_packed {
+            // The system copies page by page: what was emptied and filled meanwhile is a mixture of both.
+            let first = &scratch[..read.min(HEAD_BYTES)];
+            if reading.content.exactly(start, first.len())?.as_deref() != Some(first) {
+                return Ok(Progress::Replaced);
+            }
         }
         let is_end = read < scratch.len();
         let fresh = &scratch[tail_len..read];
@@ -351,7 +369,8 @@ mod tests {
             emptied.set_modified(at_ns(3_000)).unwrap();
             lines.push(line.to_owned());
         };
-        let read = generation.read(Encoding::Utf8, false, now, &mut Vec::new(), take).unwrap();
+        let read =
+            generation.read(Encoding::Utf8, false, i64::MAX, now, &mut Vec::new(), take).unwrap();
         assert!(matches!(read, Progress::Some(_)));
         assert_eq!((lines.len(), generation.mark.mtime_ns), (2, 1_000));
     }

@@ -46,18 +46,26 @@ pub(crate) struct Listing {
 
 impl Listings {
     /// The names in `dir`; none when it cannot be read. The same `Arc` as before as long as nothing changed.
-    pub(crate) fn of(&self, dir: &Path, monotonic_ns: i64) -> Arc<Listing> {
+    ///
+    /// Also a time of the file system, Unix nanoseconds: of the names that came before the call, those may be missing that
+    /// came at this time or later.
+    pub(crate) fn of(&self, dir: &Path, monotonic_ns: i64) -> (Arc<Listing>, i64) {
+        super::others_act();
         let Some(changed_ns) = fs::metadata(dir).ok().map(|found| Seen::of(&found).mtime_ns) else {
             self.dirs.lock().remove(dir);
-            return Arc::default();
+            return (Arc::default(), i64::MAX);
         };
         let mut dirs = self.dirs.lock();
         let known = dirs.get(dir).filter(|known| known.changed_ns == changed_ns);
         let seen_ns = known.map_or(monotonic_ns, |known| known.seen_ns);
-        if let Some(known) = known
-            && (known.listed_ns == monotonic_ns || known.listed_ns - known.seen_ns >= SETTLED_NS)
-        {
-            return Arc::clone(&known.listing);
+        let missing_from = |listed_ns: i64| {
+            if listed_ns - seen_ns >= SETTLED_NS { i64::MAX } else { changed_ns }
+        };
+        if let Some(known) = known {
+            let missing_ns = missing_from(known.listed_ns);
+            if missing_ns == i64::MAX || known.listed_ns == monotonic_ns {
+                return (Arc::clone(&known.listing), missing_ns);
+            }
         }
         let mut listing = Arc::new(Listing::read(dir));
         if let Some(before) = dirs.get(dir).filter(|before| before.listing == listing) {
@@ -68,12 +76,13 @@ impl Listings {
         let known =
             Known { listing: Arc::clone(&listing), changed_ns, seen_ns, listed_ns: monotonic_ns };
         dirs.insert(dir.to_owned(), known);
-        listing
+        (listing, missing_from(monotonic_ns))
     }
 }
 
 impl Listing {
     fn read(dir: &Path) -> Self {
+        super::others_act();
         let entries = fs::read_dir(dir).into_iter().flatten().flatten();
         let mut names: Vec<_> = entries.map(|entry| (entry.file_name(), entry.ino())).collect();
         names.sort_unstable();
@@ -116,20 +125,24 @@ mod tests {
         for name in ["b.log", "a.log", "a.log.1", "ab"] {
             create(name);
         }
-        let first = listings.of(dir.path(), 0);
+        let (first, missing_ns) = listings.of(dir.path(), 0);
+        assert_eq!(missing_ns, Seen::of(&fs::metadata(dir.path()).unwrap()).mtime_ns);
         assert_eq!(names(&first, "a.log"), ["a.log", "a.log.1"]);
         assert_eq!(names(&first, ""), ["a.log", "a.log.1", "ab", "b.log"]);
         assert!(names(&first, "c").is_empty());
         let (name, ino) = first.beginning_with(OsStr::new("b")).next().unwrap();
         assert!(first.with_inode(ino).eq([name]));
-        assert!(Arc::ptr_eq(&first, &listings.of(dir.path(), 0)));
+        assert!(Arc::ptr_eq(&first, &listings.of(dir.path(), 0).0));
         // Listed again, for the directory may have changed within the same tick; but nothing did.
-        assert!(Arc::ptr_eq(&first, &listings.of(dir.path(), SETTLED_NS)));
-        assert!(Arc::ptr_eq(&first, &listings.of(dir.path(), i64::MAX)));
+        for monotonic_ns in [SETTLED_NS, i64::MAX] {
+            let (settled, missing_ns) = listings.of(dir.path(), monotonic_ns);
+            assert!(Arc::ptr_eq(&first, &settled));
+            assert_eq!(missing_ns, i64::MAX);
+        }
         create("c.log");
-        let second = listings.of(dir.path(), i64::MAX);
+        let (second, _) = listings.of(dir.path(), i64::MAX);
         assert_eq!(names(&second, "c"), ["c.log"]);
         let gone = dir.path().join("gone");
-        assert!(names(&listings.of(&gone, 0), "").is_empty());
+        assert!(names(&listings.of(&gone, 0).0, "").is_empty());
     }
 }

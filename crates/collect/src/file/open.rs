@@ -48,6 +48,7 @@ impl Seen {
 /// # Errors
 /// What the system says, but for a missing file.
 pub(crate) fn look(path: &Path) -> io::Result<Option<Seen>> {
+    super::others_act();
     match fs::metadata(path) {
         Ok(found) if found.is_file() => Ok(Some(Seen::of(&found))),
         Ok(_) => Ok(None),
@@ -61,6 +62,7 @@ pub(crate) fn look(path: &Path) -> io::Result<Option<Seen>> {
 /// # Errors
 /// `PermissionDenied` when it lies outside, `InvalidInput` when it is no regular file, or what the system says.
 pub(crate) fn open(roots: &[PathBuf], path: &Path) -> io::Result<(File, Seen)> {
+    super::others_act();
     let real = fs::canonicalize(path)?;
     let is_inside = roots.iter().filter_map(|root| fs::canonicalize(root).ok()).any(|root| {
         // A root that is `/` holds everything, and was named.
@@ -70,6 +72,7 @@ pub(crate) fn open(roots: &[PathBuf], path: &Path) -> io::Result<(File, Seen)> {
         let message = format!("it leads to {}, which lies outside", real.display());
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
     }
+    super::others_act();
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let opened = match rustix::fs::openat2(CWD, &real, flags, Mode::empty(), resolve) {
@@ -78,6 +81,7 @@ pub(crate) fn open(roots: &[PathBuf], path: &Path) -> io::Result<(File, Seen)> {
         other => other,
     };
     let file = File::from(opened?);
+    super::others_act();
     let found = file.metadata()?;
     if !found.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));

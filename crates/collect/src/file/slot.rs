@@ -44,6 +44,8 @@ const SEARCH_EVERY_NS: i64 = SECOND_NS / 4;
 const COPIES_MAX: usize = 16;
 /// Files of a log that are remembered once they are done.
 const DONE_MAX: usize = 16;
+/// Files of a log that are remembered; more only while they are read.
+const GENERATIONS_MAX: usize = MARKS_MAX - COPIES_MAX;
 
 /// One log.
 pub(crate) struct Slot {
@@ -57,6 +59,8 @@ pub(crate) struct Slot {
     /// The last generation is what the path names.
     has_current: bool,
     search: Option<Search>,
+    /// Whether the last cursor says since when files are searched.
+    has_saved_search: bool,
     /// Whether the cursor changed since [`cursor`](Self::cursor) was called.
     pub(crate) is_unsaved: bool,
     family: Family,
@@ -111,6 +115,7 @@ impl Slot {
             generations: Vec::new(),
             has_current: false,
             search: None,
+            has_saved_search: false,
             is_unsaved: false,
             family: Family::default(),
             listings,
@@ -199,6 +204,7 @@ impl Slot {
     /// Looks what the path names now.
     pub(crate) fn refresh(&mut self, now: Now) {
         // Asked first: what changes after it is noticed by the next look.
+        let before = open::look(&self.path).ok().flatten();
         let names_changed = self.family.renew(&self.path, &self.listings, now.monotonic_ns);
         let seen = match open::look(&self.path) {
             Ok(seen) => seen,
@@ -214,6 +220,13 @@ impl Slot {
             let since_ns = self.generations.last().map(|last| last.mark.mtime_ns);
             if seen.is_some() {
                 self.open_current();
+                if let Some(current) = self.generations.last_mut().filter(|_| self.has_current) {
+                    // Its copies are of later times than that which it had before the names were asked for.
+                    let known_ns = before.filter(|before| before.id() == current.mark.id());
+                    let known_ns = known_ns.map(|before| before.mtime_ns).or(since_ns);
+                    let mtime_ns_max = known_ns.unwrap_or(i64::MAX).min(self.family.missing_ns);
+                    current.mark.mtime_ns = current.mark.mtime_ns.min(mtime_ns_max);
+                }
             }
             // Only now: what is rotated away after this look is open already.
             if let Some(since_ns) = since_ns {
@@ -312,7 +325,26 @@ impl Slot {
     /// The marks of everything read, and the lines that are held back; `None` when these are too many.
     pub(crate) fn cursor(&mut self) -> Option<Vec<u8>> {
         let copies = self.copies.iter().map(|copy| Mark { is_copy: true, ..copy.clone() });
-        let marks = mark::encode(copies.chain(self.files().map(|(mark, _)| mark.clone())));
+        let mut marks: Vec<Mark> = self.files().map(|(mark, _)| mark.clone()).collect();
+        let is_read = |mark: &&Mark| !mark.is_done;
+        let oldest_ns = marks.iter().filter(is_read).map(|mark| mark.mtime_ns).min();
+        let since_ns = self.search.map(|search| search.since_ns);
+        // As if a file of that time were read: the next start begins its search there.
+        let older_ns =
+            since_ns.filter(|since_ns| oldest_ns.is_none_or(|oldest| *since_ns < oldest));
+        self.has_saved_search = older_ns.is_some();
+        if let Some(mtime_ns) = older_ns {
+            marks.insert(0, Mark { mtime_ns, ..Mark::default() });
+        }
+        if marks.len() > GENERATIONS_MAX {
+            // Of those of which nothing was read, the next start asks only since when there are any.
+            let newest = marks.pop();
+            let mut is_first = true;
+            marks.retain(|mark| mark.offset > 0 || std::mem::take(&mut is_first));
+            marks.extend(newest);
+            marks.drain(..marks.len().saturating_sub(GENERATIONS_MAX));
+        }
+        let marks = mark::encode(copies.chain(marks));
         let cursor = self.flow.cursor(marks)?;
         self.is_unsaved = false;
         Some(cursor)
@@ -331,6 +363,12 @@ impl Slot {
 
     /// Adds the next lines to `rows`; `true` when there may be more.
     pub(crate) fn read(&mut self, now: Now, scratch: &mut Vec<u8>, rows: &mut LogRows) -> bool {
+        // Before the names are: its copies that are not among them are of later times.
+        let current = self.generations.last().filter(|_| self.has_current);
+        let before = current.and_then(|current| match &current.reading {
+            Some(reading) => reading.seen().ok(),
+            None => open::look(&self.path).ok()?.filter(|seen| seen.id() == current.mark.id()),
+        });
         // Before anything is read: a search begins at what was read last, and must know what the path names.
         if self.family.has_changed(&self.listings, now.monotonic_ns) {
             self.refresh(now);
@@ -339,6 +377,9 @@ impl Slot {
         }
         self.wake(now, false);
         let count = self.generations.len();
+        let opened_ns = self.generations.last().map_or(i64::MAX, |last| last.mark.mtime_ns);
+        let mtime_ns_max = before.map_or(opened_ns, |before| before.mtime_ns);
+        let mtime_ns_max = mtime_ns_max.min(self.family.missing_ns);
         for at in 0..count {
             let is_current = self.has_current && at + 1 == count;
             let finish = !is_current && self.is_finished(at, now);
@@ -352,7 +393,9 @@ impl Slot {
                 flow.push(stream, 0, t_ns, line, &now, rows);
             };
             let to_the_end = finish || rest_is_due;
-            let got = generation.read(self.spec.encoding, to_the_end, now, scratch, take);
+            let mtime_ns_max = if is_current { mtime_ns_max } else { i64::MAX };
+            let encoding = self.spec.encoding;
+            let got = generation.read(encoding, to_the_end, mtime_ns_max, now, scratch, take);
             match got {
                 Ok(Progress::Some(done)) => {
                     Counters::add(&self.counters.log_lines_truncated, done.cut_lines);
@@ -387,20 +430,46 @@ impl Slot {
         let Some(quiet_ns) = reading.quiet_ns(now) else { return false };
         let newer = self.generations.len() - at - 1;
         reading.is_packed
-            || self.generations.len() * 2 > MARKS_MAX - COPIES_MAX
+            || self.generations.len() * 2 > GENERATIONS_MAX
             || quiet_ns >= ROTATED_QUIET_NS
             || (quiet_ns >= OVERTAKEN_QUIET_NS && newer >= OVERTAKEN_BY)
             || (quiet_ns >= DELETED_QUIET_NS && reading.seen().is_ok_and(|seen| seen.names == 0))
     }
 
+    /// Keeps to the number of files that are remembered.
     fn forget_old(&mut self) {
-        let done = self.generations.iter().filter(|g| g.mark.is_done).count();
-        let mut excess = done.saturating_sub(DONE_MAX);
-        self.generations.retain(|generation| {
-            let goes = generation.mark.is_done && excess > 0;
+        // Of what was empty there is nothing to remember.
+        self.generations.retain(|known| !known.mark.is_done || known.mark.offset > 0);
+        let done = self.generations.iter().filter(|known| known.mark.is_done).count();
+        // Not one that is younger than one still read: a search begins at that one's time, and would find it again.
+        let oldest = self.generations.iter().take_while(|known| known.mark.is_done).count();
+        let forgotten = oldest.min(done.saturating_sub(DONE_MAX));
+        let newest_ns = self.generations.drain(..forgotten).map(|known| known.mark.mtime_ns).max();
+        if let (Some(search), Some(newest_ns)) = (&mut self.search, newest_ns) {
+            // What is not known any more must not be found.
+            search.since_ns = search.since_ns.max(newest_ns.saturating_add(1));
+        }
+        let mut excess = self.generations.len().saturating_sub(GENERATIONS_MAX);
+        let mut lost = 0;
+        self.generations.retain(|known| {
+            let goes = excess > 0 && (known.mark.is_done || known.is_missing());
             excess -= usize::from(goes);
+            lost += u64::from(goes && !known.mark.is_done);
             !goes
         });
+        self.tell_lost(lost);
+    }
+
+    /// Counts files of which the rest, if any, was not found.
+    fn tell_lost(&mut self, lost: u64) {
+        if lost > 0 {
+            self.is_unsaved = true;
+            Counters::add(&self.counters.log_gaps, lost);
+            tracing::info!(
+                path = %self.path.display(),
+                "an earlier file of this log is gone; what it held beyond what was read, if anything, is lost"
+            );
+        }
     }
 
     /// The content of an open file is another than the one that was read.
@@ -423,12 +492,15 @@ impl Slot {
         self.search_from(mtime_ns, now);
     }
 
+    /// Whether a file was emptied since it was read.
+    fn is_any_replaced(&mut self) -> bool {
+        self.generations.iter_mut().any(Generation::is_replaced)
+    }
+
     /// Files that were emptied since they were read: before anything is taken for new, copies of them must be known.
     fn notice_replaced(&mut self, now: Now) {
         for at in (0..self.generations.len()).rev() {
-            let known = &mut self.generations[at];
-            let offset = known.mark.offset;
-            if known.reading.as_mut().is_some_and(|reading| reading.is_replaced(offset)) {
+            if self.generations[at].is_replaced() {
                 self.replaced(at, now);
             }
         }

@@ -506,6 +506,15 @@ impl Tailer {
                 histories.entry(successor).or_default().push(path);
             }
         }
+        // The same for what a dated name was rotated from: its cursor tells what was read of it.
+        for ((group, path), spec) in found.clone() {
+            let Some(origin) = origin_of(&path).map(|path| (group, path)) else { continue };
+            let is_absent = !found.contains_key(&origin) && !self.by_path.contains_key(&origin);
+            let source = source_of(&spec.name, &origin.1);
+            if is_absent && self.stored_marks(&source).is_ok_and(|marks| marks.is_some()) {
+                found.insert(origin, spec);
+            }
+        }
         (found, histories)
     }
 }

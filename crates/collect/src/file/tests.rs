@@ -2,6 +2,7 @@
 
 mod lives;
 mod scenes;
+pub(super) mod writer;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -37,6 +38,8 @@ struct Store {
 #[derive(Default)]
 struct Held {
     answer: Option<Answer>,
+    /// Batches that are stored before.
+    stored_before: usize,
     cursors: HashMap<String, Vec<u8>>,
     rows: Vec<(Labels, i64, String)>,
     waiting: Vec<Done>,
@@ -49,7 +52,11 @@ impl Sink for Store {
 
     fn append_logs(&self, batch: LogBatch, done: Done) {
         let mut held = self.held.lock();
-        let answer = held.answer.unwrap_or(Answer::Stores);
+        let mut answer = held.answer.unwrap_or(Answer::Stores);
+        if held.stored_before > 0 {
+            held.stored_before -= 1;
+            answer = Answer::Stores;
+        }
         if matches!(answer, Answer::Stores | Answer::StoresSilently) {
             let rows = batch.rows.iter().map(|r| (r.stream.clone(), r.t_ns, r.line.to_owned()));
             held.rows.extend(rows);
@@ -85,6 +92,7 @@ struct Scene {
     open_max: usize,
     /// When the directory was last changed; a time of its own.
     changed_at: std::time::SystemTime,
+    ticks: u64,
     tailer: Option<Tailer>,
 }
 
@@ -115,6 +123,7 @@ impl Scene {
             target,
             open_max: 100,
             changed_at: std::time::UNIX_EPOCH,
+            ticks: 0,
             tailer: None,
         }
     }
@@ -149,14 +158,23 @@ impl Scene {
     }
 
     fn answer(&self, answer: Answer) {
-        self.store.held.lock().answer = Some(answer);
+        self.answer_after(0, answer);
+    }
+
+    /// Some batches are stored, and the ones after them not.
+    fn answer_after(&self, stored_before: usize, answer: Answer) {
+        let mut held = self.store.held.lock();
+        (held.stored_before, held.answer) = (stored_before, Some(answer));
     }
 
     /// The system's clock ticks between two looks, as it does where they are as far apart as the reader's clock says.
     fn tick(&mut self) {
         let dir = File::open(&self.dir).unwrap();
-        if dir.metadata().unwrap().modified().unwrap() != self.changed_at {
-            self.changed_at += std::time::Duration::from_millis(10);
+        let changed_at = dir.metadata().unwrap().modified().unwrap();
+        if changed_at != self.changed_at {
+            // Not that of a later change within the same tick, nor later than it.
+            self.ticks += 1;
+            self.changed_at = changed_at - std::time::Duration::from_micros(self.ticks);
             dir.set_modified(self.changed_at).unwrap();
         }
     }

@@ -10,10 +10,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result, ensure};
 
 /// Rotated files that are kept.
-const KEPT: usize = 12;
+const KEPT: usize = 24;
+/// Rotations until the writer waits for its lines to be stored: of what a reader has not read, so much comes together while
+/// it is down, and nothing of it is removed.
+const ROTATIONS_AHEAD: usize = KEPT / 3;
 /// Lines are written together so often.
 const BURST_EVERY: Duration = Duration::from_millis(10);
-/// Shortest time between two rotations: what is killed must come back before its files are gone.
+/// Shortest time between two rotations.
 const ROTATE_EVERY: Duration = Duration::from_millis(150);
 /// How long what is deleted next may take to be stored.
 const STORED_WITHIN: Duration = Duration::from_secs(120);
@@ -125,7 +128,8 @@ impl Log {
     ) -> Result<()> {
         while self.rotations < rotations && !failed.load(Ordering::Relaxed) {
             self.write_for(ROTATE_EVERY, lines_per_second, |_| Ok(()))?;
-            if matches!(self.way, Way::Truncate | Way::Delete) {
+            let is_gone_next = matches!(self.way, Way::Truncate | Way::Delete);
+            if is_gone_next || self.rotations.is_multiple_of(ROTATIONS_AHEAD) {
                 let deadline = Instant::now() + STORED_WITHIN;
                 while !is_stored(self)? {
                     ensure!(Instant::now() < deadline, "{} is not stored in time", self.name);

@@ -7,12 +7,11 @@
 use std::io;
 use std::path::Path;
 
-use super::{COPIES_MAX, SEARCH_EVERY_NS, SEARCH_NS, SEARCH_NS_MIN, Slot};
-use crate::counters::Counters;
+use super::{COPIES_MAX, GENERATIONS_MAX, SEARCH_EVERY_NS, SEARCH_NS, SEARCH_NS_MIN, Slot};
 use crate::file::content::Packing;
 use crate::file::family::Kin;
 use crate::file::generation::{Generation, Now, Reading};
-use crate::file::mark::{MARKS_MAX, Mark};
+use crate::file::mark::Mark;
 use crate::file::open::{self, Seen};
 
 impl Slot {
@@ -155,7 +154,7 @@ impl Slot {
                 continue;
             }
             let is_known = self.is_known_content(kin, seen, now);
-            let has_room = self.generations.len() < MARKS_MAX - COPIES_MAX - 1;
+            let has_room = self.generations.len() < GENERATIONS_MAX - 1;
             match is_known {
                 Ok(true) => continue,
                 Ok(false) if has_room => {}
@@ -191,7 +190,11 @@ impl Slot {
         let is_young = self
             .search
             .is_some_and(|search| now.monotonic_ns.saturating_sub(search.begun_ns) < SEARCH_NS_MIN);
-        let is_it = |copy: &Mark| (copy.id(), copy.mtime_ns) == (seen.id(), seen.mtime_ns);
+        let is_it = |copy: &Mark| {
+            // A copy may grow within a tick of the system's clock.
+            let has_grown = kin.packing.is_none() && copy.offset != seen.size;
+            (copy.id(), copy.mtime_ns) == (seen.id(), seen.mtime_ns) && !has_grown
+        };
         let is_noted = self.copies.iter().any(is_it);
         if is_noted && !is_young && !self.generations.iter().any(Generation::is_missing) {
             return Ok(true);
@@ -202,6 +205,9 @@ impl Slot {
         let Some((mut found, end)) = self.open(&kin.path, kin.packing, 0, true)? else {
             return Ok(false);
         };
+        if end.id() != seen.id() {
+            return Err(io::Error::other("its name changed hands"));
+        }
         let (mut is_known, mut may_be_emptied) = (is_noted || end.offset == 0, false);
         let mut is_read = end.offset == 0;
         for at in 0..self.generations.len() {
@@ -238,6 +244,10 @@ impl Slot {
         if may_be_emptied {
             return Err(io::Error::other("its original may be about to be emptied"));
         }
+        // What was emptied while it was compared holds nothing of its copy any more.
+        if !is_known && self.is_any_replaced() {
+            return Err(io::Error::other("a file was emptied meanwhile"));
+        }
         Ok(is_known)
     }
 
@@ -264,6 +274,7 @@ impl Slot {
             let age_ns = now.monotonic_ns.saturating_sub(search.begun_ns);
             age_ns < SEARCH_NS_MIN || (!is_decided && age_ns < SEARCH_NS)
         });
+        self.is_unsaved |= self.has_saved_search && self.search.is_none();
         let mut lost = 0;
         for generation in &mut self.generations {
             let Some(since_ns) = generation.missing_since_ns else { continue };
@@ -274,13 +285,7 @@ impl Slot {
                 self.is_unsaved = true;
             }
         }
-        if lost > 0 {
-            Counters::add(&self.counters.log_gaps, lost);
-            tracing::info!(
-                path = %self.path.display(),
-                "an earlier file of this log is gone; what it held beyond what was read, if anything, is lost"
-            );
-        }
+        self.tell_lost(lost);
         self.forget_old();
     }
 }

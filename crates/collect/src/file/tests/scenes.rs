@@ -176,6 +176,51 @@ fn an_emptied_file_without_a_copy_is_told() {
 }
 
 #[test]
+fn a_log_that_is_emptied_again_and_again_keeps_its_place() {
+    // Each file that was read may lie in a copy somewhere; more of them are looked for than a cursor has room for.
+    let mut scene = Scene::new(&["a.log"]);
+    let mut expected = Vec::new();
+    scene.append("a.log", "");
+    scene.look();
+    for round in 0..200 {
+        emptied(&scene.path("a.log")).write_all(format!("{round} one\n").as_bytes()).unwrap();
+        scene.pump();
+        scene.append("a.log", format!("{round} two\n"));
+        scene.pump();
+        expected.extend([format!("{round} one"), format!("{round} two")]);
+    }
+    scene.restart();
+    scene.append("a.log", "last\n");
+    scene.look();
+    expected.push("last".to_owned());
+    assert_eq!(scene.lines(), expected);
+    scene.wait_long();
+    assert_eq!((scene.lines().len(), scene.count("log_gaps")), (401, 199));
+}
+
+#[test]
+fn files_of_which_nothing_was_read_do_not_fill_the_cursor() {
+    let mut scene = Scene::new(&["a.log"]);
+    scene.append("a.log", "0\n");
+    scene.look();
+    // Nothing is stored for so long that more files come than a cursor has room for.
+    scene.answer(Answer::Refuses);
+    for round in 1..=100 {
+        scene.append("a.log", format!("{round}\n"));
+        rename(&scene.path("a.log"), &scene.path(&format!("a.log.{round}")));
+        scene.append("a.log", "");
+        scene.look();
+    }
+    scene.answer_after(2, Answer::Loses);
+    scene.wait_ms(10_000);
+    scene.look();
+    scene.restart();
+    scene.wait_long();
+    let expected = counted((0..=100).map(|round| round.to_string()));
+    assert_eq!(counted(scene.lines()), expected);
+}
+
+#[test]
 fn a_file_that_took_the_place_while_nothing_read_is_a_new_file() {
     // Same inode, and the same beginning: only what stands at the old place tells.
     let mut scene = Scene::new(&["a.log"]);
@@ -464,6 +509,21 @@ fn a_file_compressed_before_its_new_name_was_seen_is_not_read_again() {
     scene.pump();
     scene.wait_long();
     assert_eq!(scene.lines(), ["one", "two"]);
+}
+
+#[test]
+fn a_log_that_is_absent_at_the_start_is_known_by_its_dated_files() {
+    let mut scene = Scene::new(&["*.log"]);
+    scene.append("app.log", "one\n");
+    scene.look();
+    scene.restart();
+    rename(&scene.path("app.log"), &scene.path("app-20260131.log"));
+    // For a moment there is none.
+    scene.look();
+    scene.append("app.log", "two\n");
+    scene.append("app-20260131.log", "late\n");
+    scene.wait_long();
+    assert_eq!(counted(scene.lines()), counted(["one", "two", "late"].map(str::to_owned)));
 }
 
 #[test]
