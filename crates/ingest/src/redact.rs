@@ -103,11 +103,16 @@ struct Packed {
 impl Packed {
     /// `anchors` in as few sets as they can be searched in; `None` if the processor cannot.
     ///
-    /// The first bytes of a set are compared, as many as its shortest anchor has: those of two bytes are apart.
+    /// The first bytes of a set are compared, as many as its shortest anchor has, up to four: shorter ones are apart, for
+    /// the fewer bytes are compared, the more often something looks like an anchor.
     fn sets(anchors: &[&(&str, Anchor)]) -> Option<Vec<Self>> {
-        let (short, long): (Vec<_>, Vec<_>) = anchors.iter().partition(|(text, _)| text.len() < 3);
+        let of_len = |lens: Range<usize>| {
+            let is_wanted = move |(text, _): &&&(&str, Anchor)| lens.contains(&text.len());
+            anchors.iter().filter(is_wanted).copied().collect::<Vec<_>>()
+        };
+        let (two, three, long) = (of_len(0..3), of_len(3..4), of_len(4..usize::MAX));
         let (first, second) = long.split_at(long.len() / 2);
-        let sets = [&*short, first, second].into_iter().filter(|set| !set.is_empty());
+        let sets = [&*two, &*three, first, second].into_iter().filter(|set| !set.is_empty());
         sets.map(Self::new).collect()
     }
 
