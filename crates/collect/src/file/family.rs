@@ -54,6 +54,8 @@ pub(crate) struct Family {
     print: u64,
     /// Names that came then or later may be missing, Unix nanoseconds.
     pub(crate) missing_ns: i64,
+    /// Whether names changed since `print` was made.
+    has_changed: bool,
 }
 
 #[derive(Debug)]
@@ -83,6 +85,7 @@ impl Family {
         self.bases = paths.into_iter().filter_map(base).collect();
         self.missing_ns = missing_ns;
         let print = self.names_print();
+        self.has_changed = false;
         std::mem::replace(&mut self.print, print) != print
     }
 
@@ -97,7 +100,8 @@ impl Family {
             base.listing = listing;
         }
         // Other logs of the directory may have changed.
-        !is_same && self.names_print() != self.print
+        self.has_changed |= !is_same && self.names_print() != self.print;
+        self.has_changed
     }
 
     fn names_print(&self) -> u64 {

@@ -31,8 +31,10 @@ impl Slot {
         self.looked_ns = Some(now.monotonic_ns);
         let kin = self.family.kin();
         self.find_by_inode(&kin);
+        let are_settled = !self.family.has_changed(&self.listings, now.monotonic_ns)
+            && self.family.missing_ns == i64::MAX;
         let mut candidates = self.candidates(kin);
-        self.find_by_content(&mut candidates);
+        self.find_by_content(&mut candidates, are_settled);
         let is_decided = self.find_unseen(&candidates, now);
         self.give_up(is_decided, now);
     }
@@ -110,13 +112,16 @@ impl Slot {
     }
 
     /// Copies and compressed files that hold what a missing generation held.
-    fn find_by_content(&mut self, candidates: &mut Vec<(Seen, Kin)>) {
+    ///
+    /// Unless names `are_settled`, only of files whose inode has another content now: others may be there still, under a
+    /// name that was given between two looks.
+    fn find_by_content(&mut self, candidates: &mut Vec<(Seen, Kin)>, are_settled: bool) {
         for at in 0..self.generations.len() {
             if !self.generations[at].is_missing() {
                 continue;
             }
             let mark = self.generations[at].mark.clone();
-            if mark.offset == 0 {
+            if mark.offset == 0 || (mark.ino != 0 && !are_settled) {
                 continue;
             }
             let mut holders = Vec::new();
