@@ -104,6 +104,11 @@ impl Family {
         self.has_changed
     }
 
+    /// Whether the names that were last listed are all that there were then, and the same as when they were renewed.
+    pub(crate) fn is_settled(&self) -> bool {
+        !self.has_changed && self.missing_ns == i64::MAX
+    }
+
     fn names_print(&self) -> u64 {
         let mut names = Vec::new();
         for base in &self.bases {

@@ -31,10 +31,10 @@ impl Slot {
         self.looked_ns = Some(now.monotonic_ns);
         let kin = self.family.kin();
         self.find_by_inode(&kin);
-        let are_settled = !self.family.has_changed(&self.listings, now.monotonic_ns)
-            && self.family.missing_ns == i64::MAX;
+        // The names as they are after the inodes were looked for.
+        self.family.has_changed(&self.listings, now.monotonic_ns);
         let mut candidates = self.candidates(kin);
-        self.find_by_content(&mut candidates, are_settled);
+        self.find_by_content(&mut candidates);
         let is_decided = self.find_unseen(&candidates, now);
         self.give_up(is_decided, now);
     }
@@ -113,15 +113,15 @@ impl Slot {
 
     /// Copies and compressed files that hold what a missing generation held.
     ///
-    /// Unless names `are_settled`, only of files whose inode has another content now: others may be there still, under a
-    /// name that was given between two looks.
-    fn find_by_content(&mut self, candidates: &mut Vec<(Seen, Kin)>, are_settled: bool) {
+    /// While names change, only of files whose inode has another content now: others may be there still, under a name
+    /// that was given between two looks.
+    fn find_by_content(&mut self, candidates: &mut Vec<(Seen, Kin)>) {
         for at in 0..self.generations.len() {
             if !self.generations[at].is_missing() {
                 continue;
             }
             let mark = self.generations[at].mark.clone();
-            if mark.offset == 0 || (mark.ino != 0 && !are_settled) {
+            if mark.offset == 0 || (mark.ino != 0 && !self.family.is_settled()) {
                 continue;
             }
             let mut holders = Vec::new();
@@ -231,7 +231,8 @@ impl Slot {
                 // More was read of the original than the copy holds.
                 None => is_noted && known.is_missing() && found.has_head(&known.mark)?,
             };
-            if is_copy_of_it && end.offset < len && known.is_missing() {
+            let was_sought = self.family.is_settled() && !is_young;
+            if is_copy_of_it && end.offset < len && known.is_missing() && was_sought {
                 known.close();
                 self.is_unsaved = true;
             }
