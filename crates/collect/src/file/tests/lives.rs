@@ -33,7 +33,8 @@ enum Step {
 
 fn task() -> impl Strategy<Value = Task> {
     prop_oneof![
-        4 => (1..40_usize, 0..300_usize).prop_map(|(lines, width)| Task::Write { lines, width }),
+        // Shorter than what stands in front of a place: that must differ between files that have their beginning in common.
+        4 => (1..40_usize, 0..220_usize).prop_map(|(lines, width)| Task::Write { lines, width }),
         1 => Just(Task::WritePart),
         3 => any::<bool>().prop_map(|late| Task::Rename { late }),
         2 => Just(Task::CopyAndEmpty),
