@@ -9,11 +9,14 @@
 #[cfg(test)]
 mod tests;
 mod text;
+mod write;
 
 use std::borrow::Cow;
 
 use fearless_simd::Level;
 use model::{Error, Result};
+
+pub(crate) use write::{Writer, quote};
 
 /// Lists and objects inside of each other at most.
 pub(crate) const DEPTH_MAX: usize = 128;

@@ -1,8 +1,8 @@
-//! OTLP: requests in protobuf and JSON; metrics, and what they become as series; logs (`logs.rs`).
+//! OTLP: requests in protobuf and JSON; metrics, and what they become as series; logs (`logs.rs`); traces (`traces.rs`).
 //!
 //! Owns: the messages ([`Request`] and below), their two encodings (`protobuf.rs`, `json.rs`), names (`names.rs`), the
 //! translation into rows (`translate.rs`) and delta sums turned cumulative (`delta.rs`). Does not own: compression, HTTP
-//! and gRPC (`server`), storing. Traces are another signal; [`Value`] and attributes are made to be shared with them.
+//! and gRPC (`server`), storing. [`Value`] and attributes are shared by all signals.
 //!
 //! Source: opentelemetry-proto `metrics/v1`; OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility".
 
@@ -13,11 +13,13 @@ pub mod names;
 mod protobuf;
 #[cfg(test)]
 mod tests;
+pub mod traces;
 pub mod translate;
 mod value;
 
 use model::{Error, ErrorKind, Result};
 
+pub(crate) use value::base64;
 pub use value::unbase64;
 pub use value::{Attributes, Value};
 

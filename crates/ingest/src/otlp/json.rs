@@ -156,6 +156,7 @@ macro_rules! message {
 }
 
 pub(super) mod logs;
+pub(super) mod traces;
 
 message!(RawRequest { resource_metrics("resource_metrics"): Or<Vec<RawResourceMetrics>>, });
 message!(RawResourceMetrics {

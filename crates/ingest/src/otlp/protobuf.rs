@@ -1,6 +1,7 @@
-//! OTLP metrics in binary protobuf, and what logs (`logs.rs`) share with them.
+//! OTLP metrics in binary protobuf, and what logs (`logs.rs`) and traces (`traces.rs`) share with them.
 
 pub(super) mod logs;
+pub(super) mod traces;
 
 use model::{ErrorKind, Result};
 

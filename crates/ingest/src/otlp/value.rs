@@ -1,6 +1,6 @@
 //! Attribute values of every signal, and their text as a label.
 
-use std::fmt::Write as _;
+use crate::json::quote;
 
 /// Keys and values in the order they were sent.
 pub type Attributes = Vec<(String, Value)>;
@@ -80,6 +80,23 @@ impl Value {
     }
 }
 
+impl From<Value> for model::AttributeValue {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Empty => Self::Empty,
+            Value::Text(text) => Self::String(text),
+            Value::Bool(value) => Self::Bool(value),
+            Value::Int(value) => Self::Int(value),
+            Value::Double(value) => Self::Double(value),
+            Value::Bytes(bytes) => Self::Bytes(bytes),
+            Value::List(values) => Self::Array(values.into_iter().map(Self::from).collect()),
+            Value::Map(pairs) => {
+                Self::Map(pairs.into_iter().map(|(name, value)| (name, value.into())).collect())
+            }
+        }
+    }
+}
+
 /// Shortest digits; an exponent where JavaScript writes one.
 fn number(value: f64) -> String {
     if value.is_nan() {
@@ -101,27 +118,10 @@ fn number(value: f64) -> String {
     value.to_string()
 }
 
-fn quote(text: &str, out: &mut String) {
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if c < ' ' => {
-                let _infallible = write!(out, "\\u{:04x}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-}
-
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-fn base64(bytes: &[u8]) -> String {
+/// Bytes in base64, padded.
+pub(crate) fn base64(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
         let byte = |i: usize| u32::from(chunk.get(i).copied().unwrap_or(0));

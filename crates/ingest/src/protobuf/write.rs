@@ -75,9 +75,37 @@ impl Writer {
 
     /// The same, also when empty: items of a `repeated string`.
     pub fn always_text(&mut self, number: u32, value: &str) {
+        self.always_bytes(number, value.as_bytes());
+    }
+
+    /// `bytes`.
+    pub fn bytes(&mut self, number: u32, value: &[u8]) {
+        if !value.is_empty() {
+            self.always_bytes(number, value);
+        }
+    }
+
+    /// The same, also when empty.
+    pub fn always_bytes(&mut self, number: u32, value: &[u8]) {
         self.tag(number, 2);
         self.varint(value.len() as u64);
-        self.bytes.extend_from_slice(value.as_bytes());
+        self.bytes.extend_from_slice(value);
+    }
+
+    /// `fixed64`.
+    pub fn fixed64(&mut self, number: u32, value: u64) {
+        if value != 0 {
+            self.tag(number, 1);
+            self.bytes.extend_from_slice(&value.to_le_bytes());
+        }
+    }
+
+    /// `fixed32`.
+    pub fn fixed32(&mut self, number: u32, value: u32) {
+        if value != 0 {
+            self.tag(number, 5);
+            self.bytes.extend_from_slice(&value.to_le_bytes());
+        }
     }
 
     /// A message, also when empty.

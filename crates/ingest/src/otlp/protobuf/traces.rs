@@ -1,0 +1,225 @@
+//! `ExportTraceServiceRequest` in binary protobuf: one pass from bytes to spans.
+
+use std::sync::Arc;
+
+use model::{
+    AttributeValue, ErrorKind, Resource, Result, Scope, Span, SpanEvent, SpanLink, SpanStatus,
+};
+
+use super::{Decoder, each};
+use crate::otlp::Value;
+use crate::otlp::traces::{
+    Collected, Refusal, kind_from_number, span_id, status_from_number, time_ns, trace_id,
+};
+use crate::protobuf::{Field, Reader};
+use crate::spans::{Names, Received};
+
+pub(crate) fn decode(body: &[u8], elements_max: usize) -> Result<Received> {
+    let mut reading = Reading {
+        decoder: Decoder { left: elements_max, elements_max },
+        names: Names::new(),
+        collected: Collected::default(),
+    };
+    each(Reader::new(body), |field| {
+        if field.number == 1 {
+            reading.resource(&field)?;
+        }
+        Ok(())
+    })
+    .map_err(|e| match e.kind() {
+        ErrorKind::Limit => e,
+        _ => e.context("body is not an OTLP/protobuf traces request"),
+    })?;
+    Ok(reading.collected.received)
+}
+
+struct Reading {
+    decoder: Decoder,
+    names: Names,
+    collected: Collected,
+}
+
+/// `InstrumentationLibrarySpans`, as `ScopeSpans` was called before OTLP 0.15.
+const LIBRARY_SPANS: u32 = 1000;
+
+impl Reading {
+    fn resource(&mut self, field: &Field<'_>) -> Result<()> {
+        self.decoder.charge(1)?;
+        let mut resource = Resource::default();
+        each(field.message()?, |field| {
+            match field.number {
+                1 => each(field.message()?, |field| {
+                    match field.number {
+                        1 => resource.attributes.push(self.attribute(&field)?),
+                        2 => resource.dropped_attributes = field.uint32()?,
+                        _ => {}
+                    }
+                    Ok(())
+                })?,
+                2 | LIBRARY_SPANS => self.scope(&field)?,
+                3 => field.text()?.clone_into(&mut resource.schema_url),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        self.collected.end_of_resource(resource);
+        Ok(())
+    }
+
+    fn scope(&mut self, field: &Field<'_>) -> Result<()> {
+        self.decoder.charge(1)?;
+        let (mut scope, mut spans) = (Scope::default(), Vec::new());
+        each(field.message()?, |field| {
+            match field.number {
+                1 => each(field.message()?, |field| {
+                    match field.number {
+                        1 => field.text()?.clone_into(&mut scope.name),
+                        2 => field.text()?.clone_into(&mut scope.version),
+                        3 => scope.attributes.push(self.attribute(&field)?),
+                        4 => scope.dropped_attributes = field.uint32()?,
+                        _ => {}
+                    }
+                    Ok(())
+                })?,
+                2 => {
+                    self.decoder.charge(1)?;
+                    let (span, refusal) = self.span(&field)?;
+                    match refusal {
+                        None => spans.push(span),
+                        Some(why) => self.collected.refuse(&span.name, &why),
+                    }
+                }
+                3 => field.text()?.clone_into(&mut scope.schema_url),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        self.collected.scope(scope, spans);
+        Ok(())
+    }
+
+    /// A span, and what is wrong with it.
+    fn span(&mut self, field: &Field<'_>) -> Result<(Span, Option<Refusal>)> {
+        let mut span = Span::default();
+        let mut refusal = None;
+        each(field.message()?, |field| {
+            match field.number {
+                1 => {
+                    span.trace_id =
+                        trace_id(field.bytes()?, true).unwrap_or_else(refuse(&mut refusal));
+                }
+                2 => {
+                    span.span_id = span_id(field.bytes()?, "SpanID", true)
+                        .unwrap_or_else(refuse(&mut refusal));
+                }
+                3 => field.text()?.clone_into(&mut span.trace_state),
+                4 => {
+                    span.parent_id = span_id(field.bytes()?, "ParentSpanID", true)
+                        .unwrap_or_else(refuse(&mut refusal));
+                }
+                5 => span.name = self.names.get(field.text()?),
+                6 => span.kind = kind_from_number(field.int32()?),
+                7 => {
+                    span.start_ns =
+                        time_ns(field.fixed64()?, "start").unwrap_or_else(refuse(&mut refusal));
+                }
+                8 => {
+                    span.end_ns =
+                        time_ns(field.fixed64()?, "end").unwrap_or_else(refuse(&mut refusal));
+                }
+                9 => span.attributes.push(self.attribute(&field)?),
+                10 => span.dropped_attributes = field.uint32()?,
+                11 => span.events.push(self.event(&field, &mut refusal)?),
+                12 => span.dropped_events = field.uint32()?,
+                13 => span.links.push(self.link(&field, &mut refusal)?),
+                14 => span.dropped_links = field.uint32()?,
+                15 => status(&field, &mut span)?,
+                16 => span.flags = field.fixed32()?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        // An id that is not there at all was not looked at yet.
+        if refusal.is_none() {
+            refusal = trace_id(&span.trace_id.to_be_bytes(), false)
+                .and(span_id(&span.span_id.to_be_bytes(), "SpanID", false))
+                .err();
+        }
+        Ok((span, refusal))
+    }
+
+    fn event(&mut self, field: &Field<'_>, refusal: &mut Option<Refusal>) -> Result<SpanEvent> {
+        self.decoder.charge(1)?;
+        let mut event = SpanEvent::default();
+        each(field.message()?, |field| {
+            match field.number {
+                1 => {
+                    event.t_ns = time_ns(field.fixed64()?, "event").unwrap_or_else(refuse(refusal))
+                }
+                2 => event.name = self.names.get(field.text()?),
+                3 => event.attributes.push(self.attribute(&field)?),
+                4 => event.dropped_attributes = field.uint32()?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(event)
+    }
+
+    fn link(&mut self, field: &Field<'_>, refusal: &mut Option<Refusal>) -> Result<SpanLink> {
+        self.decoder.charge(1)?;
+        let mut link = SpanLink::default();
+        each(field.message()?, |field| {
+            match field.number {
+                1 => {
+                    link.trace_id = trace_id(field.bytes()?, true).unwrap_or_else(refuse(refusal));
+                }
+                2 => {
+                    link.span_id = span_id(field.bytes()?, "SpanID of a link", true)
+                        .unwrap_or_else(refuse(refusal));
+                }
+                3 => field.text()?.clone_into(&mut link.trace_state),
+                4 => link.attributes.push(self.attribute(&field)?),
+                5 => link.dropped_attributes = field.uint32()?,
+                6 => link.flags = field.fixed32()?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(link)
+    }
+
+    fn attribute(&mut self, field: &Field<'_>) -> Result<(Arc<str>, AttributeValue)> {
+        self.decoder.charge(1)?;
+        let (mut name, mut value) = ("", Value::Empty);
+        each(field.message()?, |field| {
+            match field.number {
+                1 => name = field.text()?,
+                2 => value = self.decoder.value(&field, 0)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok((self.names.get(name), value.into()))
+    }
+}
+
+fn status(field: &Field<'_>, span: &mut Span) -> Result<()> {
+    span.status = SpanStatus::Unset;
+    each(field.message()?, |field| {
+        match field.number {
+            2 => field.text()?.clone_into(&mut span.status_message),
+            3 => span.status = status_from_number(field.int32()?),
+            _ => {}
+        }
+        Ok(())
+    })
+}
+
+/// Keeps the first thing that is wrong and goes on with a default: the rest must still be well-formed.
+fn refuse<T: Default>(refusal: &mut Option<Refusal>) -> impl FnOnce(Refusal) -> T {
+    |why| {
+        refusal.get_or_insert(why);
+        T::default()
+    }
+}

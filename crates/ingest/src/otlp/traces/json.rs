@@ -1,0 +1,169 @@
+//! `TracesData` written in JSON: as OTLP/JSON has it, or as protocol buffers' own mapping does, which Tempo answers with.
+
+use model::{AttributeValue, Attributes, Resource, Scope, Span, SpanEvent, SpanGroup, SpanLink};
+
+use super::{KINDS, STATUSES, by_resource, kind_number, status_number, unsigned};
+use crate::json::Writer;
+use crate::otlp::base64;
+
+/// How ids and enumerations are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdForm {
+    /// OTLP/JSON: ids in hexadecimal, enumerations as numbers.
+    Hexadecimal,
+    /// Protocol buffers' mapping, as in Tempo's answers: ids in base64, enumerations by name.
+    Base64,
+}
+
+pub(super) fn encode(groups: &[SpanGroup], form: IdForm) -> String {
+    let mut writer = Writer::default();
+    let json = &mut writer;
+    json.object(|json| {
+        json.key("resourceSpans").list(|json| {
+            for of_resource in by_resource(groups) {
+                let Some(first) = of_resource.first() else { continue };
+                json.object(|json| {
+                    json.key("resource").object(|json| resource(json, &first.resource));
+                    json.key("scopeSpans").list(|json| {
+                        of_resource.iter().for_each(|group| scope_spans(json, group, form));
+                    });
+                    text(json, "schemaUrl", &first.resource.schema_url);
+                });
+            }
+        });
+    });
+    writer.finish()
+}
+
+fn resource(json: &mut Writer, resource: &Resource) {
+    all(json, &resource.attributes, resource.dropped_attributes);
+}
+
+fn scope_spans(json: &mut Writer, group: &SpanGroup, form: IdForm) {
+    let Scope { name, version, attributes, dropped_attributes, schema_url } = &*group.scope;
+    json.object(|json| {
+        json.key("scope").object(|json| {
+            text(json, "name", name);
+            text(json, "version", version);
+            all(json, attributes, *dropped_attributes);
+        });
+        json.key("spans").list(|json| {
+            group.spans.iter().for_each(|one| json.object(|json| span(json, one, form)));
+        });
+        text(json, "schemaUrl", schema_url);
+    });
+}
+
+fn span(json: &mut Writer, span: &Span, form: IdForm) {
+    id(json, "traceId", &span.trace_id.to_be_bytes(), form);
+    id(json, "spanId", &span.span_id.to_be_bytes(), form);
+    text(json, "traceState", &span.trace_state);
+    if span.parent_id != 0 {
+        id(json, "parentSpanId", &span.parent_id.to_be_bytes(), form);
+    }
+    count(json, "flags", span.flags);
+    text(json, "name", &span.name);
+    enumerated(json, "kind", kind_number(span.kind), &KINDS, form);
+    time(json, "startTimeUnixNano", span.start_ns);
+    time(json, "endTimeUnixNano", span.end_ns);
+    all(json, &span.attributes, span.dropped_attributes);
+    if !span.events.is_empty() {
+        json.key("events").list(|json| {
+            for SpanEvent { t_ns, name, attributes, dropped_attributes } in &span.events {
+                json.object(|json| {
+                    time(json, "timeUnixNano", *t_ns);
+                    text(json, "name", name);
+                    all(json, attributes, *dropped_attributes);
+                });
+            }
+        });
+    }
+    count(json, "droppedEventsCount", span.dropped_events);
+    if !span.links.is_empty() {
+        json.key("links").list(|json| {
+            span.links.iter().for_each(|one| json.object(|json| link(json, one, form)));
+        });
+    }
+    count(json, "droppedLinksCount", span.dropped_links);
+    json.key("status").object(|json| {
+        text(json, "message", &span.status_message);
+        enumerated(json, "code", status_number(span.status), &STATUSES, form);
+    });
+}
+
+fn link(json: &mut Writer, link: &SpanLink, form: IdForm) {
+    id(json, "traceId", &link.trace_id.to_be_bytes(), form);
+    id(json, "spanId", &link.span_id.to_be_bytes(), form);
+    text(json, "traceState", &link.trace_state);
+    all(json, &link.attributes, link.dropped_attributes);
+    count(json, "flags", link.flags);
+}
+
+fn all(json: &mut Writer, attributes: &Attributes, dropped: u32) {
+    if !attributes.is_empty() {
+        json.key("attributes").list(|json| {
+            attributes.iter().for_each(|(name, value)| pair(json, name, value));
+        });
+    }
+    count(json, "droppedAttributesCount", dropped);
+}
+
+fn pair(json: &mut Writer, name: &str, of: &AttributeValue) {
+    json.object(|json| {
+        json.key("key").text(name);
+        json.key("value").object(|json| value(json, of));
+    });
+}
+
+fn value(json: &mut Writer, of: &AttributeValue) {
+    match of {
+        AttributeValue::Empty => {}
+        AttributeValue::String(text) => json.key("stringValue").text(text),
+        AttributeValue::Bool(value) => json.key("boolValue").bare(value),
+        AttributeValue::Int(value) => json.key("intValue").plain_text(value),
+        AttributeValue::Double(value) => json.key("doubleValue").double(*value),
+        AttributeValue::Bytes(bytes) => json.key("bytesValue").plain_text(base64(bytes)),
+        AttributeValue::Array(values) => json.key("arrayValue").object(|json| {
+            json.key("values").list(|json| {
+                values.iter().for_each(|one| json.object(|json| value(json, one)));
+            });
+        }),
+        AttributeValue::Map(pairs) => json.key("kvlistValue").object(|json| {
+            json.key("values").list(|json| {
+                pairs.iter().for_each(|(name, one)| pair(json, name, one));
+            });
+        }),
+    }
+}
+
+fn id(json: &mut Writer, name: &str, id: &[u8], form: IdForm) {
+    let text = match form {
+        IdForm::Hexadecimal => id.iter().map(|byte| format!("{byte:02x}")).collect(),
+        IdForm::Base64 => base64(id),
+    };
+    json.key(name).plain_text(text);
+}
+
+fn enumerated(json: &mut Writer, name: &str, number: u8, names: &[&str], form: IdForm) {
+    match (form, names.get(usize::from(number))) {
+        (_, _) if number == 0 => {}
+        (IdForm::Base64, Some(value)) => json.key(name).plain_text(value),
+        _ => json.key(name).bare(number),
+    }
+}
+
+fn text(json: &mut Writer, name: &str, value: &str) {
+    if !value.is_empty() {
+        json.key(name).text(value);
+    }
+}
+
+fn count(json: &mut Writer, name: &str, value: u32) {
+    if value != 0 {
+        json.key(name).bare(value);
+    }
+}
+
+fn time(json: &mut Writer, name: &str, t_ns: i64) {
+    json.key(name).plain_text(unsigned(t_ns));
+}
