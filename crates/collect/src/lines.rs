@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use ingest::logline;
 use ingest::pipeline::{Entry, Pipeline};
-use ingest::pushed_lines::{ORIGINAL_TIMESTAMP, is_sound_time, spell};
+use ingest::pushed_lines::{ORIGINAL_TIMESTAMP, is_sound_time, spell, with_service};
 use ingest::stack_traces::{Joiner, Record};
 use model::{Clock, Labels, LogRows, TENANT_LABEL};
 use parking_lot::Mutex;
@@ -33,8 +33,9 @@ pub use self::limits::{Limits, ReadRate};
 const HELD_BYTES_MAX: usize = 48 << 10;
 /// Outputs of a source: stdout and stderr of a container.
 const OUTPUTS_MAX: usize = 2;
-/// A stream must have a label to be found by; this is the one that Loki gives.
-const NAMELESS: (&str, &str) = ("service_name", "unknown_service");
+
+/// The field that has a line's level.
+const LEVEL: &str = "level";
 
 /// What a job does with its lines.
 #[derive(Debug)]
@@ -243,7 +244,7 @@ impl Flow {
         let treatment = &self.treatment;
         let mut finish = Finish { treatment, last_stream: &mut self.last_stream, clock, rows };
         match &mut self.state {
-            State::Plain => finish.line(stream, t_ns, text),
+            State::Plain => finish.line(stream, t_ns, text, false),
             State::Joining(joiners) => {
                 let Some(joiner) = joiners.get_mut(output) else {
                     let (labels, line) = (stream.clone(), text.to_owned());
@@ -410,7 +411,9 @@ struct Finish<'a> {
 impl Finish<'_> {
     fn record(&mut self, record: Record<'_, Mark>) {
         if let Some(first) = record.marks.first() {
-            self.line(&first.stream, first.t_ns, record.line);
+            // A stack trace is an error where nothing else is said.
+            let is_trace = record.marks.len() > 1;
+            self.line(&first.stream, first.t_ns, record.line, is_trace);
         }
     }
 
@@ -423,10 +426,14 @@ impl Finish<'_> {
         }
     }
 
-    fn line(&mut self, stream: &Labels, t_ns: i64, line: &str) {
+    fn line(&mut self, stream: &Labels, t_ns: i64, line: &str, is_trace: bool) {
         let Some(stream) = self.stream_of(stream) else { return };
         if let Some(line) = self.bounded(line) {
-            self.rows.push(&stream, t_ns, line, &logline::recognise(line));
+            let mut fields = logline::recognise(line);
+            if is_trace && fields.get(LEVEL).is_none() {
+                fields = fields.with(LEVEL, "error");
+            }
+            self.rows.push(&stream, t_ns, line, &fields);
         }
     }
 
@@ -469,10 +476,7 @@ impl Finish<'_> {
                         builder.set(name, value);
                     }
                 }
-                if builder.pairs().next().is_none() {
-                    builder.set(NAMELESS.0, NAMELESS.1);
-                }
-                let built = builder.build();
+                let built = with_service(builder.build());
                 // Equal labels stay the same allocation, by which streams are known faster.
                 let stream = if built == *labels { labels.clone() } else { built };
                 *self.last_stream = Some((labels.clone(), stream.clone()));

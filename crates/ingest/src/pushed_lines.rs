@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use model::{Error, ErrorKind, Labels, LogRows, Result};
 
 pub use fields::{FIELDS_MAX, Fields, field_name};
-pub use streams::{Demoted, Stream, Streams};
+pub use streams::{Demoted, Stream, Streams, with_service};
 
 /// The field that holds the time a line came with when it is stored under another.
 pub const ORIGINAL_TIMESTAMP: &str = "original_timestamp";

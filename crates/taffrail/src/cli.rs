@@ -52,7 +52,7 @@ pub enum Command {
                             taffrail logs -f web                       follow it\n  \
                             taffrail logs web -i -e error -C 3          errors and what is around them\n  \
                             taffrail logs web --fields level,trace_id   with labels and fields in front\n  \
-                            taffrail logs web --raw --since 1d > web.log  the lines, byte for byte\n  \
+                            taffrail logs web --raw -n 0 --since 1d > web.log  all lines, byte for byte\n  \
                             taffrail logs '{compose_project=\"shop\"} |= \"error\" | json' --since 6h --limit 500\n  \
                             taffrail logs -f '{job=\"nginx\"}' -o json | jq -c '.streams[]'\n\n\
                       Without such a container the exit code is 1. Levels are coloured on a terminal, unless NO_COLOR is set."
@@ -265,9 +265,9 @@ pub struct LogsArgs {
     /// No colours, also on a terminal.
     #[arg(long, env = "NO_COLOR", value_parser = clap::builder::FalseyValueParser::new())]
     pub no_color: bool,
-    /// Most lines from the past.
-    #[arg(short = 'n', long, value_name = "LINES", default_value_t = 100)]
-    pub limit: usize,
+    /// Most lines from the past, the newest ones; 0 for all [default: 100].
+    #[arg(short = 'n', long, value_name = "LINES")]
+    pub limit: Option<usize>,
     /// Print times in front of lines.
     #[arg(short, long)]
     pub timestamps: bool,

@@ -381,8 +381,19 @@ fn bytes(node: &Node, key: &str) -> Result<Option<u64>, Placed> {
 pub fn looks_like_promtail(text: &str) -> bool {
     const KEYS: [&str; 6] =
         ["positions", "clients", "client", "target_config", "limits_config", "server"];
-    const OF_JOBS: [&str; 6] =
-        ["pipeline_stages", "journal", "syslog", "loki_push_api", "gelf", "windows_events"];
+    const OF_JOBS: [&str; 11] = [
+        "pipeline_stages",
+        "journal",
+        "syslog",
+        "loki_push_api",
+        "gelf",
+        "windows_events",
+        "kafka",
+        "gcplog",
+        "azure_event_hubs",
+        "cloudflare",
+        "heroku_drain",
+    ];
     let Ok(root) = Node::parse(text) else {
         // What is no YAML yet is somebody's file all the same.
         let has_key = |key: &str| text.lines().any(|line| line.strip_prefix(key) == Some(":"));

@@ -188,7 +188,7 @@ exec sleep 60
     // Lines in front of any first one pass; the block of 6 waits for more.
     let expected = ["  more 1", "  more 2", "first 3\n  more 4\n  more 5"];
     assert_eq!(store.lines(), expected);
-    assert_eq!(store.held.lock().0[0].0, r#"{job="systemd"}"#);
+    assert_eq!(store.held.lock().0[0].0, r#"{job="systemd", service_name="systemd"}"#);
     // It ends by itself with 10 and is started again behind that.
     read_until(config(&program, None, &[multiline()]), &store, |store| store.lines().len() >= 5)
         .await;
@@ -243,6 +243,7 @@ async fn a_real_journal_is_read_once() {
     }
     let expected: Vec<String> = (0..80).map(|number| format!("line {number}")).collect();
     assert_eq!(store.lines(), expected);
-    let stream = r#"{job="systemd", level="info", priority="6", unit="shop.service"}"#;
-    assert!(store.held.lock().0.iter().all(|(found, _)| found == stream));
+    let pairs = r#"job="systemd", level="info", priority="6", service_name="systemd""#;
+    let stream = format!(r#"{{{pairs}, unit="shop.service"}}"#);
+    assert!(store.held.lock().0.iter().all(|(found, _)| *found == stream));
 }

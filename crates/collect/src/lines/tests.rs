@@ -157,7 +157,8 @@ fn labels_fields_and_times_of_records() {
         .iter()
         .map(|row| (row.stream.to_string(), row.t_ns - clock.now_ns(), row.fields.to_string()))
         .collect();
-    let stream = r#"{host="h1", level="error", stream="error"}"#.to_owned();
+    let stream =
+        r#"{host="h1", level="error", service_name="unknown_service", stream="error"}"#.to_owned();
     let fields = |more: &str| format!(r#"{{{more}trace_id="{trace}"}}"#);
     let wrong = |time: &str| fields(&format!(r#"original_timestamp="{time}", "#));
     assert_eq!(shown[0], (stream.clone(), 0, fields("")));

@@ -1,6 +1,6 @@
 //! Lines that are not JSON: `key=value` pairs anywhere, else a guess from the words at the front.
 
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr2, memrchr};
 
 use super::{Field, Found, Level, WORD_BYTES_MAX, field_of_key, level_of_word};
 
@@ -131,7 +131,18 @@ fn marked_level(front: &[u8], word_at: usize, word: &[u8], number: usize) -> Opt
     let marked =
         bracketed || (capitals && certain) || (has_colon && number < COLON_WORDS && certain);
     let postgres_log = has_colon && bare == b"LOG";
-    if marked || postgres_log { level_of_word(bare) } else { None }
+    // zap on a console: `TIME<tab>error<tab>LOGGER<tab>MESSAGE`.
+    let tabbed = certain && before == Some(b'\t') && after == Some(b'\t');
+    let level = if marked || postgres_log || tabbed { level_of_word(bare) } else { None };
+    level.or_else(|| joined_level(bare, has_colon).filter(|_| number < COLON_WORDS))
+}
+
+/// A level in capitals that a colon or full stop joins to a logger's name: `ERROR:root:…` of Python, `app.ERROR:` of Monolog.
+fn joined_level(word: &[u8], has_colon: bool) -> Option<Level> {
+    let first = memchr(b':', word).map(|at| &word[..at]);
+    let last = memrchr(b'.', word).filter(|_| has_colon).map(|at| &word[at + 1..]);
+    let is_certain = |word: &&[u8]| word.len() > 2 && word.iter().all(u8::is_ascii_uppercase);
+    first.into_iter().chain(last).filter(is_certain).find_map(level_of_word)
 }
 
 fn is_gap(byte: u8) -> bool {

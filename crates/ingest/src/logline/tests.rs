@@ -62,7 +62,13 @@ fn plain_lines() {
         "\u{1b}[2m2024-01-01T00:00:00Z\u{1b}[0m \u{1b}[32m INFO\u{1b}[0m taffrail: up",
         "level=info",
     );
+    check("ERROR:root:boom", "level=error");
+    check("WARNING:django.request:Not Found: /x", "level=warn");
+    check("[2024-01-01T00:00:00.000000+00:00] app.CRITICAL: boom {} []", "level=fatal");
+    check("2024-01-01T00:00:00.000Z\terror\tcontroller\tboom", "level=error");
+    check("com.example.ERROR is a class", "");
     check("no error happened here", "");
+    check("see http://x.y/ERROR:1", "");
     check("the user said: warning: not an issue of ours", "level=warn");
     check("A B C D E F", "");
     check("", "");

@@ -213,7 +213,8 @@ impl Inner {
     }
 }
 
-fn with_service(labels: Labels) -> Labels {
+/// `labels` with `service_name`, as Loki finds it in the others where it is not among them.
+pub fn with_service(labels: Labels) -> Labels {
     if labels.get(SERVICE_NAME).is_some() {
         return labels;
     }

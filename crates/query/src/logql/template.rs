@@ -4,6 +4,7 @@
 //! Parsing reports what is wrong with the template; rendering fails with a text for `__error_details__`. Output and
 //! nesting are bounded, since template and row are both foreign.
 
+mod escapes;
 mod functions;
 mod parse;
 mod printf;

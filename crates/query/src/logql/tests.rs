@@ -361,6 +361,11 @@ fn a_pipeline_follows_rows() {
             "{{ range fromJson `[1,2,3]` }}{{ range fromJson `[1,2]` }}{{ . }}{{ end }}{{ end }}",
             "121212",
         ),
+        ("{{ slice __line__ 1 }}|{{ slice (fromJson `[1,2,3]`) 1 2 }}", " y|[2]"),
+        (
+            "{{ html `<a>` __line__ }}{{ js `a=\\n` }}{{ urlquery `a b` }}",
+            "&lt;a&gt;x ya\\u003D\\u000Aa+b",
+        ),
         ("{{/* nothing */}}{{ .a | title | repeat 3 }}", "BBB"),
     ] {
         // Backquotes cannot stand inside backquotes.

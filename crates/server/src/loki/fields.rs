@@ -53,7 +53,8 @@ fn is_id(value: &str) -> bool {
 
 pub(crate) async fn fields(app: Reader, params: Params) -> Response {
     let answer = async {
-        let (found, limit) = detect(&app, &params).await?;
+        let limit = limit(&params)?;
+        let found = detect(&app, &params, limit).await?;
         let fields: Vec<_> = found
             .iter()
             .map(|field| {
@@ -80,7 +81,9 @@ pub(crate) async fn field_values(
     params: Params,
 ) -> Response {
     let answer = async {
-        let (found, limit) = detect(&app, &params).await?;
+        // Here the limit is of values: which field it is stands in the path.
+        let limit = limit(&params)?;
+        let found = detect(&app, &params, FIELDS_MAX).await?;
         let values: Vec<&String> =
             found.iter().filter(|f| f.name == name).flat_map(|f| &f.values).take(limit).collect();
         Ok(json!({"values": values, "limit": limit}).to_string())
@@ -88,15 +91,8 @@ pub(crate) async fn field_values(
     respond(answer.await)
 }
 
-async fn detect(app: &Reader, params: &Params) -> Result<(Vec<DetectedField>, usize)> {
-    let (start_ns, end_ns) = bounds(app, params, HOUR_NS)?;
-    let rows_max = params.count("line_limit")?.unwrap_or(ROWS_DEFAULT);
-    if rows_max > app.config.log_rows_max {
-        return Err(Error::invalid(format!(
-            "line_limit is {rows_max}; the limit is {}",
-            app.config.log_rows_max
-        )));
-    }
+/// Fields wanted at most, or values of one.
+fn limit(params: &Params) -> Result<usize> {
     let limit = match params.count("limit")? {
         // What clients sent before `limit` had that name.
         None => params.count("field_limit")?.unwrap_or(FIELDS_DEFAULT),
@@ -105,16 +101,26 @@ async fn detect(app: &Reader, params: &Params) -> Result<(Vec<DetectedField>, us
     if limit > FIELDS_MAX {
         return Err(Error::invalid(format!("limit is {limit}; the limit is {FIELDS_MAX}")));
     }
+    Ok(limit)
+}
+
+async fn detect(app: &Reader, params: &Params, fields_max: usize) -> Result<Vec<DetectedField>> {
+    let (start_ns, end_ns) = bounds(app, params, HOUR_NS)?;
+    let rows_max = params.count("line_limit")?.unwrap_or(ROWS_DEFAULT);
+    if rows_max > app.config.log_rows_max {
+        return Err(Error::invalid(format!(
+            "line_limit is {rows_max}; the limit is {}",
+            app.config.log_rows_max
+        )));
+    }
     let (source, text) = (app.logs.clone(), params.get("query").to_owned());
-    let found = app
-        .queries
+    app.queries
         .run(None, move |budget| {
             let range = TimeRange::new(start_ns, end_ns);
-            logql::detect_fields(source.as_ref(), &text, range, rows_max, limit, budget)
+            logql::detect_fields(source.as_ref(), &text, range, rows_max, fields_max, budget)
                 .map_err(|e| positioned(e, &text))
         })
-        .await?;
-    Ok((found, limit))
+        .await
 }
 
 /// Our own: rows before and after a moment of one stream, whose labels `query` names one by one.

@@ -1,6 +1,7 @@
 //! `taffrail logs`: lines of the past, of a container or a query, with what surrounds them, and new ones as they come.
 
 mod nothing;
+mod pages;
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write};
@@ -12,12 +13,16 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use self::nothing::Asked;
+use self::pages::{ANSWER_LINES_MAX, Pages};
 use super::{Client, local_time, visible};
 use crate::cli::{LogsArgs, Output};
 use crate::config::duration_ms;
 
 /// Makes entries say which labels they have beside those of their stream, and keep bytes that are not UTF-8.
 const ENCODING: (&str, &str) = ("x-loki-response-encoding-flags", "categorize-labels,keep-bytes");
+
+/// Lines printed when nobody says how many.
+const LINES_USUAL: usize = 100;
 
 /// The part of Loki's answers that is printed.
 #[derive(Deserialize)]
@@ -36,6 +41,12 @@ struct LogStream {
 
 #[derive(Deserialize)]
 struct Row(String, String, #[serde(default)] Categories);
+
+impl Row {
+    fn t_ns(&self) -> i64 {
+        self.0.parse().unwrap_or(0)
+    }
+}
 
 /// Labels of a row beside those of its stream.
 #[derive(Deserialize, Default)]
@@ -74,7 +85,13 @@ pub async fn logs(args: &LogsArgs, out: &mut impl Write) -> Result<()> {
             (now_ns - i128::from(since_ms) * 1_000_000).to_string()
         }
     };
-    let limit = args.limit.to_string();
+    let is_json = args.client.output == Output::Json;
+    let is_paged = args.limit == Some(0) || args.limit.is_some_and(|n| n > ANSWER_LINES_MAX);
+    if is_paged && !args.follow && (is_json || args.context > 0) {
+        let what = if is_json { "--output json" } else { "--context" };
+        bail!("{what} is for one answer of the server, which has {ANSWER_LINES_MAX} lines at most");
+    }
+    let limit = args.limit.unwrap_or(LINES_USUAL).to_string();
     let mut printer = Printer {
         args,
         colour: std::io::stdout().is_terminal() && !args.no_color,
@@ -85,9 +102,11 @@ pub async fn logs(args: &LogsArgs, out: &mut impl Write) -> Result<()> {
         asked.note_absence().await?;
         return follow(&client, &query, &start, &limit, &mut printer, out).await;
     }
+    if is_paged {
+        return print_pages(&asked, &printer, out).await;
+    }
     let mut params = vec![("query", query.as_str()), ("start", &start), ("limit", &limit)];
     params.extend(args.to.as_deref().map(|to| ("end", to)));
-    let is_json = args.client.output == Output::Json;
     let body = client
         .get_with("/loki/api/v1/query_range", &params, (!is_json).then_some(ENCODING))
         .await?;
@@ -100,10 +119,34 @@ pub async fn logs(args: &LogsArgs, out: &mut impl Write) -> Result<()> {
     if answer.data.streams.is_empty() {
         return asked.explain_nothing().await;
     }
+    let count: usize = answer.data.streams.iter().map(|s| s.values.len()).sum();
+    if args.limit.is_none() && count == LINES_USUAL {
+        writeln!(std::io::stderr(), "note: the newest {LINES_USUAL} lines; -n 0 prints all")?;
+    }
     match args.context {
         0 => printer.print(&answer.data.streams, out),
         lines => with_context(&client, &answer.data.streams, lines, &printer, out).await,
     }
+}
+
+/// Prints more lines than one answer may have: all of them, or the newest ones.
+async fn print_pages(asked: &Asked<'_>, printer: &Printer<'_>, out: &mut impl Write) -> Result<()> {
+    let now_ns = jiff::Timestamp::now().as_nanosecond().to_string();
+    let end = asked.args.to.as_deref().unwrap_or(&now_ns);
+    let newest = asked.args.limit.filter(|limit| *limit > 0);
+    let mut pages = Pages::new(asked.client, asked.query, (asked.start, end), newest);
+    // The newest ones come last page first.
+    let mut held = Vec::new();
+    let mut is_empty = true;
+    while let Some(page) = pages.next().await? {
+        is_empty = false;
+        match newest {
+            Some(_) => held.push(page),
+            None => printer.print(&page, out)?,
+        }
+    }
+    held.iter().rev().try_for_each(|page| printer.print(page, out))?;
+    if is_empty { asked.explain_nothing().await } else { Ok(()) }
 }
 
 /// The log query that `text` is, or of the container that it names, or of all containers.
@@ -271,7 +314,7 @@ impl Printer<'_> {
     fn print(&self, streams: &[LogStream], out: &mut impl Write) -> Result<()> {
         let mut rows: Vec<(i64, &LogStream, &Row)> = Vec::new();
         for stream in streams {
-            rows.extend(stream.values.iter().map(|row| (row.0.parse().unwrap_or(0), stream, row)));
+            rows.extend(stream.values.iter().map(|row| (row.t_ns(), stream, row)));
         }
         rows.sort_by_key(|(t, ..)| *t);
         for (t_ns, stream, Row(_, line, categories)) in rows {

@@ -122,7 +122,7 @@ pub(super) const OBJECTS: Table = &[
 const REFUSED: [(&str, &str); 8] = [
     ("windows_events", "Windows' event log is read on Windows only"),
     ("kafka", "Kafka is not read"),
-    ("gelf", "GELF is not received yet"),
+    ("gelf", "set receive.gelf in taffrail.yml, which receives it for all"),
     ("gcplog", "Google Cloud's logs are not read"),
     ("azure_event_hubs", "Azure's event hubs are not read"),
     ("cloudflare", "Cloudflare's logs are not read"),

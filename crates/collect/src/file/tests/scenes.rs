@@ -20,7 +20,8 @@ fn new_lines_are_read_once_with_labels_and_rising_times() {
     let held = scene.store.held.lock();
     let (labels, mut last_ns) = (&held.rows[0].0, 0);
     let filename = scene.path("a.log").display().to_string();
-    assert_eq!(*labels, Labels::from_pairs([("job", "test"), ("filename", filename.as_str())]));
+    let pairs = [("job", "test"), ("filename", filename.as_str()), ("service_name", "test")];
+    assert_eq!(*labels, Labels::from_pairs(pairs));
     for (stream, t_ns, _) in held.rows.iter().filter(|(stream, _, _)| stream == labels) {
         assert!(*t_ns > last_ns, "{stream:?}");
         last_ns = *t_ns;

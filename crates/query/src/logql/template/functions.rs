@@ -1,4 +1,4 @@
-//! The functions templates may call: those Loki documents.
+//! The functions templates may call: those Loki documents, and those that all of Go's templates have.
 
 use std::borrow::Cow;
 
@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 use model::{Clock as _, SystemClock, layout};
 use regex::{Captures, Regex};
 
+use super::escapes;
 use super::printf;
 use super::value::{Time, Value, saturate};
 use super::{Context, OUTPUT_BYTES_MAX};
@@ -114,6 +115,9 @@ static FUNCTIONS: &[Function] = &[
     variadic("printf", 1, |_, a| printf::format(text(&a[0])?, &a[1..]).map(Value::Text)),
     variadic("print", 0, |_, a| joined(a, "").map(Value::Text)),
     variadic("println", 0, |_, a| joined(a, " ").map(|t| Value::Text(t + "\n"))),
+    variadic("html", 0, |_, a| joined(a, "").map(|t| Value::Text(escapes::html(&t)))),
+    variadic("js", 0, |_, a| joined(a, "").map(|t| Value::Text(escapes::js(&t)))),
+    variadic("urlquery", 0, |_, a| joined(a, "").map(|t| Value::Text(url_encode(&t)))),
     // Numbers.
     function("int", 1, |_, a| Ok(Value::Int(a[0].to_int()))),
     function("float64", 1, |_, a| Ok(Value::Float(a[0].to_float()))),
@@ -175,6 +179,7 @@ static FUNCTIONS: &[Function] = &[
     function("ge", 2, |_, a| Ok(Value::Bool(compare(&a[0], &a[1])?.is_ge()))),
     function("len", 1, |_, a| length(&a[0])),
     variadic("index", 1, |_, a| index(&a[0], &a[1..])),
+    variadic("slice", 1, |_, a| escapes::slice(&a[0], &a[1..])),
 ];
 
 fn text(value: &Value) -> Result<&str, String> {

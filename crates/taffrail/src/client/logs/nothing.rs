@@ -74,8 +74,12 @@ impl Asked<'_> {
 
     /// What has never been stored; `None` when something that is asked for has.
     async fn absence(&self) -> Result<Option<String>> {
-        if self.args.query.is_none() || self.streams("0", None).await? > 0 {
+        if self.streams("0", None).await? > 0 {
             return Ok(None);
+        }
+        if self.args.query.is_none() {
+            let what = "no container has lines; other streams are asked for by their labels";
+            return Ok(Some(format!("{what}, as '{{job=\"varlogs\"}}'")));
         }
         if let Some(name) = self.container() {
             let names = self.names("/loki/api/v1/label/container/values").await?;
