@@ -188,7 +188,7 @@ pub(crate) fn stream_list(out: &mut String, streams: &[Stream], encoding: Encodi
     out.push('[');
     for (i, stream) in streams.iter().enumerate() {
         out.push_str(if i == 0 { "{\"stream\":" } else { ",{\"stream\":" });
-        prometheus::labels(out, &stream.labels);
+        put_labels(out, &stream.labels, encoding);
         out.push_str(",\"values\":[");
         for (j, entry) in stream.entries.iter().enumerate() {
             let _infallible = write!(out, "{}[\"{}\",", if j == 0 { "" } else { "," }, entry.t_ns);
@@ -201,7 +201,7 @@ pub(crate) fn stream_list(out: &mut String, streams: &[Stream], encoding: Encodi
                 for (k, (name, labels)) in present.enumerate() {
                     let comma = if k == 0 { "" } else { "," };
                     let _infallible = write!(out, "{comma}\"{name}\":");
-                    prometheus::labels(out, labels);
+                    put_labels(out, labels, encoding);
                 }
                 out.push('}');
             }
@@ -210,6 +210,18 @@ pub(crate) fn stream_list(out: &mut String, streams: &[Stream], encoding: Encodi
         out.push_str("]}");
     }
     out.push(']');
+}
+
+/// Labels; values may have bytes that are not UTF-8 as lines may.
+fn put_labels(out: &mut String, labels: &Labels, encoding: Encoding) {
+    let is_text = |value| matches!(encoding.line(value), Cow::Borrowed(_));
+    if labels.iter().all(|(_, value)| is_text(value)) {
+        return prometheus::labels(out, labels);
+    }
+    let shown: Vec<(&str, Cow<'_, str>)> =
+        labels.iter().map(|(name, value)| (name, encoding.line(value))).collect();
+    let shown = Labels::from_pairs(shown.iter().map(|(name, value)| (*name, &**value)));
+    prometheus::labels(out, &shown);
 }
 
 pub(crate) fn string_list(texts: BTreeSet<&str>) -> String {
