@@ -42,8 +42,8 @@ pub use retention::{RetentionPreview, RetentionRule};
 pub use rollup::{FIRST_EVERY, Fall, ROLL_UP_MS, RollUpNeeds, RollUpView, RollUpWindow, window_of};
 pub use sink::{Done, Receipt, RejectReason, Sink};
 pub use spans::{
-    AttributeValue, Attributes, Resource, Scope, Span, SpanEvent, SpanGroup, SpanKind, SpanLink,
-    SpanPlan, SpanStatus, Trace, TraceSource, TraceSummary,
+    AttributeScope, AttributeValue, Attributes, Operation, Resource, Scope, Span, SpanEvent,
+    SpanGroup, SpanKind, SpanLink, SpanPlan, SpanStatus, Trace, TraceSource, TraceSummary,
 };
 pub use time::{Clock, ManualClock, SystemClock, TimeRange};
 pub use visit::{MetricVisitor, MetricWorker, SeriesView, Together, Visited, group_labels};

@@ -3,6 +3,7 @@
 //! Nothing that came is lost: the types keep order, types and repetitions of attributes, and ends before starts.
 //! Does not own: wire formats (`ingest`), what a tree of spans looks like (`query`).
 
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use crate::{Budget, Result, TimeRange};
@@ -28,6 +29,83 @@ pub enum AttributeValue {
     Map(Vec<(String, AttributeValue)>),
 }
 
+impl fmt::Display for AttributeValue {
+    /// As the OpenTelemetry collector writes values as text: bytes in base64, arrays and maps as JSON.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => Ok(()),
+            Self::String(text) => f.write_str(text),
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::Int(value) => write!(f, "{value}"),
+            Self::Double(value) => write!(f, "{value}"),
+            Self::Bytes(bytes) => write_base64(bytes, f),
+            Self::Array(_) | Self::Map(_) => self.write_json(f),
+        }
+    }
+}
+
+impl AttributeValue {
+    fn write_json(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("null"),
+            Self::String(text) => write_quoted(text, f),
+            Self::Double(value) if !value.is_finite() => write!(f, "\"{value}\""),
+            Self::Bool(_) | Self::Int(_) | Self::Double(_) => write!(f, "{self}"),
+            Self::Bytes(bytes) => {
+                f.write_char('"')?;
+                write_base64(bytes, f)?;
+                f.write_char('"')
+            }
+            Self::Array(values) => {
+                f.write_char('[')?;
+                for (i, value) in values.iter().enumerate() {
+                    f.write_str(if i > 0 { "," } else { "" })?;
+                    value.write_json(f)?;
+                }
+                f.write_char(']')
+            }
+            Self::Map(values) => {
+                f.write_char('{')?;
+                for (i, (name, value)) in values.iter().enumerate() {
+                    f.write_str(if i > 0 { "," } else { "" })?;
+                    write_quoted(name, f)?;
+                    f.write_char(':')?;
+                    value.write_json(f)?;
+                }
+                f.write_char('}')
+            }
+        }
+    }
+}
+
+fn write_quoted(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.write_char('"')?;
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => write!(f, "\\{c}")?,
+            '\n' => f.write_str("\\n")?,
+            '\r' => f.write_str("\\r")?,
+            '\t' => f.write_str("\\t")?,
+            c if c < ' ' => write!(f, "\\u{:04x}", u32::from(c))?,
+            c => f.write_char(c)?,
+        }
+    }
+    f.write_char('"')
+}
+
+fn write_base64(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for three in bytes.chunks(3) {
+        let at = |i: usize| u32::from(three.get(i).copied().unwrap_or(0));
+        let bits = at(0) << 16 | at(1) << 8 | at(2);
+        for i in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * i) & 63) as usize];
+            f.write_char(if i > three.len() { '=' } else { char::from(digit) })?;
+        }
+    }
+    Ok(())
+}
+
 /// Attributes in the order they came, names that repeat included.
 pub type Attributes = Vec<(Arc<str>, AttributeValue)>;
 
@@ -49,6 +127,18 @@ pub enum SpanKind {
     Consumer,
 }
 
+impl SpanKind {
+    /// All, by their number.
+    pub const ALL: [Self; 6] = [
+        Self::Unspecified,
+        Self::Internal,
+        Self::Server,
+        Self::Client,
+        Self::Producer,
+        Self::Consumer,
+    ];
+}
+
 /// Status of a span; numbers as in OTLP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum SpanStatus {
@@ -59,6 +149,11 @@ pub enum SpanStatus {
     Ok,
     /// Failed.
     Error,
+}
+
+impl SpanStatus {
+    /// All, by their number.
+    pub const ALL: [Self; 3] = [Self::Unset, Self::Ok, Self::Error];
 }
 
 /// Something that happened at a moment of a span.
@@ -230,6 +325,36 @@ pub struct SpanPlan {
     pub limit: usize,
 }
 
+/// Where an attribute stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum AttributeScope {
+    /// On the resource.
+    Resource,
+    /// On the library that made the span.
+    Instrumentation,
+    /// On the span itself.
+    Span,
+    /// On one of its events.
+    Event,
+    /// On one of its links.
+    Link,
+}
+
+impl AttributeScope {
+    /// All, in order.
+    pub const ALL: [Self; 5] =
+        [Self::Resource, Self::Instrumentation, Self::Span, Self::Event, Self::Link];
+}
+
+/// What a service does: a name of its spans.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Operation {
+    /// Name of the spans.
+    pub name: String,
+    /// Number of their kind, in [`SpanKind::ALL`].
+    pub kind: u8,
+}
+
 /// Something that holds traces.
 pub trait TraceSource: Send + Sync {
     /// Traces for `plan`, newest first.
@@ -244,4 +369,69 @@ pub trait TraceSource: Send + Sync {
     /// # Errors
     /// As [`find`](Self::find).
     fn trace(&self, trace_id: u128, budget: &Budget) -> Result<Option<Trace>>;
+
+    /// Services with spans that start within `range`, sorted. Sources may add those of spans stored beside them.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    fn services(&self, range: TimeRange, budget: &Budget) -> Result<Vec<String>>;
+
+    /// What `service` does within `range`, sorted; as [`services`](Self::services).
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    fn operations(
+        &self,
+        service: &str,
+        range: TimeRange,
+        budget: &Budget,
+    ) -> Result<Vec<Operation>>;
+
+    /// Names of attributes within `range`, sorted; as [`services`](Self::services).
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    fn attribute_names(
+        &self,
+        range: TimeRange,
+        budget: &Budget,
+    ) -> Result<Vec<(AttributeScope, String)>>;
+
+    /// Values of the attribute `name` of `scope` within `range`, each once, sorted by their text and not more than
+    /// `limit`; as [`services`](Self::services).
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    fn attribute_values(
+        &self,
+        scope: AttributeScope,
+        name: &str,
+        range: TimeRange,
+        limit: usize,
+        budget: &Budget,
+    ) -> Result<Vec<AttributeValue>>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_have_the_collectors_texts() {
+        let text = |t: &str| AttributeValue::String(t.to_owned());
+        let check = |value: AttributeValue, expect: &str| assert_eq!(value.to_string(), expect);
+        check(text("a\"b"), "a\"b");
+        check(AttributeValue::Int(-3), "-3");
+        check(AttributeValue::Double(0.5), "0.5");
+        check(AttributeValue::Empty, "");
+        check(AttributeValue::Bytes(b"foobar".to_vec()), "Zm9vYmFy");
+        check(AttributeValue::Bytes(b"fooba".to_vec()), "Zm9vYmE=");
+        check(AttributeValue::Bytes(b"f".to_vec()), "Zg==");
+        let nested = AttributeValue::Map(vec![
+            ("a".to_owned(), AttributeValue::Array(vec![text("x\"\n"), AttributeValue::Empty])),
+            ("b".to_owned(), AttributeValue::Bool(true)),
+            ("c".to_owned(), AttributeValue::Bytes(vec![0])),
+        ]);
+        check(nested, r#"{"a":["x\"\n",null],"b":true,"c":"AA=="}"#);
+    }
 }

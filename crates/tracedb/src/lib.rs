@@ -1,21 +1,37 @@
-//! The trace store.
+//! The trace store: spans by trace, columnar and compressed, found again by id, service, name, attribute and time.
 //!
-//! An empty room: this release accepts no spans. What will live here implements [`model::TraceSource`]; queries reach
-//! it only through that trait. It will not decode OTLP, Jaeger or Zipkin (that is `ingest`) and will not parse TraceQL
-//! (that is `query`).
+//! Owns: what happens to spans between [`Store::append`] and [`model::TraceSource`]: the WAL record of a batch, the head,
+//! parts of blocks and their merging, retention, and search. Does not own: WAL, part and manifest files as such
+//! (`storage`), wire formats (`ingest`), query languages (`query`).
+//!
+//! ```text
+//!  append: check, encode ─► writer thread: WAL record ─► what is not there yet ─► chunks ─flush─► part files
+//!                                                                                    │               │ merge
+//!  trace, find, services, operations, attributes ◄──── one consistent view ──────────┴───────────────┘
+//! ```
+//!
+//! Formats: `docs/format/traces.md`.
 
-use model::{Budget, Error, SpanPlan, TraceSource, TraceSummary};
+mod attributes;
+mod block;
+mod column;
+mod conditions;
+mod engine;
+mod filter;
+mod find;
+#[doc(hidden)]
+pub mod fuzzing;
+mod head;
+mod lists;
+mod merge;
+mod part;
+mod record;
+mod rows;
+mod store;
+#[cfg(test)]
+mod tests;
+mod texts;
+mod value;
+mod view;
 
-/// A trace store that holds nothing, for the places that need a [`TraceSource`] today.
-#[derive(Debug, Default)]
-pub struct Empty;
-
-impl TraceSource for Empty {
-    fn find(&self, _plan: &SpanPlan, _budget: &Budget) -> Result<Vec<TraceSummary>, Error> {
-        Ok(Vec::new())
-    }
-
-    fn trace(&self, _trace_id: u128, _budget: &Budget) -> Result<Option<model::Trace>, Error> {
-        Ok(None)
-    }
-}
+pub use store::{Config, OpenReport, Stats, Store};
