@@ -1,0 +1,344 @@
+//! Measures the trace store on generated spans: ingest, bytes on disk, traces by id, search.
+//!
+//! `cargo run --release -p tracedb --example bench_spans [SPANS] [merged]`. Spans are like those of a web shop, about 245 bytes of
+//! OTLP each: random ids, six attributes of few and many values, resources of 24 services. Figures are CPU time of the
+//! whole process per span; `merged` also merges all parts, as after a day.
+
+#![expect(clippy::print_stdout, reason = "a program that prints figures")]
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use model::{
+    AttributeValue, Budget, Clock, Done, Resource, Scope, Span, SpanGroup, SpanKind, SpanPlan,
+    SpanStatus, SystemClock, TimeRange, TraceSource,
+};
+use storage::fs::RealFs;
+use storage::wal::Durability;
+use tracedb::{Config, Store};
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+const BATCH_SPANS: usize = 2_000;
+const SERVICES: usize = 24;
+const DAY_MS: i64 = 86_400_000;
+
+fn main() -> Outcome<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let spans: usize = arguments.first().map_or(Ok(480_000), |n| n.parse())?;
+    let is_merged = arguments.iter().any(|a| a == "merged");
+    let dir = tempfile::tempdir()?;
+    let now = SystemClock;
+    let config = Config {
+        dir: dir.path().to_owned(),
+        durability: Durability::Strict,
+        retention_ms: 3_650 * DAY_MS,
+        head_bytes_max: 128 << 20,
+        flush_after_ms: 300_000,
+        future_ms_max: DAY_MS,
+        free_bytes_floor: Some(0),
+        part_bytes_max: u64::MAX,
+        background_merge: false,
+    };
+    let clock = Arc::new(Ahead { ms: std::sync::atomic::AtomicI64::new(0) });
+    let (store, _) = Store::open(Arc::new(RealFs), Arc::clone(&clock) as _, config.clone())?;
+    let mut shop = Shop::new(now.now_ns() - spans as i64 * 20_000);
+    let mut ids = Vec::new();
+    let mut otlp_bytes = 0;
+    let (mut sent, mut append_cpu) = (0, 0.0);
+    let (answer, answers) = mpsc::channel();
+    let mut waiting = 0;
+    while sent < spans {
+        // Some batches at a time, so that generating is not measured with the rest.
+        let mut batches = Vec::new();
+        for _ in 0..16 {
+            let groups = shop.batch(BATCH_SPANS.min(spans - sent), &mut ids);
+            sent += groups.iter().map(|g| g.spans.len()).sum::<usize>();
+            otlp_bytes += groups.iter().map(otlp_bytes_of).sum::<usize>();
+            batches.push(groups);
+        }
+        let before = cpu_seconds();
+        for groups in batches {
+            let answer = answer.clone();
+            waiting += 1;
+            store.append(groups, Done::new(move |outcome| answer.send(outcome).unwrap_or(())));
+        }
+        for _ in 0..std::mem::take(&mut waiting) {
+            answers.recv()??;
+        }
+        append_cpu += cpu_seconds() - before;
+    }
+    println!(
+        "{sent} spans, {:.0} B of OTLP each, {} traces",
+        otlp_bytes as f64 / sent as f64,
+        ids.len()
+    );
+    let stats = store.stats();
+    let in_head = stats.head_bytes as f64 / stats.spans_head.max(1) as f64;
+    println!("head: {} spans of {in_head:.0} B; {} parts", stats.spans_head, stats.parts);
+    let before = cpu_seconds();
+    store.flush()?;
+    let flush_cpu = cpu_seconds() - before;
+    let per_core = |cpu: f64| sent as f64 / cpu / 1e3;
+    println!(
+        "CPU: {:.2} µs/span appended and durable, with flushes on the way; {:.0} k spans/s/core until all is flushed",
+        append_cpu / sent as f64 * 1e6,
+        per_core(append_cpu + flush_cpu)
+    );
+    show_size(&store, "flushed", sent);
+    queries(&store, "flushed", &ids)?;
+    if is_merged {
+        clock.ms.store(3 * DAY_MS, std::sync::atomic::Ordering::Relaxed);
+        let before = cpu_seconds();
+        let merges = store.merge()?;
+        println!("{merges} merges: {:.0} k spans/s/core", per_core(cpu_seconds() - before));
+        show_size(&store, "merged", sent);
+        queries(&store, "merged", &ids)?;
+    }
+    drop(store);
+    let before = cpu_seconds();
+    let (store, report) = Store::open(Arc::new(RealFs), Arc::clone(&clock) as _, config)?;
+    println!("opened {} parts in {:.1} ms of CPU", report.parts, (cpu_seconds() - before) * 1e3);
+    queries(&store, "opened again", &ids)
+}
+
+fn show_size(store: &Store, state: &str, spans: usize) {
+    let stats = store.stats();
+    println!(
+        "{state}: {} parts, {:.2} B/span (of it in memory: filters {:.3})",
+        stats.parts,
+        stats.part_bytes as f64 / spans as f64,
+        stats.filter_bytes as f64 / spans as f64
+    );
+}
+
+fn queries(store: &Store, state: &str, ids: &[u128]) -> Outcome<()> {
+    let budget = Budget::unlimited;
+    let mut random = Random(9);
+    let wanted: Vec<u128> = (0..100).map(|_| ids[random.below(ids.len())]).collect();
+    let before = cpu_seconds();
+    let mut spans = 0;
+    for id in &wanted {
+        let trace = store.trace(*id, &budget())?.ok_or("a trace is missing")?;
+        spans += trace.groups.iter().map(|g| g.spans.len()).sum::<usize>();
+    }
+    println!(
+        "{state}: trace by id {:.2} ms ({} spans each)",
+        (cpu_seconds() - before) * 1e3 / wanted.len() as f64,
+        spans / wanted.len()
+    );
+    let all = SpanPlan {
+        range: TimeRange::ALL,
+        service: None,
+        name: None,
+        attributes: Vec::new(),
+        duration_ns_min: None,
+        duration_ns_max: None,
+        status: None,
+        limit: 20,
+    };
+    let attribute = |key: &str, value: &str| vec![(key.to_owned(), value.to_owned())];
+    let service = Some("service-07".to_owned());
+    let plans = [
+        ("newest 20 of a service", SpanPlan { service: service.clone(), ..all.clone() }),
+        (
+            "newest 20 by service, status code, duration",
+            SpanPlan {
+                service: service.clone(),
+                attributes: attribute("http.status_code", "500"),
+                duration_ns_min: Some(40_000_000),
+                ..all.clone()
+            },
+        ),
+        (
+            "one in all by service, address, duration",
+            SpanPlan {
+                service: service.clone(),
+                attributes: attribute("net.peer.ip", "10.0.99.99"),
+                duration_ns_min: Some(1_000_000),
+                ..all.clone()
+            },
+        ),
+        ("none, by duration", SpanPlan { duration_ns_min: Some(1 << 50), ..all }),
+    ];
+    for (what, plan) in plans {
+        let before = cpu_seconds();
+        let mut found = 0;
+        for _ in 0..10 {
+            found = store.find(&plan, &budget())?.len();
+        }
+        println!("{state}: {what}: {found} found, {:.1} ms", (cpu_seconds() - before) * 100.0);
+    }
+    let before = cpu_seconds();
+    let services = store.services(TimeRange::ALL, &budget())?.len();
+    let operations = store.operations("service-07", TimeRange::ALL, &budget())?.len();
+    let ms = (cpu_seconds() - before) * 1e3;
+    println!("{state}: {services} services, {operations} operations of one: {ms:.1} ms");
+    Ok(())
+}
+
+/// The machine's clock, put forward.
+#[derive(Debug)]
+struct Ahead {
+    ms: std::sync::atomic::AtomicI64,
+}
+
+impl Clock for Ahead {
+    fn now_ns(&self) -> i64 {
+        SystemClock.now_ns() + self.ms.load(std::sync::atomic::Ordering::Relaxed) * 1_000_000
+    }
+
+    fn monotonic_ns(&self) -> i64 {
+        SystemClock.monotonic_ns()
+    }
+}
+
+/// Traces of a dozen spans that call each other.
+struct Shop {
+    random: Random,
+    now_ns: i64,
+    resources: Vec<Arc<Resource>>,
+    scope: Arc<Scope>,
+    names: Vec<Arc<str>>,
+    keys: [Arc<str>; 6],
+    /// Spans that did not fit into the batch before.
+    left: Vec<(usize, Span)>,
+}
+
+impl Shop {
+    fn new(start_ns: i64) -> Self {
+        let text = |t: String| AttributeValue::String(t);
+        let resource = |i: usize| {
+            Arc::new(Resource {
+                attributes: vec![
+                    (Arc::from("service.name"), text(format!("service-{i:02}"))),
+                    (Arc::from("service.version"), text("1.4.2".into())),
+                    (Arc::from("host.name"), text(format!("node-{}", i % 5))),
+                ],
+                ..Resource::default()
+            })
+        };
+        let keys =
+            ["http.method", "http.status_code", "http.url", "net.peer.ip", "component", "retry"];
+        Self {
+            random: Random(42),
+            now_ns: start_ns,
+            resources: (0..SERVICES).map(resource).collect(),
+            scope: Arc::new(Scope { name: "shop".into(), ..Scope::default() }),
+            names: (0..200).map(|i| Arc::from(format!("GET /api/v1/thing{i}/{{id}}"))).collect(),
+            keys: keys.map(Arc::from),
+            left: Vec::new(),
+        }
+    }
+
+    fn batch(&mut self, spans: usize, ids: &mut Vec<u128>) -> Vec<SpanGroup> {
+        while self.left.len() < spans {
+            self.trace(ids);
+        }
+        let group = |resource: &Arc<Resource>| SpanGroup {
+            resource: Arc::clone(resource),
+            scope: Arc::clone(&self.scope),
+            spans: Vec::new(),
+        };
+        let mut groups: Vec<SpanGroup> = self.resources.iter().map(group).collect();
+        for (service, span) in self.left.drain(..spans) {
+            groups[service].spans.push(span);
+        }
+        groups.retain(|g| !g.spans.is_empty());
+        groups
+    }
+
+    fn trace(&mut self, ids: &mut Vec<u128>) {
+        let random = &mut self.random;
+        let trace_id = u128::from(random.next()) << 64 | u128::from(random.next());
+        ids.push(trace_id);
+        self.now_ns += random.below(400_000) as i64;
+        let mut of_trace: Vec<(u64, i64, i64, usize)> = Vec::new();
+        for i in 0..4 + random.below(17) {
+            // Everyone calls a few others, which take a part of the caller's time.
+            let (parent_id, start_ns, longest_ns, caller) = match i {
+                0 => (0, self.now_ns, 400_000_000, 0),
+                _ => of_trace[random.below(of_trace.len())],
+            };
+            let service =
+                if i == 0 { random.below(4) } else { (caller * 5 + random.below(4)) % SERVICES };
+            let start_ns = start_ns + (longest_ns as f64 * random.unit() * 0.2) as i64;
+            // Log-normal, about.
+            let exponent = random.unit() + random.unit() + random.unit() - 1.5;
+            let duration_ns =
+                ((longest_ns as f64 * 0.1 * (exponent * 2.0).exp()) as i64).max(2_000);
+            let span_id = random.next().max(1);
+            of_trace.push((span_id, start_ns, duration_ns, service));
+            let is_error = random.below(50) == 0;
+            let text = |t: String| AttributeValue::String(t);
+            let thing = (service * 8 + random.below(8)) % 200;
+            let values = [
+                text(["GET", "GET", "POST", "PUT"][random.below(4)].into()),
+                AttributeValue::Int(if is_error { 500 } else { 200 }),
+                text(format!("/api/v1/thing{thing}/{}", random.below(100_000))),
+                text(format!("10.0.{}.{}", random.below(100), random.below(100))),
+                text("http".into()),
+                AttributeValue::Bool(false),
+            ];
+            let span = Span {
+                trace_id,
+                span_id,
+                parent_id,
+                name: Arc::clone(&self.names[thing]),
+                kind: if i % 2 == 0 { SpanKind::Server } else { SpanKind::Client },
+                start_ns,
+                end_ns: start_ns + duration_ns,
+                status: if is_error { SpanStatus::Error } else { SpanStatus::Unset },
+                attributes: self.keys.iter().map(Arc::clone).zip(values).collect(),
+                ..Span::default()
+            };
+            self.left.push((service, span));
+        }
+    }
+}
+
+/// Bytes of the group as OTLP protobuf, about: tags and lengths of a byte or two each.
+fn otlp_bytes_of(group: &SpanGroup) -> usize {
+    let of_value = |value: &AttributeValue| match value {
+        AttributeValue::String(text) => text.len() + 4,
+        AttributeValue::Int(value) => 5 + usize::from(*value > 127),
+        _ => 4,
+    };
+    let of = |attributes: &model::Attributes| {
+        attributes.iter().map(|(key, value)| key.len() + 4 + of_value(value)).sum::<usize>()
+    };
+    let spans = group.spans.iter().map(|span| {
+        let parent = if span.parent_id == 0 { 0 } else { 10 };
+        3 + 18 + 10 + parent + 2 + span.name.len() + 2 + 9 + 9 + of(&span.attributes)
+    });
+    of(&group.resource.attributes) + 12 + spans.sum::<usize>()
+}
+
+/// CPU seconds of this process so far, from `/proc` (ticks of 10 ms); 0 where there is none.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let ticks = stat.rsplit(')').next().unwrap_or("").split_whitespace().skip(11).take(2);
+    ticks.filter_map(|t| t.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
+/// splitmix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+
+    fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
