@@ -35,6 +35,8 @@ pub(super) enum Kind {
     BeforeBacktrace,
     /// Python's frames, all indented; the exception's line ends them.
     Python,
+    /// Inside of Python's exception group, a tree drawn with `|` and `+`.
+    PythonGroup,
     /// Behind the exception's line.
     PythonEnd,
     /// Behind it and an empty line.
@@ -103,12 +105,19 @@ impl Kind {
         let scanned = bytes.get(..SCAN_BYTES_MAX).unwrap_or(bytes);
         let sign = SIGN.find(scanned)?.pattern().as_usize();
         Some(match sign {
-            0 => Self::Python,
+            0 => Self::of_python(line),
             1 if line.ends_with(':') => Self::RustMessage,
             1 => Self::Rust,
             2..=4 => Self::Panic,
+            _ if Self::of_python(line) == Self::PythonGroup => Self::PythonGroup,
             _ => Self::Frames,
         })
+    }
+
+    /// What a line that announces Python's frames begins.
+    fn of_python(line: &str) -> Self {
+        let is_group = line.trim_start().starts_with("+ Exception Group Traceback");
+        if is_group { Self::PythonGroup } else { Self::Python }
     }
 
     /// Whether `line` continues a trace of this kind.
@@ -157,15 +166,20 @@ impl Kind {
             Self::BeforeBacktrace => (line == "Stack backtrace:").then_some(Self::Rust),
             Self::Python if indented && !blank => Some(Self::Python),
             Self::Python => is_exception_line(line).then_some(Self::PythonEnd),
-            Self::PythonEnd if blank => return Verdict::Perhaps(Self::PythonLink),
-            Self::PythonEnd => None,
+            Self::PythonGroup if indented && text.starts_with(['|', '+']) => {
+                (Self::of_python(line) != self).then_some(self)
+            }
+            Self::PythonEnd | Self::PythonGroup if blank => {
+                return Verdict::Perhaps(Self::PythonLink);
+            }
+            Self::PythonEnd | Self::PythonGroup => None,
             Self::PythonLink => {
                 let links = line.starts_with("During handling of the above exception")
                     || line.starts_with("The above exception was the direct cause");
                 links.then_some(Self::PythonNext)
             }
             Self::PythonNext if blank => return Verdict::Perhaps(Self::PythonNext),
-            Self::PythonNext => line.ends_with(SIGNS[0]).then_some(Self::Python),
+            Self::PythonNext => line.ends_with(SIGNS[0]).then_some(Self::of_python(line)),
             // Goroutines have an empty line between them.
             Self::Panic | Self::Goroutine if blank => return Verdict::Perhaps(Self::Panic),
             Self::Panic if is_goroutine(line) => Some(Self::Goroutine),

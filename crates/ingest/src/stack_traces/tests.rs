@@ -58,6 +58,73 @@ fn dot_net() {
 }
 
 #[test]
+fn exception_groups_of_python() {
+    check(
+        &[
+            "  + Exception Group Traceback (most recent call last):",
+            "  |   File \"<string>\", line 4, in <module>",
+            "  |   File \"<string>\", line 3, in m",
+            "  | ExceptionGroup: several (2 sub-exceptions)",
+            "  +-+---------------- 1 ----------------",
+            "    | ValueError: a",
+            "    +---------------- 2 ----------------",
+            "    | TypeError: b",
+            "    +------------------------------------",
+        ]
+        .join("\n"),
+    );
+    check(
+        &[
+            "  + Exception Group Traceback (most recent call last):",
+            "  |   File \"/tmp/eg.py\", line 12, in <module>",
+            "  |     try: main()",
+            "  |          ^^^^^^",
+            "  |   File \"/tmp/eg.py\", line 11, in main",
+            "  |     raise ExceptionGroup(\"several\", errs+[ExceptionGroup(\"nested\",[OSError(\"x\")])])",
+            "  | ExceptionGroup: several (3 sub-exceptions)",
+            "  +-+---------------- 1 ----------------",
+            "    | Traceback (most recent call last):",
+            "    |   File \"/tmp/eg.py\", line 3, in inner",
+            "    |     raise KeyError(\"k\")",
+            "    | KeyError: 'k'",
+            "    | ",
+            "    | The above exception was the direct cause of the following exception:",
+            "    | ",
+            "    | Traceback (most recent call last):",
+            "    |   File \"/tmp/eg.py\", line 9, in main",
+            "    |     try: f()",
+            "    |          ^^^",
+            "    |   File \"/tmp/eg.py\", line 5, in inner",
+            "    |     raise ValueError(\"bad\") from e",
+            "    | ValueError: bad",
+            "    +---------------- 2 ----------------",
+            "    | Traceback (most recent call last):",
+            "    |   File \"/tmp/eg.py\", line 9, in main",
+            "    |     try: f()",
+            "    |          ^^^",
+            "    |   File \"/tmp/eg.py\", line 8, in <lambda>",
+            "    |     for f in (inner, lambda: 1/0):",
+            "    |                              ~^~",
+            "    | ZeroDivisionError: division by zero",
+            "    +---------------- 3 ----------------",
+            "    | ExceptionGroup: nested (1 sub-exception)",
+            "    +-+---------------- 1 ----------------",
+            "      | OSError: x",
+            "      +------------------------------------",
+            "",
+            "The above exception was the direct cause of the following exception:",
+            "",
+            "Traceback (most recent call last):",
+            "  File \"/tmp/eg.py\", line 13, in <module>",
+            "    except ExceptionGroup as e: raise RuntimeError(\"outer\") from e",
+            "                                ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^",
+            "RuntimeError: outer"
+        ]
+        .join("\n"),
+    );
+}
+
+#[test]
 fn node() {
     check(
         "TypeError: Cannot read properties of undefined (reading 'x')\n    \
