@@ -74,6 +74,7 @@ const SUITES: &[Suite] = &[
         example: "conformance_remote_write",
     },
     Suite { name: "otlp", topic: "otlp", package: "ingest", example: "conformance_otlp" },
+    Suite { name: "jaeger", topic: "jaeger", package: "ingest", example: "conformance_jaeger" },
     Suite {
         name: "remote-write-sender",
         topic: "compliance",
@@ -85,7 +86,6 @@ const SUITES: &[Suite] = &[
 /// Suites whose part of the program does not exist yet.
 const NOT_YET: &[(&str, &str)] = &[
     ("dashboards", "Grafana dashboards are not read yet"),
-    ("jaeger", "spans are not stored yet"),
     ("tempo", "TraceQL is not parsed yet"),
     ("alertmanager", "alertmanager.yml is not read yet"),
     ("alert-rules", "rules are not evaluated yet"),

@@ -10,7 +10,9 @@
 //! Source: jaeger-idl, `jaeger.thrift`, `agent.thrift`, `api_v2/model.proto`; OpenTelemetry, "OpenTelemetry to Jaeger
 //! Transformation".
 
+pub mod answer;
 mod protobuf;
+mod skew;
 #[cfg(test)]
 mod tests;
 mod thrift;

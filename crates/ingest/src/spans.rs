@@ -10,6 +10,8 @@ use model::{
 };
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
+use crate::json::Writer;
+use crate::otlp::base64;
 pub use crate::pushed_lines::Refused;
 
 /// Spans of one request.
@@ -17,7 +19,7 @@ pub use crate::pushed_lines::Refused;
 pub struct Received {
     /// What is to be stored: ids are not zero, times fit in 64 bits; an end may lie before its start.
     pub groups: Vec<SpanGroup>,
-    /// Spans that cannot be, and why.
+    /// How many cannot be, and why.
     pub refused: Refused,
 }
 
@@ -172,6 +174,32 @@ pub(crate) fn take(attributes: &mut Attributes, name: &str) -> Option<AttributeV
 /// The last attribute called `name`.
 pub(crate) fn find<'a>(attributes: &'a Attributes, name: &str) -> Option<&'a AttributeValue> {
     attributes.iter().rev().find(|(known, _)| &**known == name).map(|(_, value)| value)
+}
+
+/// A value as JSON, for what knows texts only: bytes in base64.
+pub(crate) fn json_of(value: &AttributeValue) -> String {
+    fn write(json: &mut Writer, value: &AttributeValue) {
+        match value {
+            AttributeValue::Empty => json.bare("null"),
+            AttributeValue::String(text) => json.text(text),
+            AttributeValue::Bool(value) => json.bare(value),
+            AttributeValue::Int(value) => json.bare(value),
+            AttributeValue::Double(value) => json.double(*value),
+            AttributeValue::Bytes(bytes) => json.plain_text(base64(bytes)),
+            AttributeValue::Array(values) => {
+                json.list(|json| values.iter().for_each(|value| write(json, value)));
+            }
+            AttributeValue::Map(pairs) => json.object(|json| {
+                for (name, value) in pairs {
+                    json.key(name);
+                    write(json, value);
+                }
+            }),
+        }
+    }
+    let mut json = Writer::default();
+    write(&mut json, value);
+    json.finish()
 }
 
 /// Nanoseconds of microseconds, if they are in the range of 64 bits.

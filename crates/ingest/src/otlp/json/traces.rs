@@ -20,6 +20,10 @@ pub(crate) fn decode(body: &[u8], elements_max: usize) -> Result<Received> {
     if objects > elements_max.saturating_mul(2) {
         return Err(too_many(elements_max));
     }
+    // Structures may be written as lists for serde, but not here.
+    if body.trim_ascii_start().first().is_some_and(|byte| *byte != b'{') {
+        return Err(Error::invalid("body is not an OTLP/JSON traces request: it is no object"));
+    }
     let raw: RawRequest = serde_json::from_slice(body)
         .map_err(|e| Error::invalid(format!("body is not an OTLP/JSON traces request: {e}")))?;
     let mut collected = Collected::default();
@@ -167,6 +171,11 @@ message!(RawLink {
     flags: Or<Number<u32>>,
 });
 
+/// Whether `text` is what some senders leave of `name`: `OK` of `STATUS_CODE_OK`.
+fn is_short(name: &str, text: &str) -> bool {
+    name.rsplit('_').next() == Some(text)
+}
+
 /// An enumeration's numbers have names.
 trait Named: Default {
     const NAMES: &'static [&'static str];
@@ -206,7 +215,7 @@ impl<N: Named> Visitor<'_> for Enumerated<N> {
         let number = text.parse().ok();
         number
             .or_else(|| {
-                let at = N::NAMES.iter().position(|name| *name == text)?;
+                let at = N::NAMES.iter().position(|name| *name == text || is_short(name, text))?;
                 i32::try_from(at).ok()
             })
             .map(|number| Self(number, self.1))

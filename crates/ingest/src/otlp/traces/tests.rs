@@ -27,7 +27,7 @@ const BODY: &str = r#"{"resourceSpans":[
       {"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"late","startTimeUnixNano":"18446744073709551615"}]},
     {"spans":[{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"EEE19B7EC3C1B173","parentSpanId":"","name":"root","kind":1,"status":{}}]},
     {"scope":{"name":"empty"}}]},
-  {"scopeSpans":[{"spans":[{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"0000000000000001","kind":99,"status":{"code":1}}]}]}]}"#;
+  {"scopeSpans":[{"spans":[{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"0000000000000001","kind":99,"status":{"code":"OK"}}]}]}]}"#;
 
 fn body() -> Received {
     decode(Encoding::Json, BODY.as_bytes(), 1_000).unwrap()
@@ -194,6 +194,8 @@ fn requests_are_bounded() {
         let error = decode(encoding, &body[..body.len() - 1], 1_000).unwrap_err();
         assert!(error.message().contains("traces request"), "{error}");
     }
+    let error = decode(Encoding::Json, b" []", 10).unwrap_err();
+    assert_eq!(error.message(), "body is not an OTLP/JSON traces request: it is no object");
 }
 
 proptest! {
