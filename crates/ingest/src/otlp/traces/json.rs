@@ -55,11 +55,11 @@ fn scope_spans(json: &mut Writer, group: &SpanGroup, form: IdForm) {
 }
 
 fn span(json: &mut Writer, span: &Span, form: IdForm) {
-    id(json, "traceId", &span.trace_id.to_be_bytes(), form);
-    id(json, "spanId", &span.span_id.to_be_bytes(), form);
+    id(json, "traceId", span.trace_id.to_be_bytes(), form);
+    id(json, "spanId", span.span_id.to_be_bytes(), form);
     text(json, "traceState", &span.trace_state);
     if span.parent_id != 0 {
-        id(json, "parentSpanId", &span.parent_id.to_be_bytes(), form);
+        id(json, "parentSpanId", span.parent_id.to_be_bytes(), form);
     }
     count(json, "flags", span.flags);
     text(json, "name", &span.name);
@@ -92,8 +92,8 @@ fn span(json: &mut Writer, span: &Span, form: IdForm) {
 }
 
 fn link(json: &mut Writer, link: &SpanLink, form: IdForm) {
-    id(json, "traceId", &link.trace_id.to_be_bytes(), form);
-    id(json, "spanId", &link.span_id.to_be_bytes(), form);
+    id(json, "traceId", link.trace_id.to_be_bytes(), form);
+    id(json, "spanId", link.span_id.to_be_bytes(), form);
     text(json, "traceState", &link.trace_state);
     all(json, &link.attributes, link.dropped_attributes);
     count(json, "flags", link.flags);
@@ -136,12 +136,16 @@ fn value(json: &mut Writer, of: &AttributeValue) {
     }
 }
 
-fn id(json: &mut Writer, name: &str, id: &[u8], form: IdForm) {
-    let text = match form {
-        IdForm::Hexadecimal => id.iter().map(|byte| format!("{byte:02x}")).collect(),
-        IdForm::Base64 => base64(id),
-    };
-    json.key(name).plain_text(text);
+/// An id of `N` bytes.
+fn id<const N: usize>(json: &mut Writer, name: &str, id: [u8; N], form: IdForm) {
+    json.key(name);
+    match form {
+        IdForm::Hexadecimal => {
+            let number = id.iter().fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
+            json.plain_text(format_args!("{number:0width$x}", width = 2 * N));
+        }
+        IdForm::Base64 => json.plain_text(base64(&id)),
+    }
 }
 
 fn enumerated(json: &mut Writer, name: &str, number: u8, names: &[&str], form: IdForm) {
