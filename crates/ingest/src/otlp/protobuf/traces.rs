@@ -7,7 +7,6 @@ use model::{
 };
 
 use super::{Decoder, each};
-use crate::otlp::Value;
 use crate::otlp::traces::{
     Collected, Refusal, kind_from_number, span_id, status_from_number, time_ns, trace_id,
 };
@@ -41,6 +40,9 @@ struct Reading {
 
 /// `InstrumentationLibrarySpans`, as `ScopeSpans` was called before OTLP 0.15.
 const LIBRARY_SPANS: u32 = 1000;
+
+/// Attributes that a span has room for from the start.
+const ATTRIBUTES_COMMON: usize = 8;
 
 impl Reading {
     fn resource(&mut self, field: &Field<'_>) -> Result<()> {
@@ -83,10 +85,12 @@ impl Reading {
                 })?,
                 2 => {
                     self.decoder.charge(1)?;
-                    let (span, refusal) = self.span(&field)?;
-                    match refusal {
-                        None => spans.push(span),
-                        Some(why) => self.collected.refuse(&span.name, &why),
+                    // Filled where it stays: spans are large.
+                    spans.push(Span::default());
+                    let span = spans.last_mut().expect("BUG: pushed just before");
+                    if let Some(why) = self.span(&field, span)? {
+                        self.collected.refuse(&span.name, &why);
+                        spans.pop();
                     }
                 }
                 3 => field.text()?.clone_into(&mut scope.schema_url),
@@ -98,10 +102,10 @@ impl Reading {
         Ok(())
     }
 
-    /// A span, and what is wrong with it.
-    fn span(&mut self, field: &Field<'_>) -> Result<(Span, Option<Refusal>)> {
-        let mut span = Span::default();
+    /// Fills `span`, and says what is wrong with it.
+    fn span(&mut self, field: &Field<'_>, span: &mut Span) -> Result<Option<Refusal>> {
         let mut refusal = None;
+        span.attributes.reserve(ATTRIBUTES_COMMON);
         each(field.message()?, |field| {
             match field.number {
                 1 => {
@@ -133,7 +137,7 @@ impl Reading {
                 12 => span.dropped_events = field.uint32()?,
                 13 => span.links.push(self.link(&field, &mut refusal)?),
                 14 => span.dropped_links = field.uint32()?,
-                15 => status(&field, &mut span)?,
+                15 => status(&field, span)?,
                 16 => span.flags = field.fixed32()?,
                 _ => {}
             }
@@ -145,7 +149,7 @@ impl Reading {
                 .and(span_id(&span.span_id.to_be_bytes(), "SpanID", false))
                 .err();
         }
-        Ok((span, refusal))
+        Ok(refusal)
     }
 
     fn event(&mut self, field: &Field<'_>, refusal: &mut Option<Refusal>) -> Result<SpanEvent> {
@@ -191,16 +195,27 @@ impl Reading {
 
     fn attribute(&mut self, field: &Field<'_>) -> Result<(Arc<str>, AttributeValue)> {
         self.decoder.charge(1)?;
-        let (mut name, mut value) = ("", Value::Empty);
+        let (mut name, mut value) = ("", AttributeValue::Empty);
         each(field.message()?, |field| {
             match field.number {
                 1 => name = field.text()?,
-                2 => value = self.decoder.value(&field, 0)?,
+                2 => value = self.value(&field)?,
                 _ => {}
             }
             Ok(())
         })?;
-        Ok((self.names.get(name), value.into()))
+        Ok((self.names.get(name), value))
+    }
+
+    fn value(&mut self, field: &Field<'_>) -> Result<AttributeValue> {
+        // Most are texts and nothing else.
+        let mut message = field.message()?;
+        match message.next_field()? {
+            Some(text) if text.number == 1 && message.rest().is_empty() => {
+                Ok(AttributeValue::String(text.text()?.to_owned()))
+            }
+            _ => Ok(self.decoder.value(field, 0)?.into()),
+        }
     }
 }
 
