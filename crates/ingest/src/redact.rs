@@ -8,18 +8,23 @@
 //! a setting, the scheme of a header, the user of a URL stay. A rule errs towards prose: `password: incorrect` is kept.
 
 mod anchors;
+mod card_words;
 mod cards;
 mod commands;
 mod forms;
 mod found;
 mod headers;
+mod json;
+mod quotes;
+mod settings;
+mod statements;
 #[cfg(test)]
 mod tests;
 mod values;
 
 use std::ops::Range;
 
-use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, MatchKind, packed};
+use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, Input, MatchKind, packed};
 use model::{Error, Labels, LogRows, Result};
 use regex::Regex;
 use rustc_hash::FxHashSet;
@@ -207,20 +212,15 @@ impl Redactor {
         found.retain(|f| !is_left(f.row));
         found::follow_keys(rows, open, &mut found);
         let mut counts = vec![0; Kind::ALL.len() + self.patterns.len()];
-        let mut out = LogRows::with_capacity(rows.len(), rows.line_bytes());
-        let has_marks = !found.is_empty();
-        let mut found = found.iter().peekable();
+        // What is said of all rows stays: whether they may repeat others.
+        let mut out = rows.emptied();
+        let mut has_marks = false;
+        let mut found = found.into_iter().peekable();
         let mut line = String::new();
         for (i, row) in rows.iter().enumerate() {
             line.clear();
-            let mut from = 0;
-            while let Some(secret) = found.next_if(|f| f.row == i) {
-                line.push_str(row.line.get(from..secret.at.start).unwrap_or_default());
-                from = secret.at.end;
-                self.put_mark(secret, &mut line);
-                counts[secret.what] += u64::from(!secret.goes_on);
-            }
-            line.push_str(row.line.get(from..).unwrap_or_default());
+            let of_row = std::iter::from_fn(|| found.next_if(|f| f.row == i)).collect();
+            has_marks |= self.put_marks(row.line, of_row, &mut counts, &mut line);
             let set = sets[rows.fields_number(i) as usize].as_ref().filter(|_| !is_left(i));
             if let Some((_, of_set)) = set {
                 counts.iter_mut().zip(of_set).for_each(|(count, more)| *count += more);
@@ -230,33 +230,56 @@ impl Redactor {
         (has_marks || counts.iter().any(|count| *count > 0)).then_some((out, counts))
     }
 
+    /// Adds `line` to `out` with marks in place of the secrets `found` in it, which are counted; whether there is one.
+    fn put_marks(
+        &self,
+        line: &str,
+        found: Vec<Found>,
+        counts: &mut Counts,
+        out: &mut String,
+    ) -> bool {
+        let found = json::fit(line, found);
+        let mut from = 0;
+        for secret in &found {
+            // Bounds of secrets are ASCII but where a line was looked at in parts.
+            let start = line.floor_char_boundary(secret.at.start).max(from);
+            let end = line.ceil_char_boundary(secret.at.end).max(start);
+            out.push_str(line.get(from..start).unwrap_or_default());
+            from = end;
+            self.put_mark(secret, out);
+            counts[secret.what] += u64::from(!secret.goes_on);
+        }
+        out.push_str(line.get(from..).unwrap_or_default());
+        !found.is_empty()
+    }
+
     fn put_mark(&self, secret: &Found, out: &mut String) {
         let own = || self.patterns.get(secret.what - Kind::ALL.len()).map(|p| p.name.as_str());
         let name = Kind::ALL.get(secret.what).map(|kind| kind.name()).or_else(own);
-        let quote = if secret.needs_quotes { "\"" } else { "" };
-        out.extend([quote, "[redacted:", name.unwrap_or_default(), "]", quote]);
+        secret.quote.into_iter().for_each(|quote| quote.put(out));
+        out.extend(["[redacted:", name.unwrap_or_default(), "]"]);
+        secret.quote.into_iter().for_each(|quote| quote.put(out));
     }
 
     /// Secrets by row and place, none overlapping another.
     fn find_in_text(&self, rows: &LogRows) -> Vec<Found> {
         let mut found = Vec::new();
         let text = rows.text().as_bytes();
-        let mut row = Row::first(rows);
-        self.find_anchors(text, &mut |anchor, at| {
-            // Lines stand side by side: an anchor may lie across the end of one.
-            if row.advance(rows, at.start) && at.end <= row.at.end {
-                let line = &text[row.at.clone()];
-                let at = at.start - row.at.start..at.end - row.at.start;
-                visit_secrets(line, anchor, at, row.number, &mut found);
-            }
+        self.find_anchors(rows, &mut |anchor, row, at| {
+            visit_secrets(&text[row.at.clone()], anchor, at, row.number, &mut found);
         });
         if self.kinds.contains(&Kind::Card) {
             let mut row = Row::first(rows);
-            cards::find(text, &mut |at| {
-                if row.advance(rows, at.start) && at.end <= row.at.end {
-                    let at = at.start - row.at.start..at.end - row.at.start;
-                    found.push(Found::new(row.number, at, Kind::Card));
+            let mut seen = 0;
+            cards::places(text, &mut |at| {
+                if at < seen || !row.advance(rows, at) {
+                    return;
                 }
+                let (line, start) = (&text[row.at.clone()], row.at.start);
+                let end = cards::numbers(line, None, at - start, &mut |at, quote| {
+                    found.push(Found { quote, ..Found::new(row.number, at, Kind::Card) });
+                });
+                seen = start + end;
             });
         }
         if !self.patterns.is_empty() {
@@ -266,13 +289,41 @@ impl Redactor {
         found
     }
 
-    /// Visits the anchors in `text` in order: of those that lie across each other the first one.
-    fn find_anchors(&self, text: &[u8], visit: &mut dyn FnMut(Anchor, Range<usize>)) {
+    /// Visits the anchors in lines in order, with their row and their place in it: of those that lie across each other the
+    /// first one.
+    fn find_anchors(&self, rows: &LogRows, visit: &mut dyn FnMut(Anchor, &Row, Range<usize>)) {
+        let text = rows.text().as_bytes();
+        let mut row = Row::first(rows);
         let is_long = text.len() >= PACKED_BYTES_MIN && !self.packed.is_empty();
-        if let Some(hits) = is_long.then(|| Packed::find(&self.packed, text)).flatten() {
-            hits.into_iter().for_each(|(anchor, at)| visit(anchor, at));
+        if let Some(hits) = is_long.then(|| Packed::find(&self.packed, text)).flatten()
+            && are_inside(rows, &hits)
+        {
+            for (anchor, at) in hits {
+                if row.advance(rows, at.start) {
+                    let start = row.at.start;
+                    visit(anchor, &row, at.start - start..at.end - start);
+                }
+            }
             return;
         }
+        // Lines stand side by side: what lies across the end of one is no anchor, and may hide one of the next line.
+        let mut from = 0;
+        while let Some(hit) = self.anchors.find(Input::new(text).range(from..)) {
+            if !row.advance(rows, hit.start()) {
+                return;
+            }
+            if hit.end() > row.at.end {
+                from = row.at.end;
+                continue;
+            }
+            from = hit.end();
+            let start = row.at.start;
+            visit(self.meanings[hit.pattern().as_usize()], &row, hit.start() - start..from - start);
+        }
+    }
+
+    /// Visits the anchors in a text by itself.
+    fn find_anchors_in(&self, text: &[u8], visit: &mut dyn FnMut(Anchor, Range<usize>)) {
         for hit in self.anchors.find_iter(text) {
             visit(self.meanings[hit.pattern().as_usize()], hit.range());
         }
@@ -300,12 +351,18 @@ impl Redactor {
             let is_wanted = |kind| self.kinds.contains(&kind);
             values::secrets_of_field(name, value, is_wanted, &mut |secret| found.push(secret));
             if found.is_empty() {
-                self.find_anchors(value.as_bytes(), &mut |anchor, at| {
+                self.find_anchors_in(value.as_bytes(), &mut |anchor, at| {
                     visit_secrets(value.as_bytes(), anchor, at, 0, &mut found);
                 });
                 if self.kinds.contains(&Kind::Card) {
-                    cards::find(value.as_bytes(), &mut |at| {
-                        found.push(Found::new(0, at, Kind::Card))
+                    let mut seen = 0;
+                    cards::places(value.as_bytes(), &mut |at| {
+                        if at >= seen {
+                            let text = value.as_bytes();
+                            seen = cards::numbers(text, Some(name), at, &mut |at, quote| {
+                                found.push(Found { quote, ..Found::new(0, at, Kind::Card) });
+                            });
+                        }
                     });
                 }
                 self.find_own(value, 0, &mut found);
@@ -315,15 +372,10 @@ impl Redactor {
                 continue;
             }
             counts.resize(Kind::ALL.len() + self.patterns.len(), 0);
-            let (mut text, mut from) = (String::new(), 0);
-            for secret in &found {
-                text.push_str(value.get(from..secret.at.start).unwrap_or_default());
-                from = secret.at.end;
-                self.put_mark(secret, &mut text);
-                counts[secret.what] += 1;
+            let mut text = String::new();
+            if self.put_marks(value, found, &mut counts, &mut text) {
+                changed.push((name, text));
             }
-            text.push_str(value.get(from..).unwrap_or_default());
-            changed.push((name, text));
         }
         if changed.is_empty() {
             return None;
@@ -334,6 +386,12 @@ impl Redactor {
         });
         Some((Labels::from_pairs(all), counts))
     }
+}
+
+/// Whether all `hits`, which are in order, lie in one row each.
+fn are_inside(rows: &LogRows, hits: &[(Anchor, Range<usize>)]) -> bool {
+    let mut row = Row::first(rows);
+    hits.iter().all(|(_, at)| row.advance(rows, at.start) && at.end <= row.at.end)
 }
 
 /// Adds the secrets around an anchor of a row's line, unless it is inside the one found last.

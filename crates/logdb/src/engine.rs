@@ -442,7 +442,7 @@ impl Engine {
             }
         }
         let mut refused = refused.into_iter().map(|(i, _)| i).peekable();
-        let mut kept = LogRows::with_capacity(rows.len(), rows.line_bytes());
+        let mut kept = rows.emptied();
         let mut truncated = 0;
         for (i, row) in rows.iter().enumerate() {
             if refused.next_if_eq(&i).is_some() {
@@ -454,9 +454,6 @@ impl Engine {
                 || row.line.len() > line_bytes_max && marked(row.line).0.len() < row.line.len();
             truncated += u64::from(matches!(line, Cow::Owned(_)) || came_cut());
             kept.push(row.stream, row.t_ns, &line, row.fields);
-        }
-        if rows.may_repeat() {
-            kept.set_may_repeat();
         }
         *rows = kept;
         self.shared.truncated_lines.fetch_add(truncated, Ordering::Relaxed);

@@ -296,8 +296,8 @@ mod tests {
     use ingest::pipeline::{Declared, MetricKind, Sample};
 
     use model::{
-        Budget, Histogram, HistogramRow, Labels, LogPlan, LogRows, LogSource as _, Matcher, Order,
-        StampedRow, SystemClock, TimeRange,
+        Budget, Histogram, HistogramRow, Labels, LogPlan, LogRow, LogRows, LogSource as _, Matcher,
+        Order, StampedRow, SystemClock, TimeRange,
     };
     use query::logql::LineMetric;
 
@@ -384,6 +384,37 @@ mod tests {
         assert_eq!(samples, [Sample { labels, value: 1.0 }]);
         let counts = stores.redaction.as_ref().unwrap().counts();
         assert_eq!(counts.iter().map(|(_, count)| count).sum::<u64>(), 1);
+    }
+
+    #[test]
+    fn what_is_pushed_again_is_stored_once_also_with_a_secret_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let overrides =
+            config::Overrides { data_dir: Some(dir.path().join("data")), ..Default::default() };
+        let config = config::load(&overrides, &|_| None).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let stores = Stores::open(&config, &clock, Arc::default()).unwrap();
+        let stream = Labels::from_pairs([("a", "web")]);
+        let mut rows = LogRows::default();
+        for (t_ns, line) in (clock.now_ns()..).zip(["started", "password=hunter2", "ready"]) {
+            rows.push(&stream, t_ns, line, &Labels::default());
+        }
+        rows.set_may_repeat();
+        for _ in 0..2 {
+            let (answered, answer) = std::sync::mpsc::channel();
+            let done = Done::new(move |outcome| drop(answered.send(outcome)));
+            let batch = LogBatch { source: Arc::from("push"), rows: rows.clone(), cursor: None };
+            stores.append_logs(batch, done);
+            answer.recv().unwrap().unwrap();
+        }
+        let mut lines = Vec::new();
+        let plan = LogPlan::all(TimeRange::ALL, Order::Forward);
+        let mut visit = |row: &LogRow<'_>| {
+            lines.push(row.line.to_owned());
+            ControlFlow::Continue(())
+        };
+        stores.logs.scan(&plan, &Budget::unlimited(), &mut visit).unwrap();
+        assert_eq!(lines, ["started", "password=[redacted:password]", "ready"]);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 
 use std::ops::Range;
 
-use super::values::{closing, end_of, is_placeholder, skip_quote};
+use super::quotes::{closing, skip_quote};
+use super::values::{end_of, is_placeholder};
 
 /// A program and the options by which it takes a password.
 struct Command {
@@ -227,6 +228,11 @@ impl Words<'_> {
         self.from = end.max(start + 1);
         let word = &self.line[start..end];
         let kept = word.iter().rposition(|b| !matches!(b, b',' | b';' | b']' | b')'));
-        Some(start..start + kept.map_or(0, |last| last + 1))
+        let kept = kept.map_or(0, |last| last + 1);
+        // What is behind a semicolon is another command.
+        if word[kept..].contains(&b';') {
+            self.from = self.line.len();
+        }
+        Some(start..start + kept)
     }
 }

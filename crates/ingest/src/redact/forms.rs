@@ -79,12 +79,31 @@ pub(super) fn url(line: &[u8], at: Range<usize>) -> Option<Range<usize>> {
     let authority = end_of(text, 0, |b| !matches!(b, b'/' | b'?' | b'#'));
     let colon = text[..authority].iter().position(|b| *b == b':')?;
     let host = match text[..authority].iter().rposition(|b| *b == b'@') {
+        Some(host) if colon < host && is_bare_name(&text[host + 1..authority]) => {
+            further_host(text, authority).unwrap_or(host)
+        }
         Some(host) => host,
         None => host_behind(text, colon, authority)?,
     };
     // Also what is before a colon may have an `@`, as in a user's address, but then the last one is behind it.
     let password = at.end + colon + 1..at.end + host;
     (host > colon && !is_placeholder(&line[password.clone()])).then_some(password)
+}
+
+/// Whether a host is a name without a dot and a port, which may as well be a part of a password before a `/`.
+fn is_bare_name(host: &[u8]) -> bool {
+    host != b"localhost" && !host.iter().any(|b| matches!(b, b'.' | b':' | b'[' | b','))
+}
+
+/// The `@` before what may be a host, within the words of a path: not at the beginning of one, as in `/@scope`, and not
+/// before a version.
+fn further_host(text: &[u8], authority: usize) -> Option<usize> {
+    let path = end_of(text, authority, |b| !matches!(b, b'?' | b'#'));
+    let at = (authority..path).rev().find(|i| text[*i] == b'@')?;
+    let host = end_of(text, at + 1, |b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'));
+    let is_host = text.get(at + 1).is_some_and(u8::is_ascii_alphabetic)
+        && text.get(host).is_none_or(|b| matches!(b, b':' | b'/' | b'?' | b',' | b')'));
+    (is_host && text[at - 1] != b'/').then_some(at)
 }
 
 /// The `@` before the host of a URL whose password has a `/`, `?` or `#`: what is between the colon and that cannot be a

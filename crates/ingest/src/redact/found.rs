@@ -6,6 +6,7 @@ use model::{Labels, LogRows};
 use rustc_hash::FxHashSet;
 
 use super::Kind;
+use super::quotes::Quote;
 
 /// A secret and its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,8 +16,8 @@ pub(super) struct Found {
     pub(super) at: Range<usize>,
     /// Index of its kind, or of a pattern of one's own behind the kinds.
     pub(super) what: usize,
-    /// Whether the mark needs quotes to be a value of JSON.
-    pub(super) needs_quotes: bool,
+    /// Quotes that the mark needs to be a value of JSON.
+    pub(super) quote: Option<Quote>,
     /// Whether it is the rest of a secret that was counted already.
     pub(super) goes_on: bool,
 }
@@ -24,7 +25,7 @@ pub(super) struct Found {
 impl Found {
     pub(super) fn new(row: usize, at: Range<usize>, kind: Kind) -> Self {
         let what = Kind::ALL.iter().position(|k| *k == kind).unwrap_or_default();
-        Self { row, at, what, needs_quotes: false, goes_on: false }
+        Self { row, at, what, quote: None, goes_on: false }
     }
 
     pub(super) fn of_row(self, row: usize) -> Self {
@@ -95,6 +96,8 @@ pub(super) fn follow_keys(rows: &LogRows, open: &mut FxHashSet<Labels>, found: &
             if end.is_some() || !is_body(row.line) {
                 open.remove(row.stream);
             }
+            // What is before the end on its row may be part of another text.
+            let end = end.map(|end| if is_body(&row.line[..end]) { end } else { 0 });
             let at = 0..end.unwrap_or(row.line.len());
             if !at.is_empty() && (end.is_some() || open.contains(row.stream)) {
                 more.push(Found { goes_on: true, ..Found::new(i, at, Kind::PrivateKey) });

@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use memchr::memmem;
 
+use super::quotes::{closing, skip_quote};
 use super::values::{
-    closing, end_of, ends_with, is_placeholder, is_plain_word, is_word_before, looks_secret,
-    skip_quote,
+    end_of, ends_with, is_placeholder, is_plain_word, is_word_before, looks_secret,
 };
 
 /// Least length of a bearer token.
@@ -44,11 +44,15 @@ const ATTRIBUTES: [&[u8]; 8] =
     [b"path", b"domain", b"expires", b"max-age", b"samesite", b"priority", b"version", b"comment"];
 
 /// Behind the name of a header at `at`, its quote and its colon or `=`: where the value begins, and which of the two.
+/// Members of JSON need a text or a list of texts as value.
 fn behind_name(line: &[u8], at: usize) -> Option<(usize, u8)> {
-    let (i, _) = skip_quote(line, at);
+    let (i, quote) = skip_quote(line, at);
     let i = end_of(line, i, |b| b == b' ');
     let separator = *line.get(i).filter(|b| matches!(b, b':' | b'='))?;
-    Some((end_of(line, i + 1, |b| b == b' '), separator))
+    let value = end_of(line, i + 1, |b| b == b' ');
+    let text = end_of(line, value, |b| matches!(b, b' ' | b'['));
+    let is_member = separator == b':' && quote.is_some_and(|q| q.byte == b'"');
+    (!is_member || skip_quote(line, text).1.is_some()).then_some((value, separator))
 }
 
 /// `Authorization: Basic dXNlcjpwYXNz`, as a header, a field of JSON or a setting: what is behind the scheme.
@@ -175,7 +179,8 @@ pub(super) fn cookies_of(line: &[u8], at: usize, visit: &mut dyn FnMut(Range<usi
     let mut i = end_of(line, at, |b| matches!(b, b' ' | b'['));
     let is_list = line[at..i].contains(&b'[');
     if skip_quote(line, i).1.is_none() {
-        return pairs(line, i..line.len(), visit);
+        let end = if is_list { end_of(line, i, |b| b != b']') } else { line.len() };
+        return pairs(line, i..end, visit);
     }
     while let (start, Some(open)) = skip_quote(line, i) {
         let end = closing(line, start, open);

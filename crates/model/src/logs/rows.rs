@@ -44,6 +44,13 @@ impl LogRows {
         }
     }
 
+    /// No rows, with room for as many as these and with what was [said](Self::set_may_repeat) of all of them: for rows that
+    /// take their place.
+    pub fn emptied(&self) -> Self {
+        let room = Self::with_capacity(self.len(), self.line_bytes());
+        Self { may_repeat: self.may_repeat, ..room }
+    }
+
     /// Adds a row.
     pub fn push(&mut self, stream: &Labels, t_ns: i64, line: &str, fields: &Labels) {
         let stream = self.stream(stream);
