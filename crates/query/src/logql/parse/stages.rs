@@ -341,7 +341,10 @@ impl Parser<'_> {
         }
         let sign = if negative { -1.0 } else { 1.0 };
         let unit = token.text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
-        let is_bytes = unit.ends_with(['b', 'B']) && units::bytes_of_unit(unit).is_some();
+        // `1mb` is a minute and a word, to Loki as well.
+        let is_bytes = unit.ends_with(['b', 'B'])
+            && !unit.starts_with('m')
+            && units::bytes_of_unit(unit).is_some();
         let looks_like_duration = unit.starts_with(|c: char| "nuµμsmhdwy".contains(c));
         let quantity = if is_bytes {
             units::parse_bytes(token.text).map(|bytes| Quantity::Bytes(sign * bytes))
