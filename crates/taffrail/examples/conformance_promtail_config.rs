@@ -53,7 +53,11 @@ const FACTS: [(&str, Fact); 9] = [
         let push = c.jobs[0].push.as_ref();
         push.is_some_and(|p| p.http_listen_port == 9094 && p.use_incoming_timestamp)
     }),
-    ("remote_write_basic_auth.yaml", |c| c.external_labels.len() == 2),
+    // The tenant of a client is a label here.
+    ("remote_write_basic_auth.yaml", |c| {
+        let labels: Vec<&str> = c.external_labels.keys().map(String::as_str).collect();
+        labels == ["cluster", "host", "tenant"] && c.external_labels["tenant"] == "sparrow"
+    }),
     ("pipeline_stages_structured_metadata.yaml", |c| c.jobs[0].stages.len() == 2),
     ("syslog.yaml", |c| {
         let formats: Vec<&str> =

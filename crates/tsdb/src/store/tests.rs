@@ -1081,7 +1081,8 @@ fn a_days_parts_are_merged() {
         store.flush().unwrap();
     }
     while store.merge().unwrap() {}
-    assert!(store.stats().parts < 8, "{} parts", store.stats().parts);
+    // The merger may have been at work meanwhile: of each eight or more it made one, fewer than eight are left alone.
+    assert!(store.stats().parts <= 20 / 8 + 7, "{} parts", store.stats().parts);
     clock.advance_ms(DAY_MS + 600_000);
     while store.merge().unwrap() {}
     assert_eq!((store.stats().parts, part_files(&fs).len()), (1, 1));
