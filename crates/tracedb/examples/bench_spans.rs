@@ -18,6 +18,10 @@ use storage::fs::RealFs;
 use storage::wal::Durability;
 use tracedb::{Config, Store};
 
+// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const BATCH_SPANS: usize = 2_000;

@@ -130,16 +130,15 @@ pub(crate) fn take_ints(reader: &mut Reader<'_>, count: usize) -> Result<Vec<i64
 
 /// Takes `count` numbers that are all below `end`.
 pub(crate) fn take_codes(reader: &mut Reader<'_>, count: usize, end: usize) -> Result<Vec<u32>> {
-    let mut codes = Vec::new();
-    let mut largest = 0;
+    let mut codes: Vec<u32> = Vec::new();
+    let mut all_bits = 0;
     ints::decode_blocks(reader, count, count, |block| {
-        codes.extend(block.iter().map(|code| {
-            largest = largest.max(code.cast_unsigned());
-            *code as u32
-        }));
+        all_bits |= block.iter().fold(0, |bits, code| bits | code.cast_unsigned());
+        codes.extend(block.iter().map(|code| *code as u32));
     })?;
-    if count > 0 && largest >= end as u64 {
-        return Err(Error::corrupt(format!("code {largest} of a column is not below {end}")));
+    let largest = codes.iter().max().map_or(0, |code| *code as usize);
+    if count > 0 && (all_bits > u64::from(u32::MAX) || largest >= end) {
+        return Err(Error::corrupt(format!("code of a column is not below {end}")));
     }
     Ok(codes)
 }

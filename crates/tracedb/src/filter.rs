@@ -114,11 +114,13 @@ pub(crate) fn find_in_page(
 ) -> Result<()> {
     let mut reader = Reader::new(bytes);
     let fingerprints = take_ints(&mut reader, count)?;
-    let numbers = take_codes(&mut reader, count, blocks)?;
-    for (known, block) in fingerprints.iter().zip(numbers) {
-        if known.cast_unsigned() == fingerprint {
-            found(block as usize);
-        }
+    let wanted = fingerprint.cast_signed();
+    // Ascending, so that pages of a trace that is not there are not read further.
+    let start = fingerprints.partition_point(|known| *known < wanted);
+    let end = fingerprints.partition_point(|known| *known <= wanted);
+    if start < end {
+        let numbers = take_codes(&mut reader, count, blocks)?;
+        numbers[start..end].iter().for_each(|block| found(*block as usize));
     }
     Ok(())
 }

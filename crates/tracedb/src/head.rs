@@ -2,6 +2,7 @@
 //!
 //! Does not own: durability (the WAL holds every span here), nor when to flush (`engine`).
 
+use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use hashbrown::{HashMap, HashTable};
 use model::{Result, SpanKind};
 use rustc_hash::FxHashSet;
 
+use crate::block::Core;
 use crate::part::{Builder, Part};
 use crate::record::kind_of;
 use crate::rows::{Renumbering, Row, Rows};
@@ -17,7 +19,7 @@ use crate::rows::{Renumbering, Row, Rows};
 /// How many chunks of similar size there are before they are put together.
 const FAN_IN: usize = 8;
 /// Chunks with so many rows stay as they are.
-const CHUNK_ROWS_ENOUGH: usize = 8 << 10;
+const CHUNK_ROWS_ENOUGH: usize = 1 << 10;
 
 /// Spans in order of arrival, at least one.
 #[derive(Debug)]
@@ -104,6 +106,9 @@ pub(crate) fn write(chunks: &[Arc<Chunk>], builder: &mut Builder) -> Result<()> 
     Ok(())
 }
 
+/// Blocks of parts that are kept while spans sent again are looked for; about a megabyte each.
+const BLOCKS_OPEN: usize = 8;
+
 /// Bytes of memory by which a row is known.
 const SEEN_BYTES: usize = size_of::<Key>() + 8;
 
@@ -123,6 +128,9 @@ impl Key {
     }
 }
 
+/// What says which spans a block has.
+type CoreAndIds = (Core, Vec<u64>);
+
 /// Keys of the spans in the head, and of those in parts whose traces go on in the head.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
@@ -131,12 +139,14 @@ pub(crate) struct Seen {
     hasher: RandomState,
     /// Traces of parts whose keys are here.
     loaded: FxHashSet<(u64, u128)>,
+    /// Blocks read lately, by part and number.
+    blocks: VecDeque<((u64, usize), Arc<CoreAndIds>)>,
 }
 
 impl Seen {
     /// Removes rows whose spans are in the head or in one of `parts`; returns how many there were.
     ///
-    /// Cost: a lookup per span and part that has spans of its time; a read per trace that is in a part already.
+    /// Cost: a lookup per span and part that has spans of its time; a read per block with traces that go on.
     pub(crate) fn remove_repeated(&mut self, rows: &mut Rows, parts: &[Arc<Part>]) -> u64 {
         let before = rows.len();
         for row in &rows.rows {
@@ -168,38 +178,45 @@ impl Seen {
     }
 
     fn load(&mut self, part: &Part, trace_id: u128) -> Result<()> {
-        if self.loaded.contains(&(part.summary.id, trace_id)) {
+        if !part.may_have(trace_id) || !self.loaded.insert((part.summary.id, trace_id)) {
             return Ok(());
         }
-        let blocks = part.blocks_of(trace_id)?;
-        if blocks.is_empty() {
-            return Ok(());
-        }
-        self.loaded.insert((part.summary.id, trace_id));
-        for block in blocks {
-            let found = part.guard(block, || {
-                let (core, ids) = (part.core(block)?, part.ids(block)?);
-                let mut found = Vec::new();
-                for number in 0..core.runs.len() {
-                    if core.runs[number].trace_id == trace_id {
-                        for row in core.rows_of(number) {
-                            let (kind, _) = kind_of(core.kinds[row])?;
-                            let (span_id, start_ns) = (ids[row], core.starts_ns[row]);
-                            found.push(Key { trace_id, span_id, start_ns, kind });
-                        }
-                    }
+        for block in part.blocks_of(trace_id)? {
+            let Some(open) = self.open(part, block)? else { continue };
+            let (core, ids) = &*open;
+            let runs = core.runs.iter().enumerate();
+            for (number, _) in runs.filter(|(_, run)| run.trace_id == trace_id) {
+                for row in core.rows_of(number) {
+                    let (kind, _) = kind_of(core.kinds[row])?;
+                    let (span_id, start_ns) = (ids[row], core.starts_ns[row]);
+                    self.insert(Key { trace_id, span_id, start_ns, kind });
                 }
-                Ok(found)
-            })?;
-            for key in found.into_iter().flatten() {
-                self.insert(key);
             }
         }
         Ok(())
     }
 
-    /// Forgets everything: the spans are in parts now.
+    /// Core and span ids of a block. Traces that go on after a flush are mostly in the same ones.
+    fn open(&mut self, part: &Part, block: usize) -> Result<Option<Arc<CoreAndIds>>> {
+        let key = (part.summary.id, block);
+        if let Some((_, open)) = self.blocks.iter().find(|(known, _)| *known == key) {
+            return Ok(Some(Arc::clone(open)));
+        }
+        let read = || Ok((part.core(block)?, part.ids(block)?));
+        let Some(read) = part.guard(block, read)? else { return Ok(None) };
+        let open = Arc::new(read);
+        if self.blocks.len() == BLOCKS_OPEN {
+            self.blocks.pop_front();
+        }
+        self.blocks.push_back((key, Arc::clone(&open)));
+        Ok(Some(open))
+    }
+
+    /// Forgets everything, the spans being in parts now; keeps the room, for the next ones are about as many.
     pub(crate) fn clear(&mut self) {
-        *self = Self::default();
+        self.keys.clear();
+        self.table.clear();
+        self.loaded.clear();
+        self.blocks.clear();
     }
 }

@@ -568,6 +568,11 @@ impl Part {
         Ok(OpenBlock { core, ids, attributes, rest: self.rest(block)? })
     }
 
+    /// Whether it may have spans of the trace: hardly ever when it has none.
+    pub(crate) fn may_have(&self, trace_id: u128) -> bool {
+        self.filter.may_have(filter::hash(trace_id))
+    }
+
     /// Blocks that may have spans of the trace, ascending; hardly ever more than have some.
     pub(crate) fn blocks_of(&self, trace_id: u128) -> Result<Vec<usize>> {
         let hash = filter::hash(trace_id);
