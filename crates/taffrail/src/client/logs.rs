@@ -114,8 +114,9 @@ pub async fn logs(args: &LogsArgs, out: &mut impl Write) -> Result<()> {
         writeln!(out, "{body}")?;
         return Ok(());
     }
-    let answer: LogAnswer = serde_json::from_str(&body)
+    let mut answer: LogAnswer = serde_json::from_str(&body)
         .context("the answer holds no log lines; use --output json for metric queries")?;
+    oldest_first(&mut answer.data.streams);
     if answer.data.streams.is_empty() {
         return asked.explain_nothing().await;
     }
@@ -129,6 +130,11 @@ pub async fn logs(args: &LogsArgs, out: &mut impl Write) -> Result<()> {
     }
 }
 
+/// Turns the answer of a query that asks for the newest lines: of those with the same time the last one came first.
+fn oldest_first(streams: &mut [LogStream]) {
+    streams.iter_mut().for_each(|stream| stream.values.reverse());
+}
+
 /// Prints more lines than one answer may have: all of them, or the newest ones.
 async fn print_pages(asked: &Asked<'_>, printer: &Printer<'_>, out: &mut impl Write) -> Result<()> {
     let now_ns = jiff::Timestamp::now().as_nanosecond().to_string();
@@ -138,10 +144,13 @@ async fn print_pages(asked: &Asked<'_>, printer: &Printer<'_>, out: &mut impl Wr
     // The newest ones come last page first.
     let mut held = Vec::new();
     let mut is_empty = true;
-    while let Some(page) = pages.next().await? {
+    while let Some(mut page) = pages.next().await? {
         is_empty = false;
         match newest {
-            Some(_) => held.push(page),
+            Some(_) => {
+                oldest_first(&mut page);
+                held.push(page);
+            }
             None => printer.print(&page, out)?,
         }
     }
