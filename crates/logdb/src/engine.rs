@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -599,15 +599,4 @@ impl writer::Engine for Engine {
     fn close(&mut self, wal: &mut Wal) -> Result<()> {
         self.flush(wal)
     }
-}
-
-/// The part's path in `dir` once it is set aside.
-pub(crate) fn corrupt_path(fs: &dyn Fs, dir: &Path, name: &str) -> PathBuf {
-    let mut path = dir.join(format!("{name}.corrupt"));
-    let mut number = 1;
-    while fs.exists(&path).unwrap_or(false) {
-        number += 1;
-        path = dir.join(format!("{name}.{number}.corrupt"));
-    }
-    path
 }

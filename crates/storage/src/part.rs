@@ -19,6 +19,7 @@ use std::sync::Arc;
 use model::{Error, Result};
 
 use crate::fs::{self, Fs, ReadFile, WriteFile};
+use crate::wal::free_name;
 
 const MAGIC: [u8; 8] = *b"TFRLPRT\n";
 const VERSION: u32 = 1;
@@ -74,6 +75,19 @@ pub struct Footer {
     pub block_count: u32,
     /// Bytes of the whole file.
     pub file_bytes: u64,
+}
+
+/// Keeps the damaged part `name` of `dir` as `NAME.corrupt`, or `NAME.2.corrupt` and so on: nothing opens it there, and
+/// nothing removes it. To be called before a manifest that does not name the part is written, for files that no manifest
+/// names are tidied up.
+///
+/// # Errors
+/// As [`fs::error`].
+pub fn set_aside(fs: &dyn Fs, dir: &Path, name: &str) -> Result<()> {
+    let aside = free_name(fs, dir, name, "corrupt")?;
+    fs.rename(&dir.join(name), &dir.join(&aside))
+        .and_then(|()| fs.sync_dir(dir))
+        .map_err(|e| fs::error(format!("set damaged part {name} aside as {aside}"), e))
 }
 
 /// Reads the trailer: the last [`TRAILER_BYTES`] of `tail`, which ends where the file ends. Never panics.

@@ -3,7 +3,7 @@
 //! A flush commits the part and the number of the last record in it as one manifest record; a replay skips records up to
 //! that number. Does not own: checks of spans, which are made before they get here (`store`).
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -284,15 +284,4 @@ impl writer::Engine for Engine {
     fn close(&mut self, wal: &mut Wal) -> Result<()> {
         self.flush(wal)
     }
-}
-
-/// The part's path in `dir` once it is set aside.
-pub(crate) fn corrupt_path(fs: &dyn Fs, dir: &Path, name: &str) -> PathBuf {
-    let mut path = dir.join(format!("{name}.corrupt"));
-    let mut number = 1;
-    while fs.exists(&path).unwrap_or(false) {
-        number += 1;
-        path = dir.join(format!("{name}.{number}.corrupt"));
-    }
-    path
 }

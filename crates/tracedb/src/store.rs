@@ -11,10 +11,10 @@ use parking_lot::Mutex;
 use storage::codec::Reader;
 use storage::fs::{self, Fs};
 use storage::manifest::{Edit, Manifest, ManifestState};
-use storage::wal::{Durability, Recovery, Wal, WalConfig};
+use storage::wal::{Durability, Wal, WalConfig};
 use storage::writer::{Writer, WriterConfig, WriterState};
 
-use crate::engine::{self, Batch, Engine};
+use crate::engine::{Batch, Engine};
 use crate::part::{Part, Summary};
 use crate::record;
 use crate::rows::Rows;
@@ -158,7 +158,8 @@ impl Store {
             Wal::open(Arc::clone(&fs), &dir.join("wal"), wal_config, &mut visit)?;
         // A power loss may have taken records that parts hold already; replay skips their numbers for ever.
         wal.ensure_next_seq(flushed_seq + 1)?;
-        report_recovery(&recovery, &mut report);
+        report.torn_bytes = recovery.torn_bytes;
+        report.warnings.extend(recovery.warnings("trace"));
         shared.wal_bytes.store(wal.bytes(), Ordering::Relaxed);
         let writer_config =
             WriterConfig { queue: QUEUE, group_window_ms: GROUP_WINDOW_MS, free_floor_bytes };
@@ -318,9 +319,7 @@ fn open_parts(
             }
             Err(e) if e.kind() == ErrorKind::NotFound => "is missing".to_owned(),
             Err(e) if e.kind() == ErrorKind::Corrupt => {
-                let aside = engine::corrupt_path(fs, &dir, name);
-                fs.rename(&dir.join(name), &aside)
-                    .map_err(|e| fs::error(format!("set damaged trace part {name} aside"), e))?;
+                storage::part::set_aside(fs, &dir, name)?;
                 format!("is damaged and set aside: {e}")
             }
             Err(e) => return Err(e),
@@ -364,19 +363,6 @@ fn replay(
             Ok(())
         }
         Err(e) => Err(e),
-    }
-}
-
-fn report_recovery(recovery: &Recovery, report: &mut OpenReport) {
-    report.torn_bytes = recovery.torn_bytes;
-    for damage in &recovery.damage {
-        report.warnings.push(format!(
-            "trace wal segment {} is damaged at {} ({}); kept as {}",
-            damage.segment, damage.offset, damage.reason, damage.kept_as
-        ));
-    }
-    if recovery.missing_records > 0 {
-        report.warnings.push(format!("{} trace wal records are lost", recovery.missing_records));
     }
 }
 

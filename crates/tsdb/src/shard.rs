@@ -307,10 +307,7 @@ fn removal(name: &str) -> Edit {
 /// Takes a part out of the manifest and renames its file to `*.corrupt`.
 fn set_aside(fs: &dyn Fs, dir: &Path, manifest: &mut Manifest, name: &str) -> Result<()> {
     // The name first: a file the manifest does not know would be removed at the next start.
-    let (from, to) = (dir.join(name), dir.join(format!("{name}.corrupt")));
-    fs.rename(&from, &to)
-        .and_then(|()| fs.sync_dir(dir))
-        .map_err(|e| Error::io(format!("rename part {name} to *.corrupt"), e))?;
+    storage::part::set_aside(fs, dir, name)?;
     manifest.commit(&[removal(name)])
 }
 

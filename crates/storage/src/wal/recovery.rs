@@ -41,6 +41,21 @@ pub struct Recovery {
     pub damage: Vec<Damage>,
 }
 
+impl Recovery {
+    /// What was damaged or lost of the write-ahead log of `what` (`"log"`, `"trace"`), for people.
+    pub fn warnings(&self, what: &str) -> Vec<String> {
+        let damaged = |d: &Damage| {
+            let Damage { segment, kept_as, offset, reason } = d;
+            format!(
+                "{what} wal segment {segment} is damaged at {offset} ({reason}); kept as {kept_as}"
+            )
+        };
+        let lost = (self.missing_records > 0)
+            .then(|| format!("{} {what} wal records are lost", self.missing_records));
+        self.damage.iter().map(damaged).chain(lost).collect()
+    }
+}
+
 /// A segment that is not what was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
