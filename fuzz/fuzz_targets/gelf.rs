@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use ingest::gelf::{Chunks, Given, add, roles, unpack};
+use ingest::gelf::{Chunks, Given, Message, add, roles, unpack};
 use ingest::pushed_lines::{Lines, Streams};
 use libfuzzer_sys::fuzz_target;
 use taffrail_fuzz::lines::LIMITS;
@@ -30,6 +30,10 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(chunks.bytes() <= WAITING_BYTES_MAX + 10_000);
         if let Ok(plain) = unpack(&message, 10_000) {
             let _refused = add(&plain, &roles, &streams, &mut lines);
+            if let Ok(read) = Message::read(&plain) {
+                let again = Message::read(read.line.as_bytes()).expect("its own spelling is a message");
+                assert_eq!(again, read);
+            }
         }
     }
     if let Ok(plain) = unpack(bytes, 10_000) {

@@ -1,12 +1,14 @@
 //! GELF, Graylog's format: messages as JSON, packed or not, in one datagram or in chunks, or framed by NUL.
 //!
-//! Owns: what members mean, unpacking, putting chunks together ([`Chunks`]). Does not own: sockets.
+//! Owns: what members mean, unpacking, putting chunks together ([`Chunks`]), messages as they are ([`Message`]). Does not
+//! own: sockets.
 //!
 //! The full message is the line, else the short one. Names lose the underscore that marks members of the sender's own.
 //!
 //! Source: Graylog, "GELF Payload Specification".
 
 mod chunks;
+mod message;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +23,7 @@ use crate::pushed_lines::{Lines, Sent, Streams};
 use crate::syslog::Priority;
 
 pub use chunks::{Chunks, Given, Lost};
+pub use message::Message;
 
 /// What members of messages mean; those that programs and Docker's driver give are labels.
 pub fn roles() -> Roles {
@@ -55,7 +58,7 @@ pub fn unpack(message: &[u8], bytes_max: usize) -> Result<Body<'_>> {
 /// [`Invalid`](model::ErrorKind::Invalid) when it is no object, [`Limit`](model::ErrorKind::Limit) when `lines` hold too
 /// much.
 pub fn add(message: &[u8], roles: &Roles, streams: &Streams, lines: &mut Lines) -> Result<bool> {
-    let text = text_of_bytes(message);
+    let text = text(message);
     let mut members = document::members(&text)?;
     let mut severity = None;
     for (path, value) in &mut members {
@@ -68,11 +71,8 @@ pub fn add(message: &[u8], roles: &Roles, streams: &Streams, lines: &mut Lines) 
                 }
             }
             "timestamp" => {
-                // A number of any spelling; the others are as elsewhere.
-                if let Ok(seconds) = value.trim().parse::<f64>()
-                    && value.contains(['e', 'E'])
-                {
-                    *value = Cow::Owned(format!("{seconds:.9}"));
+                if let Some(plain) = without_exponent(value) {
+                    *value = Cow::Owned(plain);
                 }
             }
             _ => {
@@ -98,4 +98,21 @@ pub fn add(message: &[u8], roles: &Roles, streams: &Streams, lines: &mut Lines) 
     let more = More { labels: &[("job", "gelf")], fields };
     let mut documents = Documents::new(roles, streams);
     documents.add_members(&members, Sent::Absent, || Cow::Borrowed(text.trim()), &more, lines)
+}
+
+/// Some senders end their datagrams as if they were on a connection.
+fn text(message: &[u8]) -> Cow<'_, str> {
+    let end = message.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    text_of_bytes(message.get(..end).unwrap_or_default())
+}
+
+/// A `timestamp` of any spelling.
+fn seconds_ns(text: &str) -> Option<i64> {
+    document::time_ns(without_exponent(text).as_deref().unwrap_or(text))
+}
+
+/// A number that is spelled with an exponent, spelled without one.
+fn without_exponent(text: &str) -> Option<String> {
+    let seconds = text.contains(['e', 'E']).then(|| text.trim().parse::<f64>().ok())??;
+    Some(format!("{seconds:.9}"))
 }

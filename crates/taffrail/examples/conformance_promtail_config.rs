@@ -24,17 +24,16 @@ const REFUSED: [(&str, &str); 7] = [
 ];
 
 /// Not supported, and refused by name.
-const NOT_SUPPORTED: [(&str, &str); 4] = [
+const NOT_SUPPORTED: [(&str, &str); 3] = [
     ("azure_event_hubs.yaml", "azure_event_hubs is not supported"),
     ("cloudflare_relabel.yaml", "cloudflare is not supported"),
-    ("gelf.yaml", "gelf is not supported"),
     ("unsupported.yaml", "stdin is not supported"),
 ];
 
 /// Something that must be in the result.
 type Fact = fn(&PromtailConfig) -> bool;
 
-const FACTS: [(&str, Fact); 9] = [
+const FACTS: [(&str, Fact); 10] = [
     ("promtail.yaml", |c| c.jobs.iter().any(|job| job.stages.len() == 2)),
     ("file.yaml", |c| c.jobs[0].file_sd.len() == 2 && c.jobs[0].file_sd[0].files.len() == 3),
     ("globalpositions.yaml", |c| c.positions == Path::new("/good/positions.yml")),
@@ -48,6 +47,12 @@ const FACTS: [(&str, Fact); 9] = [
             && limits.max_line_size_truncate
             && limits.max_streams == 100
             && limits.readline == Some((1000.5, 1000, true))
+    }),
+    ("gelf.yaml", |c| {
+        let gelf = c.jobs[0].gelf.as_ref();
+        gelf.is_some_and(|g| {
+            g.listen_address == "localhost:12201" && g.use_incoming_timestamp && g.labels.len() == 2
+        })
     }),
     ("push_api.yaml", |c| {
         let push = c.jobs[0].push.as_ref();

@@ -7,6 +7,7 @@
 //! Readers are replaced, not changed: the old one ends, the store answers for everything it handed over, and the new one
 //! goes on where the cursors stand. So a reload neither loses nor repeats a line.
 
+mod gelf;
 mod listeners;
 mod syslog;
 mod targets;

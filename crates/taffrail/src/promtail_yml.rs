@@ -52,6 +52,8 @@ pub struct Job {
     pub journal: Option<Journal>,
     /// A syslog receiver.
     pub syslog: Option<Syslog>,
+    /// A receiver of GELF in datagrams.
+    pub gelf: Option<Gelf>,
     /// A receiver of Loki's push protocol.
     pub push: Option<Push>,
     /// How files are encoded, as written (`UTF-16`); UTF-8 when absent.
@@ -98,6 +100,17 @@ pub struct Syslog {
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Authorities one of which must have signed the certificate that a sender shows.
     pub tls_ca: Option<PathBuf>,
+    /// Labels of all messages.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// `gelf:`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gelf {
+    /// Host and port.
+    pub listen_address: String,
+    /// Whether lines keep the time of their message.
+    pub use_incoming_timestamp: bool,
     /// Labels of all messages.
     pub labels: BTreeMap<String, String>,
 }
@@ -221,12 +234,17 @@ fn warn(node: &Node, job: &Job, file: &str, notes: &mut Vec<Note>) {
     if job.push.as_ref().is_some_and(|push| is_open(&push.http_listen_address)) {
         note(line_of("loki_push_api"), "loki_push_api", NoteKind::OpenToAll);
     }
-    let host = job.syslog.as_ref().and_then(|syslog| syslog.listen_address.rsplit_once(':'));
-    let asks_who = job.syslog.as_ref().is_some_and(|syslog| syslog.tls_ca.is_some());
-    if host.is_some_and(|(host, _)| is_open(host)) && !asks_who {
+    let is_open_at =
+        |address: &str| address.rsplit_once(':').is_some_and(|(host, _)| is_open(host));
+    let asks_who = |syslog: &Syslog| syslog.tls_ca.is_some();
+    if job.syslog.as_ref().is_some_and(|s| is_open_at(&s.listen_address) && !asks_who(s)) {
         note(line_of("syslog"), "syslog", NoteKind::OpenToAll);
     }
-    let has_receiver = job.push.is_some() || job.syslog.is_some() || job.journal.is_some();
+    if job.gelf.as_ref().is_some_and(|gelf| is_open_at(&gelf.listen_address)) {
+        note(line_of("gelf"), "gelf", NoteKind::OpenToAll);
+    }
+    let has_receiver =
+        job.push.is_some() || job.syslog.is_some() || job.gelf.is_some() || job.journal.is_some();
     let has_discovery = !job.file_sd.is_empty() || !job.docker_sd.is_empty();
     if !has_receiver && !has_discovery && job.static_targets.is_empty() {
         note(node.line, &job.name, NoteKind::ReadsNothing);
@@ -258,6 +276,7 @@ fn job(node: &Node, dir: &Path) -> Result<Job, Placed> {
         docker_sd: items("docker_sd_configs").map(jobs::docker_sd).collect::<Result<_, _>>()?,
         journal: node.get("journal").map(|journal| self::journal(journal, dir)).transpose()?,
         syslog: node.get("syslog").map(|syslog| self::syslog(syslog, dir)).transpose()?,
+        gelf: node.get_or_null("gelf").map(gelf),
         push: node.get("loki_push_api").map(push).transpose()?,
         encoding: node.text_of("encoding").filter(|e| !e.is_empty()).map(str::to_owned),
         decompression: match node.get("decompression") {
@@ -326,6 +345,15 @@ fn syslog(node: &Node, dir: &Path) -> Result<Syslog, Placed> {
             .map(|file| dir.join(file)),
         labels: texts(node.get("labels")),
     })
+}
+
+fn gelf(node: &Node) -> Gelf {
+    let address = node.text_of("listen_address").filter(|address| !address.is_empty());
+    Gelf {
+        listen_address: address.unwrap_or(":12201").to_owned(),
+        use_incoming_timestamp: node.bool_of("use_incoming_timestamp").unwrap_or(false),
+        labels: texts(node.get("labels")),
+    }
 }
 
 fn push(node: &Node) -> Result<Push, Placed> {

@@ -454,7 +454,8 @@ async fn open_sockets(
     }
     if let Some(addresses) = &wanted.gelf {
         let sockets = bind("GELF", addresses).await?;
-        receivers.spawn(gelf::serve(sockets, app.clone(), stop.clone()));
+        let (store, shared) = (gelf::to_store(app, stop), app.receivers().clone());
+        receivers.spawn(gelf::serve(sockets, store, shared, clock.clone(), stop.clone()));
     }
     receivers.close();
     Ok(tokio::spawn(async move { receivers.wait().await }))

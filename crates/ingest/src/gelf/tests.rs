@@ -37,6 +37,36 @@ fn members_find_their_roles() {
     assert!(read("[]").unwrap_err().message().contains("not a JSON object"));
 }
 
+#[test]
+fn messages_are_spelled_out() {
+    let check = |message: &str, expected: (&str, &str, &str, Option<i64>), line: &str| {
+        let read = Message::read(message.as_bytes()).unwrap();
+        let found = (read.host.as_str(), read.severity, read.facility.as_str(), read.sent_ns);
+        assert_eq!((found, read.line.as_str()), (expected, line), "{message}");
+        serde_json::from_str::<serde_json::Value>(&read.line).unwrap();
+    };
+    check(
+        "{ \"_b\" : {\"x\": [1, \" \\\" y\"]},\n\"_a\": 1.50, \"level\": 4, \"timestamp\":1699999999.5, \"short_message\": \"a \\n b\",\"host\":\"h\\u0031\",\"version\":\"1.1\"}\n\0",
+        ("h1", "warning", "", Some(1_699_999_999_500_000_000)),
+        r#"{"version":"1.1","host":"h\u0031","short_message":"a \n b","timestamp":1699999999.5,"level":4,"_a":1.50,"_b":{"x":[1," \" y"]}}"#,
+    );
+    check(
+        r#"{"level":"0","facility":"f","timestamp":"1.6999999995E9","other":null}"#,
+        ("", "emergency", "f", Some(1_699_999_999_500_000_000)),
+        r#"{"timestamp":"1.6999999995E9","level":"0","facility":"f","other":null}"#,
+    );
+    check(
+        r#"{"level":8,"timestamp":0,"host":null,"host":7}"#,
+        ("7", "", "", None),
+        r#"{"host":7,"timestamp":0,"level":8}"#,
+    );
+    check("{}", ("", "", "", None), "{}");
+    for wrong in ["[]", "", "{", "{} {}", "\0"] {
+        let error = Message::read(wrong.as_bytes()).unwrap_err();
+        assert!(error.message().starts_with("not a JSON object: "), "{error}");
+    }
+}
+
 fn chunk(id: u8, number: u8, count: u8, body: &[u8]) -> Vec<u8> {
     [&[0x1e, 0x0f][..], &[id; 8], &[number, count], body].concat()
 }
@@ -116,8 +146,24 @@ proptest! {
         chunks.give(PEER, &noise, 0);
         if let Ok(plain) = unpack(&noise, 100) {
             let _refused = read(&String::from_utf8_lossy(&plain)).is_ok();
+            let _refused = Message::read(&plain).is_ok();
         }
         chunks.expire(i64::MAX / 2);
         prop_assert_eq!(chunks.bytes(), 0);
+    }
+
+    #[test]
+    fn messages_say_the_same_spelled_out(
+        members in proptest::collection::btree_map("[_a-c\"\\\\ ]{0,3}", "[a-c\"\\\\\u{0}é ]{0,9}", 0..6),
+        number in any::<i64>(),
+    ) {
+        let mut object: serde_json::Map<_, _> =
+            members.into_iter().map(|(name, value)| (name, serde_json::json!([value, {"n": number}]))).collect();
+        object.insert("timestamp".to_owned(), serde_json::json!(number));
+        let object = serde_json::Value::from(object);
+        let spaced = serde_json::to_string_pretty(&object).unwrap();
+        let line = Message::read(spaced.as_bytes()).unwrap().line;
+        prop_assert!(line.len() <= spaced.len());
+        prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap(), object);
     }
 }

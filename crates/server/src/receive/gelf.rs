@@ -1,6 +1,7 @@
 //! GELF: datagrams, whole and in chunks, and connections with NUL between messages.
 //!
-//! Does not own: messages and chunks (`ingest::gelf`), connections and datagrams as such.
+//! Owns: the listener, for whoever wants its messages ([`Destination`]), and the destination that stores them. Does not own:
+//! messages and chunks (`ingest::gelf`), connections and datagrams as such.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,14 +10,15 @@ use std::time::Duration;
 use ingest::document::Roles;
 use ingest::gelf::{self, Chunks, Given};
 use ingest::pushed_lines::Lines;
-use model::{ErrorKind, Result};
+use model::{Clock, Error, ErrorKind, Result};
 use tokio_util::sync::CancellationToken;
 
 use super::connections::{self, Conversation, Desk, Step};
 use super::datagrams::{self, Datagram, Taker};
-use super::delivery::{Delivered, Delivery};
-use super::lines;
+pub use super::delivery::Delivered;
+use super::delivery::Delivery;
 use super::sockets::Sockets;
+use super::{Receivers, lines};
 use crate::App;
 
 const SOURCE: &str = "gelf";
@@ -29,16 +31,41 @@ const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// Bytes of chunks that wait for others.
 const CHUNKS_BYTES_MAX: usize = 8 << 20;
 
-/// Listens on `sockets` until `stop`.
-pub async fn serve(mut sockets: Sockets, app: Arc<App>, stop: CancellationToken) {
-    let receivers = app.receivers.clone();
+/// Where messages go.
+pub trait Destination: Send + Sync + 'static {
+    /// Begins a batch of messages, those of one connection or of datagrams in the order they came.
+    fn begin(&self) -> Box<dyn Batch + '_>;
+}
+
+/// Messages on their way. It is filled off the runtime's workers, so it may block for a moment.
+pub trait Batch {
+    /// Adds a message, unpacked.
+    fn add(&mut self, message: &[u8]);
+
+    /// Counts a message that does not unpack.
+    fn refuse(&mut self, error: &Error);
+
+    /// Hands the messages over. Nothing more is read from their connection until what it returns is ready: once they are
+    /// durable. After an error the connection is closed; messages that the destination has then lost it has counted.
+    fn deliver(self: Box<Self>) -> Delivered;
+}
+
+/// Listens on `sockets` until `stop` and gives all messages to `destination`.
+pub async fn serve(
+    mut sockets: Sockets,
+    destination: Arc<dyn Destination>,
+    receivers: Arc<Receivers>,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) {
+    let message_bytes_max = receivers.limits.unpacked_bytes_max.min(MESSAGE_BYTES_MAX);
     let desk = Desk { receiver: SOURCE, receivers, idle_max: IDLE_MAX };
-    let hall = Hall { app, roles: Arc::new(gelf::roles()), stop: stop.clone() };
+    let hall = Hall { destination, message_bytes_max };
     let udp = sockets.udp.take();
     let by_datagrams = async {
         let Some(socket) = udp else { return };
         let chunks = Chunks::new(CHUNKS_BYTES_MAX);
-        let reassembly = Reassembly { hall: hall.clone(), desk: desk.clone(), chunks };
+        let reassembly = Reassembly { hall: hall.clone(), desk: desk.clone(), clock, chunks };
         datagrams::serve(socket, desk.clone(), stop.clone(), Box::new(reassembly)).await;
     };
     let begin_hall = hall.clone();
@@ -52,30 +79,17 @@ pub async fn serve(mut sockets: Sockets, app: Arc<App>, stop: CancellationToken)
 /// What connections and datagrams share.
 #[derive(Clone)]
 struct Hall {
-    app: Arc<App>,
-    roles: Arc<Roles>,
-    stop: CancellationToken,
+    destination: Arc<dyn Destination>,
+    /// Bytes of an unpacked message.
+    message_bytes_max: usize,
 }
 
 impl Hall {
-    fn lines(&self) -> Lines {
-        let limits = lines::limits(&self.app.receivers.limits);
-        Lines::new(&limits, self.app.clock.now_ms())
-    }
-
-    /// Adds a message, or refuses it alone.
-    fn add(&self, message: &[u8], lines: &mut Lines) {
-        let bytes_max = self.app.receivers.limits.unpacked_bytes_max.min(MESSAGE_BYTES_MAX);
-        let streams = &self.app.receivers.lines.streams;
-        let added = gelf::unpack(message, bytes_max)
-            .and_then(|plain| gelf::add(&plain, &self.roles, streams, lines));
-        if let Err(error) = added {
-            lines.refused.add(1, error.message());
+    fn add(&self, message: &[u8], batch: &mut dyn Batch) {
+        match gelf::unpack(message, self.message_bytes_max) {
+            Ok(plain) => batch.add(&plain),
+            Err(error) => batch.refuse(&error),
         }
-    }
-
-    fn deliver(&self, lines: Lines) -> Delivered {
-        Delivery::begin(&self.app, SOURCE, lines.finish()).insist(self.stop.clone())
     }
 }
 
@@ -85,7 +99,7 @@ struct Connection {
 
 impl Conversation for Connection {
     fn read(&mut self, bytes: &[u8], ended: bool) -> Result<Step> {
-        let (mut lines, mut used, mut count) = (self.hall.lines(), 0, 0);
+        let (mut batch, mut used, mut count) = (self.hall.destination.begin(), 0, 0);
         while count < BATCH_MAX {
             let rest = bytes.get(used..).unwrap_or_default();
             let end = memchr::memchr(0, rest);
@@ -106,13 +120,13 @@ impl Conversation for Connection {
             let message = message.trim_ascii();
             if !message.is_empty() {
                 count += 1;
-                self.hall.add(message, &mut lines);
+                self.hall.add(message, &mut *batch);
             }
             if end.is_none() {
                 break;
             }
         }
-        let delivered = (count > 0).then(|| self.hall.deliver(lines));
+        let delivered = (count > 0).then(|| batch.deliver());
         Ok(Step { used, delivered, ..Step::default() })
     }
 
@@ -125,17 +139,18 @@ impl Conversation for Connection {
 struct Reassembly {
     hall: Hall,
     desk: Desk,
+    clock: Arc<dyn Clock>,
     chunks: Chunks,
 }
 
 impl Taker for Reassembly {
     fn take(&mut self, datagrams: &[Datagram]) -> Result<Delivered> {
-        let now_ns = self.hall.app.clock.monotonic_ns();
-        let mut lines = self.hall.lines();
+        let now_ns = self.clock.monotonic_ns();
+        let mut batch = self.hall.destination.begin();
         for Datagram { peer, bytes } in datagrams {
             match self.chunks.give(peer.ip(), bytes, now_ns) {
-                Given::Whole(message) => self.hall.add(message, &mut lines),
-                Given::Complete(message) => self.hall.add(&message, &mut lines),
+                Given::Whole(message) => self.hall.add(message, &mut *batch),
+                Given::Complete(message) => self.hall.add(&message, &mut *batch),
                 Given::Waiting => {}
                 Given::Unusable => self.desk.lose("chunk", 1),
             }
@@ -146,14 +161,55 @@ impl Taker for Reassembly {
                 self.desk.lose(reason, count);
             }
         }
-        Ok(self.hall.deliver(lines))
+        Ok(batch.deliver())
     }
 
     fn rest(&mut self) {
-        self.chunks.expire(self.hall.app.clock.monotonic_ns());
+        self.chunks.expire(self.clock.monotonic_ns());
         let late = self.chunks.take_lost().late;
         if late > 0 {
             self.desk.lose("incomplete", late);
         }
+    }
+}
+
+/// The destination that stores messages, as `ingest::gelf` says.
+pub fn to_store(app: &Arc<App>, stop: &CancellationToken) -> Arc<dyn Destination> {
+    Arc::new(Stored { app: app.clone(), roles: gelf::roles(), stop: stop.clone() })
+}
+
+struct Stored {
+    app: Arc<App>,
+    roles: Roles,
+    stop: CancellationToken,
+}
+
+impl Destination for Stored {
+    fn begin(&self) -> Box<dyn Batch + '_> {
+        let limits = lines::limits(&self.app.receivers.limits);
+        Box::new(Storing { stored: self, lines: Lines::new(&limits, self.app.clock.now_ms()) })
+    }
+}
+
+struct Storing<'a> {
+    stored: &'a Stored,
+    lines: Lines,
+}
+
+impl Batch for Storing<'_> {
+    fn add(&mut self, message: &[u8]) {
+        let streams = &self.stored.app.receivers.lines.streams;
+        if let Err(error) = gelf::add(message, &self.stored.roles, streams, &mut self.lines) {
+            self.refuse(&error);
+        }
+    }
+
+    fn refuse(&mut self, error: &Error) {
+        self.lines.refused.add(1, error.message());
+    }
+
+    fn deliver(self: Box<Self>) -> Delivered {
+        let Self { stored, lines } = *self;
+        Delivery::begin(&stored.app, SOURCE, lines.finish()).insist(stored.stop.clone())
     }
 }

@@ -168,7 +168,9 @@ async fn gelf_comes_in_chunks_and_over_connections() {
     let mut house = House::new();
     let (sockets, addresses) =
         bind(Addresses { tcp: local(), udp: local(), ..Addresses::default() }).await;
-    tokio::spawn(gelf::serve(sockets, house.app.clone(), house.stop.clone()));
+    let store = gelf::to_store(&house.app, &house.stop);
+    let (receivers, clock) = (house.app.receivers().clone(), house.clock.clone());
+    tokio::spawn(gelf::serve(sockets, store, receivers, clock, house.stop.clone()));
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = addresses.udp.unwrap();
     let message = |text: &str| {

@@ -1,25 +1,31 @@
 //! Addresses on which jobs of a `promtail.yml` are pushed to.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use collect::Counters;
-use collect::lines::{Dropped, Intake};
-use model::{Error, Labels, Result};
+use collect::lines::{Dropped, Intake, PushedLine};
+use futures_util::FutureExt as _;
+use model::{Error, ErrorKind, Labels, Result};
 use server::Listener;
+use server::receive::gelf::Delivered;
 use server::receive::push_target::{self, PushTarget};
 use server::receive::sockets::{Addresses, Sockets, certificate};
 use server::receive::syslog::Options;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::gelf::GelfJob;
 use super::syslog::SyslogJob;
 use super::{Context, Planned, targets};
-use crate::promtail_yml::{Push, Syslog};
+use crate::promtail_yml::{Gelf, Push, Syslog};
 
 /// Connections of one address at the same time.
 const CONNECTIONS_MAX: usize = 256;
+/// Waiting times before lines are offered again: they double from the first to the last.
+const WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// An address of a job, and who listens there.
 pub(super) struct Listening {
@@ -41,9 +47,15 @@ impl Listening {
         if let Some(push) = planned.job.push.as_ref().filter(|p| targets::push_address(p).is_ok()) {
             all.push(listen_for_pushes(planned, push, context, counters).await);
         }
-        let syslog = planned.job.syslog.as_ref();
-        if let Some(syslog) = syslog.filter(|s| targets::syslog_address(s).is_ok()) {
-            all.push(listen_for_syslog(planned, syslog, context, counters, dropped).await);
+        if let Some(syslog) = &planned.job.syslog
+            && let Ok(address) = targets::socket_address("syslog", &syslog.listen_address)
+        {
+            all.push(listen_for_syslog(planned, syslog, address, context, counters, dropped).await);
+        }
+        if let Some(gelf) = &planned.job.gelf
+            && let Ok(address) = targets::socket_address("gelf", &gelf.listen_address)
+        {
+            all.push(listen_for_gelf(planned, gelf, address, context, counters, dropped).await);
         }
         let complain = |error: &Error| {
             tracing::error!("promtail.yml: job {:?}: {error}", planned.job.name);
@@ -92,11 +104,11 @@ async fn listen_for_pushes(
 async fn listen_for_syslog(
     planned: &Planned,
     config: &Syslog,
+    address: SocketAddr,
     context: &Context,
     counters: &Arc<Counters>,
     dropped: &Arc<Dropped>,
 ) -> Result<Listening> {
-    let address = targets::syslog_address(config).map_err(Error::invalid)?;
     let read = |path: &Path| {
         std::fs::read(path).map_err(|e| Error::io(format!("read {}", path.display()), e))
     };
@@ -146,6 +158,64 @@ async fn listen_for_syslog(
     Ok(Listening { cancel, intake, task })
 }
 
+async fn listen_for_gelf(
+    planned: &Planned,
+    config: &Gelf,
+    address: SocketAddr,
+    context: &Context,
+    counters: &Arc<Counters>,
+    dropped: &Arc<Dropped>,
+) -> Result<Listening> {
+    let addresses = Addresses { udp: Some(address), ..Addresses::default() };
+    let sockets = Sockets::bind(&addresses, None).await?;
+    let cancel = context.cancel.child_token();
+    let intake = open_intake(planned, context, counters, &cancel).await?;
+    let destination = Arc::new(GelfJob {
+        intake: Arc::clone(&intake),
+        config: config.clone(),
+        relabel: planned.job.relabel.clone(),
+        clock: Arc::clone(&context.clock),
+        dropped: Arc::clone(dropped),
+        cancel: cancel.clone(),
+    });
+    let (receivers, clock) = (Arc::clone(&context.receivers), Arc::clone(&context.clock));
+    let serving =
+        server::receive::gelf::serve(sockets, destination, receivers, clock, cancel.clone());
+    tracing::info!(job = planned.job.name, "promtail.yml: GELF is received on {address}");
+    let held = Arc::clone(&intake).run();
+    let task = tokio::spawn(async move {
+        tokio::join!(serving, held);
+    });
+    Ok(Listening { cancel, intake, task })
+}
+
+/// Offers `lines` until the store takes them; at `cancel` those it has not taken are lost, and counted.
+pub(super) fn insist(
+    intake: &Arc<Intake>,
+    lines: Vec<PushedLine>,
+    dropped: &Arc<Dropped>,
+    cancel: &CancellationToken,
+) -> Delivered {
+    let (intake, dropped, cancel) = (Arc::clone(intake), Arc::clone(dropped), cancel.clone());
+    async move {
+        let mut wait = WAIT.0;
+        loop {
+            let Err(error) = intake.take(lines.clone()).await else { return Ok(()) };
+            let may_pass = matches!(error.kind(), ErrorKind::Busy | ErrorKind::Io);
+            if !may_pass || cancel.is_cancelled() {
+                dropped.add("not_stored", lines.len() as u64);
+                return Err(error);
+            }
+            tokio::select! {
+                () = cancel.cancelled() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+            wait = (wait * 2).min(WAIT.1);
+        }
+    }
+    .boxed()
+}
+
 async fn open_intake(
     planned: &Planned,
     context: &Context,
@@ -161,5 +231,5 @@ async fn open_intake(
         Arc::clone(counters),
         cancel.clone(),
     );
-    intake.await.ok_or_else(|| Error::new(model::ErrorKind::Cancelled, "it is ended"))
+    intake.await.ok_or_else(|| Error::new(ErrorKind::Cancelled, "it is ended"))
 }

@@ -7,20 +7,16 @@
 //! ```
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use collect::lines::{Dropped, Intake, PushedLine};
-use futures_util::FutureExt as _;
 use ingest::pushed_lines::Sent;
 use ingest::relabel::{self, Rule};
-use model::{Clock, ErrorKind, Labels, LabelsBuilder};
+use model::{Clock, Labels, LabelsBuilder};
 use server::receive::syslog::{Delivered, Destination, Received};
 use tokio_util::sync::CancellationToken;
 
+use super::listeners::insist;
 use crate::promtail_yml::Syslog;
-
-/// Waiting times before lines are offered again: they double from the first to the last.
-const WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// A job that syslog messages go to.
 pub(super) struct SyslogJob {
@@ -39,25 +35,7 @@ impl Destination for SyslogJob {
             line(&self.config, &self.relabel, received, now_ns.saturating_add(number))
         });
         let lines: Vec<PushedLine> = lines.collect();
-        let (intake, dropped) = (Arc::clone(&self.intake), Arc::clone(&self.dropped));
-        let cancel = self.cancel.clone();
-        async move {
-            let mut wait = WAIT.0;
-            loop {
-                let Err(error) = intake.take(lines.clone()).await else { return Ok(()) };
-                let may_pass = matches!(error.kind(), ErrorKind::Busy | ErrorKind::Io);
-                if !may_pass || cancel.is_cancelled() {
-                    dropped.add("not_stored", lines.len() as u64);
-                    return Err(error);
-                }
-                tokio::select! {
-                    () = cancel.cancelled() => {}
-                    () = tokio::time::sleep(wait) => {}
-                }
-                wait = (wait * 2).min(WAIT.1);
-            }
-        }
-        .boxed()
+        insist(&self.intake, lines, &self.dropped, &self.cancel)
     }
 }
 

@@ -12,7 +12,7 @@ use model::LabelsBuilder;
 use serde::Serialize;
 
 use super::{Plan, Planned};
-use crate::promtail_yml::{Job, Push, Syslog};
+use crate::promtail_yml::{Job, Push};
 
 /// Where symbolic links of log files may lead, beside the directories of their patterns: those of container logs do so.
 const LINKS_LEAD_TO: [&str; 3] = ["/var/log", "/var/lib/docker/containers", "/var/lib/containers"];
@@ -131,18 +131,17 @@ pub(super) fn push_address(push: &Push) -> Result<SocketAddr, String> {
     Ok(SocketAddr::new(ip, push.http_listen_port))
 }
 
-/// Where a `syslog` target listens.
+/// Where a target of `kind`, `syslog` or `gelf`, listens: host and port as Go takes them.
 ///
 /// # Errors
 /// In words, when that cannot be.
-pub(super) fn syslog_address(syslog: &Syslog) -> Result<SocketAddr, String> {
-    let text = &syslog.listen_address;
+pub(super) fn socket_address(kind: &str, text: &str) -> Result<SocketAddr, String> {
     let spelled = match text.rsplit_once(':') {
         Some(("", port)) => format!("0.0.0.0:{port}"),
         Some(("localhost", port)) => format!("127.0.0.1:{port}"),
-        _ => text.clone(),
+        _ => text.to_owned(),
     };
-    let wrong = || format!("listen_address {text:?} of syslog is no IP address with a port");
+    let wrong = || format!("listen_address {text:?} of {kind} is no IP address with a port");
     spelled.parse().map_err(|_| wrong())
 }
 
@@ -183,9 +182,11 @@ fn of_job(
         let path = journal.path.as_ref().map(|path| format!(" in {}", path.display()));
         found.others.push(format!("the journal{}", path.unwrap_or_default()));
     }
-    if let Some(syslog) = &job.syslog {
-        match syslog_address(syslog) {
-            Ok(address) => found.others.push(format!("syslog on {address}")),
+    let syslog = job.syslog.as_ref().map(|syslog| ("syslog", &syslog.listen_address));
+    let gelf = job.gelf.as_ref().map(|gelf| ("gelf", &gelf.listen_address));
+    for (kind, address) in syslog.into_iter().chain(gelf) {
+        match socket_address(kind, address) {
+            Ok(address) => found.others.push(format!("{kind} on {address}")),
             Err(complaint) => found.complaints.push(complaint),
         }
     }
@@ -197,7 +198,8 @@ fn of_job(
     }
     let discovered = discover(job, &mut found.complaints);
     // Static labels beside such a target are its own matter.
-    let is_of_files = found.others.is_empty() && job.syslog.is_none() && job.push.is_none();
+    let receives = job.syslog.is_some() || job.gelf.is_some() || job.push.is_some();
+    let is_of_files = found.others.is_empty() && !receives;
     let is_discovering = !job.file_sd.is_empty() || !is_of_files;
     for labels in &discovered {
         let mut builder = LabelsBuilder::default();

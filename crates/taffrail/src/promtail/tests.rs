@@ -38,6 +38,7 @@ scrape_configs:
 - job_name: push
   loki_push_api: {server: {http_listen_port: 3500}}
   syslog: {listen_address: ":1514"}
+  gelf: {}
 - job_name: listed
   file_sd_configs: [{files: ["*.json"]}]
 "#;
@@ -50,7 +51,10 @@ scrape_configs:
     assert!(containers.complaints[0].starts_with(other), "{:?}", containers.complaints);
     assert_eq!(journal.others, ["the journal in /j"]);
     assert_eq!(journal.complaints, [""; 0]);
-    assert_eq!(push.others, ["syslog on 0.0.0.0:1514", "pushes on 0.0.0.0:3500"]);
+    assert_eq!(
+        push.others,
+        ["syslog on 0.0.0.0:1514", "gelf on 0.0.0.0:12201", "pushes on 0.0.0.0:3500"]
+    );
     assert_eq!(system.files, ["/var/log/*log"]);
     assert_eq!(system.complaints, ["a target has no __path__"]);
     let target = &system.targets[0];

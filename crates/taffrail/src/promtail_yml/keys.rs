@@ -35,7 +35,7 @@ pub(super) const OBJECTS: Table = &[
         "scrape_config",
         "job_name:str pipeline_stages:[{stage}] encoding:str decompression:{decompression} \
         journal:{journal} syslog:{syslog} loki_push_api:{loki_push_api} relabel_configs:[{relabel}] \
-        windows_events:any kafka:any gelf:any gcplog:any azure_event_hubs:any cloudflare:any \
+        gelf:{gelf} windows_events:any kafka:any gcplog:any azure_event_hubs:any cloudflare:any \
         heroku_drain:any docker:any \
         static_configs:[{static}] file_sd_configs:[{file_sd}] docker_sd_configs:[{docker_sd}] \
         ~consul_sd_configs:[{consul_sd}] ~consulagent_sd_configs:[any] ~dns_sd_configs:[{dns_sd}] \
@@ -54,6 +54,7 @@ pub(super) const OBJECTS: Table = &[
         use_incoming_timestamp:bool use_rfc5424_message:bool max_message_length:int syslog_format:str \
         ~raw_format_options:any -rfc3164_default_to_current_year:bool labels:<str> tls_config:{tls}",
     ),
+    ("gelf", "listen_address:str labels:<str> use_incoming_timestamp:bool"),
     ("loki_push_api", "server:{push_server} labels:<str> use_incoming_timestamp:bool"),
     (
         "push_server",
@@ -119,10 +120,9 @@ pub(super) const OBJECTS: Table = &[
 ];
 
 /// Targets that cannot be read, and why.
-const REFUSED: [(&str, &str); 8] = [
+const REFUSED: [(&str, &str); 7] = [
     ("windows_events", "Windows' event log is read on Windows only"),
     ("kafka", "Kafka is not read"),
-    ("gelf", "set receive.gelf in taffrail.yml, which receives it for all"),
     ("gcplog", "Google Cloud's logs are not read"),
     ("azure_event_hubs", "Azure's event hubs are not read"),
     ("cloudflare", "Cloudflare's logs are not read"),

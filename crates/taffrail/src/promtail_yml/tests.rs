@@ -87,6 +87,8 @@ fn what_is_rarely_meant_is_noted() {
     );
     check("- job_name: s\n  syslog: {listen_address: ':1'}\n", &["3 syslog OpenToAll"]);
     check("- job_name: s\n  syslog: {listen_address: 'localhost:1'}\n", &[]);
+    check("- job_name: g\n  gelf:\n", &["3 gelf OpenToAll"]);
+    check("- job_name: g\n  gelf: {listen_address: 'localhost:1'}\n", &[]);
     check(
         "- job_name: pods\n  kubernetes_sd_configs: [{role: pod}]\n",
         &["3 kubernetes_sd_configs NotSupportedYet", "2 pods ReadsNothing"],

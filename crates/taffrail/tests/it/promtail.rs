@@ -222,3 +222,77 @@ scrape_configs:
     assert_eq!(lines(r#"{pushserver="push1", application=""}"#), ["begin a"]);
     taffrail.assert_quiet(&[]);
 }
+
+#[test]
+fn gelf_comes_in_datagrams_packed_and_in_chunks() {
+    let sent_s = now_ns() / 1_000_000_000 - 10;
+    let data = tempfile::tempdir().unwrap();
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let promtail = format!(
+        r#"
+positions: {{filename: {dir}/none.yaml}}
+scrape_configs:
+- job_name: devices
+  gelf: {{listen_address: '{address}', use_incoming_timestamp: true, labels: {{job: gelf}}}}
+  relabel_configs:
+  - {{source_labels: [__gelf_message_level], target_label: level}}
+  - {{source_labels: [__gelf_message_host], target_label: host}}
+  - {{source_labels: [__gelf_message_facility], regex: noise, action: drop}}
+  pipeline_stages:
+  - json: {{expressions: {{shop: _shop}}}}
+  - labels: {{shop: }}
+"#,
+        dir = data.path().display()
+    );
+    let message = |text: &str, facility: &str| {
+        format!(
+            r#"{{"version": "1.1", "_shop": "s1", "host": "h1", "short_message": "{text}", "timestamp": {sent_s}.5, "level": 4, "facility": "{facility}"}}"#
+        )
+    };
+    let gzip = {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(message("packed", "shop").as_bytes()).unwrap();
+        gzip.finish().unwrap()
+    };
+    let (head, tail) = gzip.split_at(gzip.len() / 2);
+    let chunk = |number: u8, part: &[u8]| [&b"\x1e\x0f12345678"[..], &[number, 2], part].concat();
+    let datagrams = [
+        message("noise", "noise").into_bytes(),
+        b"no JSON".to_vec(),
+        message("plain", "shop").into_bytes(),
+        chunk(1, tail),
+        chunk(0, head),
+    ];
+
+    let taffrail = start(data.path(), &promtail);
+    eventually("the listener", 30, || {
+        let status = taffrail.get("/api/taffrail/v1/status", &[]).json();
+        let listens = taffrail.log().iter().any(|line| line.contains("GELF is received on"));
+        (listens && status["promtail"][0]["others"][0] == format!("gelf on {address}"))
+            .then_some(())
+    });
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    for datagram in datagrams {
+        socket.send_to(&datagram, address).unwrap();
+    }
+    let query = r#"{job="gelf", host="h1", level="warning", shop="s1"}"#;
+    let stored = eventually("both messages", 30, || {
+        Some(taffrail.logql(query, sent_s * 1_000_000_000, 9)).filter(|lines| lines.len() == 2)
+    });
+    let mut lines: Vec<String> = Vec::new();
+    for (t_ns, line) in stored {
+        assert_eq!(t_ns, sent_s * 1_000_000_000 + 500_000_000);
+        lines.push(line);
+    }
+    lines.sort();
+    let expected = ["packed", "plain"].map(|text| {
+        format!(
+            r#"{{"version":"1.1","host":"h1","short_message":"{text}","timestamp":{sent_s}.5,"level":4,"facility":"shop","_shop":"s1"}}"#
+        )
+    });
+    assert_eq!(lines, expected);
+    let metrics = taffrail.get("/metrics", &[]).body;
+    let refused = "logentry_dropped_lines_total{reason=\"gelf_malformed\"} 1\n";
+    assert!(metrics.contains(refused), "{metrics}");
+    taffrail.assert_quiet(&[]);
+}
