@@ -20,6 +20,7 @@ mod position;
 mod reader;
 mod recent;
 mod registry;
+mod steps;
 mod watch;
 
 use std::path::PathBuf;

@@ -34,6 +34,8 @@ counters! {
     log_lines_skipped,
     /// Log streams opened again because they had stalled.
     log_stalls,
+    /// Log streams opened again because the engine left lines out, or sent them again.
+    log_streams_torn,
     /// Places where the last stored line was no longer found: what lay between was rotated away unread, if anything.
     log_gaps,
     /// Log files whose path came to name another file, or none.

@@ -32,6 +32,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The newest API version this client knows; a newer daemon is asked for this one.
 const API_VERSION_MAX: (u32, u32) = (1, 47);
+/// From this API version on (engine 23) a followed log is whole however often it is rotated.
+const FOLLOWS_ROTATION: (u32, u32) = (1, 42);
 /// Read buffer of one connection.
 const CONNECTION_BUFFER_BYTES: usize = 64 * 1024;
 
@@ -142,6 +144,12 @@ impl Client {
         read_body(response.into_body()).await?;
         *self.version.write() = agreed;
         Ok(agreed.map_or_else(String::new, |(major, minor)| format!("{major}.{minor}")))
+    }
+
+    /// Whether the daemon's stream of a log that is rotated may leave out files or send them again. Engines before 23
+    /// do when the stream lags behind the writer by a file, and at times when a file is rotated while it is opened.
+    pub fn may_skip_rotated_files(&self) -> bool {
+        self.version.read().is_none_or(|version| version < FOLLOWS_ROTATION)
     }
 
     /// `/version`.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ingest::docker::frames::Decoder;
+use ingest::docker::frames::{Decoder, Line};
 use model::{Clock, Labels, Result};
 use tokio::sync::{Semaphore, watch};
 
@@ -14,6 +14,7 @@ use super::claims::{Claim, Jobs};
 use super::position::Position;
 use super::reader::{Beginning, LogReader};
 use super::registry::ContainerState;
+use super::steps::{self, LogSteps, Step};
 use crate::counters::Counters;
 use crate::delivery::{Backoff, Delivery};
 use crate::docker::{Client, Error, LogQuery, Logs};
@@ -31,6 +32,8 @@ const GRACE: Duration = Duration::from_millis(300);
 const SETTLE: Duration = Duration::from_secs(5);
 /// A pipeline that wants no more lines is asked again after this time.
 const PAUSE: Duration = Duration::from_millis(50);
+/// Lines asked for at first when a step of time is looked for in the log.
+const TAIL_LINES: u32 = 64;
 /// A log that cannot be read is tried again after this time.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(60);
 
@@ -45,6 +48,8 @@ pub(crate) struct Life {
     /// End of the last run, Unix nanoseconds, 0 when unknown.
     pub(crate) finished_ns: i64,
     pub(crate) removed: bool,
+    /// Bytes after which the log goes on in a new file; `None` when it does not.
+    pub(crate) rotates_at_bytes: Option<u64>,
 }
 
 impl Life {
@@ -57,6 +62,7 @@ impl Life {
             running: container.is_running(),
             finished_ns,
             removed: false,
+            rotates_at_bytes: container.log_rotates_at_bytes,
         }
     }
 
@@ -270,6 +276,7 @@ impl Follower {
             Ok(logs) => logs,
             Err(ended) => return Ok(ended),
         };
+        self.watch_steps();
         loop {
             match self.pump(&mut logs, QUIET).await? {
                 Some(Ended::Regularly) => return Ok(self.after_end().await),
@@ -281,6 +288,15 @@ impl Follower {
                     None => continue,
                 },
             }
+        }
+    }
+
+    /// From now on the stream is watched for steps of time, if it may leave out files.
+    fn watch_steps(&mut self) {
+        if self.context.client.may_skip_rotated_files()
+            && let Some(bytes) = self.life.borrow().rotates_at_bytes
+        {
+            self.reader.watch_steps(self.context.clock.now_ns(), steps::least_ns(bytes));
         }
     }
 
@@ -368,12 +384,9 @@ impl Follower {
                     self.reader.flush_due();
                     None
                 }
-                Err(_) if self.reader.is_empty() => return Ok(None),
-                Err(_) => {
-                    self.store(false).await?;
-                    first_ns = None;
-                    continue;
-                }
+                Err(_) if self.reader.is_idle() => return Ok(None),
+                // The time of a batch is over.
+                Err(_) => None,
                 Ok(Ok(Some(bytes))) => match self.reader.feed(&bytes) {
                     Ok(()) => None,
                     Err(error) => {
@@ -390,13 +403,18 @@ impl Follower {
                 // Not marked as seen: the outer loop looks at the rest.
                 let streams = self.streams(&self.life.borrow());
                 self.reader.set_streams(streams);
+                self.watch_steps();
             }
             let ended = ended.or(is_undecided.then_some(Ended::Reopen));
             let waited = first_ns.is_some_and(|first| self.batch_time_left(first).is_zero());
-            if !self.reader.is_empty() && (ended.is_some() || waited || self.reader.is_full()) {
+            if !self.reader.is_idle() && (ended.is_some() || waited || self.reader.is_full()) {
+                let ended = self.settle().await.or(ended);
                 self.store(ended.is_some()).await?;
+                if ended.is_some() {
+                    return Ok(ended);
+                }
                 first_ns = None;
-            } else if first_ns.is_none() && !self.reader.is_empty() {
+            } else if first_ns.is_none() && !self.reader.is_idle() {
                 first_ns = Some(self.context.clock.monotonic_ns());
             }
             if ended.is_some() {
@@ -428,6 +446,89 @@ impl Follower {
             }
             None => Ok(()),
         }
+    }
+
+    /// Looks in the log for steps of time behind which lines wait: `Some` when the stream must be opened again.
+    async fn settle(&mut self) -> Option<Ended> {
+        while let Some((step, least_ns, waiting)) = self.reader.doubt() {
+            let (counters, id) = (&self.context.delivery.counters, &self.id);
+            let settled = match self.log_steps(step, least_ns, waiting).await {
+                Ok(log) if log.has_wanted => self.reader.settle(log),
+                // What lay between was rotated away, if anything did.
+                Ok(_) => {
+                    Counters::add(&counters.log_gaps, 1);
+                    self.reader.believe().map(|()| true)
+                }
+                Err(Ended::Gone) => self.reader.believe().map(|()| true),
+                Err(ended) => return Some(ended),
+            };
+            match settled {
+                Ok(true) => {}
+                Ok(false) => {
+                    Counters::add(&counters.log_streams_torn, 1);
+                    tracing::info!(container = %id, "log stream is torn, opening it again");
+                    return Some(Ended::Reopen);
+                }
+                Err(error) => {
+                    Counters::add(&counters.log_stream_errors, 1);
+                    tracing::info!(container = %id, %error, "log stream is broken");
+                    return Some(Ended::Reopen);
+                }
+            }
+        }
+        None
+    }
+
+    /// The log's steps around `step` up to now, behind which `waiting` lines came: read from the end, without following.
+    async fn log_steps(
+        &self,
+        step: Step,
+        least_ns: i64,
+        waiting: usize,
+    ) -> std::result::Result<LogSteps, Ended> {
+        let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
+        let mut tail = Some(waiting.saturating_mul(2).max(TAIL_LINES));
+        let mut first_ns = None;
+        loop {
+            let mut steps = LogSteps::new(least_ns, step.before_ns);
+            self.read_log(tail, |lines| steps.note(lines)).await?;
+            // Asking for more lines brought none: this is the whole log.
+            let is_whole = tail.is_none() || (first_ns.is_some() && steps.first_ns == first_ns);
+            if steps.has_wanted || is_whole {
+                return Ok(steps);
+            }
+            first_ns = steps.first_ns;
+            tail = tail.and_then(|tail| tail.checked_mul(8));
+        }
+    }
+
+    /// Reads the last `tail` lines of the log, or all, as far as there are any.
+    async fn read_log(
+        &self,
+        tail: Option<u32>,
+        mut note: impl FnMut(&[Line]),
+    ) -> std::result::Result<(), Ended> {
+        let query = LogQuery { since_ns: 0, follow: false, tail };
+        let mut logs = match self.context.client.logs(&self.id, query).await {
+            Ok(logs) => logs,
+            Err(Error::NotFound(_)) => return Err(Ended::Gone),
+            Err(_) => return Err(Ended::Reopen),
+        };
+        let (mut decoder, mut lines) = (Decoder::default(), Vec::new());
+        loop {
+            match tokio::time::timeout(QUIET, logs.next()).await {
+                Ok(Ok(Some(bytes))) if decoder.feed(&bytes, &mut lines).is_ok() => {
+                    note(&lines);
+                    lines.clear();
+                }
+                Ok(Ok(None)) => break,
+                _ => return Err(Ended::Reopen),
+            }
+        }
+        // The last line may be unfinished; it counts as the one that the stream waits for.
+        decoder.finish(&mut lines);
+        note(&lines);
+        Ok(())
     }
 
     /// Compares the end of the log with what came through the stream: `Some` when it must be opened again.
@@ -468,20 +569,13 @@ impl Follower {
 
     /// Output and time of the log's last line, as far as it has one.
     async fn last_line(&self) -> std::result::Result<Option<(usize, i64)>, Ended> {
-        let query = LogQuery { since_ns: 0, follow: false, tail: Some(1) };
-        let mut logs = match self.context.client.logs(&self.id, query).await {
-            Ok(logs) => logs,
-            Err(Error::NotFound(_)) => return Err(Ended::Gone),
-            Err(_) => return Err(Ended::Reopen),
-        };
-        let (mut decoder, mut lines) = (Decoder::default(), Vec::new());
-        while let Ok(Ok(Some(bytes))) = tokio::time::timeout(QUIET, logs.next()).await {
-            if decoder.feed(&bytes, &mut lines).is_err() {
-                return Err(Ended::Reopen);
+        let mut last = None;
+        let note = |lines: &[Line]| {
+            if let Some(line) = lines.last() {
+                last = line.t_ns.map(|t_ns| (line.output.index(), t_ns));
             }
-        }
-        // The last line may be unfinished; it counts as the one that the stream waits for.
-        decoder.finish(&mut lines);
-        Ok(lines.last().and_then(|line| Some((line.output.index(), line.t_ns?))))
+        };
+        self.read_log(Some(1), note).await?;
+        Ok(last)
     }
 }

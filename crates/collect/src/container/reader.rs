@@ -11,6 +11,7 @@ use model::{Clock, Error, ErrorKind, Labels, LogBatch, LogRows, Result};
 
 use super::position::{Position, Resume, Seen};
 use super::recent::Recent;
+use super::steps::{LogSteps, Step, StepWatch};
 use crate::counters::Counters;
 use crate::lines::{Flow, HeldLine, Treatment};
 
@@ -42,6 +43,8 @@ pub(crate) struct LogReader {
     opened: Option<(Position, Vec<HeldLine>)>,
     gaps_in_a_row: u32,
     recent: [Recent; 2],
+    /// Of a stream that may leave files out.
+    steps: Option<StepWatch>,
     /// A terminal's last line was taken without its end.
     cut_off: bool,
     clock: Arc<dyn Clock>,
@@ -83,6 +86,7 @@ impl LogReader {
             opened: None,
             gaps_in_a_row: 0,
             recent: [Recent::new(), Recent::new()],
+            steps: None,
             cut_off: false,
             clock,
             counters,
@@ -111,10 +115,48 @@ impl LogReader {
     pub(crate) fn open(&mut self, now_ns: i64) {
         debug_assert!(self.rows.is_empty(), "BUG: log stream opened over records not taken");
         self.decoder = Decoder::default();
+        self.lines.clear();
+        self.steps = None;
         self.resume = self.position.resume();
         self.opened = Some((self.position.clone(), self.flow.held()));
         self.last_ns = [now_ns; 2];
         self.recent.iter_mut().for_each(Recent::reopen);
+    }
+
+    /// Watches the stream, from `now_ns` on, for steps of `least_ns` at least, unless it is watched already: lines from
+    /// such a step on wait.
+    pub(crate) fn watch_steps(&mut self, now_ns: i64, least_ns: i64) {
+        self.steps.get_or_insert_with(|| StepWatch::new(now_ns, least_ns));
+    }
+
+    /// The step behind which lines wait, with the least step and the number of those lines.
+    pub(crate) fn doubt(&self) -> Option<(Step, i64, usize)> {
+        let steps = self.steps.as_ref()?;
+        Some((steps.doubt()?, steps.least_ns(), self.lines.len()))
+    }
+
+    /// Goes on with lines that waited when `log` has the step; `false` when it does not, and the stream must be opened
+    /// again.
+    ///
+    /// # Errors
+    /// As [`feed`](Self::feed).
+    pub(crate) fn settle(&mut self, log: LogSteps) -> Result<bool> {
+        let holds = self.steps.as_mut().is_none_or(|steps| steps.learn(log));
+        if holds {
+            self.take_lines()?;
+        }
+        Ok(holds)
+    }
+
+    /// Goes on with lines that waited: the log cannot say more.
+    ///
+    /// # Errors
+    /// As [`feed`](Self::feed).
+    pub(crate) fn believe(&mut self) -> Result<()> {
+        if let Some(steps) = &mut self.steps {
+            steps.believe();
+        }
+        self.take_lines()
     }
 
     /// Whether a last line at `t_ns` can only mean that the clock was set back behind the position.
@@ -154,6 +196,7 @@ impl LogReader {
         self.decoder.finish(&mut self.lines);
         // The writer is gone and nothing better will come: a gap is believed.
         self.gaps_in_a_row = GAP_ATTEMPTS;
+        self.steps = None;
         if self.take_lines().is_ok() {
             self.cut_off = cut_off;
         }
@@ -185,9 +228,16 @@ impl LogReader {
         self.rows.is_empty()
     }
 
-    /// Whether enough waits to be stored at once.
+    /// Whether nothing waits, neither to be stored nor behind a step.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.rows.is_empty() && self.lines.is_empty()
+    }
+
+    /// Whether enough waits to be stored at once, or behind a step.
     pub(crate) fn is_full(&self) -> bool {
-        self.rows.len() >= BATCH_LINES || self.rows.line_bytes() >= BATCH_BYTES
+        let lines_bytes: usize = self.lines.iter().map(|line| line.text.len()).sum();
+        self.rows.len() + self.lines.len() >= BATCH_LINES
+            || self.rows.line_bytes() + lines_bytes >= BATCH_BYTES
     }
 
     /// Whether a line at `t_ns` is known: the last one stored, or the one whose end has not come.
@@ -224,7 +274,11 @@ impl LogReader {
 
     fn take_lines(&mut self) -> Result<()> {
         let mut lines = std::mem::take(&mut self.lines);
-        for line in lines.drain(..) {
+        let certain = match &mut self.steps {
+            Some(steps) => steps.certain(&lines),
+            None => lines.len(),
+        };
+        for line in lines.drain(..certain) {
             let index = line.output.index();
             let (Some(last_ns), Some(recent)) =
                 (self.last_ns.get_mut(index), self.recent.get_mut(index))

@@ -44,6 +44,8 @@ pub struct ContainerState {
     pub pid: Option<u32>,
     /// Whether its output goes through a terminal.
     pub tty: bool,
+    /// Bytes after which its log goes on in a new file; `None` when it does not.
+    pub log_rotates_at_bytes: Option<u64>,
 }
 
 impl ContainerState {
@@ -77,6 +79,7 @@ impl ContainerState {
             cpu_limit_cores: inspected.cpu_limit_cores(),
             pid: u32::try_from(state.pid).ok().filter(|&pid| pid > 0 && state.running),
             tty: inspected.config.tty,
+            log_rotates_at_bytes: inspected.host_config.log_config.rotates_at_bytes(),
         }
     }
 }

@@ -284,6 +284,8 @@ impl Watcher {
             running: true,
             finished_ns: 0,
             removed: false,
+            // The inspection that follows says it.
+            rotates_at_bytes: None,
         }
     }
 

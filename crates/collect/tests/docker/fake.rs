@@ -36,8 +36,18 @@ struct Container {
     state: Value,
     /// Vanished for list and inspect; open log streams still end regularly.
     gone: bool,
-    /// Time, kind, text of each message.
-    log: Vec<(i64, u8, String)>,
+    /// Bytes of a file of its log, as `max-size` has them.
+    log_size: Option<&'static str>,
+    log: Vec<Message>,
+}
+
+#[derive(Clone)]
+struct Message {
+    t_ns: i64,
+    kind: u8,
+    text: String,
+    /// Streams that were open when it was written leave it out.
+    is_skipped: bool,
 }
 
 fn now_ns() -> i64 {
@@ -64,7 +74,8 @@ impl Fake {
     pub(crate) fn run(&self, id: &str, name: &str) {
         let state = json!({"Status": "running", "Running": true, "Pid": 4242, "ExitCode": 0,
             "StartedAt": text(now_ns()), "FinishedAt": "0001-01-01T00:00:00Z"});
-        let container = Container { name: name.into(), state, gone: false, log: Vec::new() };
+        let container =
+            Container { name: name.into(), state, gone: false, log_size: None, log: Vec::new() };
         self.change(|table| table.containers.insert(id.into(), container));
     }
 
@@ -98,18 +109,30 @@ impl Fake {
 
     /// A message; without a newline it is a piece of a line.
     pub(crate) fn log(&self, id: &str, kind: u8, message: &str) {
-        let t_ns = now_ns();
-        self.with(id, |container| {
-            // Two calls may fall into the same nanosecond; the runtime's times are its own business.
-            container.log.push((t_ns, kind, message.into()));
-        });
+        self.write(id, kind, message, false);
+    }
+
+    /// A message that streams that are open now leave out.
+    pub(crate) fn log_unseen(&self, id: &str, kind: u8, message: &str) {
+        self.write(id, kind, message, true);
+    }
+
+    fn write(&self, id: &str, kind: u8, message: &str, is_skipped: bool) {
+        // Two calls may fall into the same nanosecond; the runtime's times are its own business.
+        let message = Message { t_ns: now_ns(), kind, text: message.into(), is_skipped };
+        self.with(id, |container| container.log.push(message));
+    }
+
+    /// The container's log goes on in a new file after `size`.
+    pub(crate) fn rotate_log_at(&self, id: &str, size: &'static str) {
+        self.with(id, |container| container.log_size = Some(size));
     }
 
     /// The rest of the line that the last message began; pieces carry the time of the first.
     pub(crate) fn continue_last_line(&self, id: &str, message: &str) {
         self.with(id, |container| {
-            let (t_ns, kind, _) = container.log.last().cloned().expect("a message");
-            container.log.push((t_ns, kind, message.into()));
+            let begun = container.log.last().cloned().expect("a message");
+            container.log.push(Message { text: message.into(), ..begun });
         });
     }
 
@@ -175,7 +198,8 @@ async fn answer(State(shared): State<Shared>, uri: Uri) -> Response {
         ["", "containers", id, "stats"] => stats(&shared.0, id),
         ["", "containers", id, "logs"] => {
             let follow = query.contains_key("follow");
-            logs(shared, id, since_ns, follow, query.contains_key("tail"))
+            let tail = query.get("tail").map(|lines| lines.parse().expect("a number of lines"));
+            logs(shared, id, since_ns, follow, tail)
         }
         ["", "networks"] => "[]".into_response(),
         ["", "events"] => events(shared, since_ns, query.get("until").map(|t| nanoseconds(t))),
@@ -211,7 +235,8 @@ fn inspect(fake: &Fake, id: &str) -> Response {
     let table = fake.table.lock();
     match table.containers.get(id).filter(|c| !c.gone) {
         Some(c) => json!({"Id": id, "Name": format!("/{}", c.name), "State": c.state,
-            "Created": "2026-01-01T00:00:00Z", "Config": {"Image": "img", "Env": ["SECRET=1"]}})
+            "Created": "2026-01-01T00:00:00Z", "Config": {"Image": "img", "Env": ["SECRET=1"]},
+            "HostConfig": {"LogConfig": {"Type": "json-file", "Config": c.log_size.map(|size| json!({"max-size": size}))}}})
         .to_string()
         .into_response(),
         None => missing(id),
@@ -229,29 +254,31 @@ fn stats(fake: &Fake, id: &str) -> Response {
     }
 }
 
-fn frame(t_ns: i64, kind: u8, message: &str) -> Vec<u8> {
-    let payload = format!("{} {message}", text(t_ns));
-    let mut bytes = vec![kind, 0, 0, 0];
+fn frame(message: &Message) -> Vec<u8> {
+    let payload = format!("{} {}", text(message.t_ns), message.text);
+    let mut bytes = vec![message.kind, 0, 0, 0];
     bytes.extend(u32::try_from(payload.len()).expect("short").to_be_bytes());
     bytes.extend(payload.as_bytes());
     bytes
 }
 
-fn logs(shared: Shared, id: &str, since_ns: i64, follow: bool, tail: bool) -> Response {
+fn logs(shared: Shared, id: &str, since_ns: i64, follow: bool, tail: Option<usize>) -> Response {
     let table = shared.0.table.lock();
     let Some(container) = table.containers.get(id).filter(|c| !c.gone) else { return missing(id) };
-    if tail {
-        let last = container.log.last().map(|(t, kind, message)| frame(*t, *kind, message));
-        return last.unwrap_or_default().into_response();
+    if let Some(lines) = tail {
+        let from = container.log.len().saturating_sub(lines);
+        let last = container.log.get(from..).unwrap_or_default();
+        return last.iter().flat_map(frame).collect::<Vec<u8>>().into_response();
     }
     drop(table);
     let id = id.to_owned();
     stream_of(shared, follow, move |table, done: &mut usize| {
         let container = table.containers.get(&id)?;
         let new = container.log.get(*done..).unwrap_or_default();
+        let is_open = *done > 0;
         *done = container.log.len();
-        let wanted = new.iter().filter(|(t, ..)| *t >= since_ns);
-        let bytes: Vec<u8> = wanted.flat_map(|(t, kind, m)| frame(*t, *kind, m)).collect();
+        let wanted = new.iter().filter(|m| m.t_ns >= since_ns && !(is_open && m.is_skipped));
+        let bytes: Vec<u8> = wanted.flat_map(frame).collect();
         let running = container.state["Running"] == json!(true);
         (running || !bytes.is_empty()).then_some(bytes)
     })

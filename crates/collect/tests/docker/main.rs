@@ -135,6 +135,37 @@ async fn lines_come_exactly_once_while_the_daemon_comes_and_goes() {
 }
 
 /// A job that takes over the stdout of the container `web` under the name `claimed`.
+#[tokio::test]
+async fn lines_that_a_stream_leaves_out_at_a_rotation_are_read() {
+    let bench = Bench::new();
+    bench.fake.run("a1", "web");
+    bench.fake.rotate_log_at("a1", "1k");
+    let server = bench.serve();
+    bench.fake.log("a1", 1, "first\n");
+    let running = bench.collect();
+    until("the first line", || bench.store.lines("web") == ["first"]).await;
+    let mut want = vec!["first".to_owned()];
+    for round in 0..5 {
+        for line in 0..250 {
+            let text = format!("round {round} line {line}");
+            bench.fake.log_unseen("a1", 1 + line % 2, &format!("{text}\n"));
+            want.push(text);
+        }
+        let text = format!("round {round} seen");
+        bench.fake.log("a1", 1, &format!("{text}\n"));
+        want.push(text);
+        until("all lines", || bench.store.lines("web").len() >= want.len()).await;
+    }
+    let mut got = bench.store.lines("web");
+    got.sort();
+    want.sort();
+    assert_eq!(got, want);
+    assert!(running.counter("log_streams_torn") >= 5);
+    assert_eq!(running.counter("log_gaps"), 0);
+    running.stop().await;
+    server.stop().await;
+}
+
 fn job(bench: &Bench) -> ClaimJob {
     let rule = |action, source: &str, regex: &str, target: Option<&str>| {
         let config = RuleConfig {

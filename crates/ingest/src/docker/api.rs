@@ -163,6 +163,56 @@ pub struct HostConfig {
     /// CPUs it may run on, e.g. `0-2,5`; `""` for all.
     #[serde(deserialize_with = "or_default")]
     pub cpuset_cpus: String,
+    /// Where its output goes.
+    #[serde(deserialize_with = "or_default")]
+    pub log_config: LogConfig,
+}
+
+/// `LogConfig`, as far as it is read.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct LogConfig {
+    /// Logging driver: `json-file`, `local`, `journald`, ….
+    #[serde(rename = "Type", deserialize_with = "or_default")]
+    pub driver: String,
+    /// The driver's options.
+    #[serde(rename = "Config", deserialize_with = "or_default")]
+    pub options: Attributes,
+}
+
+/// Size at which the driver `local` begins a new file unless told otherwise, bytes.
+const LOCAL_FILE_BYTES: u64 = 20_000_000;
+
+impl LogConfig {
+    /// Bytes after which the driver begins a new file, at least; `None` when it keeps one file for ever, or none.
+    pub fn rotates_at_bytes(&self) -> Option<u64> {
+        let default = match self.driver.as_str() {
+            "json-file" => None,
+            "local" => Some(LOCAL_FILE_BYTES),
+            _ => return None,
+        };
+        match self.options.get("max-size") {
+            Some(size) => decode_size(size),
+            None => default,
+        }
+    }
+}
+
+/// Bytes of a size like `10m`, `0.5g`, `200k` or `1048576`, at least; `None` when it is none, or not above 0.
+fn decode_size(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at_checked(end)?;
+    let factor = match unit.trim().bytes().next().map(|b| b.to_ascii_lowercase()) {
+        None | Some(b'b') => 1.0,
+        Some(b'k') => 1e3,
+        Some(b'm') => 1e6,
+        Some(b'g') => 1e9,
+        Some(b't') => 1e12,
+        Some(_) => return None,
+    };
+    let bytes = number.parse::<f64>().ok()? * factor;
+    (bytes >= 1.0).then_some(bytes as u64)
 }
 
 impl Inspected {
