@@ -24,7 +24,7 @@ use crate::spans::Received;
 use crate::thrift::Protocol;
 
 /// Reads a `Batch` in Thrift, as it is posted to a collector's `/api/traces` in the binary protocol. `elements_max`
-/// bounds spans, tags, logs and references together.
+/// bounds spans (four each), tags, logs and references together.
 ///
 /// # Errors
 /// [`Invalid`](model::ErrorKind::Invalid) when it is none, naming the place; [`Limit`](model::ErrorKind::Limit) beyond

@@ -35,6 +35,9 @@ impl Received {
     }
 }
 
+/// What a span counts as among the elements of a request: it takes as much memory as so many attributes.
+pub(crate) const SPAN_ELEMENTS: usize = 4;
+
 /// What one request may still hold: spans, attributes, events, links, resources and scopes together.
 #[derive(Debug, Clone)]
 pub(crate) struct Elements {

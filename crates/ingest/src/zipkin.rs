@@ -43,7 +43,7 @@ pub enum Form {
     V2Protobuf,
 }
 
-/// Reads a body of spans that came at `now_ns`. `elements_max` bounds spans, tags and annotations together.
+/// Reads a body of spans that came at `now_ns`. `elements_max` bounds spans (four each), tags and annotations together.
 ///
 /// # Errors
 /// [`Invalid`](model::ErrorKind::Invalid) when it is none of this form, naming the place;

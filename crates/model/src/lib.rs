@@ -1,6 +1,6 @@
 //! The words all rooms share: labels, samples, log records, spans, time, errors, and the traits between rooms.
 //!
-//! Owns: the vocabulary ([`Labels`], [`MetricBatch`], [`LogBatch`], [`Span`], [`TimeRange`], [`ErrorKind`]), the
+//! Owns: the vocabulary ([`Labels`], [`MetricBatch`], [`LogBatch`], [`SpanBatch`], [`TimeRange`], [`ErrorKind`]), the
 //! [`Clock`], and the traits through which data flows in ([`Sink`]) and out ([`MetricSource`], [`LogSource`],
 //! [`TraceSource`]). Does not own: bytes on disk (`storage`), wire formats (`ingest`), query languages (`query`), and
 //! anything asynchronous. It depends on nothing above it and does no I/O.
@@ -42,8 +42,9 @@ pub use retention::{RetentionPreview, RetentionRule};
 pub use rollup::{FIRST_EVERY, Fall, ROLL_UP_MS, RollUpNeeds, RollUpView, RollUpWindow, window_of};
 pub use sink::{Done, Receipt, RejectReason, Sink};
 pub use spans::{
-    AttributeScope, AttributeValue, Attributes, Operation, Resource, Scope, Span, SpanEvent,
-    SpanGroup, SpanKind, SpanLink, SpanPlan, SpanStatus, Trace, TraceSource, TraceSummary,
+    AttributeScope, AttributeValue, Attributes, Operation, Resource, Scope, Span, SpanBatch,
+    SpanEvent, SpanGroup, SpanKind, SpanLink, SpanPlan, SpanStatus, Trace, TraceSource,
+    TraceSummary,
 };
 pub use time::{Clock, ManualClock, SystemClock, TimeRange};
 pub use visit::{MetricVisitor, MetricWorker, SeriesView, Together, Visited, group_labels};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Error, ErrorKind, LogBatch, MetricBatch, Result};
+use crate::{Error, ErrorKind, LogBatch, MetricBatch, Result, SpanBatch};
 
 /// Why a store refused single rows of a batch it otherwise accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -87,6 +87,13 @@ pub trait Sink: Send + Sync {
 
     /// Hands over log lines together with the position behind them.
     fn append_logs(&self, batch: LogBatch, done: Done);
+
+    /// Hands over spans. Those that are stored already are not stored again, and count as stored. Sinks of collectors get
+    /// none and need not take any.
+    fn append_spans(&self, batch: SpanBatch, done: Done) {
+        let _refused = batch;
+        done.call(Err(Error::invalid("spans are not stored here")));
+    }
 
     /// The cursor last committed for `source`, if any.
     ///

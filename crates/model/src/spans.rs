@@ -269,6 +269,27 @@ pub struct SpanGroup {
     pub spans: Vec<Span>,
 }
 
+/// What a receiver hands over: spans of any number of traces.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SpanBatch {
+    /// Who took them (`otlp`, `zipkin`); the ledger's source.
+    pub source: Arc<str>,
+    /// The spans.
+    pub groups: Vec<SpanGroup>,
+}
+
+impl SpanBatch {
+    /// Spans in it.
+    pub fn len(&self) -> usize {
+        self.groups.iter().map(|group| group.spans.len()).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.groups.iter().all(|group| group.spans.is_empty())
+    }
+}
+
 impl Resource {
     /// `service.name`, if it is text.
     pub fn service(&self) -> Option<&str> {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::receive::grpc::Method;
 use crate::routes::ROUTE_COUNT_MAX;
 
 /// One number about this process.
@@ -49,8 +50,8 @@ pub fn render(figures: &[Figure]) -> String {
 /// Requests by route and status class, and the time they took.
 pub(crate) struct RequestCounters {
     routes: [RouteCounters; ROUTE_COUNT_MAX],
-    /// The methods served over gRPC: metrics, logs.
-    otlp_grpc: [RouteCounters; 2],
+    /// By [`Method::ALL`].
+    grpc: [RouteCounters; Method::ALL.len()],
 }
 
 #[derive(Default)]
@@ -72,10 +73,7 @@ impl RouteCounters {
 
 impl Default for RequestCounters {
     fn default() -> Self {
-        Self {
-            routes: std::array::from_fn(|_| RouteCounters::default()),
-            otlp_grpc: Default::default(),
-        }
+        Self { routes: std::array::from_fn(|_| RouteCounters::default()), grpc: Default::default() }
     }
 }
 
@@ -86,10 +84,11 @@ impl RequestCounters {
         }
     }
 
-    /// Counts an OTLP request over gRPC, by the HTTP status that means the same as its own.
-    pub(crate) fn count_otlp_grpc(&self, is_logs: bool, status: u16, duration_ns: i64) {
-        let [metrics, logs] = &self.otlp_grpc;
-        if is_logs { logs } else { metrics }.count(status, duration_ns);
+    /// Counts a request over gRPC, by the HTTP status that means the same as its own.
+    pub(crate) fn count_grpc(&self, method: Method, status: u16, duration_ns: i64) {
+        if let Some(counters) = self.grpc.get(method as usize) {
+            counters.count(status, duration_ns);
+        }
     }
 
     pub(crate) fn figures(&self) -> Vec<Figure> {
@@ -97,8 +96,8 @@ impl RequestCounters {
         let mut seconds = Vec::new();
         let routes = self.routes.iter().zip(crate::routes::route_list());
         let routes = routes.map(|(route, info)| (route, info.path, info.method));
-        let methods = [crate::receive::grpc::METRICS, crate::receive::grpc::LOGS];
-        let grpc = self.otlp_grpc.iter().zip(methods).map(|(route, path)| (route, path, "POST"));
+        let grpc = self.grpc.iter().zip(Method::ALL);
+        let grpc = grpc.map(|(route, method)| (route, method.path(), "POST"));
         for (route, path, method) in routes.chain(grpc) {
             let labels = |extra: Option<String>| {
                 let mut labels = vec![("handler", path.to_owned()), ("method", method.to_owned())];

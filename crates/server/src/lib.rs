@@ -1,9 +1,9 @@
-//! HTTP: the query APIs of Prometheus and Loki, health, our own API, and the embedded UI.
+//! HTTP: the query APIs of Prometheus, Loki and Jaeger, health, our own API, and the embedded UI.
 //!
 //! Owns: the [`routes`] table (method, path, role) from which router, authorisation and their test are generated; JSON
 //! types and error bodies of each API; connection limits and the graceful stop; the live-tail hub. Does not own: query
-//! semantics (`query`), what is collected (`collect`), configuration files and process life (`taffrail`). Samples and
-//! lines are reached only through `model`'s sources.
+//! semantics (`query`), what is collected (`collect`), configuration files and process life (`taffrail`). Samples,
+//! lines and spans are reached only through `model`'s sources.
 
 mod access;
 mod assets;
@@ -15,6 +15,7 @@ mod figures;
 #[doc(hidden)]
 pub mod fuzzing;
 mod health;
+mod jaeger;
 mod listen;
 mod log_retention;
 mod loki;
@@ -32,7 +33,7 @@ mod tenants;
 pub use access::{Access, Role, Token};
 pub use figures::{Figure, render as render_figures};
 pub use listen::{Listener, serve};
-pub use routes::{ROUTE_COUNT_MAX, RouteInfo, route_list, router};
+pub use routes::{ROUTE_COUNT_MAX, RouteInfo, ingest_router, route_list, router};
 pub use tail::TailHub;
 pub use tenants::{Tenant, Tenants};
 
@@ -41,7 +42,7 @@ use std::sync::Arc;
 use collect::container::ContainerState;
 use collect::scrape::TargetsSnapshot;
 use futures_util::future::BoxFuture;
-use model::{Clock, LogSource, MetricSource};
+use model::{Clock, LogSource, MetricSource, TraceSource};
 
 /// Limits and addresses of the server; plain values, defaults live in the binary.
 #[derive(Debug, Clone)]
@@ -100,11 +101,27 @@ pub trait Host: operations::Operations {
     /// Books log lines that came and are lost, for `reason`.
     fn dropped_lines(&self, source: &'static str, reason: &'static str, rows: u64);
 
+    /// Books spans that a receiver refused before they reached a store.
+    fn refused_spans(&self, source: &'static str, spans: u64);
+
+    /// Books spans that came and are lost, for `reason`.
+    fn dropped_spans(&self, source: &'static str, reason: &'static str, spans: u64);
+
     /// Reads the configuration files again and applies them.
     fn reload(&self) -> BoxFuture<'static, Result<(), model::Error>>;
 
     /// Begins the orderly end of the process.
     fn quit(&self);
+}
+
+/// What there is to be asked.
+pub struct Sources {
+    /// Samples.
+    pub metrics: Arc<dyn MetricSource>,
+    /// Log lines.
+    pub logs: Arc<dyn LogSource>,
+    /// Traces.
+    pub traces: Arc<dyn TraceSource>,
 }
 
 /// Everything handlers need.
@@ -113,6 +130,8 @@ pub struct App {
     metrics: Arc<dyn MetricSource>,
     /// Of all tenants; handlers read lines through [`tenants::Reader`].
     all_logs: Arc<dyn LogSource>,
+    /// Likewise.
+    all_traces: Arc<dyn TraceSource>,
     clock: Arc<dyn Clock>,
     host: Arc<dyn Host>,
     tail: Arc<TailHub>,
@@ -127,8 +146,7 @@ impl App {
     /// Puts the parts together.
     pub fn new(
         config: Config,
-        metrics: Arc<dyn MetricSource>,
-        logs: Arc<dyn LogSource>,
+        sources: Sources,
         clock: Arc<dyn Clock>,
         host: Arc<dyn Host>,
         tail: Arc<TailHub>,
@@ -138,8 +156,9 @@ impl App {
             run::QueryPool::new(clock.clone(), config.query_concurrency, config.query_limits);
         Arc::new(Self {
             config,
-            metrics,
-            all_logs: logs,
+            metrics: sources.metrics,
+            all_logs: sources.logs,
+            all_traces: sources.traces,
             clock,
             host,
             tail,

@@ -1,6 +1,7 @@
 //! Receivers: data that is pushed to us: metrics by remote write, OTLP, as text and by the Pushgateway's API; log lines
 //! by Loki's push API, OTLP, Elasticsearch's `_bulk`, as JSON, by syslog, Fluentd's forward
-//! protocol, Lumberjack, GELF, and as journal entries.
+//! protocol, Lumberjack, GELF, and as journal entries; spans by OTLP, Jaeger's
+//! protocols and Zipkin's.
 //!
 //! Owns: what all of them share: bounds of bodies and requests, the lanes requests are decoded in, and handing rows to the
 //! [`Sink`] so that an answer means they are durable. Does not own: wire formats (`ingest`), what the store accepts, and
@@ -20,17 +21,21 @@ pub mod fluent;
 pub mod gelf;
 pub mod grpc;
 pub(crate) mod import;
+pub mod jaeger;
 pub(crate) mod journal;
 pub(crate) mod jsonline;
 pub(crate) mod lines;
 pub(crate) mod loki;
 pub(crate) mod otlp;
 pub(crate) mod otlp_logs;
+pub(crate) mod otlp_traces;
 pub mod push_target;
 pub mod pushgateway;
 pub(crate) mod remote_write;
 pub mod sockets;
+pub(crate) mod spans;
 pub mod syslog;
+pub(crate) mod zipkin;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -11,8 +11,8 @@ use http::{Method, StatusCode, header};
 
 use crate::access::Role;
 use crate::{
-    App, assets, cardinality, compression, cors, health, log_retention, loki, own_api, prometheus,
-    receive, tail,
+    App, assets, cardinality, compression, cors, health, jaeger, log_retention, loki, own_api,
+    prometheus, receive, tail,
 };
 
 /// Bound of the table, for counters per route.
@@ -131,6 +131,10 @@ routes! {
     POST "/api/v1/otlp/v1/metrics" Ingest => receive::otlp::metrics;
     POST "/v1/logs" Ingest => receive::otlp_logs::logs;
     POST "/otlp/v1/logs" Ingest => receive::otlp_logs::logs;
+    POST "/v1/traces" Ingest => receive::otlp_traces::traces;
+    POST "/api/traces" Ingest => receive::jaeger::batch;
+    POST "/api/v1/spans" Ingest => receive::zipkin::v1;
+    POST "/api/v2/spans" Ingest => receive::zipkin::v2;
     PUT "/metrics/job/{*group}" Ingest => receive::pushgateway::put;
     POST "/metrics/job/{*group}" Ingest => receive::pushgateway::post;
     DELETE "/metrics/job/{*group}" Ingest => receive::pushgateway::delete;
@@ -239,6 +243,9 @@ routes! {
     POST "/upload" Ingest => receive::journal::upload;
     POST "/insert/journald/upload" Ingest => receive::journal::upload;
 
+    GET "/api/services" Viewer => jaeger::services;
+    GET "/api/traces/{id}" Viewer => jaeger::trace;
+
     GET "/api/taffrail/v1/containers" Viewer => own_api::containers;
     GET "/api/taffrail/v1/status" Viewer => own_api::status;
     GET "/api/taffrail/v1/logs/context" Viewer => loki::fields::context;
@@ -256,8 +263,19 @@ pub fn route_list() -> impl Iterator<Item = RouteInfo> {
 
 /// The router over `app`: the table's routes behind their roles, everything else is the UI.
 pub fn router(app: &Arc<App>) -> Router {
+    let router = routes_where(app, |_| true).fallback(ui).with_state(app.clone());
+    router.layer(axum::middleware::from_fn_with_state(app.clone(), options))
+}
+
+/// A router of what is received at `paths` alone, for ports of their own.
+pub fn ingest_router(app: &Arc<App>, paths: &[&str]) -> Router {
+    let wanted = |info: &RouteInfo| info.role == Role::Ingest && paths.contains(&info.path);
+    routes_where(app, wanted).with_state(app.clone())
+}
+
+fn routes_where(app: &Arc<App>, wanted: impl Fn(&RouteInfo) -> bool) -> Router<Arc<App>> {
     let mut router = Router::new();
-    for (index, route) in ROUTES.iter().enumerate() {
+    for (index, route) in ROUTES.iter().enumerate().filter(|(_, route)| wanted(&route.info)) {
         let gate = Gate {
             app: app.clone(),
             index,
@@ -270,8 +288,7 @@ pub fn router(app: &Arc<App>) -> Router {
             (route.handler)().layer(axum::middleware::from_fn_with_state(gate, guard)),
         );
     }
-    let router = router.fallback(ui).with_state(app.clone());
-    router.layer(axum::middleware::from_fn_with_state(app.clone(), options))
+    router
 }
 
 /// Questions of browsers before a request of another page: answered without looking at anything, as in Prometheus.

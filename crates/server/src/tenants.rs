@@ -1,9 +1,11 @@
-//! Tenants: whose log lines a request writes and sees.
+//! Tenants: whose log lines and traces a request writes and sees.
 //!
 //! Owns: names of tenants; which of them a request is of, by its token or, where that is configured, by `X-Scope-OrgID`;
-//! and the [`LogSource`] that shows no other's streams ([`Reader`], the only way handlers reach lines). A tenant is the
-//! label `tenant` of its streams, which receivers set over what a client sends. Does not own: storing; samples, which
-//! have no tenants.
+//! and the sources that show no other's streams and spans ([`Reader`], the only way handlers reach them). A tenant is the
+//! label `tenant` of its streams and the attribute `tenant` of its resources, which receivers set over what a client
+//! sends. Does not own: storing; samples, which have no tenants.
+
+mod spans;
 
 use std::fmt;
 use std::ops::{ControlFlow, Deref};
@@ -15,8 +17,8 @@ use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use ingest::pushed_lines::Pushed;
 use model::{
-    Budget, Error, Labels, LogAggregation, LogPlan, LogRow, LogSource, Matcher, Result, StepCounts,
-    StreamVolume, TENANT_LABEL, TimeRange,
+    Budget, Error, Labels, LogAggregation, LogPlan, LogRow, LogSource, Matcher, Result, SpanGroup,
+    StepCounts, StreamVolume, TENANT_LABEL, TimeRange, TraceSource,
 };
 
 use crate::access::Caller;
@@ -180,6 +182,13 @@ impl Owner {
             pushed.rows.set_stream_label(TENANT_LABEL, tenant.as_str());
         }
     }
+
+    /// Makes spans those of their owner.
+    pub(crate) fn mark_spans(&self, groups: &mut [SpanGroup]) {
+        if let Some(tenant) = &self.0 {
+            spans::mark(groups, tenant.as_str());
+        }
+    }
 }
 
 impl FromRequestParts<Arc<App>> for Owner {
@@ -191,12 +200,14 @@ impl FromRequestParts<Arc<App>> for Owner {
     }
 }
 
-/// The application as a request sees it: with the log lines of its tenants alone.
+/// The application as a request sees it: with the log lines and traces of its tenants alone.
 #[derive(Clone)]
 pub(crate) struct Reader {
     app: Arc<App>,
     /// The lines.
     pub(crate) logs: Arc<dyn LogSource>,
+    /// The traces.
+    pub(crate) traces: Arc<dyn TraceSource>,
     /// What their streams have in common; `None` for all lines.
     scope: Option<Matcher>,
     /// Whether it is about several tenants.
@@ -216,6 +227,7 @@ impl Reader {
         let tenants = &app.config.access.tenants;
         let asked = tenants.asked(&caller_of(parts), &parts.headers)?;
         let of_several = asked.as_ref().is_some_and(|asked| asked.len() > 1);
+        let mut traces = app.all_traces.clone();
         let (logs, scope) = match asked {
             None => (app.all_logs.clone(), None),
             Some(asked) => {
@@ -223,10 +235,11 @@ impl Reader {
                     .matcher(&asked)
                     .map_err(|e| (StatusCode::BAD_REQUEST, e.message().to_owned()))?;
                 let of_tenants = OfTenants { all: app.all_logs.clone(), scope: scope.clone() };
+                traces = Arc::new(spans::OfTenants::new(traces, scope.clone()));
                 (Arc::new(of_tenants) as Arc<dyn LogSource>, Some(scope))
             }
         };
-        Ok(Self { app: app.clone(), logs, scope, of_several })
+        Ok(Self { app: app.clone(), logs, traces, scope, of_several })
     }
 
     /// Whether it may see a stream.

@@ -5,16 +5,21 @@
 mod files;
 mod logs;
 pub mod sockets;
+mod traces;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use server::{Access, Role, Tenant, Tenants, Token};
-use sockets::{RawBeats, RawCertificate, RawFluent, RawGelf, RawSyslog, SocketReceivers, Written};
+use sockets::{
+    RawBeats, RawCertificate, RawFluent, RawGelf, RawJaeger, RawSyslog, RawZipkin, SocketReceivers,
+    Written,
+};
 
 pub use self::files::{Files, RawFiles};
 pub use self::logs::{LogMetric, Logs, RawLogs, Redaction};
+pub use self::traces::{RawTraces, Traces};
 use crate::memory;
 use crate::yaml::{self, ConfigError};
 
@@ -26,7 +31,7 @@ pub struct RawConfig {
     pub data_dir: Option<PathBuf>,
     /// Address of HTTP and UI. Default: `127.0.0.1:7245`. Beyond loopback it needs `server.tokens`.
     pub listen: Option<String>,
-    /// How long metrics and logs are kept: `15d`, `12h`. Default: 15d.
+    /// How long metrics, logs and traces are kept: `15d`, `12h`. Default: 15d.
     pub retention: Option<String>,
     /// Metrics that are kept longer or shorter: a list of selectors with their retention; the first that matches a series
     /// counts. At most 8.
@@ -61,6 +66,8 @@ pub struct RawConfig {
     pub receive: Option<RawReceive>,
     /// What happens to log lines, wherever they come from.
     pub logs: Option<RawLogs>,
+    /// How long traces are kept, and how much of them.
+    pub traces: Option<RawTraces>,
     /// How requests about log lines say whose they are.
     pub tenants: Option<RawTenants>,
 }
@@ -189,6 +196,10 @@ pub struct RawReceive {
     pub beats: Option<RawBeats>,
     /// GELF. Default: off.
     pub gelf: Option<RawGelf>,
+    /// Spans as Jaeger's clients send them. Default: off.
+    pub jaeger: Option<RawJaeger>,
+    /// Spans as Zipkin's clients send them. Default: off.
+    pub zipkin: Option<RawZipkin>,
 }
 
 /// What the command line says; it wins over the file.
@@ -257,6 +268,8 @@ pub struct Config {
     pub receive: Receive,
     /// What happens to log lines.
     pub logs: Logs,
+    /// What happens to traces.
+    pub traces: Traces,
 }
 
 /// Data that is pushed.
@@ -418,6 +431,7 @@ fn check(
         &mistakes,
     )?;
     let logs = logs::check(raw.logs.unwrap_or_default(), retention_ms, &mistakes)?;
+    let traces = traces::check(raw.traces.unwrap_or_default(), retention_ms, &mistakes)?;
     Ok(Config {
         path: path.map(Path::to_owned),
         data_dir,
@@ -452,6 +466,7 @@ fn check(
         query,
         receive,
         logs,
+        traces,
     })
 }
 
@@ -472,17 +487,11 @@ fn receive(
 ) -> Result<Receive, ConfigError> {
     let asked = raw.otlp_grpc.is_some();
     let otlp_grpc = match raw.otlp_grpc.as_deref() {
+        // What `listen` needs tokens for, this has them for.
         None => Some(SocketAddr::new(listen.ip(), OTLP_GRPC_PORT)),
         Some("off") => None,
-        Some(text) => Some(mistakes.address_of("receive.otlp_grpc", text)?),
+        Some(text) => Some(sockets::guarded("receive.otlp_grpc", text, access, mistakes)?),
     };
-    if let Some(address) = otlp_grpc.filter(|a| !a.ip().is_loopback() && access.tokens.is_empty()) {
-        let message = format!(
-            "receive.otlp_grpc: {address} is reachable from other machines, and without server.tokens everybody there could \
-             write; add server.tokens, or use 127.0.0.1"
-        );
-        return Err(mistakes.error("receive.otlp_grpc", message));
-    }
     let request_bytes_max = match raw.max_request {
         Some(text) => mistakes.bytes("receive.max_request", &text, MIB)?,
         None => (memory_limit_bytes / 32).clamp(4 * MIB, 64 * MIB),
@@ -508,6 +517,8 @@ fn receive(
         fluent: raw.fluent,
         beats: raw.beats,
         gelf: raw.gelf,
+        jaeger: raw.jaeger,
+        zipkin: raw.zipkin,
     };
     Ok(Receive {
         otlp_grpc,
@@ -515,7 +526,7 @@ fn receive(
         request_bytes_max: usize::try_from(request_bytes_max).unwrap_or(usize::MAX),
         push_interval_ms,
         label_values_max,
-        sockets: sockets::check(written, base, mistakes)?,
+        sockets: sockets::check(written, access, base, mistakes)?,
     })
 }
 
@@ -847,6 +858,12 @@ mod tests {
         let rules =
             metric("query: '{a=\"b\"} | json'\n    value: bytes(size)\n    buckets: [1, 2]");
         assert_eq!(load_text(&rules).unwrap().logs.metrics[0].metric.buckets, [1.0, 2.0]);
+        check(
+            "traces:\n  disk_limit: 1MiB\n",
+            "taffrail.yml:2:15: traces.disk_limit: 1MiB is too small; it must be 64 MiB or more",
+        );
+        let traces = load_text("traces: {retention: 1d, disk_limit: 1GiB}\n").unwrap().traces;
+        assert_eq!((traces.retention_ms, traces.disk_limit_bytes), (DAY_MS, Some(1024 * MIB)));
         let logs = "logs:\n  retention: 1d\n  redaction:\n    except: ['{a=\"b\"}']\n";
         let logs = load_text(logs).unwrap().logs;
         assert_eq!(logs.retention_ms, DAY_MS);
@@ -874,6 +891,19 @@ mod tests {
             "receive:\n  syslog: {}\n",
             "taffrail.yml:2:11: receive.syslog names no address to listen on",
         );
+        check(
+            "receive:\n  jaeger:\n    thrift_http: :14268\n",
+            "taffrail.yml:3:18: receive.jaeger.thrift_http: 0.0.0.0:14268 is reachable from other machines, and without \
+             server.tokens everybody there could write; add server.tokens, or use 127.0.0.1",
+        );
+        check(
+            "receive:\n  zipkin: {}\n",
+            "taffrail.yml:2:11: receive.zipkin names no address to listen on",
+        );
+        let jaeger = "receive: {jaeger: {thrift_compact: ':6831', grpc: 'localhost:14250'}}\n";
+        let jaeger = load_text(jaeger).unwrap().receive.sockets.jaeger;
+        assert_eq!(jaeger.thrift_compact, "0.0.0.0:6831".parse().ok());
+        assert_eq!(jaeger.grpc, "127.0.0.1:14250".parse().ok());
         check(
             "receive:\n  beats:\n    tls: 127.0.0.1:5044\n",
             "taffrail.yml:3:10: receive.beats.tls needs receive.tls with cert_file and key_file",
@@ -953,7 +983,8 @@ mod tests {
         let files = include_str!("config/files.rs").split("/// Log files that are read").next();
         let logs = include_str!("config/logs.rs").split("/// What happens to").next();
         let sockets = include_str!("config/sockets.rs").split("/// A certificate with its").next();
-        let parts = [raw, files.unwrap(), logs.unwrap(), sockets.unwrap()];
+        let traces = include_str!("config/traces.rs").split("/// What happens to").next();
+        let parts = [raw, files.unwrap(), logs.unwrap(), sockets.unwrap(), traces.unwrap()];
         for key in parts.iter().flat_map(|part| part.lines()).filter_map(|line| {
             line.trim().strip_prefix("pub ")?.split_once(": ").map(|(key, _)| key)
         }) {

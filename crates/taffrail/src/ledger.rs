@@ -19,6 +19,8 @@ pub enum Signal {
     Metrics,
     /// Log lines and events.
     Logs,
+    /// Spans.
+    Traces,
 }
 
 /// What became of one source's rows.

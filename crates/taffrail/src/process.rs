@@ -118,6 +118,7 @@ impl Process {
             ("host", text(&old.host), text(&fresh.host)),
             ("query", text(&old.query), text(&fresh.query)),
             ("receive", text(&old.receive), text(&fresh.receive)),
+            ("traces", text(&old.traces), text(&fresh.traces)),
         ]
         .into_iter()
         .filter_map(|(key, old, fresh)| (old != fresh).then_some(key))
@@ -149,6 +150,7 @@ impl Host for Process {
 
     fn status(&self) -> serde_json::Value {
         let (metrics, logs) = (self.stores.metrics.stats(), self.stores.logs.stats());
+        let traces = self.stores.traces.stats();
         let (ingest, message) = match self.stores.state() {
             WriterState::Ok => ("ok", String::new()),
             WriterState::DiskFull { message } => ("disk_full", message),
@@ -186,6 +188,8 @@ impl Host for Process {
                  "bytes": metrics.part_bytes + metrics.wal_bytes, "quarantined": metrics.quarantined},
                 {"name": "logdb", "streams": logs.streams, "headBytes": logs.head_bytes, "parts": logs.parts,
                  "bytes": logs.part_bytes + logs.wal_bytes, "quarantined": logs.quarantined},
+                {"name": "tracedb", "spans": traces.part_spans + traces.spans_head, "headBytes": traces.head_bytes,
+                 "parts": traces.parts, "bytes": traces.part_bytes + traces.wal_bytes, "quarantined": traces.quarantined},
             ],
         })
     }
@@ -245,28 +249,33 @@ impl Host for Process {
             self.config.memory_limit_bytes as f64,
         );
         let (metrics, logs) = (self.stores.metrics.stats(), self.stores.logs.stats());
-        let both = |m: u64, l: u64| [("metrics", m), ("logs", l)];
+        let traces = self.stores.traces.stats();
+        let all = |m: u64, l: u64, t: u64| [("metrics", m), ("logs", l), ("traces", t)];
         for (name, help, values) in [
             (
                 "taffrail_store_head_bytes",
                 "Memory of data not yet in parts.",
-                both(metrics.head_bytes, logs.head_bytes),
+                all(metrics.head_bytes, logs.head_bytes, traces.head_bytes),
             ),
             (
                 "taffrail_store_part_bytes",
                 "Bytes of immutable parts on disk.",
-                both(metrics.part_bytes, logs.part_bytes),
+                all(metrics.part_bytes, logs.part_bytes, traces.part_bytes),
             ),
             (
                 "taffrail_store_wal_bytes",
                 "Bytes of write-ahead log on disk.",
-                both(metrics.wal_bytes, logs.wal_bytes),
+                all(metrics.wal_bytes, logs.wal_bytes, traces.wal_bytes),
             ),
-            ("taffrail_store_parts", "Immutable parts.", both(metrics.parts, logs.parts)),
+            (
+                "taffrail_store_parts",
+                "Immutable parts.",
+                all(metrics.parts, logs.parts, traces.parts),
+            ),
             (
                 "taffrail_store_quarantined",
                 "Damaged files set aside.",
-                both(metrics.quarantined, logs.quarantined),
+                all(metrics.quarantined, logs.quarantined, traces.quarantined),
             ),
         ] {
             for (store, value) in values {
@@ -281,6 +290,12 @@ impl Host for Process {
                 bytes as f64,
             );
         }
+        figures.gauge(
+            "taffrail_store_memory_bytes",
+            "Memory of a store by what it is for.",
+            vec![("store", "traces".to_owned()), ("of", "filters".to_owned())],
+            traces.filter_bytes as f64,
+        );
         figures.gauge(
             "taffrail_store_damage_at_start",
             "Damage found when the stores were opened; the status page names it.",
@@ -298,6 +313,18 @@ impl Host for Process {
             "Log streams in the head.",
             vec![],
             logs.streams as f64,
+        );
+        figures.gauge(
+            "taffrail_store_spans",
+            "Spans kept.",
+            vec![],
+            (traces.part_spans + traces.spans_head) as f64,
+        );
+        figures.counter(
+            "taffrail_spans_repeated_total",
+            "Spans that came again and were stored already.",
+            vec![],
+            traces.repeated_spans as f64,
         );
         figures.gauge(
             "taffrail_store_exemplars",
@@ -369,6 +396,15 @@ impl Host for Process {
 
     fn dropped_lines(&self, source: &'static str, reason: &'static str, rows: u64) {
         self.stores.ledger.dropped(Signal::Logs, &Arc::from(source), reason, rows);
+    }
+
+    fn refused_spans(&self, source: &'static str, spans: u64) {
+        let receipt = Receipt { stored: 0, rejected: vec![(RejectReason::Invalid, spans)] };
+        self.stores.ledger.stored(Signal::Traces, &Arc::from(source), &receipt);
+    }
+
+    fn dropped_spans(&self, source: &'static str, reason: &'static str, spans: u64) {
+        self.stores.ledger.dropped(Signal::Traces, &Arc::from(source), reason, spans);
     }
 
     fn quit(&self) {

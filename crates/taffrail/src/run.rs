@@ -4,6 +4,7 @@
 //! SIGINT, within eight seconds: collectors first, then HTTP, the stores last, so that everything accepted is durable.
 
 use std::io::IsTerminal as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -11,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result};
 use model::{Clock, Done, Labels, MetricBatch, MetricRow, Sink, SystemClock};
 use parking_lot::Mutex;
+use server::receive::jaeger::{self, Datagrams};
 use server::receive::pushgateway::Gateway;
 use server::receive::sockets::{Addresses, Sockets};
 use server::receive::{self, Receivers, beats, fluent, gelf, syslog};
@@ -214,8 +216,11 @@ async fn live(config: Config) -> Result<()> {
     };
     let app = App::new(
         server_config,
-        stores.metrics.clone(),
-        stores.logs.clone(),
+        server::Sources {
+            metrics: stores.metrics.clone(),
+            logs: stores.logs.clone(),
+            traces: stores.traces.clone(),
+        },
         clock.clone(),
         process.clone(),
         tail.clone(),
@@ -418,13 +423,7 @@ async fn open_sockets(
             Sockets::bind(addresses, wanted.certificate.as_ref().map(|c| c.tls.clone())).await?;
         let Addresses { tcp, tls, udp } = sockets.addresses();
         for (how, address) in [("TCP", tcp), ("TLS", tls), ("UDP", udp)] {
-            let Some(address) = address else { continue };
-            tracing::info!("{name} over {how} on {address}");
-            if !address.ip().is_loopback() && how != "TLS" {
-                tracing::warn!(
-                    "{name} over {how} asks nobody who they are; whoever reaches {address} can write"
-                );
-            }
+            log_socket(name, how, address);
         }
         Ok(sockets)
     };
@@ -457,8 +456,59 @@ async fn open_sockets(
         let (store, shared) = (gelf::to_store(app, stop), app.receivers().clone());
         receivers.spawn(gelf::serve(sockets, store, shared, clock.clone(), stop.clone()));
     }
+    open_trace_sockets(config, app, stop, &receivers).await?;
     receivers.close();
     Ok(tokio::spawn(async move { receivers.wait().await }))
+}
+
+/// Opens the sockets on which clients of Jaeger and Zipkin expect their servers.
+async fn open_trace_sockets(
+    config: &Config,
+    app: &Arc<App>,
+    stop: &CancellationToken,
+    receivers: &TaskTracker,
+) -> Result<()> {
+    let wanted = &config.receive.sockets;
+    let http = [
+        ("Jaeger's Thrift over HTTP", wanted.jaeger.thrift_http, &["/api/traces"][..]),
+        ("Zipkin over HTTP", wanted.zipkin, &["/api/v1/spans", "/api/v2/spans"][..]),
+    ];
+    for (name, address, paths) in http {
+        let Some(address) = address else { continue };
+        let listener = Listener::bind(address).await?;
+        tracing::info!("{name} on {}", listener.address());
+        let router = server::ingest_router(app, paths);
+        receivers.spawn(server::serve(listener, router, CONNECTIONS_MAX, stop.clone()));
+    }
+    if let Some(address) = wanted.jaeger.grpc {
+        let listener = Listener::bind(address).await?;
+        tracing::info!("Jaeger over gRPC on {}", listener.address());
+        let served = receive::grpc::serve(listener, app.clone(), CONNECTIONS_MAX, stop.clone());
+        receivers.spawn(served);
+    }
+    let datagrams = [
+        ("Jaeger's compact Thrift", wanted.jaeger.thrift_compact, Datagrams::Compact),
+        ("Jaeger's binary Thrift", wanted.jaeger.thrift_binary, Datagrams::Binary),
+    ];
+    for (name, address, form) in datagrams {
+        let Some(address) = address else { continue };
+        let addresses = Addresses { udp: Some(address), ..Addresses::default() };
+        let sockets = Sockets::bind(&addresses, None).await?;
+        log_socket(name, "UDP", sockets.addresses().udp);
+        receivers.spawn(jaeger::serve_datagrams(sockets, form, app.clone(), stop.clone()));
+    }
+    Ok(())
+}
+
+/// Says where a receiver listens that asks nobody who they are.
+fn log_socket(name: &str, how: &str, address: Option<SocketAddr>) {
+    let Some(address) = address else { return };
+    tracing::info!("{name} over {how} on {address}");
+    if !address.ip().is_loopback() && how != "TLS" {
+        tracing::warn!(
+            "{name} over {how} asks nobody who they are; whoever reaches {address} can write"
+        );
+    }
 }
 
 /// The collectors' own counters, by collector.
@@ -519,8 +569,9 @@ async fn keep_house(process: Arc<Process>, sink: Arc<dyn Sink>, stop: Cancellati
                 Err(error) => tracing::error!(%error, "cannot hold disk_limit"),
             }
             // A flush only helps when the heads are what takes the memory; otherwise it would litter small parts.
-            let head_bytes = stores.metrics.stats().head_bytes + stores.logs.stats().head_bytes;
-            if memory::usage().rss_bytes > memory_limit / 10 * 9 && head_bytes > memory_limit / 20 {
+            if memory::usage().rss_bytes > memory_limit / 10 * 9
+                && stores.head_bytes() > memory_limit / 20
+            {
                 tracing::warn!("memory is at 90 % of its limit; moving heads to disk");
                 if let Err(error) = stores.flush() {
                     tracing::error!(%error, "flush failed");

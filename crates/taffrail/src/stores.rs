@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use model::{Clock, Done, ErrorKind, LogBatch, MetricBatch, Result, Sink};
+use model::{Clock, Done, ErrorKind, LogBatch, MetricBatch, Result, Sink, SpanBatch};
 use parking_lot::RwLock;
 use server::TailHub;
 use storage::fs::{Fs, RealFs};
@@ -29,6 +29,8 @@ pub struct Stores {
     pub metrics: Arc<tsdb::Store>,
     /// Logs and events.
     pub logs: Arc<logdb::Store>,
+    /// Traces.
+    pub traces: Arc<tracedb::Store>,
     /// What became of every row.
     pub ledger: Arc<Ledger>,
     /// What was found damaged when the stores were opened, for the operator.
@@ -42,6 +44,7 @@ pub struct Stores {
     fs: Arc<dyn Fs>,
     data_dir: std::path::PathBuf,
     disk_limit_bytes: Option<u64>,
+    traces_disk_limit_bytes: Option<u64>,
 }
 
 impl Stores {
@@ -53,8 +56,8 @@ impl Stores {
         let fs: Arc<dyn Fs> = Arc::new(RealFs);
         let free_bytes_floor =
             config.disk_reserve_bytes.unwrap_or_else(|| default_reserve(&config.data_dir));
-        // 60 % of the limit belongs to stores and queries, 35 % of that to the heads (ENGINE, "Memory"); logs, whose
-        // rows are bulkier, get the larger half. Beyond the caps a larger head saves nothing.
+        // 60 % of the limit belongs to stores and queries, 35 % of that to the heads: half of it to metrics, a quarter
+        // each to logs and traces. Beyond the caps a larger head saves nothing.
         let heads = config.memory_limit_bytes / 100 * 60 / 100 * 35;
         let metrics = tsdb::Config {
             dir: config.data_dir.join("metrics"),
@@ -76,7 +79,7 @@ impl Stores {
             durability: config.durability,
             retention_ms: config.logs.retention_ms,
             retention_rules: config.logs.retention_rules.iter().map(|(_, r)| r.clone()).collect(),
-            head_bytes_max: (heads / 2).clamp(4 * MIB, 64 * MIB),
+            head_bytes_max: (heads / 4).clamp(4 * MIB, 64 * MIB),
             // 20 % of the 60 %.
             cache_bytes_max: (heads / 35 * 20).clamp(4 * MIB, 1024 * MIB),
             flush_after_ms: FLUSH_AFTER_MS,
@@ -84,8 +87,19 @@ impl Stores {
             line_bytes_max: LINE_BYTES_MAX,
             future_ms_max: FUTURE_MS_MAX,
             free_bytes_floor: Some(free_bytes_floor),
-            // The limit is held by removing parts: each is a small piece of it.
-            part_bytes_max: config.disk_limit_bytes.map_or(u64::MAX, |limit| (limit / 32).max(MIB)),
+            part_bytes_max: piece_of(config.disk_limit_bytes),
+            background_merge: true,
+        };
+        let traces = tracedb::Config {
+            dir: config.data_dir.join("traces"),
+            durability: config.durability,
+            retention_ms: config.traces.retention_ms,
+            head_bytes_max: (heads / 4).clamp(4 * MIB, 128 * MIB),
+            flush_after_ms: FLUSH_AFTER_MS,
+            future_ms_max: FUTURE_MS_MAX,
+            free_bytes_floor: Some(free_bytes_floor),
+            part_bytes_max: piece_of(config.disk_limit_bytes)
+                .min(piece_of(config.traces.disk_limit_bytes)),
             background_merge: true,
         };
         let (metrics, report) = tsdb::Store::open(fs.clone(), clock.clone(), metrics)?;
@@ -99,6 +113,14 @@ impl Stores {
             "log store open"
         );
         damage.extend(report.warnings);
+        let (traces, report) = tracedb::Store::open(fs.clone(), clock.clone(), traces)?;
+        tracing::info!(
+            recovered_spans = report.replayed_spans,
+            parts = report.parts,
+            torn_bytes = report.torn_bytes,
+            "trace store open"
+        );
+        damage.extend(report.warnings);
         for what in &damage {
             tracing::warn!("{what}");
         }
@@ -106,6 +128,7 @@ impl Stores {
         Ok(Self {
             metrics,
             logs,
+            traces,
             ledger: Arc::default(),
             damage,
             forward: RwLock::default(),
@@ -116,6 +139,7 @@ impl Stores {
             fs,
             data_dir: config.data_dir.clone(),
             disk_limit_bytes: config.disk_limit_bytes,
+            traces_disk_limit_bytes: config.traces.disk_limit_bytes,
         })
     }
 
@@ -127,7 +151,20 @@ impl Stores {
     /// Bytes on disk of everything stored.
     pub fn disk_bytes(&self) -> u64 {
         let (metrics, logs) = (self.metrics.stats(), self.logs.stats());
-        metrics.part_bytes + metrics.wal_bytes + logs.part_bytes + logs.wal_bytes
+        let (parts, wal) = self.trace_bytes();
+        metrics.part_bytes + metrics.wal_bytes + logs.part_bytes + logs.wal_bytes + parts + wal
+    }
+
+    /// Bytes of the traces' parts and of their WAL.
+    fn trace_bytes(&self) -> (u64, u64) {
+        let traces = self.traces.stats();
+        (traces.part_bytes, traces.wal_bytes)
+    }
+
+    /// Bytes of memory that hold what is not in parts yet.
+    pub fn head_bytes(&self) -> u64 {
+        let (metrics, logs) = (self.metrics.stats(), self.logs.stats());
+        metrics.head_bytes + logs.head_bytes + self.traces.stats().head_bytes
     }
 
     /// Bytes free on the data directory's disk.
@@ -135,35 +172,54 @@ impl Stores {
         self.fs.free_bytes(&self.data_dir).unwrap_or(0)
     }
 
-    /// Deletes the oldest parts until everything fits into the disk limit. Returns the bytes freed.
+    /// Deletes the oldest parts until everything fits into the disk limit, and traces into theirs. Returns the bytes freed.
     ///
     /// # Errors
     /// When a part cannot be removed.
     pub fn hold_disk_limit(&self) -> Result<u64> {
-        let Some(limit) = self.disk_limit_bytes else { return Ok(0) };
-        let wal_bytes = self.metrics.stats().wal_bytes + self.logs.stats().wal_bytes;
+        let mut freed = self.hold_traces_limit()?;
+        let Some(limit) = self.disk_limit_bytes else { return Ok(freed) };
+        let wal_bytes =
+            self.metrics.stats().wal_bytes + self.logs.stats().wal_bytes + self.trace_bytes().1;
         // A flush makes far less of what is in the WAL, and costs no data.
         if self.disk_bytes() > limit && wal_bytes > limit / 8 {
             self.flush()?;
         }
-        let mut freed = 0;
         loop {
             let excess = self.disk_bytes().saturating_sub(limit);
             if excess == 0 {
                 return Ok(freed);
             }
-            // One part at a time, from whichever store has the oldest, so that both keep the same span of time.
-            let (metrics, logs) =
-                (self.metrics.stats().oldest_part_ms, self.logs.stats().oldest_part_ms);
-            let now_freed = match (metrics, logs) {
-                (None, None) => 0,
-                (Some(m), l) if l.is_none_or(|l| m <= l) => self.metrics.enforce_disk(1)?,
-                _ => self.logs.enforce_disk(1)?,
+            // One part at a time, from whichever store has the oldest, so that all keep the same span of time.
+            let oldest = [
+                self.metrics.stats().oldest_part_ms,
+                self.logs.stats().oldest_part_ms,
+                self.traces.stats().oldest_part_ms,
+            ];
+            let oldest = oldest.into_iter().enumerate().filter_map(|(of, ms)| Some((ms?, of)));
+            let now_freed = match oldest.min() {
+                None => 0,
+                Some((_, 0)) => self.metrics.enforce_disk(1)?,
+                Some((_, 1)) => self.logs.enforce_disk(1)?,
+                Some(_) => self.traces.enforce_disk(1)?,
             };
             if now_freed == 0 {
                 return Ok(freed);
             }
             freed += now_freed;
+        }
+    }
+
+    fn hold_traces_limit(&self) -> Result<u64> {
+        let Some(limit) = self.traces_disk_limit_bytes else { return Ok(0) };
+        let (parts, wal) = self.trace_bytes();
+        if parts + wal > limit && wal > limit / 8 {
+            self.traces.flush()?;
+        }
+        let (parts, wal) = self.trace_bytes();
+        match (parts + wal).saturating_sub(limit) {
+            0 => Ok(0),
+            excess => self.traces.enforce_disk(excess),
         }
     }
 
@@ -173,12 +229,14 @@ impl Stores {
     /// When a part cannot be written.
     pub fn flush(&self) -> Result<()> {
         self.metrics.flush()?;
-        self.logs.flush()
+        self.logs.flush()?;
+        self.traces.flush()
     }
 
-    /// The worse of both stores' states.
+    /// The worst of the stores' states.
     pub fn state(&self) -> WriterState {
-        let states = [self.metrics.stats().state, self.logs.stats().state];
+        let states =
+            [self.metrics.stats().state, self.logs.stats().state, self.traces.stats().state];
         let rank = |state: &WriterState| match state {
             WriterState::Ok => 0,
             WriterState::DiskFull { .. } => 1,
@@ -193,8 +251,14 @@ impl Stores {
     /// When what is in memory could not be written; it is in the WAL and recovered at the next start.
     pub fn close(&self) -> Result<()> {
         let metrics = self.metrics.close();
-        self.logs.close().and(metrics)
+        let logs = self.logs.close();
+        self.traces.close().and(logs).and(metrics)
     }
+}
+
+/// Parts are not merged beyond this: a disk limit is held by removing parts, each a small piece of it.
+fn piece_of(disk_limit_bytes: Option<u64>) -> u64 {
+    disk_limit_bytes.map_or(u64::MAX, |limit| (limit / 32).max(MIB))
 }
 
 /// What the operator must know of what opening the metric store found.
@@ -271,6 +335,19 @@ impl Sink for Stores {
             done.call(outcome);
         });
         self.logs.append(batch, done);
+    }
+
+    fn append_spans(&self, batch: SpanBatch, done: Done) {
+        let SpanBatch { source, groups } = batch;
+        let ledger = self.ledger.clone();
+        let done = Done::new(move |outcome| {
+            if let Ok(receipt) = &outcome {
+                ledger.stored(Signal::Traces, &source, receipt);
+            }
+            // On failure nothing is lost yet: the sender, which is told, sends again; who cannot books it as dropped.
+            done.call(outcome);
+        });
+        self.traces.append(groups, done);
     }
 
     fn cursor(&self, source: &str) -> Result<Option<Vec<u8>>> {

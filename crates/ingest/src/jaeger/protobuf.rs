@@ -6,7 +6,7 @@ use model::{AttributeValue, ErrorKind, Resource, Result};
 
 use super::translate::{Batch, JaegerSpan, Log, Process, Reference, resource};
 use crate::protobuf::{Field, Reader};
-use crate::spans::{Elements, Names, Received};
+use crate::spans::{Elements, Names, Received, SPAN_ELEMENTS};
 
 pub(super) fn decode(message: &[u8], elements_max: usize) -> Result<Received> {
     let mut reading = Reading { elements: Elements::new(elements_max), names: Names::new() };
@@ -42,7 +42,7 @@ impl Reading {
         each(field.message()?, |field| {
             match field.number {
                 1 => {
-                    self.elements.charge(1)?;
+                    self.elements.charge(SPAN_ELEMENTS)?;
                     spans.push(self.span(&field)?);
                 }
                 2 => process = Some(self.process(&field)?),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::{AttributeValue, Attributes, ErrorKind, Result};
 
 use super::translate::{Batch, JaegerSpan, Log, Process, Reference, resource};
-use crate::spans::{Elements, Names, Received, ns_of_us};
+use crate::spans::{Elements, Names, Received, SPAN_ELEMENTS, ns_of_us};
 use crate::thrift::{Field, Kind, MessageKind, Protocol, Reader};
 use crate::zipkin;
 
@@ -81,7 +81,7 @@ impl Reading {
                 })?,
                 2 => {
                     reader.list(field, Kind::Struct, |reader| {
-                        self.elements.charge(1)?;
+                        self.elements.charge(SPAN_ELEMENTS)?;
                         spans.push(self.span(reader)?);
                         Ok(())
                     })?;

@@ -19,7 +19,8 @@ use crate::spans::{Received, Refused};
 
 pub use json::IdForm;
 
-/// Reads a request; `elements_max` bounds resources, scopes, spans, attributes, events and links together.
+/// Reads a request; `elements_max` bounds resources, scopes, spans (four each), attributes, events and links
+/// together.
 ///
 /// # Errors
 /// As [`otlp::decode`](super::decode).

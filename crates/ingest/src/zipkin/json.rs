@@ -6,7 +6,7 @@ use super::v1::{self, BinaryAnnotation, V1Span};
 use super::v2::{self, V2Span};
 use super::{Annotation, Basics, Collected, Endpoint};
 use crate::json::Reader;
-use crate::spans::{Elements, Names, Received};
+use crate::spans::{Elements, Names, Received, SPAN_ELEMENTS};
 
 pub(super) fn v2_spans(body: &[u8], elements_max: usize, now_ns: i64) -> Result<Received> {
     spans(body, elements_max, "2", |reading, reader, collected| {
@@ -34,7 +34,7 @@ fn spans(
         let mut reader = Reader::new(body);
         let mut items = reader.list("a list of spans")?;
         while items.next(&mut reader)? {
-            reading.elements.charge(1)?;
+            reading.elements.charge(SPAN_ELEMENTS)?;
             span(&mut reading, &mut reader, &mut collected)?;
         }
         reader.end()

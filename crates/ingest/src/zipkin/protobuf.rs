@@ -7,14 +7,14 @@ use model::{AttributeValue, ErrorKind, Result, SpanKind};
 use super::v2::{self, V2Span};
 use super::{Annotation, Collected, Endpoint};
 use crate::protobuf::{Field, Reader};
-use crate::spans::{Elements, Names, Received};
+use crate::spans::{Elements, Names, Received, SPAN_ELEMENTS};
 
 pub(super) fn spans(body: &[u8], elements_max: usize, now_ns: i64) -> Result<Received> {
     let mut reading = Reading { elements: Elements::new(elements_max), names: Names::new() };
     let mut collected = Collected::default();
     each(Reader::new(body), |field| {
         if field.number == 1 {
-            reading.elements.charge(1)?;
+            reading.elements.charge(SPAN_ELEMENTS)?;
             v2::add(reading.span(&field)?, now_ns, &mut collected);
         }
         Ok(())

@@ -5,7 +5,7 @@ use model::{AttributeValue, ErrorKind, Result};
 use super::v1::{self, BinaryAnnotation, V1Span};
 use super::{Annotation, Collected, Endpoint};
 use crate::otlp::base64;
-use crate::spans::{Elements, Names, Received};
+use crate::spans::{Elements, Names, Received, SPAN_ELEMENTS};
 use crate::thrift::{Field, Kind, Protocol, Reader};
 
 /// A list of spans that stands alone, in the binary protocol.
@@ -28,7 +28,7 @@ pub(crate) fn spans(
     let mut reading = Reading { elements: Elements::new(elements_max), names: Names::new() };
     let mut collected = Collected::default();
     reader.list(field, Kind::Struct, |reader| {
-        reading.elements.charge(1)?;
+        reading.elements.charge(SPAN_ELEMENTS)?;
         v1::add(reading.span(reader)?, now_ns, &mut collected);
         Ok(())
     })?;

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt as _;
+use ingest::compression::Encoding;
 
 /// Time a client has to send its body.
 const BODY_TIME_MAX: Duration = Duration::from_secs(60);
@@ -127,6 +128,21 @@ impl Drop for Held {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.taken, Ordering::Relaxed);
     }
+}
+
+/// A header as text; nothing when it is absent or is none.
+pub(super) fn header_text(headers: &HeaderMap, name: header::HeaderName) -> &str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("")
+}
+
+/// How a body is packed.
+pub(super) fn packing(headers: &HeaderMap) -> Result<Encoding, (StatusCode, String)> {
+    let packing = header_text(headers, header::CONTENT_ENCODING);
+    Encoding::from_header(packing).ok_or_else(|| {
+        let known = "gzip, deflate, zstd, snappy and identity";
+        let reason = format!("content encoding {packing:.64?} is not supported; known are {known}");
+        (StatusCode::UNSUPPORTED_MEDIA_TYPE, reason)
+    })
 }
 
 #[cfg(test)]

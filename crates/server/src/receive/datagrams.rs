@@ -134,7 +134,7 @@ async fn store(
             Err(error) => Err(error),
         };
         if let Err(error) = outcome {
-            // The lines are booked as lost where they were lost.
+            // What it held is booked as lost where they were lost.
             tracing::debug!(receiver = desk.receiver, %error, "datagrams were not stored");
         }
         queued.fetch_sub(bytes, Ordering::Relaxed);

@@ -1,6 +1,6 @@
-//! Lines of the receivers that are not HTTP on their way to the store.
+//! Lines and spans of the receivers that are not HTTP on their way to the store.
 //!
-//! Owns: waiting until lines are durable, and what happens when the store cannot take them: they
+//! Owns: waiting until they are durable, and what happens when the store cannot take them: they
 //! are kept here and offered until the store takes them, while nothing more is read from their sender.
 
 use std::sync::Arc;
@@ -9,10 +9,11 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use ingest::pushed_lines::Pushed;
-use model::{ErrorKind, LogRows, Result};
+use ingest::spans::Received;
+use model::{ErrorKind, LogRows, Result, SpanGroup};
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, lines, off_runtime};
+use super::{Answer, lines, off_runtime, spans};
 use crate::App;
 
 /// What a receiver waits for before it goes on: everything it handed over is durable, or booked as lost.
@@ -22,13 +23,40 @@ pub type Delivered = BoxFuture<'static, Result<()>>;
 const WAIT_MIN: Duration = Duration::from_millis(100);
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// Lines handed to the store.
+/// What was handed to the store.
 pub(super) struct Delivery {
     app: Arc<App>,
     source: &'static str,
     answer: Answer,
     /// For another try.
-    rows: LogRows,
+    load: Load,
+}
+
+#[derive(Clone)]
+enum Load {
+    Lines(LogRows),
+    Spans(Vec<SpanGroup>),
+}
+
+impl Load {
+    fn send(self, app: &App, source: &'static str) -> Answer {
+        let sink = &app.receivers.sink;
+        match self {
+            Self::Lines(rows) => lines::send(sink, source, rows),
+            Self::Spans(groups) => spans::send(sink, source, groups),
+        }
+    }
+
+    /// Books it as lost.
+    fn lose(&self, app: &App, source: &'static str, reason: &'static str) {
+        match self {
+            Self::Lines(rows) => app.host.dropped_lines(source, reason, rows.len() as u64),
+            Self::Spans(groups) => {
+                let count: usize = groups.iter().map(|group| group.spans.len()).sum();
+                app.host.dropped_spans(source, reason, count as u64);
+            }
+        }
+    }
 }
 
 impl Delivery {
@@ -40,31 +68,38 @@ impl Delivery {
             tracing::debug!(source, rows = pushed.refused.rows, why, "lines refused");
         }
         let answer = lines::hand_over(app, source, pushed);
-        Self { app: app.clone(), source, answer, rows }
+        Self { app: app.clone(), source, answer, load: Load::Lines(rows) }
     }
 
-    /// Offers the lines until the store takes them; at `stop` those it has not taken are lost, and counted.
+    /// Likewise.
+    pub(super) fn of_spans(app: &Arc<App>, source: &'static str, received: Received) -> Self {
+        let load = Load::Spans(received.groups.clone());
+        let (_counted, answer) = spans::hand_over(app, source, received);
+        Self { app: app.clone(), source, answer, load }
+    }
+
+    /// Offers it until the store takes it; what it has not taken at `stop` is lost, and counted.
     pub(super) fn insist(self, stop: CancellationToken) -> Delivered {
         async move {
-            let Self { app, source, mut answer, rows } = self;
+            let Self { app, source, mut answer, load } = self;
             let mut wait = WAIT_MIN;
             loop {
                 let Err(error) = answer.get().await else { return Ok(()) };
                 let may_pass = matches!(error.kind(), ErrorKind::Busy | ErrorKind::Io);
                 if !may_pass || stop.is_cancelled() {
-                    app.host.dropped_lines(source, reason(error.kind()), rows.len() as u64);
+                    load.lose(&app, source, reason(error.kind()));
                     return Err(error);
                 }
                 if wait == WAIT_MIN {
-                    tracing::warn!(source, %error, "store does not take lines; senders wait");
+                    tracing::warn!(source, %error, "store does not take what is received; senders wait");
                 }
                 tokio::select! {
                     () = stop.cancelled() => {}
                     () = tokio::time::sleep(wait) => {}
                 }
                 wait = (wait * 2).min(WAIT_MAX);
-                let (sink, again) = (app.receivers.sink.clone(), rows.clone());
-                answer = off_runtime(move || Ok(lines::send(&sink, source, again))).await?;
+                let (offering, again) = (app.clone(), load.clone());
+                answer = off_runtime(move || Ok(again.send(&offering, source))).await?;
             }
         }
         .boxed()

@@ -1,4 +1,4 @@
-//! OTLP over gRPC: the unary methods of the metrics and the logs service, on a port of their own.
+//! Receivers over gRPC, on ports of their own: the unary methods of OTLP's three services, and of Jaeger's collector.
 //!
 //! Owns: HTTP/2 connections, gRPC's framing and status trailers. The methods themselves are the HTTP receivers'. A gRPC library
 //! would bring code generation, another router and forty crates for what is one message in and one out.
@@ -6,7 +6,7 @@
 //! The `Host` check of the HTTP side is left out: a browser cannot be made to speak HTTP/2 without TLS, and exporters
 //! reach this port under whatever name their network has for it. Tokens are checked as everywhere.
 //!
-//! Source: gRPC, "gRPC over HTTP2"; OTLP specification, "OTLP/gRPC".
+//! Source: gRPC, "gRPC over HTTP2"; OTLP specification, "OTLP/gRPC"; jaeger-idl, `api_v2/collector.proto`.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -24,14 +24,40 @@ use ingest::otlp;
 use tokio_util::sync::CancellationToken;
 
 use super::otlp::{grpc_code, response_message};
-use super::{otlp as metrics, otlp_logs as logs};
+use super::{jaeger, otlp as metrics, otlp_logs as logs, otlp_traces as traces};
 use crate::access::Role;
 use crate::listen::{self, Listener};
 use crate::tenants::Owner;
 use crate::{App, error};
 
-pub(crate) const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
-pub(crate) const LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
+/// What can be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Method {
+    Metrics,
+    Logs,
+    Traces,
+    JaegerSpans,
+}
+
+impl Method {
+    /// All, by their number.
+    pub(crate) const ALL: [Self; 4] = [Self::Metrics, Self::Logs, Self::Traces, Self::JaegerSpans];
+
+    /// Path of its requests.
+    pub(crate) fn path(self) -> &'static str {
+        match self {
+            Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+            Self::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+            Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            Self::JaegerSpans => "/jaeger.api_v2.CollectorService/PostSpans",
+        }
+    }
+
+    fn of_path(path: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|method| method.path() == path)
+    }
+}
+
 /// Requests of one connection at the same time.
 const STREAMS_MAX: u32 = 64;
 /// Largest request head in bytes.
@@ -46,7 +72,7 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// Serves OTLP over gRPC on `listener` until `stop`; then as [`serve`](crate::serve).
+/// Serves all of them on `listener` until `stop`; then as [`serve`](crate::serve).
 pub async fn serve(
     listener: Listener,
     app: Arc<App>,
@@ -95,10 +121,15 @@ impl Failure {
 
 async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Response<Body> {
     let started_ns = app.clock.monotonic_ns();
-    let method = request.uri().path().to_owned();
-    let outcome = export(app, request).await;
+    let method = Method::of_path(request.uri().path());
+    let outcome = match method {
+        Some(method) => call(app, method, request).await,
+        None => Err(Failure::new(12, unknown(request.uri().path()))),
+    };
     let took_ns = app.clock.monotonic_ns() - started_ns;
-    app.requests.count_otlp_grpc(method == LOGS, http_status(outcome.as_ref().err()), took_ns);
+    if let Some(method) = method {
+        app.requests.count_grpc(method, http_status(outcome.as_ref().err()), took_ns);
+    }
     match outcome {
         Ok(message) => {
             let mut frame = Vec::with_capacity(PREFIX_BYTES + message.len());
@@ -144,16 +175,17 @@ fn respond(body: Body) -> Response<Body> {
     response
 }
 
-async fn export(app: &Arc<App>, request: Request<Incoming>) -> Result<Vec<u8>, Failure> {
+fn unknown(path: &str) -> String {
+    let served = Method::ALL.map(Method::path).join(", ");
+    format!("method {path:.128} is not served here; served are {served}")
+}
+
+async fn call(
+    app: &Arc<App>,
+    method: Method,
+    request: Request<Incoming>,
+) -> Result<Vec<u8>, Failure> {
     let (mut parts, body) = request.into_parts();
-    let path = parts.uri.path();
-    let is_logs = path == LOGS;
-    if path != METRICS && !is_logs {
-        return Err(Failure::new(
-            12,
-            format!("method {path:.128} is not served here; {METRICS} and {LOGS} are"),
-        ));
-    }
     parts.headers.remove(header::HOST);
     let refused = |(status, message)| {
         let code = match status {
@@ -165,10 +197,9 @@ async fn export(app: &Arc<App>, request: Request<Incoming>) -> Result<Vec<u8>, F
     };
     let caller = app.config.access.check(&parts.headers, Role::Ingest, true).map_err(refused)?;
     // Samples have no owner.
-    let owner = if is_logs {
-        Owner::new(app, &caller, &parts.headers).map_err(refused)?
-    } else {
-        Owner::default()
+    let owner = match method {
+        Method::Metrics => Owner::default(),
+        _ => Owner::new(app, &caller, &parts.headers).map_err(refused)?,
     };
     let packing = parts.headers.get("grpc-encoding").and_then(|v| v.to_str().ok()).unwrap_or("");
     let packing = Encoding::from_header(packing).ok_or_else(|| {
@@ -187,15 +218,21 @@ async fn export(app: &Arc<App>, request: Request<Incoming>) -> Result<Vec<u8>, F
     let packed = unframe(&mut held.bytes)?;
     let packing = if packed { packing } else { Encoding::Identity };
     let encoding = otlp::Encoding::Protobuf;
-    let received = if is_logs {
-        logs::receive(app, owner, encoding, packing, held).await
-    } else {
-        metrics::receive(app, encoding, packing, held).await
+    let received = match method {
+        Method::Metrics => metrics::receive(app, encoding, packing, held).await,
+        Method::Logs => logs::receive(app, owner, encoding, packing, held).await,
+        Method::Traces => traces::receive(app, owner, encoding, packing, held).await,
+        Method::JaegerSpans => {
+            let received = jaeger::receive_protobuf(app, owner, packing, held).await;
+            // `PostSpansResponse` has no fields.
+            return received.map(|()| Vec::new()).map_err(|e| failed(&e));
+        }
     };
-    match received {
-        Ok(partial) => Ok(response_message(&partial)),
-        Err(failed) => Err(Failure::new(grpc_code(failed.kind()), error::public_message(&failed))),
-    }
+    received.map(|partial| response_message(&partial)).map_err(|e| failed(&e))
+}
+
+fn failed(error: &model::Error) -> Failure {
+    Failure::new(grpc_code(error.kind()), error::public_message(error))
 }
 
 /// Removes the prefix of the one message in `body` and says whether it is packed.

@@ -10,14 +10,15 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use ingest::compression::{self, Encoding};
 use ingest::otlp;
 use ingest::otlp::translate::{self, Translated};
 use ingest::protobuf::Writer;
 use model::{Error, ErrorKind, MetricBatch, Result};
 
-use super::{body::Held, off_runtime, reasons, rejected, retry_later, status, store};
+use super::body::{Held, header_text};
+use super::{off_runtime, reasons, rejected, retry_later, status, store};
 use crate::{App, error};
 
 const SOURCE: &str = "otlp";
@@ -53,22 +54,11 @@ pub(super) async fn body(
             Error::invalid("content type must be application/x-protobuf or application/json");
         return Err(failure(StatusCode::UNSUPPORTED_MEDIA_TYPE, otlp::Encoding::Json, &error));
     };
-    let packing = header_text(&parts.headers, header::CONTENT_ENCODING);
-    let Some(packing) = Encoding::from_header(packing) else {
-        let error = Error::invalid(format!(
-            "content encoding {packing:.64?} is not supported; known are gzip, deflate, zstd, snappy and identity"
-        ));
-        return Err(failure(StatusCode::UNSUPPORTED_MEDIA_TYPE, encoding, &error));
-    };
+    let refuse = |(status, reason)| failure(status, encoding, &Error::invalid(reason));
+    let packing = super::body::packing(&parts.headers).map_err(refuse)?;
     let limits = app.receivers.limits;
     let read = app.receivers.bodies.read(body, limits.body_bytes_max).await;
-    let held =
-        read.map_err(|(status, reason)| failure(status, encoding, &Error::invalid(reason)))?;
-    Ok((encoding, packing, held))
-}
-
-fn header_text(headers: &HeaderMap, name: header::HeaderName) -> &str {
-    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("")
+    Ok((encoding, packing, read.map_err(refuse)?))
 }
 
 /// Decodes, translates and stores one request.

@@ -15,6 +15,7 @@ mod stored;
 mod table;
 mod tail;
 mod tenants;
+mod traces;
 
 use axum::Router;
 use axum::body::Body;

@@ -1,5 +1,8 @@
 //! An application over tables in memory: what the server needs, without stores or collectors.
 
+#[path = "spans.rs"]
+pub(crate) mod spans;
+
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -14,7 +17,7 @@ use model::{
     LogSource, ManualClock, Matcher, MetricBatch, MetricKind, MetricMetadata, MetricPlan,
     MetricSource, Order, PATTERN_LABEL, Receipt, RejectReason, Result, RetentionPreview,
     RetentionRule, Selected, SeriesData, SeriesExemplars, Sink, StepCounts, StreamVolume,
-    TimeRange,
+    TimeRange, TraceSource,
 };
 use parking_lot::Mutex;
 use server::operations::{
@@ -22,7 +25,9 @@ use server::operations::{
 };
 use server::receive::pushgateway::{Gateway, GroupFiles};
 use server::receive::{self, Receivers};
-use server::{Access, App, Config, Figure, Host, Role, TailHub, Tenants, Token};
+use server::{Access, App, Config, Figure, Host, Role, Sources, TailHub, Tenants, Token};
+
+use self::spans::Spans;
 
 /// The moment all tests take place: the one of Prometheus' documentation.
 pub(crate) const NOW_MS: i64 = 1_435_781_460_000;
@@ -424,6 +429,10 @@ impl Host for Process {
 
     fn dropped_lines(&self, _source: &'static str, _reason: &'static str, _rows: u64) {}
 
+    fn refused_spans(&self, _source: &'static str, _spans: u64) {}
+
+    fn dropped_spans(&self, _source: &'static str, _reason: &'static str, _spans: u64) {}
+
     fn quit(&self) {}
 
     fn reload(&self) -> BoxFuture<'static, Result<()>> {
@@ -541,12 +550,13 @@ pub(crate) fn app(access: Access) -> Arc<App> {
 /// The application, administration switched off.
 pub(crate) fn app_without_admin() -> Arc<App> {
     let (sink, files) = (Arc::new(Kept::default()), Arc::new(Files::default()));
-    build(open_access(), false, sink, Arc::new(Logs), files).0
+    build(open_access(), false, sink, Arc::new(Logs), Arc::new(Spans::default()), files).0
 }
 
 /// The application and the hub its tails listen to.
 pub(crate) fn app_with_tail(access: Access) -> (Arc<App>, Arc<TailHub>) {
-    build(access, true, Arc::new(Kept::default()), Arc::new(Logs), Arc::new(Files::default()))
+    let (sink, files) = (Arc::new(Kept::default()), Arc::new(Files::default()));
+    build(access, true, sink, Arc::new(Logs), Arc::new(Spans::default()), files)
 }
 
 /// The application over a sink and files of the test's own.
@@ -555,7 +565,7 @@ pub(crate) fn app_over(
     sink: Arc<dyn Sink>,
     files: Arc<dyn GroupFiles>,
 ) -> (Arc<App>, Arc<TailHub>) {
-    build(access, true, sink, Arc::new(Logs), files)
+    build(access, true, sink, Arc::new(Logs), Arc::new(Spans::default()), files)
 }
 
 /// The application over a store of lines.
@@ -563,7 +573,14 @@ pub(crate) fn app_storing<S: Sink + LogSource + 'static>(
     access: Access,
     store: Arc<S>,
 ) -> (Arc<App>, Arc<TailHub>) {
-    build(access, true, store.clone(), store, Arc::new(Files::default()))
+    let files = Arc::new(Files::default());
+    build(access, true, store.clone(), store, Arc::new(Spans::default()), files)
+}
+
+/// The application over a store of spans.
+pub(crate) fn app_tracing(access: Access, store: Arc<Spans>) -> Arc<App> {
+    let files = Arc::new(Files::default());
+    build(access, true, store.clone(), Arc::new(Logs), store, files).0
 }
 
 fn build(
@@ -571,6 +588,7 @@ fn build(
     admin_api: bool,
     sink: Arc<dyn Sink>,
     logs: Arc<dyn LogSource>,
+    traces: Arc<dyn TraceSource>,
     files: Arc<dyn GroupFiles>,
 ) -> (Arc<App>, Arc<TailHub>) {
     let limits = model::Limits { samples_max: 1_000_000, bytes_max: 1 << 30, time_ms_max: 10_000 };
@@ -590,5 +608,6 @@ fn build(
     let metrics = Arc::new(Metrics);
     let receivers = receivers(sink, files, clock.clone());
     let process = Arc::new(Process::default());
-    (App::new(config, metrics, logs, clock, process, hub.clone(), receivers), hub)
+    let sources = Sources { metrics, logs, traces };
+    (App::new(config, sources, clock, process, hub.clone(), receivers), hub)
 }

@@ -1,15 +1,17 @@
 //! `receive:` of `taffrail.yml`, as far as it is about receivers with sockets of their own: syslog, Fluentd's forward
-//! protocol, Beats, GELF.
+//! protocol, Beats, GELF, Jaeger, Zipkin.
 //!
-//! They are off unless an address is named. Their protocols carry no tokens, so an address beyond loopback is taken as it
-//! is written: whoever can reach it can write.
+//! They are off unless an address is named. Protocols other than HTTP and gRPC carry no tokens, so an address beyond
+//! loopback is taken as it is written: whoever can reach it can write.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use serde::Deserialize;
+use server::Access;
 use server::receive::sockets::{self, Addresses};
 
 use super::{ConfigError, Mistakes};
@@ -74,6 +76,28 @@ pub struct RawGelf {
     pub udp: Option<String>,
 }
 
+/// `receive.jaeger`; the paths and methods are served on the usual addresses, too.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawJaeger {
+    /// Address of `POST /api/traces`, as of a collector: `127.0.0.1:14268`.
+    pub thrift_http: Option<String>,
+    /// Address of the collector's gRPC service: `127.0.0.1:14250`.
+    pub grpc: Option<String>,
+    /// Address for datagrams in compact Thrift, as of an agent: `127.0.0.1:6831`.
+    pub thrift_compact: Option<String>,
+    /// Address for datagrams in binary Thrift: `127.0.0.1:6832`.
+    pub thrift_binary: Option<String>,
+}
+
+/// `receive.zipkin`; its paths are served on the usual address, too.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawZipkin {
+    /// Address of `POST /api/v1/spans` and `POST /api/v2/spans`: `127.0.0.1:9411`.
+    pub http: Option<String>,
+}
+
 /// Everything that was written.
 pub(super) struct Written {
     pub(super) certificate: Option<RawCertificate>,
@@ -81,6 +105,8 @@ pub(super) struct Written {
     pub(super) fluent: Option<RawFluent>,
     pub(super) beats: Option<RawBeats>,
     pub(super) gelf: Option<RawGelf>,
+    pub(super) jaeger: Option<RawJaeger>,
+    pub(super) zipkin: Option<RawZipkin>,
 }
 
 /// A certificate with its key, ready for TLS.
@@ -111,6 +137,23 @@ pub struct SocketReceivers {
     pub beats: Option<Addresses>,
     /// Where GELF comes.
     pub gelf: Option<Addresses>,
+    /// Where Jaeger's clients send to.
+    pub jaeger: Jaeger,
+    /// Where Zipkin's clients send to, beside the usual address.
+    pub zipkin: Option<SocketAddr>,
+}
+
+/// Where Jaeger's clients send to, beside the usual addresses.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Jaeger {
+    /// Batches over HTTP.
+    pub thrift_http: Option<SocketAddr>,
+    /// Batches over gRPC.
+    pub grpc: Option<SocketAddr>,
+    /// Datagrams in compact Thrift.
+    pub thrift_compact: Option<SocketAddr>,
+    /// Datagrams in binary Thrift.
+    pub thrift_binary: Option<SocketAddr>,
 }
 
 /// Fluentd's forward protocol.
@@ -138,13 +181,15 @@ pub struct Syslog {
     pub zone: TimeZone,
 }
 
-/// Checks what was written; `base` is the directory of the file.
+/// Checks what was written; `base` is the directory of the file. Addresses of protocols that can carry tokens must not be
+/// reachable from other machines while there are none.
 pub(super) fn check(
     written: Written,
+    access: &Access,
     base: &Path,
     mistakes: &Mistakes<'_>,
 ) -> Result<SocketReceivers, ConfigError> {
-    let Written { certificate, syslog, fluent, beats, gelf } = written;
+    let Written { certificate, syslog, fluent, beats, gelf, jaeger, zipkin } = written;
     let certificate = certificate.map(|raw| read_certificate(&raw, base, mistakes)).transpose()?;
     let has_certificate = certificate.is_some();
     let syslog = syslog
@@ -175,7 +220,62 @@ pub(super) fn check(
     let gelf = gelf
         .map(|raw| addresses("gelf", [raw.tcp, raw.tls, raw.udp], has_certificate, mistakes))
         .transpose()?;
-    Ok(SocketReceivers { certificate, syslog, fluent, beats, gelf })
+    let jaeger = jaeger.map(|raw| check_jaeger(raw, access, mistakes)).transpose()?;
+    let zipkin = zipkin
+        .map(|raw| match raw.http {
+            Some(text) => guarded("receive.zipkin.http", &text, access, mistakes),
+            None => Err(no_address("receive.zipkin", mistakes)),
+        })
+        .transpose()?;
+    let jaeger = jaeger.unwrap_or_default();
+    Ok(SocketReceivers { certificate, syslog, fluent, beats, gelf, jaeger, zipkin })
+}
+
+fn check_jaeger(
+    raw: RawJaeger,
+    access: &Access,
+    mistakes: &Mistakes<'_>,
+) -> Result<Jaeger, ConfigError> {
+    let RawJaeger { thrift_http, grpc, thrift_compact, thrift_binary } = raw;
+    if [&thrift_http, &grpc, &thrift_compact, &thrift_binary].iter().all(|a| a.is_none()) {
+        return Err(no_address("receive.jaeger", mistakes));
+    }
+    let guarded = |name: &str, text: Option<String>| {
+        let key = format!("receive.jaeger.{name}");
+        text.map(|text| guarded(&key, &text, access, mistakes)).transpose()
+    };
+    let open = |name: &str, text: Option<String>| {
+        let key = format!("receive.jaeger.{name}");
+        text.map(|text| mistakes.address_of(&key, &text)).transpose()
+    };
+    Ok(Jaeger {
+        thrift_http: guarded("thrift_http", thrift_http)?,
+        grpc: guarded("grpc", grpc)?,
+        thrift_compact: open("thrift_compact", thrift_compact)?,
+        thrift_binary: open("thrift_binary", thrift_binary)?,
+    })
+}
+
+fn no_address(key: &str, mistakes: &Mistakes<'_>) -> ConfigError {
+    mistakes.error(key, format!("{key} names no address to listen on"))
+}
+
+/// An address of a protocol that can carry tokens: one that other machines can reach needs some.
+pub(super) fn guarded(
+    key: &str,
+    text: &str,
+    access: &Access,
+    mistakes: &Mistakes<'_>,
+) -> Result<SocketAddr, ConfigError> {
+    let address = mistakes.address_of(key, text)?;
+    if address.ip().is_loopback() || !access.tokens.is_empty() {
+        return Ok(address);
+    }
+    let message = format!(
+        "{key}: {address} is reachable from other machines, and without server.tokens everybody there could write; \
+         add server.tokens, or use 127.0.0.1"
+    );
+    Err(mistakes.error(key, message))
 }
 
 fn read_key(file: &Path, base: &Path, mistakes: &Mistakes<'_>) -> Result<Arc<str>, ConfigError> {
@@ -225,7 +325,7 @@ fn addresses(
     let addresses = Addresses { tcp: of("tcp", tcp)?, tls: of("tls", tls)?, udp: of("udp", udp)? };
     let key = format!("receive.{receiver}");
     if addresses == Addresses::default() {
-        return Err(mistakes.error(&key, format!("{key} names no address to listen on")));
+        return Err(no_address(&key, mistakes));
     }
     if addresses.tls.is_some() && !has_certificate {
         let key = format!("{key}.tls");

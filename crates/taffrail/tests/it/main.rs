@@ -18,6 +18,7 @@ mod scrape;
 mod shippers;
 mod target;
 mod tenants;
+mod traces;
 
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_taffrail");

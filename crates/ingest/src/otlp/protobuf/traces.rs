@@ -11,7 +11,7 @@ use crate::otlp::traces::{
     Collected, Refusal, kind_from_number, span_id, status_from_number, time_ns, trace_id,
 };
 use crate::protobuf::{Field, Reader};
-use crate::spans::{Names, Received};
+use crate::spans::{Names, Received, SPAN_ELEMENTS};
 
 pub(crate) fn decode(body: &[u8], elements_max: usize) -> Result<Received> {
     let mut reading = Reading {
@@ -84,7 +84,7 @@ impl Reading {
                     Ok(())
                 })?,
                 2 => {
-                    self.decoder.charge(1)?;
+                    self.decoder.charge(SPAN_ELEMENTS)?;
                     // Filled where it stays: spans are large.
                     spans.push(Span::default());
                     let span = spans.last_mut().expect("BUG: pushed just before");
