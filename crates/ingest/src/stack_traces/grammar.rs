@@ -37,10 +37,8 @@ pub(super) enum Kind {
     Python,
     /// Inside of Python's exception group, a tree drawn with `|` and `+`.
     PythonGroup,
-    /// Behind the exception's line.
-    PythonEnd,
-    /// Behind it and an empty line.
-    PythonLink,
+    /// Behind the exception's line; so many lines of its message, if the line that links it to another follows.
+    PythonEnd(u8),
     /// Behind the line that links two exceptions.
     PythonNext,
     /// A panic of Go; no goroutine has come.
@@ -165,19 +163,16 @@ impl Kind {
             Self::Causes => indented.then_some(Self::Causes),
             Self::BeforeBacktrace => (line == "Stack backtrace:").then_some(Self::Rust),
             Self::Python if indented && !blank => Some(Self::Python),
-            Self::Python => is_exception_line(line).then_some(Self::PythonEnd),
+            Self::Python => is_exception_line(line).then_some(Self::PythonEnd(0)),
             Self::PythonGroup if indented && text.starts_with(['|', '+']) => {
                 (Self::of_python(line) != self).then_some(self)
             }
-            Self::PythonEnd | Self::PythonGroup if blank => {
-                return Verdict::Perhaps(Self::PythonLink);
+            Self::PythonEnd(_) if is_link(line) => Some(Self::PythonNext),
+            Self::PythonEnd(count) if count < MESSAGE_LINES_MAX && !begins_record(line) => {
+                return Verdict::Perhaps(Self::PythonEnd(count + 1));
             }
-            Self::PythonEnd | Self::PythonGroup => None,
-            Self::PythonLink => {
-                let links = line.starts_with("During handling of the above exception")
-                    || line.starts_with("The above exception was the direct cause");
-                links.then_some(Self::PythonNext)
-            }
+            Self::PythonGroup if blank => return Verdict::Perhaps(Self::PythonEnd(0)),
+            Self::PythonEnd(_) | Self::PythonGroup => None,
             Self::PythonNext if blank => return Verdict::Perhaps(Self::PythonNext),
             Self::PythonNext => line.ends_with(SIGNS[0]).then_some(Self::of_python(line)),
             // Goroutines have an empty line between them.
@@ -296,6 +291,32 @@ fn is_exception_line(line: &str) -> bool {
             && part.chars().all(|c| c.is_alphanumeric() || c == '_')
     };
     !name.is_empty() && name.split('.').all(is_name)
+}
+
+/// What Python puts between an exception and the one that came of it.
+fn is_link(line: &str) -> bool {
+    line.starts_with("During handling of the above exception")
+        || line.starts_with("The above exception was the direct cause")
+}
+
+/// Whether a line is no further one of a message: it begins a trace, or, as lines of logs do, with a time, a level, an
+/// address, or a member of JSON or logfmt.
+fn begins_record(line: &str) -> bool {
+    const LEVELS: [&str; 11] = [
+        "trace", "debug", "info", "notice", "warn", "warning", "error", "err", "critical", "crit",
+        "fatal",
+    ];
+    let bare = line.trim_start_matches(['[', '(', '<', '"']);
+    let word = bare.split([' ', ':', ']', '|', ',', '>', ')']).next().unwrap_or("");
+    let is_digits = |part: &str| part.len() >= 2 && part.bytes().all(|b| b.is_ascii_digit());
+    let is_level = LEVELS.iter().any(|level| word.eq_ignore_ascii_case(level));
+    // `2026-01-31`, `10:00:00`, `10.0.0.7`, `31/Jan/2026`, `1769850000.5`
+    let is_number = word.starts_with(|c: char| c.is_ascii_digit())
+        && word.split(['-', '/', '.', 'T', '_']).any(is_digits);
+    let is_logfmt = word.split_once('=').is_some_and(|(name, _)| {
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    });
+    line.starts_with('{') || is_level || is_number || is_logfmt || Kind::begins(line).is_some()
 }
 
 /// Frames, notes and operands of a Rust panic.

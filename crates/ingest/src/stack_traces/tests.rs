@@ -154,6 +154,50 @@ fn python() {
 }
 
 #[test]
+fn messages_of_several_lines_of_python() {
+    let (first, last) = (
+        "Traceback (most recent call last):\n  File \"a.py\", line 3, in f\n    g()\n",
+        "Traceback (most recent call last):\n  File \"a.py\", line 5, in <module>\n    f()\nRuntimeError: no",
+    );
+    for (message, link) in [
+        (
+            "psycopg2.errors.UniqueViolation: duplicate key value\nDETAIL:  Key (id)=(1) already exists.\n",
+            "The above exception was the direct cause of the following exception:",
+        ),
+        (
+            "pydantic.ValidationError: 1 validation error for User\nname\n  Field required [type=missing]",
+            "During handling of the above exception, another exception occurred:",
+        ),
+        (
+            "IntegrityError: x\n\n[SQL: INSERT INTO t VALUES (?)]\n(Background on this error at: https://sqlalche.me/e/gkpj)",
+            "During handling of the above exception, another exception occurred:",
+        ),
+    ] {
+        check(&format!("{first}{message}\n\n{link}\n\n{last}"));
+    }
+    // What is no message is joined to nothing, and neither is the message of the last exception.
+    let trace = format!("{first}ValueError: bad");
+    for (rest, records) in [
+        ("DETAIL: x\nready", 3),
+        ("10.0.0.7 - - GET /\nDuring handling of the above exception, x", 3),
+        ("2026-11-23 INFO x\n\nDuring handling of the above exception, x", 4),
+        ("[2026-11-23 10:00:00] x\nDuring handling of the above exception, x", 3),
+        ("WARNING: x\nThe above exception was the direct cause of x", 3),
+        ("level=info msg=x\nThe above exception was the direct cause of x", 3),
+        ("{\"a\":1}\nThe above exception was the direct cause of x", 3),
+    ] {
+        let found = joined(&format!("{trace}\n{rest}"));
+        assert_eq!((found.len(), found[0].as_str()), (records, trace.as_str()), "{found:?}");
+    }
+    let other = "OSError: b\n\nDuring handling of the above exception, x\n";
+    let found = joined(&format!("{trace}\nnext line\n{first}{other}"));
+    assert_eq!(found.len(), 4, "{found:?}");
+    assert_eq!(found[1], "next line");
+    let long = format!("{trace}{}\nDuring handling of the above exception, x", "\nmore".repeat(80));
+    assert_eq!(joined(&long).len(), 82);
+}
+
+#[test]
 fn go() {
     check(
         "panic: runtime error: index out of range [3] with length 3 [recovered]\n\
