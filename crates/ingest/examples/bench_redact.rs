@@ -44,9 +44,8 @@ fn bench(redactor: &Redactor, name: &str, lines: &[String]) {
     let mut times: Vec<f64> = (0..21)
         .map(|_| {
             let started_ns = SystemClock.monotonic_ns();
-            let counts = redactor
-                .redact(&rows, |_| false, &mut Default::default())
-                .map(|(_, counts)| counts);
+            let counts =
+                redactor.redact(&rows, |_| false, &Default::default()).map(|(_, counts)| counts);
             found = counts.unwrap_or_default();
             (SystemClock.monotonic_ns() - started_ns) as f64 / 1e9
         })
@@ -63,7 +62,7 @@ fn bench(redactor: &Redactor, name: &str, lines: &[String]) {
         println!("  {kind}: {count}");
     }
     // What was found in files, to see whether it is secret.
-    let redacted = redactor.redact(&rows, |_| false, &mut Default::default());
+    let redacted = redactor.redact(&rows, |_| false, &Default::default());
     for row in redacted.iter().flat_map(|(rows, _)| rows.iter()).filter(|_| name.contains('/')) {
         if let Some(at) = row.line.find("[redacted:") {
             let from = row.line.floor_char_boundary(at.saturating_sub(60));

@@ -15,6 +15,7 @@ mod forms;
 mod found;
 mod headers;
 mod json;
+mod keys;
 mod quotes;
 mod settings;
 mod statements;
@@ -27,10 +28,10 @@ use std::ops::Range;
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, Input, MatchKind, packed};
 use model::{Error, Labels, LogRows, Result};
 use regex::Regex;
-use rustc_hash::FxHashSet;
 
 use self::anchors::{ANCHORS, Anchor};
 use self::found::{Found, Row};
+pub use self::keys::Keys;
 
 /// What a secret is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -146,7 +147,7 @@ impl Packed {
     }
 }
 
-/// Finds and replaces secrets. Share it; it has no state.
+/// Finds and replaces secrets. Share it; it has no state but what is handed in.
 #[derive(Debug)]
 pub struct Redactor {
     anchors: AhoCorasick,
@@ -190,27 +191,29 @@ impl Redactor {
     /// `rows` without secrets, and how many there were; `None` when there is none, the usual case. Streams for which
     /// `is_left` says so stay as they are; it is asked only when something is found.
     ///
-    /// The body of a private key goes on in further rows of its stream, also of later batches: `open` are the streams
-    /// inside one, to be handed in again with the next batch.
+    /// The body of a private key goes on in further rows of its stream, also of later batches: `keys` know which. They are
+    /// changed at once, so that batches may follow each other before the first one is stored; one that comes again is
+    /// treated as it was.
     ///
     /// Cost: one pass over the text, one over the values of the fields; a copy of the rows when something is found.
     pub fn redact(
         &self,
         rows: &LogRows,
         is_left: impl Fn(&Labels) -> bool,
-        open: &mut FxHashSet<Labels>,
+        keys: &Keys,
     ) -> Option<(LogRows, Counts)> {
         let mut found = self.find_in_text(rows);
         let sets: Vec<Option<(Labels, Counts)>> =
             rows.field_sets().iter().map(|set| self.redact_fields(set)).collect();
-        let goes_on = !open.is_empty() && rows.streams().iter().any(|s| open.contains(s));
-        if found.is_empty() && sets.iter().all(Option::is_none) && !goes_on {
+        let has_secrets = !found.is_empty() || sets.iter().any(Option::is_some);
+        let left: Vec<bool> =
+            if has_secrets { rows.streams().iter().map(is_left).collect() } else { Vec::new() };
+        let is_left = |row: usize| left.get(rows.stream_number(row) as usize) == Some(&true);
+        found.retain(|f| !is_left(f.row));
+        keys.follow(rows, &mut found);
+        if found.is_empty() && !has_secrets {
             return None;
         }
-        let left: Vec<bool> = rows.streams().iter().map(is_left).collect();
-        let is_left = |row: usize| left[rows.stream_number(row) as usize];
-        found.retain(|f| !is_left(f.row));
-        found::follow_keys(rows, open, &mut found);
         let mut counts = vec![0; Kind::ALL.len() + self.patterns.len()];
         // What is said of all rows stays: whether they may repeat others.
         let mut out = rows.emptied();

@@ -311,7 +311,7 @@ impl Sink for Stores {
 
     fn append_logs(&self, mut batch: LogBatch, done: Done) {
         let redaction = self.redaction.clone();
-        let redacted = redaction.and_then(|r| r.apply(&mut batch).map(|redacted| (r, redacted)));
+        let found = redaction.and_then(|r| r.apply(&mut batch).map(|counts| (r, counts)));
         let source = batch.source.clone();
         let ledger = self.ledger.clone();
         let tail =
@@ -321,8 +321,8 @@ impl Sink for Stores {
         let done = Done::new(move |outcome| {
             if let Ok(receipt) = &outcome {
                 ledger.stored(Signal::Logs, &source, receipt);
-                if let Some((redaction, redacted)) = redacted {
-                    redaction.note(redacted);
+                if let Some((redaction, counts)) = found {
+                    redaction.note(counts);
                 }
                 if let Some((observed, metrics, clock)) = observed {
                     metrics.add(observed, &*clock);

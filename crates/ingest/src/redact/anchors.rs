@@ -13,6 +13,8 @@ pub(super) enum Anchor {
     Command,
     /// `IDENTIFIED BY` of SQL.
     Identified,
+    /// `VALUES` of SQL.
+    Values,
     /// `AUTH` of SMTP and Redis.
     Auth,
     /// A directive of Redis with a password behind it.
@@ -22,6 +24,8 @@ pub(super) enum Anchor {
     Basic,
     Cookie,
     Url,
+    /// A URL of Oracle's driver.
+    OracleUrl,
     /// A signature in the query of a URL that opens something without further questions.
     Signature,
     PrivateKey,
@@ -68,10 +72,10 @@ impl Anchor {
     pub(super) fn kind(self) -> Kind {
         match self {
             Self::Setting | Self::Pass | Self::Command => Kind::Password,
-            Self::Identified | Self::Auth | Self::Directive => Kind::Password,
+            Self::Identified | Self::Values | Self::Auth | Self::Directive => Kind::Password,
             Self::Header | Self::Bearer | Self::Basic => Kind::Authorization,
             Self::Cookie => Kind::Cookie,
-            Self::Url => Kind::Url,
+            Self::Url | Self::OracleUrl => Kind::Url,
             Self::PrivateKey => Kind::PrivateKey,
             Self::Jwt => Kind::Jwt,
             Self::Known(..) | Self::Entra | Self::Telegram | Self::Signature => Kind::Token,
@@ -109,6 +113,9 @@ pub(super) const ANCHORS: &[(&str, Anchor)] = &[
     ("masterauth", Anchor::Directive),
     ("dentified by", Anchor::Identified),
     ("DENTIFIED BY", Anchor::Identified),
+    ("VALUES", Anchor::Values),
+    ("alues (", Anchor::Values),
+    ("alues(", Anchor::Values),
     ("AUTH ", Anchor::Auth),
     ("AUTH\"", Anchor::Auth),
     ("ecret_key", Anchor::Setting),
@@ -153,6 +160,11 @@ pub(super) const ANCHORS: &[(&str, Anchor)] = &[
     ("curl", Anchor::Command),
     ("ldap", Anchor::Command),
     ("login", Anchor::Command),
+    ("sqlplus", Anchor::Command),
+    ("sqlldr", Anchor::Command),
+    ("expdp", Anchor::Command),
+    ("impdp", Anchor::Command),
+    ("rman", Anchor::Command),
     ("uthorization", Anchor::Header),
     ("UTHORIZATION", Anchor::Header),
     ("earer ", Anchor::Bearer),
@@ -162,6 +174,7 @@ pub(super) const ANCHORS: &[(&str, Anchor)] = &[
     ("ookie", Anchor::Cookie),
     ("OOKIE", Anchor::Cookie),
     ("://", Anchor::Url),
+    ("jdbc:oracle:", Anchor::OracleUrl),
     ("sig=", Anchor::Signature),
     ("ignature=", Anchor::Signature),
     ("PRIVATE KEY-----", Anchor::PrivateKey),

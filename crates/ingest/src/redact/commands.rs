@@ -1,9 +1,12 @@
-//! Passwords among the arguments of well-known programs: `mysql -pSECRET`, `curl -u user:SECRET`, `sshpass -p SECRET`.
+//! Passwords among the arguments of well-known programs: `mysql -pSECRET`, `curl -u user:SECRET`, `sshpass -p SECRET`,
+//! `sqlplus user/SECRET@db`.
 //! Arguments may be words of a shell, quoted or not, or texts of a list in JSON.
 
 use std::ops::Range;
 
+use super::forms::oracle_logon;
 use super::quotes::{closing, skip_quote};
+use super::settings::Strength;
 use super::values::{end_of, is_placeholder};
 
 /// A program and the options by which it takes a password.
@@ -28,9 +31,11 @@ enum Form {
     Next,
     /// `-u USER:SECRET`.
     Pair,
+    /// `USER/SECRET@DATABASE`, a word by itself.
+    Logon,
 }
 
-const COMMANDS: [Command; 8] = [
+const COMMANDS: [Command; 13] = [
     Command::new(b"mysql", is_tool, b"p", &[], Form::Attached),
     Command::new(b"mariadb", is_tool, b"p", &[], Form::Attached),
     Command::new(b"mongo", is_tool, b"p", &[], Form::Next),
@@ -38,6 +43,11 @@ const COMMANDS: [Command; 8] = [
     Command::new(b"redis-cli", <[u8]>::is_empty, b"a", &[b"--pass"], Form::Next),
     Command::new(b"curl", <[u8]>::is_empty, b"uU", &[b"--user", b"--proxy-user"], Form::Pair),
     Command::new(b"ldap", is_ldap, b"w", &[], Form::Next),
+    Command::new(b"sqlplus", <[u8]>::is_empty, b"", &[], Form::Logon),
+    Command::new(b"sqlldr", <[u8]>::is_empty, b"", &[], Form::Logon),
+    Command::new(b"expdp", <[u8]>::is_empty, b"", &[], Form::Logon),
+    Command::new(b"impdp", <[u8]>::is_empty, b"", &[], Form::Logon),
+    Command::new(b"rman", <[u8]>::is_empty, b"", &[], Form::Logon),
     Command {
         after: &[
             b"docker",
@@ -96,6 +106,12 @@ pub(super) fn password(line: &[u8], at: Range<usize>) -> Option<Range<usize>> {
     let mut words = Words { line, from: end };
     while let Some(word) = words.next() {
         let text = &line[word.clone()];
+        if command.form == Form::Logon {
+            if let Some(secret) = logon(line, word) {
+                return Some(secret);
+            }
+            continue;
+        }
         let value = match option(text, command) {
             Some(0) => words.next()?,
             Some(skipped) => word.start + skipped..word.end,
@@ -109,7 +125,7 @@ pub(super) fn password(line: &[u8], at: Range<usize>) -> Option<Range<usize>> {
                 value.start + colon + 1..value.end
             }
             Form::Attached if is_something_else(&line[value.clone()]) => continue,
-            Form::Attached | Form::Next => value,
+            Form::Attached | Form::Next | Form::Logon => value,
         };
         let text = &line[secret.clone()];
         if !text.is_empty() && !is_placeholder(text) && !text.starts_with(b"-") {
@@ -117,6 +133,16 @@ pub(super) fn password(line: &[u8], at: Range<usize>) -> Option<Range<usize>> {
         }
     }
     None
+}
+
+/// The password in `user/password@database`, also behind `userid=`; without a database it has to look like one, for
+/// people write `and/or`.
+fn logon(line: &[u8], word: Range<usize>) -> Option<Range<usize>> {
+    let text = &line[word.clone()];
+    let skipped = if text.starts_with(b"userid=") { b"userid=".len() } else { 0 };
+    let secret = oracle_logon(&line[..word.end], word.start + skipped)?;
+    let has_database = line[..word.end].get(secret.end) == Some(&b'@');
+    (has_database || Strength::Pass.is_met_by(&line[secret.clone()])).then_some(secret)
 }
 
 /// Whether the word that has to be before the program's name is.

@@ -55,6 +55,28 @@ pub(super) fn telegram(line: &[u8], at: Range<usize>) -> Option<Range<usize>> {
     ((8..=10).contains(&digits) && end - at.end == TELEGRAM_BYTES).then_some(at.start + 1..end)
 }
 
+/// `jdbc:oracle:thin:user/password@…`; `from` is behind `oracle:`.
+pub(super) fn oracle_url(line: &[u8], from: usize) -> Option<Range<usize>> {
+    let driver = end_of(line, from, |b| b.is_ascii_alphanumeric());
+    (line.get(driver) == Some(&b':')).then_some(())?;
+    let secret = oracle_logon(line, driver + 1)?;
+    (line.get(secret.end) == Some(&b'@')).then_some(secret)
+}
+
+/// The password of `user/password` and `user/password@…` at `from`.
+pub(super) fn oracle_logon(line: &[u8], from: usize) -> Option<Range<usize>> {
+    let slash =
+        end_of(line, from, |b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'$' | b'#'));
+    if slash == from || line.get(slash) != Some(&b'/') {
+        return None;
+    }
+    let start = slash + 1;
+    let end = end_of(line, start, |b| {
+        !b.is_ascii_whitespace() && !matches!(b, b'@' | b'"' | b'\'' | b'\\' | b'<' | b'>' | b')')
+    });
+    (end > start && !is_placeholder(&line[start..end])).then_some(start..end)
+}
+
 /// `?sig=` or `&X-Amz-Signature=` and what follows.
 pub(super) fn signature(line: &[u8], at: Range<usize>) -> Option<Range<usize>> {
     let least = at.start.saturating_sub(NAME_BYTES_MAX);

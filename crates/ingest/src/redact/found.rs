@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use model::{Labels, LogRows};
-use rustc_hash::FxHashSet;
+use model::LogRows;
 
 use super::Kind;
 use super::quotes::Quote;
@@ -72,50 +71,4 @@ pub(super) fn disjoint(found: &mut Vec<Found>) {
         }
         is_free
     });
-}
-
-const BEGIN: &str = "-----BEGIN ";
-const END: &str = "-----END ";
-
-/// Characters of a row of a key's body at most.
-const BODY_BYTES_MAX: usize = 128;
-
-/// Adds the rows into which private keys go on: those of their streams that look like one, up to the end. `open` are the
-/// streams inside a key, before these rows and then after them.
-pub(super) fn follow_keys(rows: &LogRows, open: &mut FxHashSet<Labels>, found: &mut Vec<Found>) {
-    let key = Found::new(0, 0..0, Kind::PrivateKey).what;
-    let mut starts = found.iter().filter(|f| f.what == key).map(|f| f.row).collect::<Vec<_>>();
-    starts.dedup();
-    if starts.is_empty() && open.is_empty() {
-        return;
-    }
-    let mut more = Vec::new();
-    for (i, row) in rows.iter().enumerate() {
-        if open.contains(row.stream) {
-            let end = row.line.find(END);
-            if end.is_some() || !is_body(row.line) {
-                open.remove(row.stream);
-            }
-            // What is before the end on its row may be part of another text.
-            let end = end.map(|end| if is_body(&row.line[..end]) { end } else { 0 });
-            let at = 0..end.unwrap_or(row.line.len());
-            if !at.is_empty() && (end.is_some() || open.contains(row.stream)) {
-                more.push(Found { goes_on: true, ..Found::new(i, at, Kind::PrivateKey) });
-            }
-        }
-        if starts.binary_search(&i).is_ok() && row.line.rfind(END) < row.line.rfind(BEGIN) {
-            open.insert(row.stream.clone());
-        }
-    }
-    found.extend(more);
-    disjoint(found);
-}
-
-/// Base64, an empty row, or one of the headers of an encrypted key; anything else is another program's line, or the end
-/// was lost.
-fn is_body(line: &str) -> bool {
-    let is_base64 = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');
-    line.starts_with("Proc-Type:")
-        || line.starts_with("DEK-Info:")
-        || (line.len() <= BODY_BYTES_MAX && line.trim().bytes().all(is_base64))
 }

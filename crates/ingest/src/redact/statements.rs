@@ -1,4 +1,5 @@
-//! Passwords in statements of SQL and in dialogues of Redis and SMTP: `IDENTIFIED BY 'x'`, `AUTH x`, `requirepass x`.
+//! Passwords in statements of SQL and in dialogues of Redis and SMTP: `IDENTIFIED BY 'x'`, `VALUES ('bob', 'x')`, `AUTH x`,
+//! `requirepass x`.
 
 use std::ops::Range;
 
@@ -8,6 +9,10 @@ use super::values::{end_of, is_placeholder, is_plain_word, is_word_before};
 
 /// Bytes before `identified by` in which the statement begins.
 const STATEMENT_BYTES_MAX: usize = 160;
+/// Bytes of a list of columns.
+const COLUMNS_BYTES_MAX: usize = 4 << 10;
+/// Brackets inside each other in a value.
+const DEPTH_MAX: usize = 4;
 /// Least length of credentials of SASL.
 const SASL_BYTES_MIN: usize = 4;
 
@@ -43,6 +48,109 @@ pub(super) fn identified(line: &[u8], at: Range<usize>) -> Option<Range<usize>> 
     let is_keyword = !is_quoted && line[text.clone()].eq_ignore_ascii_case(b"values");
     let is_secret = !text.is_empty() && !is_keyword && !is_placeholder(&line[text.clone()]);
     is_secret.then_some(text)
+}
+
+/// `INSERT INTO t (name, password) VALUES ('bob', 'x'), ('eve', 'y')`: the values of columns that are called like secrets.
+/// Those of parameters, `NULL` and functions without a text stay.
+pub(super) fn inserted(line: &[u8], at: Range<usize>, visit: &mut dyn FnMut(Range<usize>)) {
+    let start = at.start - usize::from(line[at.start] == b'a').min(at.start);
+    let is_word = line[start..].get(..6).is_some_and(|word| word.eq_ignore_ascii_case(b"values"));
+    if !is_word || is_word_before(line, start) {
+        return;
+    }
+    let strengths = columns(&line[..start]);
+    if strengths.iter().all(Option::is_none) {
+        return;
+    }
+    let mut open = gap(line, start + 6);
+    while line.get(open) == Some(&b'(') {
+        let mut at = open + 1;
+        for strength in &strengths {
+            let Some((secret, end)) = value(line, at) else { return };
+            if let (Some(strength), Some(secret)) = (strength, secret)
+                && strength.is_met_by(&line[secret.clone()])
+            {
+                visit(secret);
+            }
+            at = end;
+            if line.get(at) != Some(&b',') {
+                break;
+            }
+            at += 1;
+        }
+        let comma = gap(line, at + 1);
+        if line.get(at) != Some(&b')') || line.get(comma) != Some(&b',') {
+            return;
+        }
+        open = gap(line, comma + 1);
+    }
+}
+
+/// How sure the names of the columns at the end of `before` are that they have secrets; none unless an `INSERT` is there.
+fn columns(before: &[u8]) -> Vec<Option<Strength>> {
+    let mut end = before.len();
+    while let Some(rest) = before[..end].strip_suffix(b"\\n") {
+        end = rest.trim_ascii_end().len();
+    }
+    let Some(list) = before[..end].trim_ascii_end().strip_suffix(b")") else { return Vec::new() };
+    let near = list.len().saturating_sub(COLUMNS_BYTES_MAX);
+    let bracket = list[near..].iter().rposition(|b| matches!(b, b'(' | b')'));
+    let Some(open) = bracket.map(|at| near + at).filter(|at| list[*at] == b'(') else {
+        return Vec::new();
+    };
+    let statement = &list[open.saturating_sub(STATEMENT_BYTES_MAX)..open];
+    if !statement.windows(5).any(|word| word.eq_ignore_ascii_case(b"into ")) {
+        return Vec::new();
+    }
+    let name = |column: &[u8]| {
+        let is_part = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'$' | b'#');
+        let start = column.iter().position(is_part).unwrap_or(column.len());
+        let end = column.iter().rposition(is_part).map_or(start, |last| last + 1);
+        Strength::of(&column[start..end], true)
+    };
+    list[open + 1..].split(|b| *b == b',').map(name).collect()
+}
+
+/// Behind white space, also that of a text of JSON.
+fn gap(line: &[u8], from: usize) -> usize {
+    let mut at = from;
+    loop {
+        match line.get(at..).unwrap_or_default() {
+            [b, ..] if b.is_ascii_whitespace() => at += 1,
+            [b'\\', b'n' | b'r' | b't', ..] => at += 2,
+            _ => return at,
+        }
+    }
+}
+
+/// The value of a column at `from`: its first text or its number, and where it ends, before a comma or a bracket. `None` when
+/// it is no such value.
+fn value(line: &[u8], from: usize) -> Option<(Option<Range<usize>>, usize)> {
+    let start = gap(line, from);
+    let (mut at, mut depth, mut text) = (start, 0, None);
+    while let Some(byte) = line.get(at) {
+        if let (inside, Some(quote)) = skip_quote(line, at) {
+            // The end of the text in which the statement stands.
+            if quote.byte == b'"' && inside == at + 1 {
+                return None;
+            }
+            let end = closing(line, inside, quote);
+            text = text.or(Some(inside..end));
+            at = skip_quote(line, end).0;
+            continue;
+        }
+        match byte {
+            b'(' if depth == DEPTH_MAX => return None,
+            b'(' => depth += 1,
+            b')' | b',' if depth == 0 => break,
+            b')' => depth -= 1,
+            _ => {}
+        }
+        at += 1;
+    }
+    let is_number = line.get(start).is_some_and(u8::is_ascii_digit);
+    let number = start..start + line[start..at].trim_ascii_end().len();
+    Some((text.or(is_number.then_some(number)), at))
 }
 
 /// `AUTH PLAIN credentials` and the like of SMTP; `AUTH password` and `AUTH user password` of Redis, at a prompt, at the

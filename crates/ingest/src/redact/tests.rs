@@ -5,10 +5,9 @@ use std::sync::LazyLock;
 use model::{Labels, LogRecord, LogRows};
 use proptest::prelude::*;
 use regex::Regex;
-use rustc_hash::FxHashSet;
 
 use super::anchors::ANCHORS;
-use super::{Counts, Kind, Pattern, Redactor};
+use super::{Counts, Keys, Kind, Pattern, Redactor};
 
 fn all() -> &'static Redactor {
     static ALL: LazyLock<Redactor> =
@@ -30,7 +29,7 @@ fn rows(lines: &[&str]) -> LogRows {
 fn redacted(line: &str) -> String {
     let rows = rows(&[line]);
     all()
-        .redact(&rows, |_| false, &mut FxHashSet::default())
+        .redact(&rows, |_| false, &Keys::default())
         .map_or(line.to_owned(), |(rows, _)| rows.row(0).line.to_owned())
 }
 
@@ -384,7 +383,7 @@ fn lines_are_looked_at_one_by_one() {
         "4111 1111",
         " 1111 1111",
     ]);
-    let (out, counts) = all().redact(&rows, |_| false, &mut FxHashSet::default()).unwrap();
+    let (out, counts) = all().redact(&rows, |_| false, &Keys::default()).unwrap();
     let lines: Vec<&str> = out.iter().map(|r| r.line).collect();
     assert_eq!(
         lines,
@@ -400,7 +399,7 @@ fn lines_are_looked_at_one_by_one() {
         ]
     );
     assert_eq!(counts.iter().sum::<u64>(), 1);
-    assert_eq!(all().redact(&out, |_| false, &mut FxHashSet::default()), None);
+    assert_eq!(all().redact(&out, |_| false, &Keys::default()), None);
 }
 
 #[test]
@@ -417,7 +416,7 @@ fn a_private_key_is_followed_through_its_rows() {
     ] {
         rows.push(stream, 1, line, &Labels::default());
     }
-    let (out, counts) = all().redact(&rows, |_| false, &mut FxHashSet::default()).unwrap();
+    let (out, counts) = all().redact(&rows, |_| false, &Keys::default()).unwrap();
     let lines: Vec<&str> = out.iter().map(|r| r.line).collect();
     assert_eq!(
         lines,
@@ -435,11 +434,10 @@ fn a_private_key_is_followed_through_its_rows() {
 
 #[test]
 fn a_private_key_is_followed_through_batches() {
-    let mut open = FxHashSet::default();
-    let mut send = |line: &str| {
-        let rows = rows(&[line]);
-        let out = all().redact(&rows, |_| false, &mut open);
-        (out.map_or(line.to_owned(), |(rows, _)| rows.row(0).line.to_owned()), open.len())
+    let keys = Keys::default();
+    let send = |line: &str| {
+        let out = all().redact(&rows(&[line]), |_| false, &keys);
+        (out.map_or(line.to_owned(), |(rows, _)| rows.row(0).line.to_owned()), keys.open_count())
     };
     let mark = "[redacted:private_key]";
     assert_eq!(send("-----BEGIN PRIVATE KEY-----").1, 1);
@@ -451,6 +449,59 @@ fn a_private_key_is_followed_through_batches() {
     // An end that never comes.
     assert_eq!(send("-----BEGIN PRIVATE KEY-----").1, 1);
     assert_eq!(send("listening on :80"), ("listening on :80".to_owned(), 0));
+}
+
+#[test]
+fn a_batch_inside_a_private_key_may_come_again() {
+    let keys = Keys::default();
+    let send = |lines: &[&str]| -> Vec<String> {
+        let rows = rows(lines);
+        let out = all().redact(&rows, |_| false, &keys).map_or(rows, |(rows, _)| rows);
+        out.iter().map(|row| row.line.to_owned()).collect()
+    };
+    let mark = "[redacted:private_key]";
+    let first = ["-----BEGIN PRIVATE KEY-----", "MIIEvQIBADANBgkqhkiG9w0"];
+    let last = ["aZ09+/==", "QQ==-----END PRIVATE KEY-----", "started"];
+    let marked_first = [format!("{}{mark}", first[0]), mark.to_owned()];
+    let marked_last =
+        [mark.to_owned(), format!("{mark}-----END PRIVATE KEY-----"), "started".to_owned()];
+    assert_eq!(send(&first), marked_first);
+    assert_eq!(send(&last), marked_last);
+    // The answer was lost on the way.
+    assert_eq!(send(&last), marked_last);
+    assert_eq!(send(&["ok", "aZ09"]), ["ok", "aZ09"]);
+    assert_eq!(send(&last[..1]), [mark]);
+    // From the beginning, and the end is lost.
+    assert_eq!(send(&first), marked_first);
+    assert_eq!(send(&["aZ09+/==", "GET /"]), [mark, "GET /"]);
+    assert_eq!(send(&["aZ09+/==", "GET /"]), [mark, "GET /"]);
+    // What is left once is left again.
+    let others = Keys::default();
+    let left = |lines: &[&str]| all().redact(&rows(lines), |_| true, &others);
+    assert_eq!(left(&first).or(left(&last)), None);
+    assert_eq!(all().redact(&rows(&last[..1]), |_| false, &others), None);
+}
+
+#[test]
+fn streams_with_private_keys_are_bounded() {
+    let keys = Keys::default();
+    let send = |stream: usize, line: &str| {
+        let mut rows = LogRows::default();
+        let stream = Labels::from_pairs([("n", stream.to_string().as_str())]);
+        rows.push(&stream, 1, line, &Labels::default());
+        all().redact(&rows, |_| false, &keys).is_some()
+    };
+    for stream in 0..2_000 {
+        assert!(send(stream, "-----BEGIN PRIVATE KEY-----"));
+    }
+    assert_eq!(keys.open_count(), 1_000);
+    assert!(send(7, "MIIEvQIBADANBgkqhkiG9w0") && !send(1_500, "MIIEvQIBADANBgkqhkiG9w0"));
+    // There is room again when keys have ended.
+    for stream in 0..1_000 {
+        send(stream, "it started");
+    }
+    assert_eq!(keys.open_count(), 0);
+    assert!(send(1_500, "-----BEGIN PRIVATE KEY-----") && send(1_500, "MIIEvQIBADANBgkqhkiG9w0"));
 }
 
 #[test]
@@ -469,8 +520,7 @@ fn fields_patterns_and_streams_that_are_left() {
     let mut rows = LogRows::default();
     rows.push(&web, 1, "EMP-1234 Bearer abcdefgh12345678", &fields);
     rows.push(&demo, 2, "EMP-1234", &fields);
-    let (out, counts) =
-        redactor.redact(&rows, |stream| *stream == demo, &mut FxHashSet::default()).unwrap();
+    let (out, counts) = redactor.redact(&rows, |stream| *stream == demo, &Keys::default()).unwrap();
     assert_eq!(out.row(0).line, "EMP-[redacted:employee] Bearer abcdefgh12345678");
     let expect = Labels::from_pairs([
         ("api_key", "[redacted:password]"),
@@ -495,7 +545,7 @@ proptest! {
     )) {
         let texts: Vec<&str> = lines.iter().map(String::as_str).collect();
         let rows = rows(&texts);
-        if let Some((out, counts)) = all().redact(&rows, |_| false, &mut FxHashSet::default()) {
+        if let Some((out, counts)) = all().redact(&rows, |_| false, &Keys::default()) {
             let counts: Counts = counts;
             prop_assert_eq!(out.len(), rows.len());
             prop_assert!(counts.iter().sum::<u64>() > 0);
@@ -523,7 +573,7 @@ proptest! {
         let mut one_by_one = Redactor::new(&Kind::ALL, Vec::new()).unwrap();
         one_by_one.packed.clear();
         let redact = |redactor: &Redactor| {
-            redactor.redact(&rows, |_| false, &mut FxHashSet::default())
+            redactor.redact(&rows, |_| false, &Keys::default())
         };
         prop_assert_eq!(redact(all()), redact(&one_by_one));
     }
@@ -550,7 +600,7 @@ proptest! {
             lines.push("x".repeat(300));
         }
         let texts: Vec<&str> = lines.iter().map(String::as_str).collect();
-        let together = all().redact(&rows(&texts), |_| false, &mut FxHashSet::default());
+        let together = all().redact(&rows(&texts), |_| false, &Keys::default());
         let together: Vec<String> = together.map_or_else(
             || lines.clone(),
             |(rows, _)| rows.iter().map(|row| row.line.to_owned()).collect(),
@@ -568,13 +618,13 @@ proptest! {
             Vec::new()
         };
         let redactor = Redactor::new(&Kind::ALL, patterns).unwrap();
-        let redacted = redactor.redact(&rows(&[&line]), |_| false, &mut FxHashSet::default());
+        let redacted = redactor.redact(&rows(&[&line]), |_| false, &Keys::default());
         let Some((out, _)) = redacted else { return Ok(()) };
         let parsed = serde_json::from_str::<serde_json::Value>(out.row(0).line);
         prop_assert!(parsed.is_ok(), "{} became {}", line, out.row(0).line);
         // Inside of texts, too.
         let again = serde_json::json!({ "msg": line }).to_string();
-        let Some((out, _)) = all().redact(&rows(&[&again]), |_| false, &mut FxHashSet::default())
+        let Some((out, _)) = all().redact(&rows(&[&again]), |_| false, &Keys::default())
         else {
             return Ok(());
         };
@@ -658,6 +708,8 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
         "{\"password\":123,\"b\":null}",
         "curl -u a:b",
         "AUTH PLAIN AGJvYgBodW50ZXIy",
+        "insert into a (password) VALUES (",
+        "sqlplus a/b@c",
         "Set-Cookie: ",
         "=",
         ":",
@@ -691,7 +743,7 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
 fn what_is_said_of_all_rows_stays() {
     let mut rows = rows(&["password=hunter2", "started"]);
     rows.set_may_repeat();
-    let (out, _) = all().redact(&rows, |_| false, &mut FxHashSet::default()).unwrap();
+    let (out, _) = all().redact(&rows, |_| false, &Keys::default()).unwrap();
     assert!(out.may_repeat());
 }
 
@@ -842,9 +894,45 @@ fn passwords_in_statements_are_found() {
         r#"{"dbPass":"«swordfish»"}"#,
         "{'pass': '«swordfish»'}",
         r"password=«CORP\pw1» end",
+        "INSERT INTO users (name, password) VALUES ('bob', '«x»')",
+        "insert into `users`(`id`,`Password`,`n`) values (1,'«it''s»',2), (2, '«a),(b»', 3),(3,NULL,4)",
+        "INSERT INTO u (name, pwd) VALUES (N'bob', N'«x»'); SELECT 'y'",
+        "INSERT INTO u (pw_hash, db_pass, api_token) VALUES ('a', '«x»', '«8f14e45fceea»') RETURNING id",
+        "REPLACE INTO u (password) VALUES (crypt('«x»', gen_salt('bf')))",
+        "INSERT INTO u (password, pin) VALUES («12345», 7)",
+        r#"{"sql":"INSERT INTO \"u\" (\"name\",\"password\")\nVALUES ('bob',\n'«x»')","n":1}"#,
+        "INSERT INTO u (name, password) VALUES ('bob', '«cut»",
+        "CMD (sqlplus -s scott/«tiger»@orcl @report.sql)",
+        "sqlplus -L 'scott/«tiger»@//db:1521/svc' @/opt/a/b.sql",
+        "sqlplus scott/«t1ger!» @x",
+        "expdp system/«manager»@orcl directory=dumps dumpfile=a.dmp",
+        "sqlldr control=a.ctl userid=scott/«tiger»@db",
+        "rman target sys/«oracle»@prod",
     ] {
         check("password", line);
     }
+    for line in [
+        "INSERT INTO users (name, password) VALUES ($1, $2)",
+        "INSERT INTO users (name, password) VALUES (?, ?), (:name, :password), (%s, %s)",
+        "INSERT INTO users (name, password) VALUES ('bob', NULL)",
+        "INSERT INTO users (name, password) VALUES ('bob', DEFAULT), ('eve', md5(random()::text))",
+        "INSERT INTO users (password, name) SELECT 'a', 'b' FROM old",
+        "INSERT INTO users (name, email) VALUES ('bob', 'x')",
+        "INSERT INTO t (token, n) VALUES ('page', 2)",
+        "the form (name, password) values ('a', 'b') are checked",
+        "values (1, 2), VALUES ('a'), (password)values(",
+        "INSERT INTO u (password) VALUES",
+        "sqlplus /nolog @/opt/scripts/run.sql",
+        "sqlplus / as sysdba",
+        "use sqlplus and/or rman target /",
+        "docker pull library/nginx@sha256 and actions/checkout@v4",
+        "sqlplus: user/x failed",
+    ] {
+        check("password", line);
+    }
+    check("url", "url=jdbc:oracle:thin:scott/«tiger»@//db:1521/svc user=x");
+    check("url", r#"{"url":"jdbc:oracle:oci:scott/«ti/ger»@orcl"}"#);
+    check("url", "jdbc:oracle:thin:@db:1521:orcl jdbc:oracle:thin:/@tns jdbc:oracle:thin:scott/");
     check("url", "amqp://guest:«p@ss/w0rd»@mq");
     check("url", "http://u:«p»@host.example/users/@bob?mail=a@b");
     check("url", "http://u:«p»@registry/@scope/pkg@1.0");

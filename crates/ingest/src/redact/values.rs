@@ -39,6 +39,7 @@ pub(super) fn secrets(line: &[u8], anchor: Anchor, at: Range<usize>, visit: &mut
         Anchor::Identified => {
             found(near_place(line, at.end, &|l| statements::identified(l, at.clone())));
         }
+        Anchor::Values => statements::inserted(line, at, &mut |place| found(Some(place))),
         Anchor::Auth => found(near_place(line, at.end, &|l| statements::auth(l, at.clone()))),
         Anchor::Directive => {
             found(near_place(line, at.end, &|l| statements::directive(l, at.clone())));
@@ -48,6 +49,7 @@ pub(super) fn secrets(line: &[u8], anchor: Anchor, at: Range<usize>, visit: &mut
         Anchor::Basic => found(near_place(line, at.end, &|l| headers::basic(l, at.clone()))),
         Anchor::Cookie => headers::cookies(line, at.end, &mut |place| found(Some(place))),
         Anchor::Url => found(near_place(line, at.end, &|l| forms::url(l, at.clone()))),
+        Anchor::OracleUrl => found(near_place(line, at.end, &|l| forms::oracle_url(l, at.end))),
         Anchor::Signature => found(forms::signature(line, at)),
         Anchor::PrivateKey => found(forms::private_key(line, at)),
         Anchor::Jwt => found(forms::jwt(line, at)),
