@@ -1,9 +1,10 @@
 //! The command line: what can be typed, with examples. Carrying it out is `main`'s, [`crate::run`]'s and
 //! [`crate::client`]'s.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::config::Overrides;
 
@@ -29,6 +30,36 @@ pub struct Cli {
     /// Options of `run`, so that they work without naming it.
     #[command(flatten)]
     pub run: RunArgs,
+}
+
+/// `args`, the program's name first, with options of `run` that stand before a command behind it: `taffrail --data-dir X run`
+/// is `taffrail run --data-dir X`. Whether the command has such options is for it to say.
+pub fn arranged(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut args: Vec<OsString> = args.into_iter().collect();
+    let mut command = &Cli::command();
+    let takes_value = |arg: &str| {
+        let (name, value) = arg.split_once('=').map_or((arg, None), |(n, v)| (n, Some(v)));
+        let is_it = |known: &clap::Arg| match name.strip_prefix("--") {
+            Some(long) => known.get_long() == Some(long),
+            None => name.strip_prefix('-').and_then(|n| n.chars().next()) == known.get_short(),
+        };
+        let is_attached = value.is_some() || (!name.starts_with("--") && name.len() > 2);
+        let known = name.starts_with('-') && command.get_arguments().any(is_it);
+        known.then_some(!is_attached)
+    };
+    let mut first = 1;
+    while let Some(takes_next) = args.get(first).and_then(|arg| takes_value(arg.to_str()?)) {
+        first += 1 + usize::from(takes_next);
+    }
+    let mut behind = first;
+    while let Some(inner) = args.get(behind).and_then(|name| command.find_subcommand(name)) {
+        command = inner;
+        behind += 1;
+    }
+    if behind > first {
+        args[1..behind].rotate_left(first - 1);
+    }
+    args
 }
 
 /// What to do.
@@ -433,15 +464,56 @@ pub struct CheckArgs {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use super::*;
 
     #[test]
     fn the_definition_is_sound_and_every_command_has_examples() {
-        let command = super::Cli::command();
+        let command = Cli::command();
         command.clone().debug_assert();
         for sub in command.get_subcommands() {
             let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains("Examples:"), "{} has no examples", sub.get_name());
         }
+    }
+
+    #[test]
+    fn options_before_a_command_are_its_own() {
+        let check = |typed: &str, expected: &str| {
+            let args = arranged(typed.split(' ').map(OsString::from));
+            let args: Vec<&str> = args.iter().filter_map(|arg| arg.to_str()).collect();
+            assert_eq!(args.join(" "), expected);
+        };
+        check("t --data-dir X run", "t run --data-dir X");
+        check(
+            "t -c a.yml --listen=:1 run --retention 1d",
+            "t run -c a.yml --listen=:1 --retention 1d",
+        );
+        check("t -ca.yml import tsdb dir --quiet", "t import tsdb -ca.yml dir --quiet");
+        check("t --config run run", "t run --config run");
+        check("t --data-dir X query up -- --config", "t query --data-dir X up -- --config");
+        for kept in [
+            "t",
+            "t run",
+            "t --data-dir X",
+            "t --data-dir",
+            "t --help run",
+            "t --nope X run",
+            "t - run",
+            "t logs run",
+        ] {
+            check(kept, kept);
+        }
+        let parse =
+            |typed: &str| Cli::try_parse_from(arranged(typed.split(' ').map(OsString::from)));
+        let Ok(Cli { command: Some(Command::Run(run)), .. }) = parse("t --data-dir X run -c a.yml")
+        else {
+            panic!()
+        };
+        assert_eq!((run.data_dir, run.config), (Some("X".into()), Some("a.yml".into())));
+        let refused = parse("t --data-dir X query up").unwrap_err().to_string();
+        assert!(
+            refused.contains("unexpected argument '--data-dir'") && refused.contains("t query"),
+            "{refused}"
+        );
     }
 }

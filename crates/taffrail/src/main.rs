@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use taffrail::cli::{Cli, Command, LogsCommand};
+use taffrail::cli::{self, Cli, Command, LogsCommand};
 use taffrail::{check, client, config, import, run};
 
 #[global_allocator]
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         return fail("BUG: a TLS provider was installed before main", 1);
     }
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(cli::arranged(std::env::args_os()));
     let command = cli.command.unwrap_or(Command::Run(cli.run));
     let mut out = std::io::stdout().lock();
     let outcome = match command {
