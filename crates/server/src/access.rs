@@ -14,7 +14,7 @@ use crate::tenants::{Tenant, Tenants};
 /// What a route asks for, and what a principal has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// Nothing; only liveness, without detail.
+    /// Nothing; only whether it lives and is ready, without detail: probes of orchestrators have no token.
     Open,
     /// Read everything.
     Viewer,

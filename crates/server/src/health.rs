@@ -20,7 +20,7 @@ pub(crate) async fn healthy() -> Response {
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
     match app.host.ready() {
         Ok(()) => assets::plain(StatusCode::OK, "Taffrail is Ready."),
-        Err(reason) => assets::plain(StatusCode::SERVICE_UNAVAILABLE, &reason),
+        Err(reason) => assets::plain(StatusCode::SERVICE_UNAVAILABLE, reason),
     }
 }
 
@@ -28,7 +28,7 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
 pub(crate) async fn loki_ready(State(app): State<Arc<App>>) -> Response {
     match app.host.ready() {
         Ok(()) => assets::plain(StatusCode::OK, "ready"),
-        Err(reason) => assets::plain(StatusCode::SERVICE_UNAVAILABLE, &reason),
+        Err(reason) => assets::plain(StatusCode::SERVICE_UNAVAILABLE, reason),
     }
 }
 

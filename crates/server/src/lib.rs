@@ -72,8 +72,8 @@ pub trait Host: operations::Operations {
     /// Whether everything has started and the stores accept data.
     ///
     /// # Errors
-    /// The reason in words when not.
-    fn ready(&self) -> Result<(), String>;
+    /// The reason in words when not. Whoever asks may hear it; particulars are part of the status.
+    fn ready(&self) -> Result<(), &'static str>;
 
     /// State of stores, collectors and limits, as `/api/taffrail/v1/status` shows it.
     fn status(&self) -> serde_json::Value;

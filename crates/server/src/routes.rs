@@ -62,11 +62,11 @@ macro_rules! routes {
 
 routes! {
     GET "/livez" Open => health::live;
-    GET "/-/healthy" Viewer => health::healthy;
-    GET "/-/ready" Viewer => health::ready;
-    GET "/healthz" Viewer => health::healthy;
-    GET "/readyz" Viewer => health::ready;
-    GET "/ready" Viewer => health::loki_ready;
+    GET "/-/healthy" Open => health::healthy;
+    GET "/-/ready" Open => health::ready;
+    GET "/healthz" Open => health::healthy;
+    GET "/readyz" Open => health::ready;
+    GET "/ready" Open => health::loki_ready;
     GET "/metrics" Viewer => health::metrics;
     POST "/-/reload" Admin => health::reload;
     PUT "/-/reload" Admin => health::reload;

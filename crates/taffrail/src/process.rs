@@ -141,10 +141,11 @@ pub(crate) fn load_prometheus(
 }
 
 impl Host for Process {
-    fn ready(&self) -> Result<(), String> {
+    fn ready(&self) -> Result<(), &'static str> {
         match self.stores.state() {
             WriterState::Ok => Ok(()),
-            WriterState::DiskFull { message } | WriterState::Failed { message } => Err(message),
+            WriterState::DiskFull { .. } => Err("the disk is full; nothing is stored"),
+            WriterState::Failed { .. } => Err("a store has failed; nothing is stored"),
         }
     }
 

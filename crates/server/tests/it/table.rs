@@ -364,7 +364,7 @@ impl LogSource for Logs {
 struct Process(Mutex<Vec<LogDeletion>>);
 
 impl Host for Process {
-    fn ready(&self) -> Result<(), String> {
+    fn ready(&self) -> Result<(), &'static str> {
         Ok(())
     }
 

@@ -180,15 +180,23 @@ fn what_was_stored_survives_crash_and_stop() {
 }
 
 #[test]
-fn tokens_close_every_door_but_livez() {
+fn tokens_close_every_door_but_those_of_probes() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("token"), "0123456789abcdef0123\n").unwrap();
     let config = quiet_config("server:\n  tokens:\n    - role: viewer\n      token_file: token\n");
     let taffrail = Taffrail::start(PROGRAM, dir.path(), &Options { config, ..Options::default() });
-    assert_eq!(taffrail.get("/livez", &[]).status, 200);
-    for path in
-        ["/api/v1/query", "/loki/api/v1/labels", "/metrics", "/api/taffrail/v1/status", "/-/ready"]
-    {
+    for (path, answer) in [
+        ("/livez", "OK"),
+        ("/-/healthy", "Taffrail is Healthy."),
+        ("/healthz", "Taffrail is Healthy."),
+        ("/-/ready", "Taffrail is Ready."),
+        ("/readyz", "Taffrail is Ready."),
+        ("/ready", "ready"),
+    ] {
+        let open = taffrail.get(path, &[]);
+        assert_eq!((open.status, open.body.trim()), (200, answer), "{path}");
+    }
+    for path in ["/api/v1/query", "/loki/api/v1/labels", "/metrics", "/api/taffrail/v1/status"] {
         assert_eq!(taffrail.get(path, &[]).status, 401, "{path}");
     }
     let server = format!("http://{}", taffrail.address);
@@ -199,6 +207,10 @@ fn tokens_close_every_door_but_livez() {
         .output()
         .unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "2");
+    let health = Command::new(PROGRAM).args(["health", "--server", &server]).output().unwrap();
+    assert_eq!(health.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&health.stderr);
+    assert!(said.contains("a bearer token is required"), "{said}");
     assert_eq!(testkit::post(taffrail.address, "/-/reload").unwrap().status, 401);
 }
 
