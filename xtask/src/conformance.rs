@@ -18,6 +18,7 @@ struct Suite {
 const SUITES: &[Suite] = &[
     Suite { name: "promql", topic: "promql", package: "query", example: "conformance_promql" },
     Suite { name: "logql", topic: "loki", package: "query", example: "conformance_logql" },
+    Suite { name: "tempo", topic: "tempo", package: "query", example: "conformance_traceql" },
     Suite { name: "loki-api", topic: "loki", package: "server", example: "conformance_loki_api" },
     Suite {
         name: "openmetrics",
@@ -86,7 +87,6 @@ const SUITES: &[Suite] = &[
 /// Suites whose part of the program does not exist yet.
 const NOT_YET: &[(&str, &str)] = &[
     ("dashboards", "Grafana dashboards are not read yet"),
-    ("tempo", "TraceQL is not parsed yet"),
     ("alertmanager", "alertmanager.yml is not read yet"),
     ("alert-rules", "rules are not evaluated yet"),
     ("promtool-rules", "rules are not evaluated yet"),

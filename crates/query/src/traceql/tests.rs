@@ -1,0 +1,3 @@
+//! What parses and what does not, with the place of the mistake; noise is refused.
+
+mod grammar;
