@@ -3,8 +3,13 @@
 //! Nothing that came is lost: the types keep order, types and repetitions of attributes, and ends before starts.
 //! Does not own: wire formats (`ingest`), what a tree of spans looks like (`query`).
 
+mod plan;
+
 use std::fmt::{self, Write as _};
+use std::ops::ControlFlow;
 use std::sync::Arc;
+
+pub use plan::{SpanCondition, SpanField, TracePlan, ValueTest};
 
 use crate::{Budget, Result, TimeRange};
 
@@ -390,6 +395,17 @@ pub trait TraceSource: Send + Sync {
     /// # Errors
     /// As [`find`](Self::find).
     fn trace(&self, trace_id: u128, budget: &Budget) -> Result<Option<Trace>>;
+
+    /// Calls `visit` with the traces of `plan`, newest first by the start of their first spans, until it breaks.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    fn scan(
+        &self,
+        plan: &TracePlan,
+        budget: &Budget,
+        visit: &mut dyn FnMut(&Trace) -> ControlFlow<()>,
+    ) -> Result<()>;
 
     /// Services with spans that start within `range`, sorted. Sources may add those of spans stored beside them.
     ///

@@ -3,6 +3,7 @@
 //! Order, types and repetitions survive. Owns: encoding, decoding, and single columns for searches. Does not own: whose
 //! lists they are (`block`).
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use model::{Error, Result};
@@ -247,15 +248,21 @@ impl AttributeColumns {
         }
     }
 
-    /// A cursor at the first list.
-    pub(crate) fn cursor(&self) -> Cursor<'_> {
-        let columns = self.columns.iter().map(|_| OpenColumn::default()).collect();
-        Cursor { of: self, list: 0, columns }
+    /// A cursor at the first list, which leaves out attributes that are not `wanted`; all are for `None`.
+    pub(crate) fn cursor(&self, wanted: Option<&BTreeSet<String>>) -> Cursor<'_> {
+        let is_wanted = |column: &Column| {
+            wanted.is_none_or(|names| {
+                std::str::from_utf8(&column.key).is_ok_and(|key| names.contains(key))
+            })
+        };
+        let open = |column| OpenColumn { is_wanted: is_wanted(column), ..OpenColumn::default() };
+        Cursor { of: self, list: 0, columns: self.columns.iter().map(open).collect() }
     }
 }
 
 #[derive(Debug, Default)]
 struct OpenColumn {
+    is_wanted: bool,
     next: usize,
     values: Option<Values>,
     /// Numbers of key and texts in the rows that are filled.
@@ -292,6 +299,10 @@ impl Cursor<'_> {
             let number = *number as usize;
             let stored = &self.of.columns[number];
             let open = &mut self.columns[number];
+            if !open.is_wanted {
+                open.next += 1;
+                continue;
+            }
             let key = *open.key.get_or_insert_with(|| rows.texts.intern(&stored.key));
             let values = match &open.values {
                 Some(values) => values,

@@ -3,6 +3,7 @@
 //! *Core* has what searches look at first (traces, times, services, names, parents), *ids* the span ids, *attributes* those
 //! of the spans, *rest* what most spans do not have (events, links, flags). Does not own: where pieces lie (`part`).
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use foldhash::fast::RandomState;
@@ -10,7 +11,7 @@ use hashbrown::HashMap;
 use model::{Error, Result};
 use storage::codec::{COUNT_MAX, Reader, ints, put_bytes, put_count, unzigzag, zigzag};
 
-use crate::attributes::{self, AttributeColumns};
+use crate::attributes::{self, AttributeColumns, Cursor};
 use crate::column::{Encoder, TextColumn, take_codes, take_ints, unpack};
 use crate::record::{kind_code, kind_of, take_id, take_u128};
 use crate::rows::{Event, Link, Origin, Row, Rows, SPAN_ITEMS_MAX, Stretch};
@@ -277,6 +278,12 @@ impl Core {
         self.runs[number].first as usize..end
     }
 
+    /// The rows of a trace, ascending.
+    pub(crate) fn rows_of_trace(&self, trace_id: u128) -> Vec<usize> {
+        let runs = self.runs.iter().enumerate().filter(|(_, run)| run.trace_id == trace_id);
+        runs.flat_map(|(number, _)| self.rows_of(number)).collect()
+    }
+
     /// Whether `row` is known to have no parent.
     pub(crate) fn is_root(&self, row: usize) -> bool {
         self.parents[row] == NO_PARENT
@@ -350,9 +357,18 @@ impl Rest {
 
     /// The row of each event, by its number.
     pub(crate) fn rows_of_events(&self) -> Vec<u32> {
-        let rows = self.event_counts.iter().enumerate();
-        rows.flat_map(|(row, count)| std::iter::repeat_n(row as u32, *count as usize)).collect()
+        rows_by_count(&self.event_counts)
     }
+
+    /// The row of each link, by its number.
+    pub(crate) fn rows_of_links(&self) -> Vec<u32> {
+        rows_by_count(&self.link_counts)
+    }
+}
+
+fn rows_by_count(counts: &[i64]) -> Vec<u32> {
+    let rows = counts.iter().enumerate();
+    rows.flat_map(|(row, count)| std::iter::repeat_n(row as u32, *count as usize)).collect()
 }
 
 /// Ids of the spans of a block of `rows` rows.
@@ -364,113 +380,166 @@ pub(crate) fn decode_ids(bytes: &[u8], rows: usize) -> Result<Vec<u64>> {
     (0..rows).map(|_| take_id(&mut reader)).collect()
 }
 
-/// A block with all its pieces, open for reading whole spans.
-#[derive(Debug)]
-pub(crate) struct OpenBlock<'a> {
-    pub(crate) core: &'a Core,
-    pub(crate) ids: Vec<u64>,
-    pub(crate) attributes: AttributeColumns,
-    pub(crate) rest: Rest,
+/// What is read of spans.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Projection<'p> {
+    /// Names of attributes; all for `None`.
+    pub(crate) attributes: Option<&'p BTreeSet<String>>,
+    /// Whether the piece *rest* is read.
+    pub(crate) details: bool,
 }
 
-impl OpenBlock<'_> {
-    /// Appends the rows of the runs `wanted` to `out`.
-    pub(crate) fn read(&self, wanted: Range<usize>, out: &mut Rows) -> Result<()> {
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let start = self.core.rows_of(wanted.start).start;
-        let Self { core, rest, .. } = self;
-        let mut attributes = self.attributes.cursor();
-        attributes.skip_to(start);
-        let before = |counts: &[i64]| counts[..start].iter().sum::<i64>() as usize;
-        let (mut event, mut link) = (before(&rest.event_counts), before(&rest.link_counts));
-        let mut event_attributes = rest.event_attributes.cursor();
-        event_attributes.skip_to(event);
-        let mut link_attributes = rest.link_attributes.cursor();
-        link_attributes.skip_to(link);
-        let is_foreign = |code: &&u64| **code == FOREIGN_PARENT;
-        let mut foreign = core.parents[..start].iter().filter(is_foreign).count();
+impl Projection<'_> {
+    pub(crate) const ALL: Self = Self { attributes: None, details: true };
+}
+
+/// A block with the pieces that reading spans takes.
+#[derive(Debug)]
+pub(crate) struct OpenBlock {
+    pub(crate) core: Core,
+    pub(crate) ids: Vec<u64>,
+    pub(crate) attributes: AttributeColumns,
+    /// Absent when it is not wanted.
+    pub(crate) rest: Option<Rest>,
+}
+
+impl OpenBlock {
+    /// Appends `wanted` rows, ascending, to `out`.
+    pub(crate) fn read(
+        &self,
+        wanted: impl IntoIterator<Item = usize>,
+        projection: Projection<'_>,
+        out: &mut Rows,
+    ) -> Result<()> {
+        let core = &self.core;
+        let mut attributes = self.attributes.cursor(projection.attributes);
+        let mut details = self.rest.as_ref().map(|rest| Details::new(rest, projection));
         let mut origins: Vec<Option<u32>> = vec![None; core.origins.len()];
-        for number in wanted {
-            let rows = core.rows_of(number);
-            for row in rows.clone() {
-                let mut parent_id = 0;
-                match core.parents[row] {
-                    NO_PARENT => {}
-                    FOREIGN_PARENT => {
-                        parent_id = core.foreign_parents[foreign];
-                        foreign += 1;
-                    }
-                    near => {
-                        let parent = (row as i64).wrapping_sub(unzigzag(near - NEAR_PARENT));
-                        let parent = usize::try_from(parent).ok().filter(|p| rows.contains(p));
-                        let parent = parent.ok_or_else(|| {
-                            Error::corrupt("parent of a span is outside its trace")
-                        })?;
-                        parent_id = self.ids[parent];
-                    }
-                }
-                let code = core.origin_codes[row] as usize;
-                let origin = *origins[code].get_or_insert_with(|| {
-                    let (resource, scope) = &core.origins[code];
-                    let resource = out.texts.intern(resource);
-                    let scope = out.texts.intern(scope);
-                    out.origin(Origin { resource, scope })
-                });
-                let own_attributes = attributes.next_into(out)?;
-                let first_event = out.events.len() as u32;
-                for _ in 0..rest.event_counts[row] {
-                    let name = out.texts.intern(rest.event_names.get(event));
-                    let of_event = event_attributes.next_into(out)?;
-                    out.events.push(Event {
-                        t_ns: core.starts_ns[row].wrapping_add(rest.event_offsets[event]),
-                        name,
-                        attributes: of_event,
-                        dropped_attributes: rest.event_dropped[event] as u32,
-                    });
-                    event += 1;
-                }
-                let first_link = out.links.len() as u32;
-                for _ in 0..rest.link_counts[row] {
-                    let (trace_id, span_id) = rest.link_ids[link];
-                    let trace_state = intern_rare(out, rest.link_states.get(link));
-                    let of_link = link_attributes.next_into(out)?;
-                    out.links.push(Link {
-                        trace_id,
-                        span_id,
-                        trace_state,
-                        flags: rest.link_flags[link] as u32,
-                        attributes: of_link,
-                        dropped_attributes: rest.link_dropped[link] as u32,
-                    });
-                    link += 1;
-                }
-                let (kind, status) = kind_of(core.kinds[row])?;
-                let new = Row {
-                    trace_id: core.runs[number].trace_id,
-                    span_id: self.ids[row],
-                    parent_id,
-                    start_ns: core.starts_ns[row],
-                    end_ns: core.ends_ns[row],
-                    origin,
-                    name: out.texts.intern(core.names.get(row)),
-                    trace_state: intern_rare(out, rest.trace_states.get(row)),
-                    status_message: intern_rare(out, rest.messages.get(row)),
-                    flags: rest.flags[row] as u32,
-                    dropped_attributes: rest.dropped[0][row] as u32,
-                    dropped_events: rest.dropped[1][row] as u32,
-                    dropped_links: rest.dropped[2][row] as u32,
-                    attributes: own_attributes,
-                    events: Stretch { start: first_event, end: out.events.len() as u32 },
-                    links: Stretch { start: first_link, end: out.links.len() as u32 },
-                    kind,
-                    status,
-                };
-                out.rows.push(new);
+        let (mut row, mut foreign, mut number) = (0, 0, 0);
+        for wanted in wanted {
+            foreign += core.parents[row..wanted].iter().filter(|p| **p == FOREIGN_PARENT).count();
+            row = wanted;
+            while !core.rows_of(number).contains(&row) {
+                number += 1;
             }
+            let parent_id = match core.parents[row] {
+                NO_PARENT => 0,
+                FOREIGN_PARENT => core.foreign_parents[foreign],
+                near => {
+                    let parent = (row as i64).wrapping_sub(unzigzag(near - NEAR_PARENT));
+                    let of_trace = core.rows_of(number);
+                    let parent = usize::try_from(parent).ok().filter(|p| of_trace.contains(p));
+                    self.ids[parent.ok_or_else(|| {
+                        Error::corrupt("parent of a span is outside its trace")
+                    })?]
+                }
+            };
+            let code = core.origin_codes[row] as usize;
+            let origin = *origins[code].get_or_insert_with(|| {
+                let (resource, scope) = &core.origins[code];
+                let resource = out.texts.intern(resource);
+                let scope = out.texts.intern(scope);
+                out.origin(Origin { resource, scope })
+            });
+            attributes.skip_to(row);
+            let own_attributes = attributes.next_into(out)?;
+            let (kind, status) = kind_of(core.kinds[row])?;
+            let plain = Row {
+                trace_id: core.runs[number].trace_id,
+                span_id: self.ids[row],
+                parent_id,
+                start_ns: core.starts_ns[row],
+                end_ns: core.ends_ns[row],
+                origin,
+                name: out.texts.intern(core.names.get(row)),
+                trace_state: EMPTY,
+                status_message: EMPTY,
+                flags: 0,
+                dropped_attributes: 0,
+                dropped_events: 0,
+                dropped_links: 0,
+                attributes: own_attributes,
+                events: Stretch::default(),
+                links: Stretch::default(),
+                kind,
+                status,
+            };
+            let new = match &mut details {
+                Some(details) => details.complete(row, plain, out)?,
+                None => plain,
+            };
+            out.rows.push(new);
         }
         Ok(())
+    }
+}
+
+/// Reads the piece *rest* along with the rows.
+struct Details<'r> {
+    rest: &'r Rest,
+    /// The row, event and link that come next.
+    row: usize,
+    event: usize,
+    link: usize,
+    event_attributes: Cursor<'r>,
+    link_attributes: Cursor<'r>,
+}
+
+impl<'r> Details<'r> {
+    fn new(rest: &'r Rest, projection: Projection<'_>) -> Self {
+        let event_attributes = rest.event_attributes.cursor(projection.attributes);
+        let link_attributes = rest.link_attributes.cursor(projection.attributes);
+        Self { rest, row: 0, event: 0, link: 0, event_attributes, link_attributes }
+    }
+
+    /// Adds what the piece says of `row`, which is not behind.
+    fn complete(&mut self, row: usize, mut span: Row, out: &mut Rows) -> Result<Row> {
+        let rest = self.rest;
+        let between = |counts: &[i64]| counts[self.row..row].iter().sum::<i64>() as usize;
+        self.event += between(&rest.event_counts);
+        self.link += between(&rest.link_counts);
+        self.row = row + 1;
+        self.event_attributes.skip_to(self.event);
+        self.link_attributes.skip_to(self.link);
+        span.events.start = out.events.len() as u32;
+        for _ in 0..rest.event_counts[row] {
+            let event = self.event;
+            let name = out.texts.intern(rest.event_names.get(event));
+            let attributes = self.event_attributes.next_into(out)?;
+            out.events.push(Event {
+                t_ns: span.start_ns.wrapping_add(rest.event_offsets[event]),
+                name,
+                attributes,
+                dropped_attributes: rest.event_dropped[event] as u32,
+            });
+            self.event += 1;
+        }
+        span.events.end = out.events.len() as u32;
+        span.links.start = out.links.len() as u32;
+        for _ in 0..rest.link_counts[row] {
+            let link = self.link;
+            let (trace_id, span_id) = rest.link_ids[link];
+            let trace_state = intern_rare(out, rest.link_states.get(link));
+            let attributes = self.link_attributes.next_into(out)?;
+            out.links.push(Link {
+                trace_id,
+                span_id,
+                trace_state,
+                flags: rest.link_flags[link] as u32,
+                attributes,
+                dropped_attributes: rest.link_dropped[link] as u32,
+            });
+            self.link += 1;
+        }
+        span.links.end = out.links.len() as u32;
+        span.trace_state = intern_rare(out, rest.trace_states.get(row));
+        span.status_message = intern_rare(out, rest.messages.get(row));
+        span.flags = rest.flags[row] as u32;
+        let [attributes, events, links] = &rest.dropped;
+        span.dropped_attributes = attributes[row] as u32;
+        span.dropped_events = events[row] as u32;
+        span.dropped_links = links[row] as u32;
+        Ok(span)
     }
 }
 

@@ -5,7 +5,7 @@
 use storage::codec::{Reader, blob};
 
 use crate::attributes::AttributeColumns;
-use crate::block::{Core, OpenBlock, ROWS_MAX, Rest, decode_ids};
+use crate::block::{Core, OpenBlock, Projection, ROWS_MAX, Rest, decode_ids};
 use crate::rows::Rows;
 use crate::{part, record};
 
@@ -43,8 +43,8 @@ pub fn block(bytes: &[u8]) {
     let ids = decode_ids(&vec![7; rows * 8], rows);
     if let (Ok(core), Ok(attributes), Ok(rest), Ok(ids)) = (core, attributes, rest, ids) {
         let mut out = Rows::default();
-        let open = OpenBlock { core: &core, ids, attributes, rest };
-        if open.read(0..core.runs.len(), &mut out).is_ok() {
+        let open = OpenBlock { core, ids, attributes, rest: Some(rest) };
+        if open.read(0..rows, Projection::ALL, &mut out).is_ok() {
             // Either outcome is fine; it must come back.
             drop(out.groups());
         }

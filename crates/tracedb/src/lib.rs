@@ -12,6 +12,7 @@
 //!
 //! Formats: `docs/format/traces.md`.
 
+mod assembly;
 mod attributes;
 mod block;
 mod column;
@@ -27,6 +28,8 @@ mod merge;
 mod part;
 mod record;
 mod rows;
+mod scan;
+mod screen;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -2,13 +2,14 @@
 //! where the index does not list them.
 //!
 //! Parts are looked at by block: what is stored beside spans of the range is listed, too. Implements
-//! [`model::TraceSource`]; the other half is `find`.
+//! [`model::TraceSource`]; the rest of it is in `find` and `scan`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 use model::{
     AttributeScope, AttributeValue, Attributes, Budget, Operation, Result, SpanPlan, TimeRange,
-    Trace, TraceSource, TraceSummary,
+    Trace, TracePlan, TraceSource, TraceSummary,
 };
 use storage::codec::Reader;
 
@@ -28,6 +29,15 @@ impl TraceSource for Store {
 
     fn trace(&self, trace_id: u128, budget: &Budget) -> Result<Option<Trace>> {
         self.read_trace(trace_id, budget)
+    }
+
+    fn scan(
+        &self,
+        plan: &TracePlan,
+        budget: &Budget,
+        visit: &mut dyn FnMut(&Trace) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.scan_traces(plan, budget, visit)
     }
 
     fn services(&self, range: TimeRange, budget: &Budget) -> Result<Vec<String>> {

@@ -14,7 +14,7 @@ use storage::fs::Fs;
 use storage::part::{BlockRef, PartReader, PartWriter};
 
 use crate::attributes::AttributeColumns;
-use crate::block::{self, Buffer, Core, OpenBlock, ROWS_MAX, Rest};
+use crate::block::{self, Buffer, Core, OpenBlock, Projection, ROWS_MAX, Rest};
 use crate::column::Encoder;
 use crate::filter::{self, Filter, PAGE_ENTRIES};
 use crate::record::kind_of;
@@ -563,9 +563,16 @@ impl Part {
         Rest::decode(&self.piece(block, REST)?, self.index.blocks[block].rows as usize)
     }
 
-    pub(crate) fn open_block<'a>(&self, block: usize, core: &'a Core) -> Result<OpenBlock<'a>> {
+    /// Opens a block whose core is read already.
+    pub(crate) fn open_block(
+        &self,
+        block: usize,
+        core: Core,
+        projection: Projection<'_>,
+    ) -> Result<OpenBlock> {
         let (ids, attributes) = (self.ids(block)?, self.attributes(block)?);
-        Ok(OpenBlock { core, ids, attributes, rest: self.rest(block)? })
+        let rest = if projection.details { Some(self.rest(block)?) } else { None };
+        Ok(OpenBlock { core, ids, attributes, rest })
     }
 
     /// Whether it may have spans of the trace: hardly ever when it has none.
@@ -600,12 +607,10 @@ impl Part {
         for block in self.blocks_of(trace_id)? {
             self.guard(block, || {
                 let core = self.core(block)?;
-                let runs = core.runs.iter().enumerate();
-                let of_trace: Vec<usize> =
-                    runs.filter(|(_, run)| run.trace_id == trace_id).map(|(i, _)| i).collect();
+                let of_trace = core.rows_of_trace(trace_id);
                 if !of_trace.is_empty() {
-                    let open = self.open_block(block, &core)?;
-                    of_trace.into_iter().try_for_each(|run| open.read(run..run + 1, out))?;
+                    let open = self.open_block(block, core, Projection::ALL)?;
+                    open.read(of_trace, Projection::ALL, out)?;
                 }
                 Ok(())
             })?;
@@ -615,10 +620,10 @@ impl Part {
 
     /// Reads a whole block.
     pub(crate) fn read_block(&self, block: usize) -> Result<(Core, Rows)> {
-        let core = self.core(block)?;
+        let open = self.open_block(block, self.core(block)?, Projection::ALL)?;
         let mut rows = Rows::default();
-        self.open_block(block, &core)?.read(0..core.runs.len(), &mut rows)?;
-        Ok((core, rows))
+        open.read(0..open.ids.len(), Projection::ALL, &mut rows)?;
+        Ok((open.core, rows))
     }
 }
 

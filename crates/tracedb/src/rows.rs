@@ -5,14 +5,14 @@
 //! disk (`record`, `block`).
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use model::{
-    AttributeValue, Attributes, Error, Resource, Result, Scope, Span, SpanEvent, SpanGroup,
-    SpanKind, SpanLink, SpanStatus,
+    AttributeValue, Attributes, Error, Resource, Result, Scope, Span, SpanGroup, SpanKind,
+    SpanStatus,
 };
 use storage::codec::Reader;
 
+use crate::assembly::Assembly;
 use crate::texts::{EMPTY, Text, Texts};
 use crate::value;
 
@@ -408,79 +408,8 @@ impl Rows {
         })
     }
 
-    fn attributes_of(&self, of: Stretch) -> Result<Attributes> {
-        let attributes = self.attributes[of.range()].iter();
-        attributes.map(|a| Ok((Arc::from(self.str(a.key)?), self.value(a.value)?))).collect()
-    }
-
-    /// Row `index` as a span.
-    pub(crate) fn span(&self, index: usize) -> Result<Span> {
-        let row = &self.rows[index];
-        let event = |event: &Event| {
-            Ok(SpanEvent {
-                t_ns: event.t_ns,
-                name: Arc::from(self.str(event.name)?),
-                attributes: self.attributes_of(event.attributes)?,
-                dropped_attributes: event.dropped_attributes,
-            })
-        };
-        let link = |link: &Link| {
-            Ok(SpanLink {
-                trace_id: link.trace_id,
-                span_id: link.span_id,
-                trace_state: self.str(link.trace_state)?.to_owned(),
-                flags: link.flags,
-                attributes: self.attributes_of(link.attributes)?,
-                dropped_attributes: link.dropped_attributes,
-            })
-        };
-        Ok(Span {
-            trace_id: row.trace_id,
-            span_id: row.span_id,
-            parent_id: row.parent_id,
-            trace_state: self.str(row.trace_state)?.to_owned(),
-            flags: row.flags,
-            name: Arc::from(self.str(row.name)?),
-            kind: row.kind,
-            start_ns: row.start_ns,
-            end_ns: row.end_ns,
-            status: row.status,
-            status_message: self.str(row.status_message)?.to_owned(),
-            attributes: self.attributes_of(row.attributes)?,
-            dropped_attributes: row.dropped_attributes,
-            events: self.events[row.events.range()].iter().map(event).collect::<Result<_>>()?,
-            dropped_events: row.dropped_events,
-            links: self.links[row.links.range()].iter().map(link).collect::<Result<_>>()?,
-            dropped_links: row.dropped_links,
-        })
-    }
-
     /// All spans by origin, ascending by start within each.
     pub(crate) fn groups(&self) -> Result<Vec<SpanGroup>> {
-        let mut order: Vec<usize> = (0..self.len()).collect();
-        // Stable: spans that start together stay as they arrived.
-        order.sort_by_key(|i| self.rows[*i].start_ns);
-        let mut groups: Vec<Option<SpanGroup>> = vec![None; self.origins.len()];
-        let mut resources: Vec<(Text, Arc<Resource>)> = Vec::new();
-        for index in order {
-            let origin = self.rows[index].origin;
-            let span = self.span(index)?;
-            if let Some(group) = &mut groups[origin as usize] {
-                group.spans.push(span);
-                continue;
-            }
-            let text = self.origins[origin as usize].resource;
-            let resource = match resources.iter().find(|(known, _)| *known == text) {
-                Some((_, resource)) => Arc::clone(resource),
-                None => {
-                    let resource = Arc::new(self.resource(origin)?);
-                    resources.push((text, Arc::clone(&resource)));
-                    resource
-                }
-            };
-            let scope = Arc::new(self.scope(origin)?);
-            groups[origin as usize] = Some(SpanGroup { resource, scope, spans: vec![span] });
-        }
-        Ok(groups.into_iter().flatten().collect())
+        Assembly::default().groups(self, 0..self.len())
     }
 }

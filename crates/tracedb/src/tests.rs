@@ -3,6 +3,7 @@
 mod crash;
 mod formats;
 mod histories;
+mod scans;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

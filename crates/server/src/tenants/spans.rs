@@ -1,10 +1,12 @@
 //! Spans of tenants: whose a span is stands in its resource, and nobody sees another's.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use model::{
     AttributeScope, AttributeValue, Attributes, Budget, Error, Matcher, Operation, Resource,
-    Result, SpanGroup, SpanPlan, TENANT_LABEL, TimeRange, Trace, TraceSource, TraceSummary,
+    Result, SpanGroup, SpanPlan, TENANT_LABEL, TimeRange, Trace, TracePlan, TraceSource,
+    TraceSummary,
 };
 
 /// Makes `groups` those of `tenant`, whatever their resources say of it.
@@ -61,6 +63,26 @@ impl TraceSource for OfTenants {
         let Some(mut trace) = self.all.trace(trace_id, budget)? else { return Ok(None) };
         trace.groups.retain(|group| self.is_theirs(&group.resource.attributes));
         Ok((!trace.groups.is_empty()).then_some(trace))
+    }
+
+    fn scan(
+        &self,
+        plan: &TracePlan,
+        budget: &Budget,
+        visit: &mut dyn FnMut(&Trace) -> ControlFlow<()>,
+    ) -> Result<()> {
+        // What others' spans satisfy brings a trace here, and leaves nothing to find in it.
+        self.all.scan(plan, budget, &mut |trace| {
+            let is_theirs = |group: &&SpanGroup| self.is_theirs(&group.resource.attributes);
+            if trace.groups.iter().all(|group| is_theirs(&group)) {
+                return visit(trace);
+            }
+            let groups: Vec<SpanGroup> = trace.groups.iter().filter(is_theirs).cloned().collect();
+            if groups.is_empty() {
+                return ControlFlow::Continue(());
+            }
+            visit(&Trace { trace_id: trace.trace_id, groups })
+        })
     }
 
     fn services(&self, _range: TimeRange, _budget: &Budget) -> Result<Vec<String>> {

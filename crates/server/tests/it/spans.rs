@@ -1,11 +1,12 @@
 //! A store of spans in memory: what receivers hand to it, queries read back.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::ControlFlow;
 
 use model::{
     AttributeScope, AttributeValue, Budget, Done, Error, ErrorKind, LogBatch, MetricBatch,
     Operation, Receipt, RejectReason, Result, Sink, SpanBatch, SpanPlan, TimeRange, Trace,
-    TraceSource, TraceSummary,
+    TracePlan, TraceSource, TraceSummary,
 };
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -78,6 +79,27 @@ impl TraceSource for Spans {
             }
         }
         Ok((!trace.groups.is_empty()).then_some(trace))
+    }
+
+    fn scan(
+        &self,
+        _plan: &TracePlan,
+        budget: &Budget,
+        visit: &mut dyn FnMut(&Trace) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let ids: BTreeSet<u128> = {
+            let batches = self.batches.lock();
+            let groups = batches.iter().flat_map(|batch| &batch.groups);
+            groups.flat_map(|g| &g.spans).map(|span| span.trace_id).collect()
+        };
+        for id in ids {
+            if let Some(trace) = self.trace(id, budget)?
+                && visit(&trace).is_break()
+            {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn services(&self, _range: TimeRange, _budget: &Budget) -> Result<Vec<String>> {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::Random;
-use crate::block::{self, Buffer, Core, OpenBlock, Rest, decode_ids};
+use crate::block::{self, Buffer, Core, OpenBlock, Projection, Rest, decode_ids};
 use crate::column::Encoder;
 use crate::rows::Rows;
 use crate::{attributes::AttributeColumns, fuzzing, record};
@@ -43,17 +43,17 @@ fn records_and_blocks_round_trip() {
         let n = rows.len();
         let core = Core::decode(&pieces.core, n).unwrap();
         let open = OpenBlock {
-            core: &core,
+            core,
             ids: decode_ids(&pieces.ids, n).unwrap(),
             attributes: AttributeColumns::decode(&mut Reader::new(&pieces.attributes), n).unwrap(),
-            rest: Rest::decode(&pieces.rest, n).unwrap(),
+            rest: Some(Rest::decode(&pieces.rest, n).unwrap()),
         };
         let mut whole = Rows::default();
-        open.read(0..core.runs.len(), &mut whole).unwrap();
+        open.read(0..n, Projection::ALL, &mut whole).unwrap();
         assert_eq!(text(&whole), text(&buffer.rows), "seed {seed}");
-        // Run by run it is the same.
+        // Row by row it is the same.
         let mut each = Rows::default();
-        (0..core.runs.len()).for_each(|run| open.read(run..run + 1, &mut each).unwrap());
+        (0..n).for_each(|row| open.read([row], Projection::ALL, &mut each).unwrap());
         assert_eq!(text(&each), text(&whole), "seed {seed}");
     }
 }

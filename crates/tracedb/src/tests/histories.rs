@@ -143,6 +143,7 @@ fn history(seed: u64) {
         check_all(&store, &plain, &context);
         check_finds(&store, &plain, &mut random, now_ns, &context);
         check_lists(&store, &plain, &context);
+        super::scans::check(&store, &plain, &mut random, now_ns, &context);
         let stats = store.stats();
         assert_eq!(stats.spans_head + stats.part_spans, plain.spans.len() as u64, "{context}");
     }

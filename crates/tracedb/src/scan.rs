@@ -1,0 +1,392 @@
+//! Traces with their spans for a [`TracePlan`], newest first.
+//!
+//! Blocks and the head are sources of traces; a block is opened when no trace that waits is newer than its newest one. A
+//! trace that may have spans in other places, too, is put together from all of them. Does not own: the conditions (`screen`).
+
+use std::cmp::Ordering;
+use std::collections::{BinaryHeap, VecDeque};
+use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
+
+use model::{Budget, Result, Trace, TracePlan};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::assembly::Assembly;
+use crate::block::{Core, OpenBlock, Projection};
+use crate::part::Part;
+use crate::rows::{Renumbering, Rows};
+use crate::screen::{self, HeadScreen, Screen};
+use crate::store::Store;
+use crate::view::View;
+
+/// Blocks kept for the other spans of traces; neighbours in one block are neighbours in the other, mostly.
+const OTHERS_MAX: usize = 4;
+/// Bytes of memory by which a trace that was given is known.
+const GIVEN_BYTES: u64 = 32;
+
+impl Store {
+    pub(crate) fn scan_traces(
+        &self,
+        plan: &TracePlan,
+        budget: &Budget,
+        visit: &mut dyn FnMut(&Trace) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let view = self.shared.snapshot();
+        let mut scan = Scan {
+            view: &view,
+            plan,
+            budget,
+            queue: BinaryHeap::new(),
+            given: FxHashSet::default(),
+            others: VecDeque::new(),
+            held_bytes: 0,
+        };
+        let outcome = scan.run(visit);
+        budget.release_bytes(scan.held_bytes);
+        outcome
+    }
+}
+
+/// Something that waits for its turn: no trace in it starts later than `start_ns`.
+struct Waiting<'v> {
+    start_ns: i64,
+    what: What<'v>,
+}
+
+enum What<'v> {
+    Block(&'v Part, usize),
+    Opened(Box<Opened<'v>>),
+    Ready(Box<Trace>),
+}
+
+impl PartialEq for Waiting<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.start_ns == other.start_ns
+    }
+}
+
+impl Eq for Waiting<'_> {}
+
+impl PartialOrd for Waiting<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Waiting<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.start_ns.cmp(&other.start_ns)
+    }
+}
+
+/// Traces found in one source.
+struct Opened<'v> {
+    /// The block they are of; `None` for the head.
+    of: Option<(&'v Part, usize)>,
+    rows: Rows,
+    assembly: Assembly,
+    bytes: u64,
+    /// Ascending by start.
+    found: Vec<Found>,
+}
+
+/// A trace with spans wanted.
+struct Found {
+    trace_id: u128,
+    /// Of its first span in this source.
+    start_ns: i64,
+    /// Its rows; empty for the head, whose rows are many chunks'.
+    rows: Range<usize>,
+    /// Whether its spans here satisfy all conditions.
+    is_complete: bool,
+    /// Whether the neighbouring blocks may have more of it.
+    is_at_edge: bool,
+}
+
+struct Scan<'v> {
+    view: &'v View,
+    plan: &'v TracePlan,
+    budget: &'v Budget,
+    queue: BinaryHeap<Waiting<'v>>,
+    /// Traces that were put together from several places.
+    given: FxHashSet<u128>,
+    others: VecDeque<((u64, usize), Arc<(Core, Rows)>)>,
+    held_bytes: u64,
+}
+
+impl<'v> Scan<'v> {
+    fn run(&mut self, visit: &mut dyn FnMut(&Trace) -> ControlFlow<()>) -> Result<()> {
+        let view = self.view;
+        for part in &view.parts {
+            for (number, block) in part.index.blocks.iter().enumerate() {
+                let mut conditions = self.plan.conditions.iter();
+                if self.plan.range.overlaps(block.min_ns, block.max_ns)
+                    && conditions.any(|c| screen::may_match(c, part, block))
+                {
+                    let what = What::Block(part, number);
+                    self.queue.push(Waiting { start_ns: block.trace_start_max_ns, what });
+                }
+            }
+        }
+        let head = self.search_head()?;
+        self.wait_for(head);
+        while let Some(Waiting { what, .. }) = self.queue.pop() {
+            self.budget.check()?;
+            match what {
+                What::Block(part, number) => {
+                    let opened = self.open(part, number)?;
+                    self.wait_for(opened);
+                }
+                What::Opened(mut opened) => {
+                    let Some(found) = opened.found.pop() else { continue };
+                    let trace = self.trace(&mut opened, &found)?;
+                    self.wait_for(Some(opened));
+                    let Some((start_ns, trace)) = trace else { continue };
+                    if self.queue.peek().is_some_and(|next| next.start_ns > start_ns) {
+                        self.queue.push(Waiting { start_ns, what: What::Ready(Box::new(trace)) });
+                    } else if visit(&trace).is_break() {
+                        return Ok(());
+                    }
+                }
+                What::Ready(trace) => {
+                    if visit(&trace).is_break() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts what is left of a source back in the queue.
+    fn wait_for(&mut self, opened: Option<Box<Opened<'v>>>) {
+        let Some(opened) = opened else { return };
+        match opened.found.last() {
+            Some(next) => {
+                self.queue.push(Waiting { start_ns: next.start_ns, what: What::Opened(opened) });
+            }
+            None => {
+                self.budget.release_bytes(opened.bytes);
+                self.held_bytes -= opened.bytes;
+            }
+        }
+    }
+
+    fn hold(&mut self, bytes: u64) -> Result<()> {
+        self.held_bytes += bytes;
+        self.budget.charge_bytes(bytes)
+    }
+
+    fn projection(&self) -> Projection<'v> {
+        Projection { attributes: self.plan.attributes.as_ref(), details: self.plan.details }
+    }
+
+    /// Traces of the head.
+    fn search_head(&mut self) -> Result<Option<Box<Opened<'v>>>> {
+        let plan = self.plan;
+        let mut rows = Rows::default();
+        let mut starts: FxHashMap<u128, i64> = FxHashMap::default();
+        for chunk in &self.view.chunks {
+            if !plan.range.overlaps(chunk.min_ns, chunk.max_ns) {
+                continue;
+            }
+            self.budget.charge_samples(chunk.rows.len() as u64)?;
+            let screen = HeadScreen::new(&chunk.rows)?;
+            let mut map = Renumbering::new(&chunk.rows);
+            for (index, row) in chunk.rows.rows.iter().enumerate() {
+                if !plan.range.contains(row.start_ns) {
+                    continue;
+                }
+                for condition in &plan.conditions {
+                    if screen.holds(condition, row)? {
+                        if plan.is_whole {
+                            starts.entry(row.trace_id).or_insert(row.start_ns);
+                        } else {
+                            rows.push_from(&chunk.rows, index, &mut map);
+                        }
+                        break;
+                    }
+                }
+            }
+        }
+        let mut found = Vec::new();
+        if plan.is_whole {
+            #[expect(clippy::iter_over_hash_type, reason = "sorted below")]
+            for (trace_id, some_start_ns) in starts {
+                let chunks = self.view.chunks.iter();
+                let all = chunks.flat_map(|chunk| {
+                    let of_trace = chunk.rows_of(trace_id).iter();
+                    of_trace.map(|row| chunk.rows.rows[*row as usize].start_ns)
+                });
+                let start_ns = all.min().unwrap_or(some_start_ns);
+                let (rows, is_complete, is_at_edge) = (0..0, false, false);
+                found.push(Found { trace_id, start_ns, rows, is_complete, is_at_edge });
+            }
+            found.sort_unstable_by_key(|found| (found.start_ns, found.trace_id));
+        } else {
+            rows.rows.sort_by_key(|row| row.trace_id);
+            for (index, row) in rows.rows.iter().enumerate() {
+                match found.last_mut() {
+                    Some(Found { trace_id, rows, .. }) if *trace_id == row.trace_id => {
+                        rows.end = index + 1;
+                    }
+                    _ => found.push(Found {
+                        trace_id: row.trace_id,
+                        start_ns: row.start_ns,
+                        rows: index..index + 1,
+                        is_complete: true,
+                        is_at_edge: false,
+                    }),
+                }
+            }
+        }
+        let bytes = (rows.memory_bytes() + found.capacity() * size_of::<Found>()) as u64;
+        self.hold(bytes)?;
+        let assembly = Assembly::default();
+        Ok(Some(Box::new(Opened { of: None, rows, assembly, bytes, found })))
+    }
+
+    /// Traces of a block; `None` when it is damaged.
+    fn open(&mut self, part: &'v Part, number: usize) -> Result<Option<Box<Opened<'v>>>> {
+        self.budget.charge_samples(u64::from(part.index.blocks[number].rows))?;
+        let opened = part.guard(number, || self.search_block(part, number))?;
+        let Some(Some(opened)) = opened else { return Ok(None) };
+        self.hold(opened.bytes)?;
+        Ok(Some(opened))
+    }
+
+    fn search_block(&self, part: &'v Part, number: usize) -> Result<Option<Box<Opened<'v>>>> {
+        let plan = self.plan;
+        let core = part.core(number)?;
+        let mut screen = Screen::new(part, number, &core);
+        let mut holds = Vec::with_capacity(plan.conditions.len());
+        for condition in &plan.conditions {
+            holds.push(screen.rows(condition)?);
+        }
+        let is_wanted = |row: usize| {
+            holds.iter().any(|holds| holds[row]) && plan.range.contains(core.starts_ns[row])
+        };
+        let mut found = Vec::new();
+        let mut wanted = Vec::new();
+        for (run, of_run) in core.runs.iter().enumerate() {
+            let rows = core.rows_of(run);
+            let start = wanted.len();
+            if plan.is_whole {
+                if rows.clone().any(is_wanted) {
+                    wanted.extend(rows.clone());
+                }
+            } else {
+                wanted.extend(rows.clone().filter(|row| is_wanted(*row)));
+            }
+            if wanted.len() > start {
+                found.push(Found {
+                    trace_id: of_run.trace_id,
+                    start_ns: of_run.trace_start_ns,
+                    rows: start..wanted.len(),
+                    is_complete: holds.iter().all(|holds| holds[rows.clone()].contains(&true)),
+                    is_at_edge: run == 0 || run + 1 == core.runs.len(),
+                });
+            }
+        }
+        if found.is_empty() {
+            return Ok(None);
+        }
+        let projection = self.projection();
+        let (attributes, rest) = screen.into_pieces();
+        let ids = part.ids(number)?;
+        let attributes = attributes.map_or_else(|| part.attributes(number), Ok)?;
+        let rest = match rest {
+            _ if !projection.details => None,
+            Some(rest) => Some(rest),
+            None => Some(part.rest(number)?),
+        };
+        let mut rows = Rows::default();
+        OpenBlock { core, ids, attributes, rest }.read(wanted, projection, &mut rows)?;
+        let bytes = (rows.memory_bytes() + found.capacity() * size_of::<Found>()) as u64;
+        let (of, assembly) = (Some((part, number)), Assembly::default());
+        Ok(Some(Box::new(Opened { of, rows, assembly, bytes, found })))
+    }
+
+    /// The trace with all its spans and its start, unless it was given before or does not satisfy the conditions.
+    fn trace(&mut self, opened: &mut Opened<'v>, found: &Found) -> Result<Option<(i64, Trace)>> {
+        let trace_id = found.trace_id;
+        let mut others = Rows::default();
+        if self.plan.is_whole {
+            if self.given.contains(&trace_id) {
+                return Ok(None);
+            }
+            self.read_others(opened, found, &mut others)?;
+            if others.is_empty() && !found.is_complete {
+                return Ok(None);
+            }
+        }
+        if others.is_empty() {
+            let groups = opened.assembly.groups(&opened.rows, found.rows.clone())?;
+            return Ok(Some((found.start_ns, Trace { trace_id, groups })));
+        }
+        self.given.insert(trace_id);
+        self.hold(GIVEN_BYTES)?;
+        let mut map = Renumbering::new(&opened.rows);
+        found.rows.clone().for_each(|row| others.push_from(&opened.rows, row, &mut map));
+        let start_ns = others.rows.iter().map(|row| row.start_ns).min().unwrap_or(found.start_ns);
+        Ok(Some((start_ns, Trace { trace_id, groups: others.groups()? })))
+    }
+
+    /// Appends the spans of a trace in other places than the one where it was found.
+    fn read_others(&mut self, opened: &Opened<'v>, found: &Found, out: &mut Rows) -> Result<()> {
+        let view = self.view;
+        let trace_id = found.trace_id;
+        for part in &view.parts {
+            let own = opened.of.filter(|(of, _)| std::ptr::eq(*of, &raw const **part));
+            if own.is_some() && !found.is_at_edge {
+                continue;
+            }
+            for block in part.blocks_of(trace_id)? {
+                if own.is_some_and(|(_, number)| number == block) {
+                    continue;
+                }
+                let Some(other) = self.other(part, block)? else { continue };
+                let (core, rows) = &*other;
+                let mut map = None;
+                for row in core.rows_of_trace(trace_id) {
+                    let map = map.get_or_insert_with(|| Renumbering::new(rows));
+                    out.push_from(rows, row, map);
+                }
+            }
+        }
+        for chunk in &view.chunks {
+            let of_trace = chunk.rows_of(trace_id);
+            if !of_trace.is_empty() {
+                let mut map = Renumbering::new(&chunk.rows);
+                of_trace.iter().for_each(|r| out.push_from(&chunk.rows, *r as usize, &mut map));
+            }
+        }
+        Ok(())
+    }
+
+    /// A block with all its rows; `None` when it is damaged.
+    fn other(&mut self, part: &Part, number: usize) -> Result<Option<Arc<(Core, Rows)>>> {
+        let key = (part.summary.id, number);
+        if let Some((_, block)) = self.others.iter().find(|(known, _)| *known == key) {
+            return Ok(Some(Arc::clone(block)));
+        }
+        let projection = self.projection();
+        let read = part.guard(number, || {
+            let open = part.open_block(number, part.core(number)?, projection)?;
+            let mut rows = Rows::default();
+            open.read(0..open.ids.len(), projection, &mut rows)?;
+            Ok((open.core, rows))
+        })?;
+        let Some(block) = read.map(Arc::new) else { return Ok(None) };
+        self.hold(block.1.memory_bytes() as u64)?;
+        if self.others.len() >= OTHERS_MAX
+            && let Some((_, old)) = self.others.pop_front()
+        {
+            let bytes = old.1.memory_bytes() as u64;
+            self.budget.release_bytes(bytes);
+            self.held_bytes -= bytes;
+        }
+        self.others.push_back((key, Arc::clone(&block)));
+        Ok(Some(block))
+    }
+}
