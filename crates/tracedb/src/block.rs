@@ -429,9 +429,8 @@ impl OpenBlock {
                     let parent = (row as i64).wrapping_sub(unzigzag(near - NEAR_PARENT));
                     let of_trace = core.rows_of(number);
                     let parent = usize::try_from(parent).ok().filter(|p| of_trace.contains(p));
-                    self.ids[parent.ok_or_else(|| {
-                        Error::corrupt("parent of a span is outside its trace")
-                    })?]
+                    self.ids[parent
+                        .ok_or_else(|| Error::corrupt("parent of a span is outside its trace"))?]
                 }
             };
             let code = core.origin_codes[row] as usize;

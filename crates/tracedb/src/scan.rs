@@ -103,6 +103,13 @@ struct Found {
     is_at_edge: bool,
 }
 
+/// A block by part and number, with all its rows.
+struct Other {
+    part: u64,
+    number: usize,
+    block: Arc<(Core, Rows)>,
+}
+
 struct Scan<'v> {
     view: &'v View,
     plan: &'v TracePlan,
@@ -110,7 +117,7 @@ struct Scan<'v> {
     queue: BinaryHeap<Waiting<'v>>,
     /// Traces that were put together from several places.
     given: FxHashSet<u128>,
-    others: VecDeque<((u64, usize), Arc<(Core, Rows)>)>,
+    others: VecDeque<Other>,
     held_bytes: u64,
 }
 
@@ -366,9 +373,9 @@ impl<'v> Scan<'v> {
 
     /// A block with all its rows; `None` when it is damaged.
     fn other(&mut self, part: &Part, number: usize) -> Result<Option<Arc<(Core, Rows)>>> {
-        let key = (part.summary.id, number);
-        if let Some((_, block)) = self.others.iter().find(|(known, _)| *known == key) {
-            return Ok(Some(Arc::clone(block)));
+        let id = part.summary.id;
+        if let Some(known) = self.others.iter().find(|o| (o.part, o.number) == (id, number)) {
+            return Ok(Some(Arc::clone(&known.block)));
         }
         let projection = self.projection();
         let read = part.guard(number, || {
@@ -380,13 +387,13 @@ impl<'v> Scan<'v> {
         let Some(block) = read.map(Arc::new) else { return Ok(None) };
         self.hold(block.1.memory_bytes() as u64)?;
         if self.others.len() >= OTHERS_MAX
-            && let Some((_, old)) = self.others.pop_front()
+            && let Some(old) = self.others.pop_front()
         {
-            let bytes = old.1.memory_bytes() as u64;
+            let bytes = old.block.1.memory_bytes() as u64;
             self.budget.release_bytes(bytes);
             self.held_bytes -= bytes;
         }
-        self.others.push_back((key, Arc::clone(&block)));
+        self.others.push_back(Other { part: id, number, block: Arc::clone(&block) });
         Ok(Some(block))
     }
 }

@@ -121,9 +121,13 @@ impl<'a> Screen<'a> {
                 times.map(|(start, end)| holds_for(test, duration_ns(*start, *end))).collect()
             }
             SpanField::Service
-            | SpanField::Attribute(AttributeScope::Resource | AttributeScope::Instrumentation, _) => {
-                let by_origin: Vec<bool> =
-                    self.origins()?.iter().map(|origin| origin_holds(field, test, origin)).collect();
+            | SpanField::Attribute(AttributeScope::Resource | AttributeScope::Instrumentation, _) =>
+            {
+                let by_origin: Vec<bool> = self
+                    .origins()?
+                    .iter()
+                    .map(|origin| origin_holds(field, test, origin))
+                    .collect();
                 core.origin_codes.iter().map(|code| by_origin[*code as usize]).collect()
             }
             SpanField::Attribute(scope, name) => {

@@ -13,6 +13,18 @@ pub struct Query {
     pub(super) hints: Vec<(String, Value<'static>)>,
 }
 
+impl Query {
+    /// Whether it has series for a result, and no traces.
+    pub fn is_metric(&self) -> bool {
+        matches!(self.root, Root::Metrics(_))
+    }
+
+    /// The value of a hint.
+    pub(super) fn hint(&self, name: &str) -> Option<&Value<'static>> {
+        self.hints.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+}
+
 /// What a query asks for.
 #[derive(Debug, Clone)]
 pub(super) enum Root {
@@ -142,7 +154,11 @@ pub(super) enum Aggregate {
 pub(super) enum Metric {
     Spans(SpanMetric),
     /// The largest or smallest at each step.
-    Extreme { of: Box<Metric>, count: usize, is_top: bool },
+    Extreme {
+        of: Box<Metric>,
+        count: usize,
+        is_top: bool,
+    },
     /// Points that satisfy the comparison.
     Filter(Comparison, Box<Metric>, f64),
     Calculate(Arithmetic, Box<Metric>, Box<Metric>),
@@ -177,4 +193,46 @@ pub(super) struct Split {
     pub(super) top: usize,
     /// Where a span must start to be of the selection: `[start, end)` in Unix nanoseconds.
     pub(super) window: Option<(i64, i64)>,
+}
+
+/// Calls `f` with every field in `stages`.
+pub(super) fn each_field<'e>(stages: &'e [Stage], f: &mut dyn FnMut(&'e Field)) {
+    for stage in stages {
+        match stage {
+            Stage::Spans(spanset) => each_field_of_spanset(spanset, f),
+            Stage::By(key) => key.each_field(f),
+            Stage::Coalesce => {}
+            Stage::Select(fields) => fields.iter().for_each(&mut *f),
+            Stage::Scalar(_, left, right) => {
+                each_field_of_scalar(left, f);
+                each_field_of_scalar(right, f);
+            }
+        }
+    }
+}
+
+fn each_field_of_spanset<'e>(spanset: &'e Spanset, f: &mut dyn FnMut(&'e Field)) {
+    match spanset {
+        Spanset::Filter(expr) => expr.each_field(f),
+        Spanset::Pipeline(stages) => each_field(stages, f),
+        Spanset::Operation(_, left, right) => {
+            each_field_of_spanset(left, f);
+            each_field_of_spanset(right, f);
+        }
+    }
+}
+
+fn each_field_of_scalar<'e>(scalar: &'e Scalar, f: &mut dyn FnMut(&'e Field)) {
+    match scalar {
+        Scalar::Literal(_) | Scalar::Count => {}
+        Scalar::Aggregate(_, expr) => expr.each_field(f),
+        Scalar::Calculate(_, left, right) => {
+            each_field_of_scalar(left, f);
+            each_field_of_scalar(right, f);
+        }
+        Scalar::Pipeline(stages, inner) => {
+            each_field(stages, f);
+            each_field_of_scalar(inner, f);
+        }
+    }
 }

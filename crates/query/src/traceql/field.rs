@@ -2,7 +2,7 @@
 //!
 //! Does not own: their values (`view`).
 
-use model::{AttributeScope, Error, Result, SpanKind, SpanStatus};
+use model::{AttributeScope, Error, SpanKind, SpanStatus};
 
 use super::tokens::{Token, attribute_name};
 use super::value::Value;
@@ -68,7 +68,7 @@ const INTRINSICS: &[(&str, Intrinsic)] = &[
     ("instrumentation:version", Intrinsic::InstrumentationVersion),
 ];
 
-/// The spellings of all intrinsics, with the type of their values, for those who list what can be asked for.
+/// The spellings of all intrinsics, for those who list what can be asked for.
 pub fn intrinsics() -> impl Iterator<Item = &'static str> {
     INTRINSICS.iter().map(|(name, _)| *name)
 }
@@ -209,6 +209,11 @@ impl Field {
         }
     }
 
+    /// Whether its values are times.
+    pub(super) fn is_duration(&self) -> bool {
+        matches!(&self.kind, FieldKind::Intrinsic(intrinsic) if intrinsic.is_duration())
+    }
+
     /// Whether every span has it, so that asking for `nil` is a mistake.
     pub(super) fn is_always_there(&self) -> bool {
         !self.is_of_parent
@@ -259,28 +264,14 @@ pub(super) fn literal(word: &str) -> Option<Value<'static>> {
     })
 }
 
-/// The field a client asks for by its name alone, such as `resource.service.name`, `.foo` or `name`.
-///
-/// # Errors
-/// Invalid when it is none.
-pub(super) fn parse_field(text: &str) -> Result<Field> {
-    let tokens = super::tokens::tokenize(text)?;
-    let field = match tokens.as_slice() {
-        [token, _] if token.kind == super::tokens::Kind::Attribute => {
-            Some(Field::of_attribute(*token))
-        }
-        [token, _] => Field::of_word(token.text),
-        _ => None,
-    };
-    field.ok_or_else(|| Error::invalid(format!("{text:?} is not one field of a span")))
-}
-
 /// The error for a word that is neither field nor literal.
 pub(super) fn unknown_word(token: Token<'_>) -> Error {
     let near = nearest(token.text, INTRINSICS.iter().map(|(name, _)| *name));
     let hint = match near {
         Some(near) => format!("did you mean {near}?"),
-        None => format!("attributes begin with a dot or a scope, as in .{0} or span.{0}", token.text),
+        None => {
+            format!("attributes begin with a dot or a scope, as in .{0} or span.{0}", token.text)
+        }
     };
     Error::invalid(format!("unknown field {:?}; {hint}", token.text))
         .with_span(token.start, token.end)

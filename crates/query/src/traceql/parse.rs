@@ -206,7 +206,9 @@ impl<'t> Parser<'t> {
                         }
                         Node::Pipeline(stages)
                     }
-                    Node::Scalar(scalar) => Node::Scalar(Scalar::Pipeline(stages, Box::new(scalar))),
+                    Node::Scalar(scalar) => {
+                        Node::Scalar(Scalar::Pipeline(stages, Box::new(scalar)))
+                    }
                     other => {
                         let what = format!("{} cannot stand behind a |", other.what());
                         return Err(self.fail(&what));
@@ -499,10 +501,10 @@ fn combine(left: Node, operator: SetOperator, right: Node) -> Result<Node, &'sta
     let is_number = |node: &Node| matches!(node, Node::Number { .. });
     let operator = match operator {
         SetOperator::Ordered(relation, comparison) => {
-            if matches!((&left, &right), (
-                Node::Spans(_) | Node::Pipeline(_),
-                Node::Spans(_) | Node::Pipeline(_)
-            )) {
+            if matches!(
+                (&left, &right),
+                (Node::Spans(_) | Node::Pipeline(_), Node::Spans(_) | Node::Pipeline(_))
+            ) {
                 SetOperator::Spans(SpansetOp::Structural(relation, Form::Related))
             } else {
                 SetOperator::Compare(comparison)
@@ -519,7 +521,9 @@ fn combine(left: Node, operator: SetOperator, right: Node) -> Result<Node, &'sta
                 _ => false,
             };
             if is_bare(&left) || is_bare(&right) {
-                return Err("a comparison of aggregates needs spans in front of it: ({…} | count() > 1)");
+                return Err(
+                    "a comparison of aggregates needs spans in front of it: ({…} | count() > 1)",
+                );
             }
             Ok(Node::Spans(Spanset::Operation(op, Box::new(left), Box::new(right))))
         }

@@ -152,7 +152,9 @@ pub(super) fn attribute_name(raw: &str) -> String {
     while let Some(c) = chars.next() {
         match c {
             '"' => is_quoted = !is_quoted,
-            '\\' if is_quoted => name.extend(chars.next_if(|c| matches!(c, '"' | '\\')).or(Some(c))),
+            '\\' if is_quoted => {
+                name.extend(chars.next_if(|c| matches!(c, '"' | '\\')).or(Some(c)))
+            }
             c => name.push(c),
         }
     }
@@ -235,33 +237,33 @@ mod tests {
     #[test]
     fn attributes_are_one_token_up_to_what_cannot_be_in_a_name() {
         use Kind::{Attribute, Number, Sign, Text, Word};
-        check("{.a-b/c>=1}", &[
-            (Sign, "{"),
-            (Attribute, ".a-b/c"),
-            (Sign, ">="),
-            (Number, "1"),
-            (Sign, "}"),
-        ]);
-        check("parent.span.x span:name spanx.y", &[
-            (Attribute, "parent.span.x"),
-            (Word, "span:name"),
-            (Word, "spanx"),
-            (Attribute, ".y"),
-        ]);
-        check(".5 .\"a b\".c, `x\n` 1h30m // !", &[
-            (Number, ".5"),
-            (Attribute, ".\"a b\".c"),
-            (Sign, ","),
-            (Text, "`x\n`"),
-            (Number, "1h30m"),
-        ]);
-        check("1-1 &>>!<<", &[
-            (Number, "1"),
-            (Sign, "-"),
-            (Number, "1"),
-            (Sign, "&>>"),
-            (Sign, "!<<"),
-        ]);
+        check(
+            "{.a-b/c>=1}",
+            &[(Sign, "{"), (Attribute, ".a-b/c"), (Sign, ">="), (Number, "1"), (Sign, "}")],
+        );
+        check(
+            "parent.span.x span:name spanx.y",
+            &[
+                (Attribute, "parent.span.x"),
+                (Word, "span:name"),
+                (Word, "spanx"),
+                (Attribute, ".y"),
+            ],
+        );
+        check(
+            ".5 .\"a b\".c, `x\n` 1h30m // !",
+            &[
+                (Number, ".5"),
+                (Attribute, ".\"a b\".c"),
+                (Sign, ","),
+                (Text, "`x\n`"),
+                (Number, "1h30m"),
+            ],
+        );
+        check(
+            "1-1 &>>!<<",
+            &[(Number, "1"), (Sign, "-"), (Number, "1"), (Sign, "&>>"), (Sign, "!<<")],
+        );
         assert_eq!(attribute_name("\"foo\\\" = \\\"bar\".x\"a\\\\b\""), "foo\" = \"bar.xa\\b");
     }
 

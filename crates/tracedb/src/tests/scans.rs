@@ -88,13 +88,7 @@ fn shown(plan: &TracePlan, (resource, scope, span): &Whole) -> String {
     format!("{resource:?} {scope:?} {span:?}")
 }
 
-pub(super) fn check(
-    store: &Store,
-    plain: &Plain,
-    random: &mut Random,
-    now_ns: i64,
-    context: &str,
-) {
+pub(super) fn check(store: &Store, plain: &Plain, random: &mut Random, now_ns: i64, context: &str) {
     for round in 0..4 {
         let start = now_ns - random.below(30) as i64 * 1_000_000_000;
         let range = match random.below(2) {
@@ -131,8 +125,7 @@ pub(super) fn check(
             })
             .unwrap();
         let wanted = |whole: &&Whole| {
-            plan.range.contains(whole.2.start_ns)
-                && plan.conditions.iter().any(|c| holds(c, whole))
+            plan.range.contains(whole.2.start_ns) && plan.conditions.iter().any(|c| holds(c, whole))
         };
         if plan.is_whole {
             assert!(starts.is_sorted_by(|a, b| a >= b), "{context}: {starts:?}");

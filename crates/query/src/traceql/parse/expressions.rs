@@ -272,7 +272,8 @@ fn check_comparison(
         };
     }
     let has_order = |t: Type| matches!(t, Type::Number | Type::Text | Type::Any);
-    if !is_equality && !(has_order(left.value_type) && has_order(right.value_type)) {
+    let have_order = has_order(left.value_type) && has_order(right.value_type);
+    if !is_equality && !have_order {
         return Err(wrong("compares numbers, durations and texts"));
     }
     let is_any = left.value_type == Type::Any || right.value_type == Type::Any;

@@ -40,9 +40,9 @@ impl Parser<'_> {
             return Err(self.fail(&format!("{} takes series, as of rate()", token.text)));
         }
         if !FUNCTIONS.contains(&token.text) {
-            let all = FUNCTIONS.into_iter().chain([
-                "by", "select", "coalesce", "count", "avg", "min", "max", "sum",
-            ]);
+            let all = FUNCTIONS
+                .into_iter()
+                .chain(["by", "select", "coalesce", "count", "avg", "min", "max", "sum"]);
             let hint = match nearest(token.text, all) {
                 Some(near) => format!("; did you mean {near}?"),
                 None => String::new(),
@@ -98,9 +98,8 @@ impl Parser<'_> {
         let mut quantiles = Vec::new();
         while self.take(",") {
             let token = self.peek();
-            let fail = |what: String| {
-                Err(model::Error::invalid(what).with_span(token.start, token.end))
-            };
+            let fail =
+                |what: String| Err(model::Error::invalid(what).with_span(token.start, token.end));
             match self.literal()? {
                 Value::Int(value @ 0..=1) => quantiles.push(value as f64),
                 Value::Float(value) if (0.0..=1.0).contains(&value) => quantiles.push(value),
@@ -132,13 +131,17 @@ impl Parser<'_> {
             [top] => (Some(*top), None),
             [top, start, end] if start < end => (Some(*top), Some((*start, *end))),
             [_, _, _] => return Err(self.fail("the selection of compare ends before it starts")),
-            _ => return Err(self.unexpected("compare({…}, top, start, end) with both times or none")),
+            _ => {
+                return Err(self.unexpected("compare({…}, top, start, end) with both times or none"));
+            }
         };
         let top = match top.map(usize::try_from) {
             None => TOP,
             Some(Ok(top @ 1..=TOP_MAX)) => top,
             Some(_) => {
-                return Err(self.fail(&format!("compare shows 1 to {TOP_MAX} values of an attribute")));
+                return Err(
+                    self.fail(&format!("compare shows 1 to {TOP_MAX} values of an attribute"))
+                );
             }
         };
         Ok(Split { selection, top, window })
@@ -196,8 +199,7 @@ fn is_duration(metric: &Metric) -> bool {
     match metric {
         Metric::Spans(SpanMetric { function, .. }) => match function {
             Function::OverTime(_, field) | Function::Quantile(field, _) => {
-                field.value_type() != Type::Number
-                    || matches!(&field.kind, crate::traceql::field::FieldKind::Intrinsic(i) if i.is_duration())
+                field.value_type() != Type::Number || field.is_duration()
             }
             _ => false,
         },
@@ -236,7 +238,9 @@ pub(super) fn calculate(op: Arithmetic, left: Node, right: Node) -> Result<Metri
     }
     let operand = |node: Node| match node {
         Node::Metric(metric) => refuse_comparisons(&metric).map(|()| metric),
-        Node::Number { value: Value::Duration(_), .. } => Err("durations cannot be calculated with here"),
+        Node::Number { value: Value::Duration(_), .. } => {
+            Err("durations cannot be calculated with here")
+        }
         Node::Number { value, .. } => value.number().map(Metric::Number).ok_or(""),
         _ => Err(""),
     };

@@ -1,0 +1,199 @@
+//! Searches: the newest traces of which a pipeline leaves something, and the spans that it leaves.
+
+use std::ops::ControlFlow;
+
+use model::{Budget, Error, Result, TimeRange, Trace, TraceSource};
+
+use super::ast::{Root, Stage};
+use super::demand::Demand;
+use super::field::{Field, FieldKind, Intrinsic};
+use super::spansets::{self, Set};
+use super::value::Value;
+use super::view::View;
+use super::{Query, ast};
+
+/// What to search, and how much of it to show.
+#[derive(Debug, Clone)]
+pub struct Search {
+    /// One of the spans found in a trace starts within it.
+    pub range: TimeRange,
+    /// Traces at most: the newest ones.
+    pub limit: usize,
+    /// Spans shown of a set at most.
+    pub spans_per_set: usize,
+    /// Nanoseconds a trace took at least.
+    pub duration_ns_min: Option<u64>,
+    /// Nanoseconds a trace took at most.
+    pub duration_ns_max: Option<u64>,
+}
+
+/// A trace that was found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FoundTrace {
+    /// 128-bit trace id.
+    pub trace_id: u128,
+    /// Service of the root span, if stored.
+    pub root_service: Option<String>,
+    /// Name of the root span, if stored.
+    pub root_name: Option<String>,
+    /// Start of its first span, Unix nanoseconds, UTC.
+    pub start_ns: i64,
+    /// Nanoseconds from its first start to its last end.
+    pub duration_ns: u64,
+    /// At least one.
+    pub sets: Vec<FoundSet>,
+}
+
+/// Spans of a trace that satisfy the query together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FoundSet {
+    /// The first ones, in order of start.
+    pub spans: Vec<FoundSpan>,
+    /// How many there are, those not shown included.
+    pub matched: usize,
+    /// Values of groups and aggregates: `by(name)`, `count()`.
+    pub attributes: Vec<(String, Value<'static>)>,
+}
+
+/// A span that was found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FoundSpan {
+    /// 64-bit span id.
+    pub span_id: u64,
+    /// Its name.
+    pub name: String,
+    /// Unix nanoseconds, UTC.
+    pub start_ns: i64,
+    /// Nanoseconds.
+    pub duration_ns: u64,
+    /// Values of the fields that the query names, as far as the span has them.
+    pub attributes: Vec<(String, Value<'static>)>,
+}
+
+/// Searches `source`, newest traces first.
+///
+/// # Errors
+/// [`Invalid`](model::ErrorKind::Invalid) when the query is a metric; [`Limit`](model::ErrorKind::Limit) or
+/// [`Cancelled`](model::ErrorKind::Cancelled) from `budget`; failures of `source`.
+pub fn search(
+    source: &dyn TraceSource,
+    query: &Query,
+    search: &Search,
+    budget: &Budget,
+) -> Result<Vec<FoundTrace>> {
+    let Root::Spans(stages) = &query.root else {
+        return Err(Error::invalid(
+            "the query is a metric: it has series and no traces; ask for it as a metrics query",
+        ));
+    };
+    if search.limit == 0 {
+        return Ok(Vec::new());
+    }
+    let fields = fields(stages);
+    // What is said of a trace is said of all of it.
+    let mut demand = Demand::default();
+    demand.is_whole = true;
+    demand.stages(stages);
+    let plan = demand.plan(stages, search.range);
+    let mut found = Vec::new();
+    let mut failure = None;
+    source.scan(
+        &plan,
+        budget,
+        &mut |trace| match look_at(trace, stages, &fields, search, budget) {
+            Ok(None) => ControlFlow::Continue(()),
+            Ok(Some(trace)) => {
+                found.push(trace);
+                if found.len() == search.limit {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            }
+            Err(e) => {
+                failure = Some(e);
+                ControlFlow::Break(())
+            }
+        },
+    )?;
+    failure.map_or(Ok(found), Err)
+}
+
+fn look_at(
+    trace: &Trace,
+    stages: &[Stage],
+    fields: &[&Field],
+    search: &Search,
+    budget: &Budget,
+) -> Result<Option<FoundTrace>> {
+    budget.check()?;
+    let view = View::new(trace);
+    let duration_ns = view.duration_ns();
+    if search.duration_ns_min.is_some_and(|min| duration_ns < min)
+        || search.duration_ns_max.is_some_and(|max| duration_ns > max)
+    {
+        return Ok(None);
+    }
+    let sets = spansets::run(&view, stages);
+    let is_within = |span: &u32| search.range.contains(view.span(*span).start_ns);
+    if !sets.iter().flat_map(|set| &set.spans).any(is_within) {
+        return Ok(None);
+    }
+    let sets: Vec<FoundSet> =
+        sets.into_iter().map(|set| show(&view, set, fields, search)).collect();
+    let spans = sets.iter().map(|set| set.spans.len()).sum::<usize>();
+    let bytes = size_of::<FoundTrace>() + spans * (size_of::<FoundSpan>() + 64 * fields.len());
+    budget.charge_bytes(bytes as u64)?;
+    Ok(Some(FoundTrace {
+        trace_id: trace.trace_id,
+        root_service: view.root_service().map(str::to_owned),
+        root_name: view.root_name().map(str::to_owned),
+        start_ns: view.start_ns(),
+        duration_ns,
+        sets,
+    }))
+}
+
+fn show(view: &View<'_>, set: Set, fields: &[&Field], search: &Search) -> FoundSet {
+    let matched = set.spans.len();
+    let span = |index: u32| {
+        let span = view.span(index);
+        let value = |field: &&Field| match view.value(index, field) {
+            Value::Nil => None,
+            value => Some((key(field), value.into_owned())),
+        };
+        FoundSpan {
+            span_id: span.span_id,
+            name: span.name.to_string(),
+            start_ns: span.start_ns,
+            duration_ns: span.duration_ns(),
+            attributes: fields.iter().filter_map(value).collect(),
+        }
+    };
+    let spans = set.spans.into_iter().take(search.spans_per_set).map(span).collect();
+    FoundSet { spans, matched, attributes: set.said }
+}
+
+/// What a field is called in results: attributes go without their scope.
+fn key(field: &Field) -> String {
+    match &field.kind {
+        FieldKind::Attribute(_, name) if !field.is_of_parent => name.clone(),
+        _ => field.text.clone(),
+    }
+}
+
+/// Fields to show of spans: all that the query names but those that every span is shown with, each once.
+fn fields(stages: &[Stage]) -> Vec<&Field> {
+    let mut all: Vec<&Field> = Vec::new();
+    ast::each_field(stages, &mut |field| {
+        let is_shown = !field.is_of_parent
+            && matches!(
+                field.kind,
+                FieldKind::Intrinsic(Intrinsic::Name | Intrinsic::Duration | Intrinsic::SpanId)
+            );
+        if !is_shown && !all.iter().any(|known| key(known) == key(field)) {
+            all.push(field);
+        }
+    });
+    all
+}
