@@ -43,8 +43,8 @@ pub use rollup::{FIRST_EVERY, Fall, ROLL_UP_MS, RollUpNeeds, RollUpView, RollUpW
 pub use sink::{Done, Receipt, RejectReason, Sink};
 pub use spans::{
     AttributeScope, AttributeValue, Attributes, Operation, Resource, Scope, Span, SpanBatch,
-    SpanCondition, SpanEvent, SpanField, SpanGroup, SpanKind, SpanLink, SpanPlan, SpanStatus, Trace,
-    TracePlan, TraceSource, TraceSummary, ValueTest,
+    SpanCondition, SpanEvent, SpanField, SpanGroup, SpanKind, SpanLink, SpanPlan, SpanStatus,
+    Trace, TracePlan, TraceSource, TraceSummary, ValueTest,
 };
 pub use time::{Clock, ManualClock, SystemClock, TimeRange};
 pub use visit::{MetricVisitor, MetricWorker, SeriesView, Together, Visited, group_labels};

@@ -132,7 +132,9 @@ impl Parser<'_> {
             [top, start, end] if start < end => (Some(*top), Some((*start, *end))),
             [_, _, _] => return Err(self.fail("the selection of compare ends before it starts")),
             _ => {
-                return Err(self.unexpected("compare({…}, top, start, end) with both times or none"));
+                return Err(
+                    self.unexpected("compare({…}, top, start, end) with both times or none")
+                );
             }
         };
         let top = match top.map(usize::try_from) {
