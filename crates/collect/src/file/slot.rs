@@ -5,11 +5,12 @@
 //! descriptor, by its inode under another name, or by its content in a copy or a compressed file. Files that came and
 //! went in between are recognised by their names and times and read as well. All generations share one cursor.
 
+mod opening;
 mod search;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use model::{Labels, LogRows};
@@ -238,6 +239,17 @@ impl Slot {
             self.search_from(since_ns, now);
         }
         self.find_missing(now);
+    }
+
+    /// Whether something came to the only file since it was read, which is as `seen` now; `None` when it is another, holds
+    /// less, or others are to be read as well.
+    pub(crate) fn has_grown(&self, seen: &Seen) -> Option<bool> {
+        let (current, older) = self.generations.split_last().filter(|_| self.has_current)?;
+        let mark = &current.mark;
+        let is_it = mark.id() == seen.id()
+            && seen.size >= mark.offset
+            && older.iter().all(|known| known.mark.is_done);
+        is_it.then_some(seen.size > mark.offset)
     }
 
     /// Whether the path names nothing any more and everything is read.
@@ -527,84 +539,6 @@ impl Slot {
         self.is_unsaved = true;
         self.complaint = None;
         self.forget_old();
-    }
-
-    /// Opens what the path names as the newest file.
-    fn open_current(&mut self) {
-        let packing = self.own_packing();
-        match self.open(&self.path, packing, 0, false) {
-            Ok(Some((reading, mark))) => {
-                // It may be one that was rotated away and came back.
-                let known = self.generations.iter().position(|g| g.mark.id() == mark.id());
-                if let Some(at) = known {
-                    let mark = self.generations[at].mark.clone();
-                    let is_open = self.generations[at].reading.is_some();
-                    let resumed = match is_open {
-                        true => None,
-                        false => self.reopen(&self.path, packing, &mark).ok().flatten(),
-                    };
-                    if is_open || resumed.is_some() {
-                        let mut current = self.generations.remove(at);
-                        if let Some((reading, seen)) = resumed {
-                            current.resume(reading, seen);
-                        }
-                        self.generations.push(current);
-                        self.has_current = true;
-                        return;
-                    }
-                    // The inode was given to another file.
-                    let known = &mut self.generations[at].mark;
-                    (known.dev, known.ino) = (0, 0);
-                }
-                self.set_current(reading, mark);
-            }
-            Ok(None) => {}
-            Err(error) => self.complain(&error),
-        }
-    }
-
-    fn own_packing(&self) -> Option<Packing> {
-        self.spec.unpacks.then(|| Packing::of(&self.path)).flatten()
-    }
-
-    /// A file from `offset` on, or from its end.
-    fn open(
-        &self,
-        path: &Path,
-        packing: Option<Packing>,
-        offset: u64,
-        at_end: bool,
-    ) -> io::Result<Option<(Reading, Mark)>> {
-        let (file, seen) = open::open(&self.spec.roots, path)?;
-        if at_end {
-            return Reading::at_end(file, seen, packing);
-        }
-        Reading::at(file, seen, packing, offset)
-    }
-
-    /// A file from where `mark` stands, if it has that content.
-    fn reopen(
-        &self,
-        path: &Path,
-        packing: Option<Packing>,
-        mark: &Mark,
-    ) -> io::Result<Option<(Reading, Seen)>> {
-        let (file, seen) = open::open(&self.spec.roots, path)?;
-        Ok(Reading::resume(file, seen, packing, mark)?.map(|reading| (reading, seen)))
-    }
-
-    /// Another program had read `offset` bytes of what must be the file rotated last.
-    fn resume_rotated(&mut self, offset: u64) {
-        let newest = (self.family.kin().into_iter())
-            .filter(|kin| kin.is_succession)
-            .filter_map(|kin| Some((open::look(&kin.path).ok()??.mtime_ns, kin)))
-            .max_by_key(|(mtime_ns, _)| *mtime_ns);
-        if let Some((_, kin)) = newest
-            && let Ok(Some((reading, mark))) = self.open(&kin.path, kin.packing, offset, false)
-        {
-            self.generations.retain(|known| known.mark.id() != mark.id());
-            self.generations.push(Generation::new(mark, Some(reading)));
-        }
     }
 
     /// Says once what is wrong with a file.

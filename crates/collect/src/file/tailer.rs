@@ -50,6 +50,9 @@ struct Tailed {
     /// When something was read of it last.
     read_ns: i64,
     open_count: usize,
+    /// Whether it may be a copy of another log that is still being made: what comes to it is read only if it is not what
+    /// that one holds.
+    may_be_copied: bool,
 }
 
 struct Flying {
@@ -154,7 +157,8 @@ impl Tailer {
                 Ok(Some((marks, held))) => {
                     let mut slot = self.slot(path, source, spec);
                     slot.resume(marks, held, now);
-                    self.add(group, slot, now);
+                    let may_be_copied = origin_of(&slot.path).is_some();
+                    self.add(group, slot, may_be_copied, now);
                 }
                 Ok(None) => fresh.push((group, path, source, spec)),
                 // The store will be asked again.
@@ -166,6 +170,7 @@ impl Tailer {
         for (group, path, source, spec) in fresh {
             let Ok(Some(seen)) = open::look(&path) else { continue };
             let mut slot = self.slot(path.clone(), source, Arc::clone(&spec));
+            let mut may_be_copied = false;
             match known.get(&(group, seen.id())) {
                 // Another log reads it to its end.
                 Some((_, true)) => continue,
@@ -183,17 +188,18 @@ impl Tailer {
                         self.is_undecided = true;
                         continue;
                     };
+                    may_be_copied = is_copy.is_some();
                     let history = histories.get(&(group, path.clone())).cloned();
                     let beginning = Beginning {
                         offset: spec.positions.get(&path).copied(),
-                        at_end: (spec.start_at_end && self.is_first_scan) || is_copy,
+                        at_end: (spec.start_at_end && self.is_first_scan) || may_be_copied,
                         history: history.unwrap_or_default(),
                     };
                     slot.begin(beginning, now);
                 }
             }
             known.extend(files_of(group, &slot));
-            self.add(group, slot, now);
+            self.add(group, slot, may_be_copied, now);
         }
         let over = |tailed: &Tailed| {
             let is_idle = tailed.flying.is_none() && !tailed.slot.flow.is_holding();
@@ -247,15 +253,46 @@ impl Tailer {
         }
     }
 
-    /// Whether what the file holds is, or was, read by the log of which it may be a copy by its name.
+    /// How long the file is that holds what is, or was, read by the log of which it may be a copy by its name; `None` when
+    /// it holds something else.
     ///
     /// # Errors
     /// While that cannot be told.
-    fn is_copy(&mut self, group: usize, path: &Path, now: Now) -> std::io::Result<bool> {
+    fn is_copy(&mut self, group: usize, path: &Path, now: Now) -> std::io::Result<Option<u64>> {
         let origin = origin_of(path).and_then(|origin| self.by_path.get(&(group, origin)).copied());
         let judged =
             origin.and_then(|id| self.with_slot(id, |slot| slot.has_content_of(path, now)));
-        judged.unwrap_or(Ok(false))
+        judged.unwrap_or(Ok(None))
+    }
+
+    /// Whether what came to a log that may be a copy in the making is to be read. What its original holds is passed over.
+    fn is_its_own(&mut self, id: u64, now: Now) -> bool {
+        let Some(tailed) = self.logs.get_mut(&id) else { return false };
+        if !tailed.may_be_copied {
+            return true;
+        }
+        let (group, path) = (tailed.slot.spec.group, tailed.slot.path.clone());
+        let seen = open::look(&path).ok().flatten();
+        match seen.and_then(|seen| tailed.slot.has_grown(&seen)) {
+            Some(false) => return false,
+            Some(true) => match self.is_copy(group, &path, now) {
+                Ok(Some(len)) => {
+                    self.with_slot(id, |slot| slot.pass_over(len));
+                    return false;
+                }
+                Ok(None) => {}
+                Err(_) => {
+                    self.is_undecided = true;
+                    return false;
+                }
+            },
+            // Another file has its name.
+            None => {}
+        }
+        if let Some(tailed) = self.logs.get_mut(&id) {
+            tailed.may_be_copied = false;
+        }
+        true
     }
 
     /// The files of all logs, by group and inode; and whether they are open.
@@ -335,12 +372,15 @@ impl Tailer {
         let mut rows = std::mem::take(&mut tailed.rows);
         tailed.slot.flush(rows.line_bytes() > WAITING_BYTES_MAX, now, &mut rows);
         let is_read = tailed.is_dirty && has_room && !tailed.slot.flow.is_paused(now.monotonic_ns);
-        if is_read {
+        if is_read && self.is_its_own(id, now) {
             let mut scratch = std::mem::take(&mut self.scratch);
             let has_more = self.with_slot(id, |slot| slot.read(now, &mut scratch, &mut rows));
             self.scratch = scratch;
             let tailed = self.logs.get_mut(&id).expect("BUG: a log that was read just now");
             tailed.is_dirty = has_more == Some(true);
+        } else if is_read {
+            let tailed = self.logs.get_mut(&id).expect("BUG: a log that was judged just now");
+            tailed.is_dirty = false;
         }
         let tailed = self.logs.get_mut(&id).expect("BUG: a log that was read just now");
         if tailed.slot.flow.is_waiting() {
@@ -430,13 +470,14 @@ impl Tailer {
         }
     }
 
-    fn add(&mut self, group: usize, slot: Slot, now: Now) {
+    fn add(&mut self, group: usize, slot: Slot, may_be_copied: bool, now: Now) {
         let id = self.next_id;
         self.next_id += 1;
         self.by_path.insert((group, slot.path.clone()), id);
         let (saved_ns, read_ns) = (now.monotonic_ns, now.monotonic_ns);
         let (rows, flying, is_dirty, open_count) = (LogRows::default(), None, true, 0);
-        let tailed = Tailed { slot, rows, flying, is_dirty, saved_ns, read_ns, open_count };
+        let tailed =
+            Tailed { slot, rows, flying, is_dirty, saved_ns, read_ns, open_count, may_be_copied };
         self.logs.insert(id, tailed);
         self.due.insert(id);
         self.with_slot(id, |_| ());

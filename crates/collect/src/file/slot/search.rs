@@ -161,8 +161,8 @@ impl Slot {
             let is_known = self.is_known_content(kin, seen, now);
             let has_room = self.generations.len() < GENERATIONS_MAX - 1;
             match is_known {
-                Ok(true) => continue,
-                Ok(false) if has_room => {}
+                Ok(Some(_)) => continue,
+                Ok(None) if has_room => {}
                 _ => {
                     is_decided = false;
                     continue;
@@ -181,7 +181,8 @@ impl Slot {
         is_decided
     }
 
-    /// Whether what a file holds was read already, or will be, from another file.
+    /// How long a file is that holds what was read already, or will be, from another file; `None` when it holds something
+    /// else.
     ///
     /// # Errors
     /// While that cannot be told: it is still written, or it is a copy of the newest file, which may be about to be
@@ -191,7 +192,7 @@ impl Slot {
         kin: &Kin,
         seen: &Seen,
         now: Now,
-    ) -> io::Result<bool> {
+    ) -> io::Result<Option<u64>> {
         let is_young = self
             .search
             .is_some_and(|search| now.monotonic_ns.saturating_sub(search.begun_ns) < SEARCH_NS_MIN);
@@ -200,21 +201,23 @@ impl Slot {
             let has_grown = kin.packing.is_none() && copy.offset != seen.size;
             (copy.id(), copy.mtime_ns) == (seen.id(), seen.mtime_ns) && !has_grown
         };
-        let is_noted = self.copies.iter().any(is_it);
+        let noted = self.copies.iter().find(|copy| is_it(copy)).map(|copy| copy.offset);
+        let is_noted = noted.is_some();
         if is_noted && !is_young && !self.generations.iter().any(Generation::is_missing) {
-            return Ok(true);
+            return Ok(noted);
         }
         if kin.packing.is_some() && open::look(&kin.path.with_extension(""))?.is_some() {
             return Err(io::Error::other("it is being compressed"));
         }
         let Some((mut found, end)) = self.open(&kin.path, kin.packing, 0, true)? else {
-            return Ok(false);
+            return Ok(None);
         };
         if end.id() != seen.id() {
             return Err(io::Error::other("its name changed hands"));
         }
         let (mut is_known, mut may_be_emptied) = (is_noted || end.offset == 0, false);
         let mut is_read = end.offset == 0;
+        let len_known = end.offset;
         for at in 0..self.generations.len() {
             let is_current = self.has_current && at + 1 == self.generations.len();
             let known = &mut self.generations[at];
@@ -242,6 +245,7 @@ impl Slot {
         }
         // Not before: if the original is gone at the next start, the copy is read instead.
         if is_read && !is_noted && end.mtime_ns == seen.mtime_ns {
+            self.copies.retain(|copy| copy.id() != end.id());
             self.copies.push(end);
             let excess = self.copies.len().saturating_sub(COPIES_MAX);
             self.copies.drain(..excess);
@@ -254,14 +258,15 @@ impl Slot {
         if !is_known && self.is_any_replaced() {
             return Err(io::Error::other("a file was emptied meanwhile"));
         }
-        Ok(is_known)
+        Ok(is_known.then_some(len_known))
     }
 
-    /// Whether a file that is no succession by its name holds what is read, or was, in this log.
+    /// How long a file is that is no succession by its name and holds what is read, or was, in this log; `None` when it holds
+    /// something else.
     ///
     /// # Errors
     /// While that cannot be told.
-    pub(crate) fn has_content_of(&mut self, path: &Path, now: Now) -> io::Result<bool> {
+    pub(crate) fn has_content_of(&mut self, path: &Path, now: Now) -> io::Result<Option<u64>> {
         self.refresh(now);
         self.looked_ns = None;
         self.find_missing(now);

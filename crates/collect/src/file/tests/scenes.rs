@@ -552,3 +552,38 @@ fn dated_copies_that_match_are_known_by_what_they_hold() {
     let counts = counted(scene.lines());
     assert_eq!((counts["five"], counts["six"], scene.lines().len()), (1, 1, 8));
 }
+
+#[test]
+fn a_dated_copy_that_is_made_slowly_is_not_read() {
+    for (is_emptied, dies) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut scene = Scene::new(&["*.log"]);
+        let text: String = (0..400).map(|n| format!("line {n} of the log\n")).collect();
+        scene.append("app.log", &text);
+        scene.look();
+        // Longer than anybody waits for a file to be copied.
+        let pieces = text.as_bytes().chunks(text.len() / 4 + 7);
+        for piece in pieces {
+            scene.append("app-20260131.log", piece);
+            for _ in 0..8 {
+                scene.look();
+            }
+            if dies {
+                scene.restart();
+            }
+        }
+        if is_emptied {
+            drop(emptied(&scene.path("app.log")));
+        }
+        scene.append("app.log", "next\n");
+        scene.wait_long();
+        let mut expected: Vec<String> = text.lines().map(str::to_owned).collect();
+        expected.push("next".to_owned());
+        assert_eq!(counted(scene.lines()), counted(expected.clone()), "{is_emptied} {dies}");
+        // What comes to it now is its own.
+        scene.append("app-20260131.log", "own\n");
+        scene.append("app.log", "last\n");
+        scene.wait_long();
+        expected.extend(["own", "last"].map(str::to_owned));
+        assert_eq!(counted(scene.lines()), counted(expected), "{is_emptied} {dies}");
+    }
+}
