@@ -30,6 +30,7 @@ pub mod pushgateway;
 pub mod redact;
 pub mod relabel;
 pub mod remote_write;
+pub mod span_metrics;
 pub mod spans;
 pub mod stack_traces;
 pub mod syslog;

@@ -1,0 +1,336 @@
+//! `traces_service_graph_*`: calls from one service to another.
+//!
+//! A call has two sides, which come in any order and from two processes: the caller's span and the span of the one that
+//! was called, whose parent it is. Each waits for the other for a while. A caller's span that names a database is a call
+//! by itself; one that names a peer becomes a call to it when nothing answered; a server's span without a parent was
+//! called by a `user`. Spans of no kind (old clients) are a call where parent and child are of different services.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use model::{Span, SpanKind, SpanStatus};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use super::SpanMetricsConfig;
+use super::requests::text_of;
+use super::table::{Metric, Table};
+
+const TOTAL: usize = 0;
+const FAILED: usize = 1;
+const SERVER_SECONDS: usize = 2;
+const CLIENT_SECONDS: usize = 3;
+const UNPAIRED: usize = 0;
+const DROPPED: usize = 1;
+
+/// Attributes that name what a caller's span calls, the best first.
+const PEERS: [&str; 6] = [
+    "peer.service",
+    "db.namespace",
+    "db.name",
+    "db.system.name",
+    "db.system",
+    "messaging.destination.name",
+];
+const DATABASES: [&str; 2] = ["db.system.name", "db.system"];
+/// Who called a server's span without a parent, as Tempo has it.
+const USER: &str = "user";
+/// Services whose names are kept; then all are forgotten.
+const NAMES_MAX: usize = 10_000;
+
+/// A span's identity: trace and span id.
+type Id = (u128, u64);
+
+#[derive(Debug)]
+pub(super) struct Edges {
+    pub(super) calls: Table,
+    /// What did not become a call.
+    pub(super) lost: Table,
+    /// Spans that may have called another service, by their own id.
+    callers: FxHashMap<Id, Caller>,
+    /// Spans whose parent has not come, by its id.
+    called: FxHashMap<Id, SmallVec<[Side; 1]>>,
+    /// What waits, in the order it came, with the time its waiting ends.
+    order: VecDeque<(i64, Id, Role)>,
+    wait_ms: i64,
+    waiting_max: usize,
+    names: FxHashMap<Box<str>, Arc<str>>,
+    key: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Caller,
+    Called,
+}
+
+#[derive(Debug, Clone)]
+struct Side {
+    service: Arc<str>,
+    kind: SpanKind,
+    seconds: f64,
+    is_failed: bool,
+}
+
+#[derive(Debug)]
+struct Caller {
+    side: Side,
+    peer: Option<String>,
+    is_paired: bool,
+}
+
+/// One call, as it is counted.
+struct Call<'a> {
+    client: &'a str,
+    server: &'a str,
+    /// `""` for one service asking another.
+    connection: &'static str,
+    is_failed: bool,
+    client_seconds: Option<f64>,
+    server_seconds: Option<f64>,
+    trace_id: u128,
+}
+
+impl Edges {
+    pub(super) fn new(config: &SpanMetricsConfig) -> Self {
+        let bounds = &config.edge_bounds;
+        let calls = vec![
+            Metric::counter("traces_service_graph_request_total", "Calls between services."),
+            Metric::counter("traces_service_graph_request_failed_total", "Calls that failed."),
+            Metric::histogram(
+                "traces_service_graph_request_server_seconds",
+                "How long calls took, as the called service saw them.",
+                bounds,
+            ),
+            Metric::histogram(
+                "traces_service_graph_request_client_seconds",
+                "How long calls took, as the caller saw them.",
+                bounds,
+            ),
+        ];
+        let lost = vec![
+            Metric::counter(
+                "traces_service_graph_unpaired_spans_total",
+                "Spans whose other side did not come in time.",
+            ),
+            Metric::counter(
+                "traces_service_graph_dropped_spans_total",
+                "Spans that did not wait for their other side because too many did.",
+            ),
+        ];
+        Self {
+            calls: Table::new(calls, config.series_max),
+            lost: Table::new(lost, config.series_max),
+            callers: FxHashMap::default(),
+            called: FxHashMap::default(),
+            order: VecDeque::new(),
+            wait_ms: config.wait_ms,
+            waiting_max: config.waiting_max.max(1),
+            names: FxHashMap::default(),
+            key: Vec::new(),
+        }
+    }
+
+    pub(super) fn observe(&mut self, service: &str, spans: &[Span], now_ms: i64) {
+        self.expire(now_ms);
+        let service = self.name(service);
+        for span in spans {
+            let side = Side {
+                service: Arc::clone(&service),
+                kind: span.kind,
+                seconds: span.duration_ns() as f64 / 1e9,
+                is_failed: span.status == SpanStatus::Error,
+            };
+            if matches!(span.kind, SpanKind::Server | SpanKind::Consumer | SpanKind::Unspecified) {
+                self.observe_called(span, side.clone(), now_ms);
+            }
+            if matches!(span.kind, SpanKind::Client | SpanKind::Producer | SpanKind::Unspecified) {
+                self.observe_caller(span, side, now_ms);
+            }
+        }
+    }
+
+    fn name(&mut self, service: &str) -> Arc<str> {
+        if let Some(name) = self.names.get(service) {
+            return Arc::clone(name);
+        }
+        if self.names.len() >= NAMES_MAX {
+            self.names.clear();
+        }
+        let name: Arc<str> = Arc::from(service);
+        self.names.insert(Box::from(service), Arc::clone(&name));
+        name
+    }
+
+    fn observe_called(&mut self, span: &Span, side: Side, now_ms: i64) {
+        if span.parent_id == 0 {
+            if side.kind != SpanKind::Unspecified {
+                let call = Call {
+                    client: USER,
+                    server: &side.service,
+                    connection: "virtual_node",
+                    is_failed: side.is_failed,
+                    client_seconds: None,
+                    server_seconds: Some(side.seconds),
+                    trace_id: span.trace_id,
+                };
+                count(&mut self.calls, &mut self.key, &call, now_ms);
+            }
+            return;
+        }
+        let id = (span.trace_id, span.parent_id);
+        match self.callers.get_mut(&id) {
+            Some(caller) => {
+                caller.is_paired = true;
+                pair(&mut self.calls, &mut self.key, &caller.side, &side, id.0, now_ms);
+            }
+            None => {
+                self.called.entry(id).or_default().push(side);
+                self.wait(id, Role::Called, now_ms);
+            }
+        }
+    }
+
+    fn observe_caller(&mut self, span: &Span, side: Side, now_ms: i64) {
+        let is_database = side.kind == SpanKind::Client
+            && span.attributes.iter().any(|(name, _)| DATABASES.contains(&&**name));
+        let peer = || PEERS.iter().find_map(|name| text_of(name, &span.attributes));
+        if is_database {
+            let server = peer().unwrap_or_default();
+            let call = Call {
+                client: &side.service,
+                server: &server,
+                connection: "database",
+                is_failed: side.is_failed,
+                client_seconds: Some(side.seconds),
+                server_seconds: Some(side.seconds),
+                trace_id: span.trace_id,
+            };
+            return count(&mut self.calls, &mut self.key, &call, now_ms);
+        }
+        let id = (span.trace_id, span.span_id);
+        let waited = self.called.remove(&id).unwrap_or_default();
+        for called in &waited {
+            pair(&mut self.calls, &mut self.key, &side, called, id.0, now_ms);
+        }
+        let peer = if side.kind == SpanKind::Unspecified { None } else { peer() };
+        let caller = Caller { side, peer, is_paired: !waited.is_empty() };
+        if self.callers.insert(id, caller).is_none() {
+            self.wait(id, Role::Caller, now_ms);
+        }
+    }
+
+    fn wait(&mut self, id: Id, role: Role, now_ms: i64) {
+        self.order.push_back((now_ms.saturating_add(self.wait_ms), id, role));
+        if self.order.len() > self.waiting_max
+            && let Some((_, id, role)) = self.order.pop_front()
+        {
+            self.end(id, role, DROPPED, now_ms);
+        }
+    }
+
+    /// Ends the waiting of what has waited long enough.
+    pub(super) fn expire(&mut self, now_ms: i64) {
+        while self.order.front().is_some_and(|(until_ms, ..)| *until_ms <= now_ms) {
+            if let Some((_, id, role)) = self.order.pop_front() {
+                self.end(id, role, UNPAIRED, now_ms);
+            }
+        }
+    }
+
+    /// Forgets what waits as `role`; what found no other side is counted as `lost`.
+    fn end(&mut self, id: Id, role: Role, lost: usize, now_ms: i64) {
+        if role == Role::Called {
+            // All that wait for one parent came about together; of no kind they need not be calls.
+            for side in self.called.remove(&id).unwrap_or_default() {
+                if side.kind != SpanKind::Unspecified {
+                    self.count_lost("", &side.service, lost, now_ms);
+                }
+            }
+            return;
+        }
+        match self.callers.remove(&id) {
+            Some(Caller { side, peer: Some(peer), is_paired: false }) if lost == UNPAIRED => {
+                let call = Call {
+                    client: &side.service,
+                    server: &peer,
+                    connection: "virtual_node",
+                    is_failed: side.is_failed,
+                    client_seconds: Some(side.seconds),
+                    server_seconds: None,
+                    trace_id: id.0,
+                };
+                count(&mut self.calls, &mut self.key, &call, now_ms);
+            }
+            Some(Caller { side, is_paired: false, .. }) if side.kind != SpanKind::Unspecified => {
+                self.count_lost(&side.service, "", lost, now_ms);
+            }
+            _ => {}
+        }
+    }
+
+    fn count_lost(&mut self, client: &str, server: &str, lost: usize, now_ms: i64) {
+        write_key(&mut self.key, &[client, server]);
+        let labels = || named(&[("client", client), ("server", server)]);
+        self.lost.series(&self.key, now_ms, labels).add(lost, 1.0);
+    }
+}
+
+/// Counts a call of `client`, if the two sides are one.
+fn pair(
+    calls: &mut Table,
+    key: &mut Vec<u8>,
+    client: &Side,
+    server: &Side,
+    trace_id: u128,
+    now_ms: i64,
+) {
+    let has_kinds = client.kind != SpanKind::Unspecified && server.kind != SpanKind::Unspecified;
+    if !has_kinds && client.service == server.service {
+        return;
+    }
+    let is_message = client.kind == SpanKind::Producer || server.kind == SpanKind::Consumer;
+    let call = Call {
+        client: &client.service,
+        server: &server.service,
+        connection: if is_message { "messaging_system" } else { "" },
+        is_failed: client.is_failed || server.is_failed,
+        client_seconds: Some(client.seconds),
+        server_seconds: Some(server.seconds),
+        trace_id,
+    };
+    count(calls, key, &call, now_ms);
+}
+
+fn count(calls: &mut Table, key: &mut Vec<u8>, call: &Call<'_>, now_ms: i64) {
+    write_key(key, &[call.client, call.server, call.connection]);
+    let labels = || {
+        named(&[
+            ("client", call.client),
+            ("server", call.server),
+            ("connection_type", call.connection),
+        ])
+    };
+    let series = calls.series(key, now_ms, labels);
+    series.add(TOTAL, 1.0);
+    series.add(FAILED, f64::from(u8::from(call.is_failed)));
+    for (metric, seconds) in
+        [(SERVER_SECONDS, call.server_seconds), (CLIENT_SECONDS, call.client_seconds)]
+    {
+        if let Some(seconds) = seconds {
+            series.record(metric, seconds, call.trace_id, now_ms);
+        }
+    }
+}
+
+fn named<'a>(pairs: &[(&str, &'a str)]) -> Vec<(String, &'a str)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect()
+}
+
+fn write_key(key: &mut Vec<u8>, texts: &[&str]) {
+    key.clear();
+    for text in texts {
+        key.extend(text.len().to_le_bytes());
+        key.extend(text.as_bytes());
+    }
+}
