@@ -41,6 +41,9 @@ pub struct SpanMetricsConfig {
     pub wait_ms: i64,
     /// Spans that wait for their other side at most; those that waited longest give way, and are counted.
     pub waiting_max: usize,
+    /// Spans that ended longer ago, or end later than in so many milliseconds, are counted as [late](SpanMetrics::late)
+    /// only: they would be shown at a time that is not theirs.
+    pub slack_ms: i64,
     /// Sets of labels of each of the two at most; what comes with others is counted together, their values being
     /// `other`.
     pub series_max: usize,
@@ -59,6 +62,7 @@ impl Default for SpanMetricsConfig {
             edge_bounds: vec![0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8],
             wait_ms: 10_000,
             waiting_max: 65_536,
+            slack_ms: 30_000,
             series_max: 2_000,
         }
     }
@@ -70,6 +74,8 @@ pub struct SpanMetrics {
     requests: Option<Requests>,
     edges: Option<Edges>,
     source: Arc<str>,
+    slack_ms: i64,
+    late: u64,
     collected_ms: Option<i64>,
 }
 
@@ -80,6 +86,8 @@ impl SpanMetrics {
             requests: config.requests.then(|| Requests::new(config)),
             edges: config.edges.then(|| Edges::new(config)),
             source: Arc::from("traces"),
+            slack_ms: config.slack_ms,
+            late: 0,
             collected_ms: None,
         }
     }
@@ -88,15 +96,31 @@ impl SpanMetrics {
     ///
     /// Cost: some 100 ns a span; allocates for what was not seen before.
     pub fn observe(&mut self, groups: &[SpanGroup], now_ms: i64) {
+        if let Some(edges) = &mut self.edges {
+            edges.expire(now_ms);
+        }
         for group in groups {
             let service = group.resource.service().unwrap_or(NO_SERVICE);
-            if let Some(requests) = &mut self.requests {
-                group.spans.iter().for_each(|span| requests.observe(service, group, span, now_ms));
-            }
-            if let Some(edges) = &mut self.edges {
-                edges.observe(service, &group.spans, now_ms);
+            let caller = self.edges.as_mut().map(|edges| edges.name(service));
+            for span in &group.spans {
+                let ended_ms = span.end_ns.div_euclid(1_000_000);
+                if ended_ms.abs_diff(now_ms) > self.slack_ms.unsigned_abs() {
+                    self.late += 1;
+                    continue;
+                }
+                if let Some(requests) = &mut self.requests {
+                    requests.observe(service, group, span, now_ms);
+                }
+                if let (Some(edges), Some(service)) = (&mut self.edges, &caller) {
+                    edges.observe(service, span, now_ms);
+                }
             }
         }
+    }
+
+    /// Spans left out because of [`slack_ms`](SpanMetricsConfig::slack_ms).
+    pub fn late(&self) -> u64 {
+        self.late
     }
 
     /// All series at `now_ms`, which must ascend from call to call. Series that are new stand there as 0 for the call

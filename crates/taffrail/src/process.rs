@@ -327,6 +327,12 @@ impl Host for Process {
             vec![],
             traces.repeated_spans as f64,
         );
+        figures.counter(
+            "taffrail_spans_late_total",
+            "Spans stored that metrics made of spans leave out, because they ended more than 30 s ago.",
+            vec![],
+            self.stores.span_metrics.lock().late() as f64,
+        );
         figures.gauge(
             "taffrail_store_exemplars",
             "Exemplars kept.",

@@ -582,6 +582,10 @@ async fn keep_house(process: Arc<Process>, sink: Arc<dyn Sink>, stop: Cancellati
             tracing::error!(%error, "housekeeping failed");
         }
         sink.append_metrics(own_figures(&process), Done::ignore());
+        let of_spans = process.stores.span_metrics.lock().collect(process.clock.now_ms());
+        if !of_spans.rows.is_empty() {
+            sink.append_metrics(of_spans, Done::ignore());
+        }
     }
 }
 

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use ingest::span_metrics::SpanMetrics;
 use model::{Clock, Done, ErrorKind, LogBatch, MetricBatch, Result, Sink, SpanBatch};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use server::TailHub;
 use storage::fs::{Fs, RealFs};
 use storage::writer::WriterState;
@@ -31,6 +32,8 @@ pub struct Stores {
     pub logs: Arc<logdb::Store>,
     /// Traces.
     pub traces: Arc<tracedb::Store>,
+    /// What is made of spans as they are stored.
+    pub(crate) span_metrics: Arc<Mutex<SpanMetrics>>,
     /// What became of every row.
     pub ledger: Arc<Ledger>,
     /// What was found damaged when the stores were opened, for the operator.
@@ -129,6 +132,7 @@ impl Stores {
             metrics,
             logs,
             traces,
+            span_metrics: Arc::new(Mutex::new(SpanMetrics::new(&config.traces.metrics))),
             ledger: Arc::default(),
             damage,
             forward: RwLock::default(),
@@ -339,15 +343,19 @@ impl Sink for Stores {
 
     fn append_spans(&self, batch: SpanBatch, done: Done) {
         let SpanBatch { source, groups } = batch;
+        let groups = Arc::new(groups);
         let ledger = self.ledger.clone();
+        let (observed, metrics) = (groups.clone(), self.span_metrics.clone());
+        let clock = self.clock.clone();
         let done = Done::new(move |outcome| {
             if let Ok(receipt) = &outcome {
                 ledger.stored(Signal::Traces, &source, receipt);
+                metrics.lock().observe(&observed, clock.now_ms());
             }
             // On failure nothing is lost yet: the sender, which is told, sends again; who cannot books it as dropped.
             done.call(outcome);
         });
-        self.traces.append(groups, done);
+        self.traces.append(&groups, done);
     }
 
     fn cursor(&self, source: &str) -> Result<Option<Vec<u8>>> {
@@ -374,12 +382,38 @@ mod tests {
 
     use model::{
         Budget, Histogram, HistogramRow, Labels, LogPlan, LogRow, LogRows, LogSource as _, Matcher,
-        Order, StampedRow, SystemClock, TimeRange,
+        Order, Span, SpanGroup, StampedRow, SystemClock, TimeRange,
     };
     use query::logql::LineMetric;
 
     use super::*;
     use crate::config;
+
+    #[test]
+    fn spans_become_metrics_once_they_are_stored() {
+        let dir = tempfile::tempdir().unwrap();
+        let overrides =
+            config::Overrides { data_dir: Some(dir.path().join("data")), ..Default::default() };
+        let config = config::load(&overrides, &|_| None).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let stores = Stores::open(&config, &clock, Arc::new(TailHub::default())).unwrap();
+        let append = |trace_id| {
+            let (start_ns, end_ns) = (clock.now_ns() - 1_000, clock.now_ns());
+            let span = Span { trace_id, span_id: 1, start_ns, end_ns, ..Span::default() };
+            let groups = vec![SpanGroup { spans: vec![span], ..SpanGroup::default() }];
+            let (answered, answer) = std::sync::mpsc::channel();
+            let done = Done::new(move |outcome| drop(answered.send(outcome)));
+            stores.append_spans(SpanBatch { source: Arc::from("test"), groups }, done);
+            answer.recv().unwrap()
+        };
+        assert_eq!(append(1).unwrap().stored, 1);
+        stores.close().unwrap();
+        append(2).unwrap_err();
+        let batch = stores.span_metrics.lock().collect(clock.now_ms());
+        let calls =
+            batch.rows.iter().filter(|row| row.labels.metric_name().ends_with("calls_total"));
+        assert_eq!(calls.map(|row| row.value).collect::<Vec<_>>(), [1.0]);
+    }
 
     #[test]
     fn dropped_batches_are_booked_with_their_histograms() {

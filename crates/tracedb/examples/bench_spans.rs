@@ -66,7 +66,7 @@ fn main() -> Outcome<()> {
         for groups in batches {
             let answer = answer.clone();
             waiting += 1;
-            store.append(groups, Done::new(move |outcome| answer.send(outcome).unwrap_or(())));
+            store.append(&groups, Done::new(move |outcome| answer.send(outcome).unwrap_or(())));
         }
         for _ in 0..std::mem::take(&mut waiting) {
             answers.recv()??;

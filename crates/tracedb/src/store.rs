@@ -189,7 +189,7 @@ impl Store {
     /// stored again, and count as stored.
     ///
     /// Cost: encodes on the caller's thread; blocks while 256 batches wait.
-    pub fn append(&self, groups: Vec<SpanGroup>, done: Done) {
+    pub fn append(&self, groups: &[SpanGroup], done: Done) {
         let mut rows = Rows::default();
         let mut rejected = Vec::new();
         let now_ms = self.clock.now_ms();
@@ -202,7 +202,7 @@ impl Store {
             Some((_, sum)) => *sum += count as u64,
             None => rejected.push((reason, count as u64)),
         };
-        for group in &groups {
+        for group in groups {
             let Ok(origin) = rows.origin_of(group) else {
                 reject(RejectReason::Invalid, group.spans.len());
                 continue;
@@ -222,7 +222,6 @@ impl Store {
                 }
             }
         }
-        drop(groups);
         if rows.is_empty() {
             return done.call(Ok(Receipt { stored: 0, rejected }));
         }

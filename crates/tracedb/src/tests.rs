@@ -60,7 +60,7 @@ impl Rig {
 /// Appends without waiting.
 fn send(store: &Store, groups: Vec<SpanGroup>) -> mpsc::Receiver<Result<Receipt>> {
     let (answer, wait) = mpsc::channel();
-    store.append(groups, Done::new(move |outcome| answer.send(outcome).unwrap_or(())));
+    store.append(&groups, Done::new(move |outcome| answer.send(outcome).unwrap_or(())));
     wait
 }
 

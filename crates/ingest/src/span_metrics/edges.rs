@@ -131,26 +131,27 @@ impl Edges {
         }
     }
 
-    pub(super) fn observe(&mut self, service: &str, spans: &[Span], now_ms: i64) {
-        self.expire(now_ms);
-        let service = self.name(service);
-        for span in spans {
-            let side = Side {
-                service: Arc::clone(&service),
-                kind: span.kind,
-                seconds: span.duration_ns() as f64 / 1e9,
-                is_failed: span.status == SpanStatus::Error,
-            };
-            if matches!(span.kind, SpanKind::Server | SpanKind::Consumer | SpanKind::Unspecified) {
-                self.observe_called(span, side.clone(), now_ms);
-            }
-            if matches!(span.kind, SpanKind::Client | SpanKind::Producer | SpanKind::Unspecified) {
-                self.observe_caller(span, side, now_ms);
-            }
+    /// Takes a span of `service`, which is from [`name`](Self::name).
+    pub(super) fn observe(&mut self, service: &Arc<str>, span: &Span, now_ms: i64) {
+        if span.kind == SpanKind::Internal {
+            return;
+        }
+        let side = Side {
+            service: Arc::clone(service),
+            kind: span.kind,
+            seconds: span.duration_ns() as f64 / 1e9,
+            is_failed: span.status == SpanStatus::Error,
+        };
+        if matches!(span.kind, SpanKind::Server | SpanKind::Consumer | SpanKind::Unspecified) {
+            self.observe_called(span, side.clone(), now_ms);
+        }
+        if matches!(span.kind, SpanKind::Client | SpanKind::Producer | SpanKind::Unspecified) {
+            self.observe_caller(span, side, now_ms);
         }
     }
 
-    fn name(&mut self, service: &str) -> Arc<str> {
+    /// The name of a service as the same allocation each time.
+    pub(super) fn name(&mut self, service: &str) -> Arc<str> {
         if let Some(name) = self.names.get(service) {
             return Arc::clone(name);
         }

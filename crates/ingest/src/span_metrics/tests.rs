@@ -189,6 +189,17 @@ fn what_is_too_much_is_counted() {
     assert_eq!(sum("traces_service_graph_dropped_spans_total", ("client", "web")), 7.0);
 }
 
+#[test]
+fn spans_of_another_time_are_not_shown_now() {
+    let mut metrics = SpanMetrics::new(&SpanMetricsConfig::default());
+    let server = || vec![of("web", vec![span(1, 1, 0, "GET /", SpanKind::Server)])];
+    metrics.observe(&server(), 32_000);
+    assert_eq!((metrics.late(), metrics.collect(32_000).rows.len()), (1, 0));
+    metrics.observe(&server(), 31_000);
+    assert_eq!(metrics.late(), 1);
+    assert!(!metrics.collect(33_000).rows.is_empty());
+}
+
 proptest! {
     /// However sides come, split and mixed, each call counts once.
     #[test]
