@@ -15,6 +15,7 @@ mod spansets;
 mod tokens;
 mod tree;
 mod value;
+mod values;
 mod view;
 
 #[cfg(test)]
@@ -26,3 +27,4 @@ pub use self::metrics::{Exemplar, Series, Times, metrics};
 pub use self::parse::parse;
 pub use self::search::{FoundSet, FoundSpan, FoundTrace, Search, search};
 pub use self::value::Value;
+pub use self::values::values;

@@ -1,4 +1,4 @@
-//! HTTP: the query APIs of Prometheus, Loki and Jaeger, health, our own API, and the embedded UI.
+//! HTTP: the query APIs of Prometheus, Loki, Jaeger and Tempo, health, our own API, and the embedded UI.
 //!
 //! Owns: the [`routes`] table (method, path, role) from which router, authorisation and their test are generated; JSON
 //! types and error bodies of each API; connection limits and the graceful stop; the live-tail hub. Does not own: query
@@ -28,6 +28,7 @@ mod routes;
 mod run;
 mod streamed;
 mod tail;
+mod tempo;
 mod tenants;
 
 pub use access::{Access, Role, Token};

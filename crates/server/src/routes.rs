@@ -12,7 +12,7 @@ use http::{Method, StatusCode, header};
 use crate::access::Role;
 use crate::{
     App, assets, cardinality, compression, cors, health, jaeger, log_retention, loki, own_api,
-    prometheus, receive, tail,
+    prometheus, receive, tail, tempo,
 };
 
 /// Bound of the table, for counters per route.
@@ -244,7 +244,18 @@ routes! {
     POST "/insert/journald/upload" Ingest => receive::journal::upload;
 
     GET "/api/services" Viewer => jaeger::services;
-    GET "/api/traces/{id}" Viewer => jaeger::trace;
+    GET "/api/traces/{id}" Viewer => tempo::trace_or_jaeger;
+
+    GET "/api/echo" Viewer => tempo::echo;
+    GET "/api/status/buildinfo" Viewer => tempo::build_info;
+    GET "/api/search" Viewer => tempo::search;
+    GET "/api/search/tags" Viewer => tempo::tags::list;
+    GET "/api/search/tag/{name}/values" Viewer => tempo::tags::values;
+    GET "/api/v2/search/tags" Viewer => tempo::tags::list_by_scope;
+    GET "/api/v2/search/tag/{name}/values" Viewer => tempo::tags::typed_values;
+    GET "/api/v2/traces/{id}" Viewer => tempo::trace_by_id;
+    GET "/api/metrics/query_range" Viewer => tempo::query_range;
+    GET "/api/metrics/query" Viewer => tempo::query;
 
     GET "/api/taffrail/v1/containers" Viewer => own_api::containers;
     GET "/api/taffrail/v1/status" Viewer => own_api::status;

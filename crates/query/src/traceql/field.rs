@@ -2,9 +2,9 @@
 //!
 //! Does not own: their values (`view`).
 
-use model::{AttributeScope, Error, SpanKind, SpanStatus};
+use model::{AttributeScope, Error, Result, SpanKind, SpanStatus};
 
-use super::tokens::{Token, attribute_name};
+use super::tokens::{Kind, Token, attribute_name, tokenize};
 use super::value::Value;
 use crate::syntax::nearest;
 
@@ -261,6 +261,22 @@ pub(super) fn literal(word: &str) -> Option<Value<'static>> {
         "producer" => Value::Kind(SpanKind::Producer),
         "consumer" => Value::Kind(SpanKind::Consumer),
         _ => return None,
+    })
+}
+
+/// The field a client asks for by its name alone, such as `resource.service.name`, `.foo` or `name`.
+///
+/// # Errors
+/// Invalid when it is none.
+pub(super) fn parse_field(text: &str) -> Result<Field> {
+    let tokens = tokenize(text)?;
+    let field = match tokens.as_slice() {
+        [token, _] if token.kind == Kind::Attribute => Some(Field::of_attribute(*token)),
+        [token, _] => Field::of_word(token.text),
+        _ => None,
+    };
+    field.ok_or_else(|| {
+        Error::invalid(format!("{text:?} is not one field of a span")).with_span(0, text.len())
     })
 }
 

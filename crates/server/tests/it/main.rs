@@ -14,6 +14,7 @@ mod sockets;
 mod stored;
 mod table;
 mod tail;
+mod tempo;
 mod tenants;
 mod traces;
 

@@ -123,17 +123,38 @@ impl TraceSource for Spans {
         _range: TimeRange,
         _budget: &Budget,
     ) -> Result<Vec<(AttributeScope, String)>> {
-        Ok(Vec::new())
+        let mut names = BTreeSet::new();
+        self.each_attribute(&mut |scope, name, _| {
+            names.insert((scope, name.to_owned()));
+        });
+        Ok(names.into_iter().collect())
     }
 
     fn attribute_values(
         &self,
-        _scope: AttributeScope,
-        _name: &str,
+        wanted: AttributeScope,
+        wanted_name: &str,
         _range: TimeRange,
         _limit: usize,
         _budget: &Budget,
     ) -> Result<Vec<AttributeValue>> {
-        Ok(Vec::new())
+        let mut values = Vec::new();
+        self.each_attribute(&mut |scope, name, value| {
+            if scope == wanted && name == wanted_name && !values.contains(value) {
+                values.push(value.clone());
+            }
+        });
+        Ok(values)
+    }
+}
+
+impl Spans {
+    fn each_attribute(&self, f: &mut dyn FnMut(AttributeScope, &str, &AttributeValue)) {
+        for group in self.batches.lock().iter().flat_map(|batch| &batch.groups) {
+            group.resource.attributes.iter().for_each(|(n, v)| f(AttributeScope::Resource, n, v));
+            for span in &group.spans {
+                span.attributes.iter().for_each(|(n, v)| f(AttributeScope::Span, n, v));
+            }
+        }
     }
 }
