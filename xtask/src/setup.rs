@@ -80,6 +80,10 @@ pub(crate) fn clients() -> Result<PathBuf> {
             "/usr/share/gocode/src/github.com/prometheus/client_golang",
             "golang-github-prometheus-client-golang-dev",
         ),
+        (
+            "/usr/share/gocode/src/go.opentelemetry.io/otel/exporters/jaeger",
+            "golang-opentelemetry-otel-dev",
+        ),
         ("rsyslogd", "rsyslog"),
         ("/usr/share/doc/rsyslog-gnutls", "rsyslog-gnutls"),
         ("/lib/systemd/systemd-journal-upload", "systemd-journal-remote"),
@@ -101,7 +105,7 @@ pub(crate) fn clients() -> Result<PathBuf> {
     }
     // Node finds packages above a script only: they are installed beside a copy of it.
     std::fs::create_dir_all(&node)?;
-    for file in ["package.json", "package-lock.json", "otel.mjs", "pino.mjs"] {
+    for file in ["package.json", "package-lock.json", "otel.mjs", "pino.mjs", "traces.mjs"] {
         std::fs::copy(programs.join(file), node.join(file))?;
     }
     let installed = modified(&node.join("node_modules/.package-lock.json"));

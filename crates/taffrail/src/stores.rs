@@ -382,7 +382,7 @@ mod tests {
 
     use model::{
         Budget, Histogram, HistogramRow, Labels, LogPlan, LogRow, LogRows, LogSource as _, Matcher,
-        Order, Span, SpanGroup, StampedRow, SystemClock, TimeRange,
+        Order, Span, SpanGroup, StampedRow, SystemClock, TimeRange, TraceSource as _,
     };
     use query::logql::LineMetric;
 
@@ -450,6 +450,41 @@ mod tests {
         let [(Signal::Metrics, _, account)] = &accounts[..] else { panic!("{accounts:?}") };
         assert_eq!((account.received, account.stored), (6, 3));
         assert_eq!(account.dropped.values().sum::<u64>(), 3);
+    }
+
+    #[test]
+    fn traces_are_held_to_a_limit_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let overrides =
+            config::Overrides { data_dir: Some(dir.path().join("data")), ..Default::default() };
+        let mut config = config::load(&overrides, &|_| None).unwrap();
+        config.traces.disk_limit_bytes = Some(1);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let stores = Stores::open(&config, &clock, Arc::default()).unwrap();
+        let (answered, answer) = std::sync::mpsc::channel();
+        let done = || {
+            let answered = answered.clone();
+            Done::new(move |outcome| drop(answered.send(outcome)))
+        };
+        let span = Span { trace_id: 1, span_id: 1, start_ns: clock.now_ns(), ..Span::default() };
+        let groups = vec![SpanGroup { spans: vec![span], ..SpanGroup::default() }];
+        stores.append_spans(SpanBatch { source: Arc::from("test"), groups }, done());
+        let mut rows = LogRows::default();
+        rows.push(&Labels::from_pairs([("a", "b")]), clock.now_ns(), "kept", &Labels::default());
+        stores.append_logs(LogBatch { source: Arc::from("test"), rows, cursor: None }, done());
+        for _ in 0..2 {
+            assert_eq!(answer.recv().unwrap().unwrap().stored, 1);
+        }
+        stores.flush().unwrap();
+        let budget = Budget::unlimited();
+        assert!(stores.traces.trace(1, &budget).unwrap().is_some());
+        let logs_bytes = stores.logs.stats().part_bytes;
+        assert!(stores.hold_disk_limit().unwrap() > 0);
+        assert_eq!(stores.traces.trace(1, &budget).unwrap(), None);
+        assert_eq!(stores.logs.stats().part_bytes, logs_bytes);
+        let accounts = stores.ledger.accounts();
+        let traces = accounts.iter().find(|(signal, ..)| *signal == Signal::Traces).unwrap();
+        assert_eq!((traces.2.received, traces.2.stored), (1, 1));
     }
 
     #[test]

@@ -1,13 +1,21 @@
 //! Spans by OTLP, Jaeger's protocols and Zipkin's, and what is shown of them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::Request;
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use ingest::otlp::traces::{IdForm, to_json, to_protobuf};
 use model::{AttributeValue, ErrorKind, Resource, Scope, Span, SpanGroup};
 use serde_json::{Value, json};
-use server::{App, Role, Tenant, Tenants, Token, router};
+use server::receive::jaeger::{self, Datagrams};
+use server::receive::sockets::{Addresses, Sockets};
+use server::{App, Listener, Role, Tenant, Tenants, Token, router};
+use tokio::net::UdpSocket;
+use tokio_util::sync::CancellationToken;
 
+use crate::sockets::SOON;
 use crate::table::spans::Spans;
 use crate::table::{NOW_MS, app_tracing, open_access};
 use crate::{ask, get};
@@ -180,4 +188,141 @@ async fn spans_belong_to_their_tenant() {
     assert_eq!(read(&[("x-scope-orgid", "a|ops")]).await, ["of ops", "of a"]);
     assert_eq!(read(&[("x-scope-orgid", "b")]).await, [""; 0]);
     assert_eq!(read(&[("authorization", "Bearer a-viewer-0123456789")]).await, ["of a"]);
+}
+
+/// A batch as a real client sent it.
+fn file(name: &str) -> Vec<u8> {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../ingest/testdata/traces");
+    std::fs::read(format!("{dir}/{name}")).unwrap()
+}
+
+#[tokio::test]
+async fn jaeger_batches_are_accepted() {
+    let (app, spans) = start();
+    for thrift in ["application/x-thrift", "application/vnd.apache.thrift.binary; charset=utf-8"] {
+        let headers = [("content-type", thrift)];
+        let batch = file("jaeger_batch.binary");
+        assert_eq!(post(&app, "/api/traces", &headers, batch).await, (202, String::new()));
+    }
+    let expected = ["jaeger checkout query", "jaeger checkout GET /cart"];
+    assert_eq!(spans.names(), [expected, expected].concat());
+    let headers = [("content-type", "application/x-thrift")];
+    assert_eq!(post(&app, "/api/traces", &[JSON], "{}").await.0, 400);
+    let (status, why) = post(&app, "/api/traces", &headers, "nonsense").await;
+    assert_eq!(status, 400);
+    assert!(why.contains("body is not a batch of Jaeger in Thrift"), "{why}");
+    spans.failures.lock().push_back(ErrorKind::Busy);
+    assert_eq!(post(&app, "/api/traces", &headers, file("jaeger_batch.binary")).await.0, 503);
+}
+
+#[tokio::test]
+async fn ports_of_their_own_take_spans_and_nothing_else() {
+    let (app, spans) = start();
+    let router = server::ingest_router(&app, &["/api/traces"]);
+    let request = |method: &str, path: &str| {
+        let request = Request::builder().method(method).uri(path).header("host", "localhost");
+        request.header("content-type", "application/x-thrift")
+    };
+    let batch = request("POST", "/api/traces").body(file("jaeger_batch.binary").into()).unwrap();
+    assert_eq!(ask(&router, batch).await.0, 202);
+    for (method, path) in [("GET", "/api/traces/1"), ("GET", "/"), ("POST", "/v1/traces")] {
+        let other = request(method, path).body(axum::body::Body::empty()).unwrap();
+        assert_eq!(ask(&router, other).await.0, 404, "{path}");
+    }
+    assert_eq!(spans.names().len(), 2);
+}
+
+/// Sends `messages` to the methods and returns status and message of each.
+async fn call(app: &Arc<App>, messages: &[(&str, Vec<u8>)]) -> Vec<(String, Vec<u8>)> {
+    let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+    let address = listener.address();
+    let stop = CancellationToken::new();
+    let server = tokio::spawn(server::receive::grpc::serve(listener, app.clone(), 4, stop.clone()));
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    let connection = tokio::spawn(connection);
+    let mut answers = Vec::new();
+    for (method, message) in messages {
+        let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+        let body = bytes::Bytes::from([&[0], &length[..], message].concat());
+        let request = Request::post(format!("http://{address}{method}"))
+            .header("content-type", "application/grpc")
+            .body(Full::new(body))
+            .unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        let in_head = response.headers().get("grpc-status").cloned();
+        let whole = response.into_body().collect().await.unwrap();
+        let in_trailers = whole.trailers().and_then(|t| t.get("grpc-status").cloned());
+        let status = in_head.or(in_trailers).unwrap().to_str().unwrap().to_owned();
+        let message = whole.to_bytes().get(5..).unwrap_or_default().to_vec();
+        answers.push((status, message));
+    }
+    drop(sender);
+    stop.cancel();
+    server.await.unwrap();
+    connection.await.unwrap().unwrap();
+    answers
+}
+
+#[tokio::test]
+async fn spans_come_over_grpc() {
+    let (app, spans) = start();
+    const OTLP: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+    const JAEGER: &str = "/jaeger.api_v2.CollectorService/PostSpans";
+    spans.failures.lock().push_back(ErrorKind::Busy);
+    let sent = to_protobuf(&groups(&["get", "refused"]));
+    let answers = call(
+        &app,
+        &[
+            (OTLP, sent.clone()),
+            (OTLP, sent),
+            (OTLP, vec![7]),
+            (JAEGER, file("jaeger_post_spans.pb")),
+            (JAEGER, vec![7]),
+            ("/jaeger.api_v2.CollectorService/Other", Vec::new()),
+        ],
+    )
+    .await;
+    let statuses: Vec<&str> = answers.iter().map(|(status, _)| status.as_str()).collect();
+    // Unavailable, which is repeated; stored; invalid; stored; invalid; not implemented.
+    assert_eq!(statuses, ["14", "0", "3", "0", "3", "12"]);
+    let partial = String::from_utf8_lossy(&answers[1].1).into_owned();
+    assert!(partial.contains("1 spans refused: too old"), "{partial}");
+    assert!(answers[3].1.is_empty());
+    assert_eq!(spans.names()[0], "otlp shop get");
+    assert!(spans.names()[1].starts_with("jaeger checkout "), "{:?}", spans.names());
+}
+
+#[tokio::test]
+async fn datagrams_of_jaegers_clients_are_taken_and_others_counted() {
+    let (app, spans) = start();
+    let stop = CancellationToken::new();
+    for (form, name) in [
+        (Datagrams::Compact, "jaeger_emit_batch.compact"),
+        (Datagrams::Binary, "jaeger_emit_batch.binary"),
+    ] {
+        let local = SocketAddr::from(([127, 0, 0, 1], 0));
+        let addresses = Addresses { udp: Some(local), ..Addresses::default() };
+        let sockets = Sockets::bind(&addresses, None).await.unwrap();
+        let address = sockets.addresses().udp.unwrap();
+        tokio::spawn(jaeger::serve_datagrams(sockets, form, app.clone(), stop.clone()));
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        // The store is slow for a moment; nothing is lost.
+        spans.failures.lock().push_back(ErrorKind::Busy);
+        socket.send_to(b"nonsense", address).await.unwrap();
+        socket.send_to(&file(name), address).await.unwrap();
+        tokio::time::timeout(SOON, spans.came.notified()).await.unwrap();
+    }
+    assert_eq!(spans.names().len(), 4, "{:?}", spans.names());
+    let (_, _, figures) = get(&router(&app), "/metrics").await;
+    for receiver in ["jaeger-compact", "jaeger-binary"] {
+        let line = format!(
+            "taffrail_receive_lost_datagrams_total{{receiver=\"{receiver}\",reason=\"malformed\"}} 1\n"
+        );
+        assert!(figures.contains(&line), "{figures}");
+    }
+    stop.cancel();
 }

@@ -18,6 +18,7 @@ mod scrape;
 mod shippers;
 mod target;
 mod tenants;
+mod tracers;
 mod traces;
 
 /// The program under test.

@@ -18,7 +18,7 @@ fn start(dir: &Path, receive: &str) -> Taffrail {
 }
 
 /// The port on which `what` listens, as the log says.
-fn port(taffrail: &Taffrail, what: &str) -> String {
+pub(crate) fn port(taffrail: &Taffrail, what: &str) -> String {
     let what = format!("{what} on 127.0.0.1:");
     let of = |line: &String| Some(line.split(&what).nth(1)?.trim().to_owned());
     eventually(&what, 30, || taffrail.log().iter().find_map(of))

@@ -94,3 +94,122 @@ fn spans_outside_of_the_retention_are_refused_and_counted() {
     assert_eq!(account["rejected"], serde_json::json!({"too_new": 2, "too_old": 2}));
     assert_eq!(taffrail.get("/api/traces/1", &[]).status, 404);
 }
+
+/// The only trace there is: its spans and their warnings.
+fn spans(taffrail: &Taffrail, id: &str) -> Vec<serde_json::Value> {
+    let answer = taffrail.get(&format!("/api/traces/{id}"), &[]);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    answer.json()["data"][0]["spans"].as_array().unwrap().clone()
+}
+
+#[test]
+fn what_cannot_be_true_is_stored_and_shown_with_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    let taffrail = start(dir.path(), "");
+    let now_ns = now_ns();
+    let span = |id: u64, parent: &str, end_ns: i128, more: &str| {
+        format!(
+            r#"{{"traceId":"{:032x}","spanId":"{id:016x}","parentSpanId":"{parent}","name":"op{id}","startTimeUnixNano":"{now_ns}","endTimeUnixNano":"{end_ns}"{more}}}"#,
+            1
+        )
+    };
+    let attribute = |i: u32| format!(r#"{{"key":"a{i}","value":{{"intValue":"{i}"}}}}"#);
+    let many: Vec<String> = (0..10_000).map(attribute).collect();
+    let id = |n: u64| format!("{n:016x}");
+    let all = [
+        // Ends before it starts; two that are each other's parents; an orphan; ten thousand attributes; no id at all.
+        span(1, "", now_ns - 1_000, ""),
+        span(2, &id(3), now_ns + 1, ""),
+        span(3, &id(2), now_ns + 1, ""),
+        span(4, &id(99), now_ns + 1, ""),
+        span(5, "", now_ns + 1, &format!(r#","attributes":[{}]"#, many.join(","))),
+        span(0, "", now_ns + 1, ""),
+        span(6, "", now_ns + 1, "").replace(&format!("{:032x}", 1), "1234"),
+    ];
+    let body =
+        format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{}]}}]}}]}}"#, all.join(","));
+    let (status, answer) = post(&taffrail, "/v1/traces", &body);
+    assert_eq!(status, 200);
+    for part in [
+        r#""rejectedSpans":"2""#,
+        r#"span \"op0\": SpanID is empty or all zeros"#,
+        r#"span \"op6\": invalid length for TraceID: 2 bytes; need 16"#,
+    ] {
+        assert!(answer.contains(part), "{part}: {answer}");
+    }
+    let shown = spans(&taffrail, "1");
+    assert_eq!(shown.len(), 5);
+    for span in shown {
+        let warnings = span["warnings"].as_array().map_or(0, Vec::len);
+        let is_sound = span["operationName"] == "op5";
+        assert_eq!(warnings > 0, !is_sound, "{span}");
+        if is_sound {
+            assert_eq!(span["tags"].as_array().unwrap().len(), 10_000);
+        }
+    }
+    let raw = taffrail.get("/api/traces/1", &[("raw", "true")]).json();
+    let raw = raw["data"][0]["spans"].as_array().unwrap().clone();
+    assert!(raw.iter().all(|span| span["warnings"].is_null()), "{raw:?}");
+    let account = account(&taffrail, "otlp");
+    assert_eq!((&account["received"], &account["stored"]), (&7.into(), &5.into()));
+    taffrail.assert_quiet(&[]);
+}
+
+#[test]
+fn a_trace_may_be_large_and_its_answer_may_cost_too_much() {
+    let dir = tempfile::tempdir().unwrap();
+    let taffrail = start(dir.path(), "query: {max_samples: 20000}\n");
+    let start_ns = now_ns();
+    for part in 0..4 {
+        let body = request(1 + part * 5_000..1 + (part + 1) * 5_000, start_ns);
+        assert_eq!(post(&taffrail, "/v1/traces", &body), (200, "{}".to_owned()));
+    }
+    assert_eq!(spans(&taffrail, "1").len(), 20_000);
+    let body = request(20_001..20_002, start_ns);
+    assert_eq!(post(&taffrail, "/v1/traces", &body).0, 200);
+    let answer = taffrail.get("/api/traces/1", &[]);
+    assert_eq!(answer.status, 422);
+    let why = answer.json()["errors"][0]["msg"].as_str().unwrap().to_owned();
+    assert!(why.contains("query.max_samples"), "{why}");
+}
+
+#[test]
+fn a_flood_of_datagrams_is_stored_or_counted() {
+    const SENT: u64 = 30_000;
+    let dir = tempfile::tempdir().unwrap();
+    let taffrail = start(
+        dir.path(),
+        "traces: {retention: 50y}\nreceive:\n  jaeger:\n    thrift_compact: 127.0.0.1:0\n",
+    );
+    let port = crate::shippers::port(&taffrail, "Jaeger's compact Thrift over UDP");
+    let file =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../ingest/testdata/traces/jaeger_emit_batch.compact");
+    // A batch of two spans.
+    let datagram = std::fs::read(file).unwrap();
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    for _ in 0..SENT {
+        socket.send_to(&datagram, format!("127.0.0.1:{port}")).unwrap();
+    }
+    let figure = |metrics: &str, name: &str| {
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0, |value| value.parse::<f64>().unwrap() as u64)
+    };
+    let counted = testkit::eventually("all datagrams are accounted for", 120, || {
+        let metrics = taffrail.get("/metrics", &[]).body;
+        let lost = figure(
+            &metrics,
+            "taffrail_receive_lost_datagrams_total{receiver=\"jaeger-compact\",reason=\"queue\"}",
+        );
+        let dropped = figure(
+            &metrics,
+            "taffrail_receive_kernel_dropped_datagrams_total{receiver=\"jaeger-compact\"}",
+        );
+        let spans = account(&taffrail, "jaeger")["received"].as_u64().unwrap_or(0);
+        (spans / 2 + lost + dropped >= SENT).then_some((spans, lost, dropped))
+    });
+    let (spans, lost, dropped) = counted;
+    assert_eq!(spans / 2 + lost + dropped, SENT, "{counted:?}");
+    // All of them are the same two.
+    assert_eq!(figure(&taffrail.get("/metrics", &[]).body, "taffrail_store_spans"), 2);
+    taffrail.assert_quiet(&["datagrams are lost"]);
+}
