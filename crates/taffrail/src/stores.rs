@@ -19,6 +19,8 @@ use crate::remote_write::Feed;
 const MIB: u64 = 1 << 20;
 /// Samples are moved from the head to parts at this age at the latest.
 const FLUSH_AFTER_MS: i64 = 30 * 60_000;
+/// Spans likewise: until then they are looked at one by one.
+const TRACES_FLUSH_AFTER_MS: i64 = 5 * 60_000;
 /// Times further ahead than this are refused.
 pub(crate) const FUTURE_MS_MAX: i64 = 10 * 60_000;
 /// A log line longer than this is cut, with a marker. Readers of containers and files cut there themselves.
@@ -98,7 +100,7 @@ impl Stores {
             durability: config.durability,
             retention_ms: config.traces.retention_ms,
             head_bytes_max: (heads / 4).clamp(4 * MIB, 128 * MIB),
-            flush_after_ms: FLUSH_AFTER_MS,
+            flush_after_ms: TRACES_FLUSH_AFTER_MS,
             future_ms_max: FUTURE_MS_MAX,
             free_bytes_floor: Some(free_bytes_floor),
             part_bytes_max: piece_of(config.disk_limit_bytes)

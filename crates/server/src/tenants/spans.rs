@@ -1,12 +1,13 @@
 //! Spans of tenants: whose a span is stands in its resource, and nobody sees another's.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use model::{
-    AttributeScope, AttributeValue, Attributes, Budget, Error, Matcher, Operation, Resource,
-    Result, SpanGroup, SpanPlan, TENANT_LABEL, TimeRange, Trace, TracePlan, TraceSource,
-    TraceSummary,
+    AttributeScope, AttributeValue, Attributes, Budget, Matcher, Operation, Resource, Result, Span,
+    SpanCondition, SpanField, SpanGroup, SpanPlan, TENANT_LABEL, TimeRange, Trace, TracePlan,
+    TraceSource, TraceSummary,
 };
 
 /// Makes `groups` those of `tenant`, whatever their resources say of it.
@@ -47,16 +48,169 @@ impl OfTenants {
         }
     }
 
-    fn no_list<T>(&self) -> Result<T> {
-        Err(Error::invalid(
-            "spans cannot be searched by tenant yet; a trace can be asked for by its id",
-        ))
+    /// Holds for their spans, and for others perhaps.
+    fn condition(&self) -> SpanCondition {
+        // Spans without the attribute are of the default tenant, and cannot be asked for.
+        if self.scope.matches("") {
+            return SpanCondition::Always;
+        }
+        let scope = self.scope.clone();
+        let field = SpanField::Attribute(AttributeScope::Resource, TENANT_LABEL.to_owned());
+        test(field, move |value| scope.matches(&value.to_string()))
+    }
+
+    /// Calls `f` with their spans that start within `range` and satisfy `condition`, and others perhaps.
+    fn each(
+        &self,
+        range: TimeRange,
+        condition: SpanCondition,
+        wanted: Wanted,
+        budget: &Budget,
+        f: &mut dyn FnMut(&SpanGroup, &Span),
+    ) -> Result<()> {
+        let plan = TracePlan {
+            range,
+            conditions: vec![condition],
+            is_whole: false,
+            attributes: wanted.attributes,
+            details: wanted.details,
+        };
+        self.scan(&plan, budget, &mut |trace| {
+            for group in &trace.groups {
+                let spans = group.spans.iter().filter(|span| range.contains(span.start_ns));
+                spans.for_each(|span| f(group, span));
+            }
+            ControlFlow::Continue(())
+        })
+    }
+}
+
+/// Which parts of spans are looked at.
+struct Wanted {
+    attributes: Option<BTreeSet<String>>,
+    details: bool,
+}
+
+impl Wanted {
+    /// Neither attributes, but for those of resources, nor events and links.
+    fn little() -> Self {
+        Self { attributes: Some(BTreeSet::new()), details: false }
+    }
+}
+
+fn test(
+    field: SpanField,
+    test: impl Fn(&AttributeValue) -> bool + Send + Sync + 'static,
+) -> SpanCondition {
+    SpanCondition::Test(field, Arc::new(test))
+}
+
+fn is_text(field: SpanField, wanted: &str) -> SpanCondition {
+    let wanted = wanted.to_owned();
+    test(field, move |value| value.to_string() == wanted)
+}
+
+/// What a source may decide of `plan`.
+fn condition(plan: &SpanPlan) -> SpanCondition {
+    let mut all = Vec::new();
+    all.extend(plan.service.as_ref().map(|service| is_text(SpanField::Service, service)));
+    all.extend(plan.name.as_ref().map(|name| is_text(SpanField::Name, name)));
+    for (name, value) in &plan.attributes {
+        let scopes = [AttributeScope::Resource, AttributeScope::Span, AttributeScope::Event];
+        let of = |scope| is_text(SpanField::Attribute(scope, name.clone()), value);
+        all.push(SpanCondition::Any(scopes.map(of).to_vec()));
+    }
+    if let Some(ns_min) = plan.duration_ns_min {
+        all.push(test(SpanField::Duration { ns_min }, |_| true));
+    }
+    SpanCondition::All(all)
+}
+
+/// Whether a span satisfies `plan`.
+fn satisfies(plan: &SpanPlan, resource: &Resource, span: &Span) -> bool {
+    let has = |(name, wanted): &(String, String)| {
+        let events = span.events.iter().flat_map(|event| &event.attributes);
+        let mut all = resource.attributes.iter().chain(&span.attributes).chain(events);
+        all.any(|(known, value)| **known == **name && value.to_string() == *wanted)
+    };
+    plan.range.contains(span.start_ns)
+        && plan.service.as_deref().is_none_or(|service| resource.service() == Some(service))
+        && plan.name.as_deref().is_none_or(|name| *span.name == *name)
+        && plan.status.is_none_or(|status| span.status == status)
+        && plan.duration_ns_min.is_none_or(|min| span.duration_ns() >= min)
+        && plan.duration_ns_max.is_none_or(|max| span.duration_ns() <= max)
+        && plan.attributes.iter().all(has)
+}
+
+fn summary(trace: &Trace) -> TraceSummary {
+    let spans = || trace.groups.iter().flat_map(|g| g.spans.iter().map(move |span| (g, span)));
+    let roots = spans().filter(|(_, span)| span.parent_id == 0);
+    let root = roots.min_by_key(|(_, span)| span.start_ns);
+    let start_ns = spans().map(|(_, span)| span.start_ns).min().unwrap_or(0);
+    let end_ns = spans().map(|(_, span)| span.end_ns.max(span.start_ns)).max().unwrap_or(start_ns);
+    TraceSummary {
+        trace_id: trace.trace_id,
+        root_service: root.and_then(|(group, _)| group.resource.service()).unwrap_or("").into(),
+        root_name: root.map_or_else(|| Arc::from(""), |(_, span)| span.name.clone()),
+        start_ns,
+        duration_ns: end_ns.abs_diff(start_ns),
+    }
+}
+
+fn kind_number(value: &AttributeValue) -> u8 {
+    match value {
+        AttributeValue::Empty => 0,
+        AttributeValue::String(_) => 1,
+        AttributeValue::Bool(_) => 2,
+        AttributeValue::Int(_) => 3,
+        AttributeValue::Double(_) => 4,
+        AttributeValue::Bytes(_) => 5,
+        AttributeValue::Array(_) | AttributeValue::Map(_) => 6,
+    }
+}
+
+/// The attributes of `scope` around a span.
+fn attributes_of<'s>(
+    scope: AttributeScope,
+    group: &'s SpanGroup,
+    span: &'s Span,
+) -> Vec<&'s Attributes> {
+    match scope {
+        AttributeScope::Resource => vec![&group.resource.attributes],
+        AttributeScope::Instrumentation => vec![&group.scope.attributes],
+        AttributeScope::Span => vec![&span.attributes],
+        AttributeScope::Event => span.events.iter().map(|event| &event.attributes).collect(),
+        AttributeScope::Link => span.links.iter().map(|link| &link.attributes).collect(),
     }
 }
 
 impl TraceSource for OfTenants {
-    fn find(&self, _plan: &SpanPlan, _budget: &Budget) -> Result<Vec<TraceSummary>> {
-        self.no_list()
+    fn find(&self, plan: &SpanPlan, budget: &Budget) -> Result<Vec<TraceSummary>> {
+        let mut found = Vec::new();
+        if plan.limit == 0 {
+            return Ok(found);
+        }
+        let mut names: BTreeSet<String> = BTreeSet::new();
+        names.extend(plan.attributes.iter().map(|(name, _)| name.clone()));
+        let wanted = TracePlan {
+            range: plan.range,
+            conditions: vec![condition(plan)],
+            is_whole: true,
+            details: !names.is_empty(),
+            attributes: Some(names),
+        };
+        self.scan(&wanted, budget, &mut |trace| {
+            let mut groups = trace.groups.iter();
+            if groups.any(|g| g.spans.iter().any(|span| satisfies(plan, &g.resource, span))) {
+                found.push(summary(trace));
+            }
+            match found.len() >= plan.limit {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        })?;
+        found.sort_by_key(|summary| std::cmp::Reverse(summary.start_ns));
+        Ok(found)
     }
 
     fn trace(&self, trace_id: u128, budget: &Budget) -> Result<Option<Trace>> {
@@ -71,7 +225,12 @@ impl TraceSource for OfTenants {
         budget: &Budget,
         visit: &mut dyn FnMut(&Trace) -> ControlFlow<()>,
     ) -> Result<()> {
-        // What others' spans satisfy brings a trace here, and leaves nothing to find in it.
+        let of_theirs = |condition: &SpanCondition| {
+            SpanCondition::All(vec![self.condition(), condition.clone()])
+        };
+        let conditions = plan.conditions.iter().map(of_theirs).collect();
+        let plan = &TracePlan { conditions, ..plan.clone() };
+        // A trace may have spans of others, too.
         self.all.scan(plan, budget, &mut |trace| {
             let is_theirs = |group: &&SpanGroup| self.is_theirs(&group.resource.attributes);
             if trace.groups.iter().all(|group| is_theirs(&group)) {
@@ -85,35 +244,233 @@ impl TraceSource for OfTenants {
         })
     }
 
-    fn services(&self, _range: TimeRange, _budget: &Budget) -> Result<Vec<String>> {
-        self.no_list()
+    fn services(&self, range: TimeRange, budget: &Budget) -> Result<Vec<String>> {
+        let mut services = BTreeSet::new();
+        self.each(range, SpanCondition::Always, Wanted::little(), budget, &mut |group, _| {
+            if let Some(service) = group.resource.service()
+                && !services.contains(service)
+            {
+                services.insert(service.to_owned());
+            }
+        })?;
+        Ok(services.into_iter().collect())
     }
 
     fn operations(
         &self,
-        _service: &str,
-        _range: TimeRange,
-        _budget: &Budget,
+        service: &str,
+        range: TimeRange,
+        budget: &Budget,
     ) -> Result<Vec<Operation>> {
-        self.no_list()
+        let mut operations = BTreeSet::new();
+        let condition = is_text(SpanField::Service, service);
+        self.each(range, condition, Wanted::little(), budget, &mut |group, span| {
+            if group.resource.service() == Some(service) {
+                let (name, kind) = (span.name.as_ref().to_owned(), span.kind as u8);
+                operations.insert(Operation { name, kind });
+            }
+        })?;
+        Ok(operations.into_iter().collect())
     }
 
     fn attribute_names(
         &self,
-        _range: TimeRange,
-        _budget: &Budget,
+        range: TimeRange,
+        budget: &Budget,
     ) -> Result<Vec<(AttributeScope, String)>> {
-        self.no_list()
+        let mut names: BTreeSet<(AttributeScope, String)> = BTreeSet::new();
+        let all = Wanted { attributes: None, details: true };
+        self.each(range, SpanCondition::Always, all, budget, &mut |group, span| {
+            for scope in AttributeScope::ALL {
+                let lists = attributes_of(scope, group, span).into_iter();
+                names.extend(lists.flatten().map(|(name, _)| (scope, name.as_ref().to_owned())));
+            }
+        })?;
+        Ok(names.into_iter().collect())
     }
 
     fn attribute_values(
         &self,
-        _scope: AttributeScope,
-        _name: &str,
-        _range: TimeRange,
-        _limit: usize,
-        _budget: &Budget,
+        scope: AttributeScope,
+        name: &str,
+        range: TimeRange,
+        limit: usize,
+        budget: &Budget,
     ) -> Result<Vec<AttributeValue>> {
-        self.no_list()
+        // By text, and by type: 1 and "1" are two values.
+        let mut values = BTreeMap::new();
+        let wanted = Wanted {
+            attributes: Some(BTreeSet::from([name.to_owned()])),
+            details: matches!(scope, AttributeScope::Event | AttributeScope::Link),
+        };
+        self.each(range, SpanCondition::Always, wanted, budget, &mut |group, span| {
+            let lists = attributes_of(scope, group, span).into_iter().flatten();
+            for (_, value) in lists.filter(|(known, _)| **known == *name) {
+                let key = (value.to_string(), kind_number(value));
+                values.entry(key).or_insert_with(|| value.clone());
+                if values.len() > limit {
+                    values.pop_last();
+                }
+            }
+        })?;
+        Ok(values.into_values().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Traces, given as they are.
+    struct Table(Vec<Trace>);
+
+    impl TraceSource for Table {
+        fn find(&self, _plan: &SpanPlan, _budget: &Budget) -> Result<Vec<TraceSummary>> {
+            Ok(Vec::new())
+        }
+
+        fn trace(&self, trace_id: u128, _budget: &Budget) -> Result<Option<Trace>> {
+            Ok(self.0.iter().find(|trace| trace.trace_id == trace_id).cloned())
+        }
+
+        fn scan(
+            &self,
+            _plan: &TracePlan,
+            _budget: &Budget,
+            visit: &mut dyn FnMut(&Trace) -> ControlFlow<()>,
+        ) -> Result<()> {
+            let _ended = self.0.iter().try_for_each(visit);
+            Ok(())
+        }
+
+        fn services(&self, _range: TimeRange, _budget: &Budget) -> Result<Vec<String>> {
+            Ok(Vec::new())
+        }
+
+        fn operations(
+            &self,
+            _service: &str,
+            _range: TimeRange,
+            _budget: &Budget,
+        ) -> Result<Vec<Operation>> {
+            Ok(Vec::new())
+        }
+
+        fn attribute_names(
+            &self,
+            _range: TimeRange,
+            _budget: &Budget,
+        ) -> Result<Vec<(AttributeScope, String)>> {
+            Ok(Vec::new())
+        }
+
+        fn attribute_values(
+            &self,
+            _scope: AttributeScope,
+            _name: &str,
+            _range: TimeRange,
+            _limit: usize,
+            _budget: &Budget,
+        ) -> Result<Vec<AttributeValue>> {
+            Ok(Vec::new())
+        }
+    }
+
+    fn text(text: &str) -> AttributeValue {
+        AttributeValue::String(text.to_owned())
+    }
+
+    /// A span of `tenant` in the trace of the number, which is its start, too.
+    fn group(number: i64, tenant: &str, service: &str, name: &str) -> SpanGroup {
+        let attributes = vec![(Arc::from("service.name"), text(service))];
+        let span = Span {
+            trace_id: number.unsigned_abs().into(),
+            span_id: 1,
+            name: name.into(),
+            start_ns: number,
+            end_ns: number + 10,
+            attributes: vec![(Arc::from("user"), text(tenant))],
+            ..Span::default()
+        };
+        let resource = Arc::new(Resource { attributes, ..Resource::default() });
+        let mut groups = [SpanGroup { resource, spans: vec![span], ..SpanGroup::default() }];
+        if !tenant.is_empty() {
+            mark(&mut groups, tenant);
+        }
+        let [group] = groups;
+        group
+    }
+
+    fn trace(number: i64, groups: &[SpanGroup]) -> Trace {
+        Trace { trace_id: number.unsigned_abs().into(), groups: groups.to_vec() }
+    }
+
+    fn of(scope: Matcher) -> OfTenants {
+        // Newest first; the middle one is of both.
+        let table = Table(vec![
+            trace(3, &[group(3, "a", "shop", "new")]),
+            trace(2, &[group(2, "b", "bank", "both"), group(2, "a", "shop", "both")]),
+            trace(1, &[group(1, "", "host", "old")]),
+        ]);
+        OfTenants::new(Arc::new(table), scope)
+    }
+
+    fn plan(limit: usize) -> SpanPlan {
+        SpanPlan {
+            range: TimeRange::ALL,
+            service: None,
+            name: None,
+            attributes: Vec::new(),
+            duration_ns_min: None,
+            duration_ns_max: None,
+            status: None,
+            limit,
+        }
+    }
+
+    #[test]
+    fn everything_that_is_listed_is_theirs() {
+        let budget = Budget::unlimited();
+        let check = |scope: Matcher, services: &[&str], ids: &[u128], users: &[&str]| {
+            let seen = of(scope);
+            let all = TimeRange::ALL;
+            assert_eq!(seen.services(all, &budget).unwrap(), services);
+            let found = seen.find(&plan(10), &budget).unwrap();
+            assert_eq!(found.iter().map(|s| s.trace_id).collect::<Vec<_>>(), ids);
+            let scope = AttributeScope::Span;
+            let values = seen.attribute_values(scope, "user", all, 10, &budget).unwrap();
+            assert_eq!(values, users.iter().map(|user| text(user)).collect::<Vec<_>>());
+        };
+        check(Matcher::equal(TENANT_LABEL, "a"), &["shop"], &[3, 2], &["a"]);
+        check(Matcher::equal(TENANT_LABEL, "b"), &["bank"], &[2], &["b"]);
+        check(Matcher::equal(TENANT_LABEL, "c"), &[], &[], &[]);
+        let several = Matcher::new(model::MatchOp::Regex, TENANT_LABEL, "b|").unwrap();
+        check(several, &["bank", "host"], &[2, 1], &["", "b"]);
+        let seen = of(Matcher::equal(TENANT_LABEL, "b"));
+        let operations = |service| seen.operations(service, TimeRange::ALL, &budget).unwrap();
+        assert_eq!(operations("bank"), [Operation { name: "both".to_owned(), kind: 0 }]);
+        assert_eq!(operations("shop"), []);
+        let names = seen.attribute_names(TimeRange::ALL, &budget).unwrap();
+        let names: Vec<&str> = names.iter().map(|(_, name)| name.as_str()).collect();
+        assert_eq!(names, ["service.name", "tenant", "user"]);
+    }
+
+    #[test]
+    fn searches_look_at_their_spans_alone() {
+        let budget = Budget::unlimited();
+        let seen = of(Matcher::equal(TENANT_LABEL, "a"));
+        let find = |plan: SpanPlan| {
+            let found = seen.find(&plan, &budget).unwrap();
+            found.into_iter().map(|s| (s.trace_id, s.root_service.to_string())).collect::<Vec<_>>()
+        };
+        let shop = |id| (id, "shop".to_owned());
+        assert_eq!(find(SpanPlan { limit: 1, ..plan(0) }), [shop(3)]);
+        assert_eq!(find(SpanPlan { name: Some("both".into()), ..plan(5) }), [shop(2)]);
+        assert_eq!(find(SpanPlan { service: Some("bank".into()), ..plan(5) }), []);
+        let user = vec![("user".to_owned(), "b".to_owned())];
+        assert_eq!(find(SpanPlan { attributes: user, ..plan(5) }), []);
+        assert_eq!(find(SpanPlan { duration_ns_min: Some(11), ..plan(5) }), []);
+        let range = TimeRange::new(3, 4);
+        assert_eq!(find(SpanPlan { range, duration_ns_max: Some(10), ..plan(5) }), [shop(3)]);
     }
 }
