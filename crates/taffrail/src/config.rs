@@ -76,7 +76,7 @@ pub struct RawConfig {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawTenants {
-    /// Whether requests about log lines name their tenant by `X-Scope-OrgID`, as Loki's with `auth_enabled: true`.
+    /// Whether requests about log lines and traces name their tenant by `X-Scope-OrgID`, as Loki's with `auth_enabled: true`.
     /// Default: false, and there is one tenant.
     pub from_header: Option<bool>,
     /// The tenant of requests without that header, and of lines that are collected here. Default: none, and such requests
