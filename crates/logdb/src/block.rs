@@ -25,6 +25,8 @@ pub(crate) struct Run {
     /// Index into the part's streams.
     pub(crate) stream: u32,
     pub(crate) rows: u32,
+    /// Bytes of the lines.
+    pub(crate) raw_bytes: u64,
     /// Time of the first row.
     pub(crate) min_ns: i64,
     /// Time of the last row.
@@ -79,9 +81,13 @@ impl Buffer {
         match self.runs.last_mut().filter(|r| r.stream == stream) {
             Some(run) => {
                 run.rows += 1;
+                run.raw_bytes += line.len() as u64;
                 run.max_ns = t_ns;
             }
-            None => self.runs.push(Run { stream, rows: 1, min_ns: t_ns, max_ns: t_ns }),
+            None => {
+                let raw_bytes = line.len() as u64;
+                self.runs.push(Run { stream, rows: 1, raw_bytes, min_ns: t_ns, max_ns: t_ns });
+            }
         }
     }
 

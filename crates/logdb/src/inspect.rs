@@ -49,7 +49,7 @@ pub fn fields(bytes: &[u8], rows: usize) -> Result<usize> {
 /// # Errors
 /// [`Corrupt`](model::ErrorKind::Corrupt).
 pub fn part_index(bytes: &[u8]) -> Result<usize> {
-    part::decode_index(bytes, true).map(|(_, blocks)| blocks.len())
+    part::decode_index(bytes, part::VERSION).map(|(_, blocks)| blocks.len())
 }
 
 /// Decodes a deletion from the manifest; returns its conditions.

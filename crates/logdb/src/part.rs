@@ -21,7 +21,9 @@ use crate::patterns::known::Known;
 use crate::retention::Classes;
 
 /// Version of parts that are written; those of the first one know no patterns.
-const VERSION: u8 = 2;
+pub(crate) const VERSION: u8 = 3;
+/// Bytes of runs were not kept: they are reckoned from those of their block.
+const VERSION_WITHOUT_RUN_BYTES: u8 = 2;
 const VERSION_WITHOUT_PATTERNS: u8 = 1;
 /// Nanoseconds of a UTC day.
 pub(crate) const DAY_NS: i64 = 86_400_000_000_000;
@@ -356,17 +358,17 @@ fn encode_index(streams: &[Labels], blocks: &[BlockMeta], out: &mut Vec<u8>) {
         for run in &block.runs {
             put_varint(out, u64::from(run.stream));
             put_varint(out, u64::from(run.rows));
+            put_varint(out, run.raw_bytes);
             put_zigzag(out, run.min_ns);
             put_varint(out, run.max_ns.wrapping_sub(run.min_ns).cast_unsigned());
         }
     }
 }
 
-/// Reads what [`encode_index`] wrote, or wrote before there were patterns.
-pub(crate) fn decode_index(
-    bytes: &[u8],
-    has_patterns: bool,
-) -> Result<(Vec<Labels>, Vec<BlockMeta>)> {
+/// Reads what [`encode_index`] wrote in parts of `version`.
+pub(crate) fn decode_index(bytes: &[u8], version: u8) -> Result<(Vec<Labels>, Vec<BlockMeta>)> {
+    let has_patterns = version > VERSION_WITHOUT_PATTERNS;
+    let has_run_bytes = version > VERSION_WITHOUT_RUN_BYTES;
     let mut reader = Reader::new(bytes);
     let count = reader.count(reader.remaining())?;
     let streams = (0..count).map(|_| take_labels(&mut reader)).collect::<Result<Vec<_>>>()?;
@@ -382,7 +384,7 @@ pub(crate) fn decode_index(
         let (times, lines, fields, filter) = (piece()?, piece()?, piece()?, piece()?);
         let patterns = if has_patterns { piece()? } else { BlockRef { offset: 0, len: 0 } };
         let mut runs = Vec::new();
-        let mut total = 0;
+        let (mut total, mut total_bytes) = (0, 0_u64);
         for _ in 0..reader.count(rows)? {
             let stream = reader.count(streams.len())?;
             if stream == streams.len() {
@@ -391,13 +393,25 @@ pub(crate) fn decode_index(
             }
             let stream = stream as u32;
             let run_rows = reader.count(rows)?;
+            let share = run_rows as f64 / rows.max(1) as f64;
+            let run_bytes = if has_run_bytes {
+                reader.varint()?
+            } else {
+                (raw_bytes as f64 * share).round() as u64
+            };
             let min_ns = reader.zigzag()?;
             let max_ns = min_ns.wrapping_add(reader.varint()?.cast_signed());
-            runs.push(Run { stream, rows: run_rows as u32, min_ns, max_ns });
+            let (rows, raw_bytes) = (run_rows as u32, run_bytes);
+            runs.push(Run { stream, rows, raw_bytes, min_ns, max_ns });
             total += run_rows;
+            total_bytes = total_bytes.saturating_add(run_bytes);
         }
         if total != rows {
             return Err(Error::corrupt(format!("runs have {total} rows; their block has {rows}")));
+        }
+        if has_run_bytes && total_bytes != raw_bytes {
+            let message = format!("runs have {total_bytes} bytes; their block has {raw_bytes}");
+            return Err(Error::corrupt(message));
         }
         let damaged = AtomicBool::new(false);
         // Checked against `ROWS_MAX` above.
@@ -465,8 +479,7 @@ impl Part {
             .ok_or_else(|| Error::corrupt(format!("part {} has no index", path.display())))?;
         let packed = file.block(index, INDEX)?;
         let plain = blob::decompress_zstd(&packed, INDEX_BYTES_MAX)?;
-        let has_patterns = summary.version != VERSION_WITHOUT_PATTERNS;
-        let (streams, blocks) = decode_index(&plain, has_patterns)
+        let (streams, blocks) = decode_index(&plain, summary.version)
             .map_err(|e| e.context(format!("index of part {}", path.display())))?;
         let bytes = file.bytes();
         let source = Source::File(file);

@@ -1,7 +1,6 @@
 //! How much streams have in a range of time, read off the index of parts: nothing is decoded.
 //!
-//! Runs that lie wholly inside count as they are, others in proportion to how much of their time does; a run's bytes are
-//! its share of its block's.
+//! Runs that lie wholly inside count as they are, others in proportion to how much of their time does.
 
 use std::collections::BTreeMap;
 
@@ -32,10 +31,10 @@ pub(crate) fn run(
             };
             for run in block.runs.iter().filter(hit) {
                 let rows = rows_within(run, range);
-                let share = rows as f64 / f64::from(block.rows.max(1));
+                let share = rows as f64 / f64::from(run.rows.max(1));
                 let volume = volumes.entry(&part.streams[run.stream as usize]).or_default();
                 volume.0 += rows;
-                volume.1 += (block.raw_bytes as f64 * share).round() as u64;
+                volume.1 += (run.raw_bytes as f64 * share).round() as u64;
                 volume.2 += 1;
             }
         }

@@ -64,6 +64,9 @@ impl Stores {
         // 60 % of the limit belongs to stores and queries, 35 % of that to the heads: half of it to metrics, a quarter
         // each to logs and traces. Beyond the caps a larger head saves nothing.
         let heads = config.memory_limit_bytes / 100 * 60 / 100 * 35;
+        // What is in a head is in the write-ahead log as well, where it takes several times as much, and becomes a part at
+        // once: under a small disk limit both stay small.
+        let of_disk = config.disk_limit_bytes.map_or(u64::MAX, |limit| (limit / 64).max(MIB));
         let metrics = tsdb::Config {
             dir: config.data_dir.join("metrics"),
             durability: config.durability,
@@ -84,7 +87,7 @@ impl Stores {
             durability: config.durability,
             retention_ms: config.logs.retention_ms,
             retention_rules: config.logs.retention_rules.iter().map(|(_, r)| r.clone()).collect(),
-            head_bytes_max: (heads / 4).clamp(4 * MIB, 64 * MIB),
+            head_bytes_max: (heads / 4).clamp(4 * MIB, 64 * MIB).min(of_disk),
             // 20 % of the 60 %.
             cache_bytes_max: (heads / 35 * 20).clamp(4 * MIB, 1024 * MIB),
             flush_after_ms: FLUSH_AFTER_MS,
@@ -99,7 +102,7 @@ impl Stores {
             dir: config.data_dir.join("traces"),
             durability: config.durability,
             retention_ms: config.traces.retention_ms,
-            head_bytes_max: (heads / 4).clamp(4 * MIB, 128 * MIB),
+            head_bytes_max: (heads / 4).clamp(4 * MIB, 128 * MIB).min(of_disk),
             flush_after_ms: TRACES_FLUSH_AFTER_MS,
             future_ms_max: FUTURE_MS_MAX,
             free_bytes_floor: Some(free_bytes_floor),

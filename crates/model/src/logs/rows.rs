@@ -1,6 +1,8 @@
 //! [`LogRows`]: the rows of a batch with their text in one allocation and their label sets shared.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+
+use foldhash::fast::RandomState;
 
 use super::{LogRecord, LogRow};
 use crate::Labels;
@@ -132,6 +134,35 @@ impl LogRows {
     /// Whether [`set_may_repeat`](Self::set_may_repeat) was said.
     pub fn may_repeat(&self) -> bool {
         self.may_repeat
+    }
+
+    /// Sets rows that are equal in stream, time, line and fields a nanosecond apart, in their order: as one request, sent
+    /// once, they are several; sent again they get the same times again.
+    ///
+    /// Cost: a hash of stream and time for each row; of all when any two share both.
+    pub fn set_equal_apart(&mut self) {
+        let mut times = HashSet::with_capacity_and_hasher(self.len(), RandomState::default());
+        if self.rows.iter().all(|row| times.insert((row.stream, row.t_ns))) {
+            return;
+        }
+        let mut taken = HashSet::with_capacity_and_hasher(self.len(), RandomState::default());
+        let mut apart = Vec::new();
+        for i in 0..self.len() {
+            let (row, stream) = (self.row(i), self.stream_number(i));
+            let mut t_ns = row.t_ns;
+            // Times wrap rather than stop: there are fewer rows than times.
+            while !taken.insert((stream, t_ns, row.line, row.fields)) {
+                t_ns = t_ns.wrapping_add(1);
+            }
+            if t_ns != row.t_ns {
+                apart.push((i, t_ns));
+            }
+        }
+        for (i, t_ns) in apart {
+            if let Some(row) = self.rows.get_mut(i) {
+                row.t_ns = t_ns;
+            }
+        }
     }
 
     /// Number of rows.
@@ -352,6 +383,33 @@ mod tests {
         joined.append(&behind.iter().cloned().collect());
         assert!(joined == rows);
         assert!(joined != before.iter().cloned().collect());
+    }
+
+    #[test]
+    fn equal_rows_are_set_apart_alike_each_time() {
+        let (web, db) = (Labels::from_pairs([("app", "web")]), Labels::from_pairs([("app", "db")]));
+        let (none, some) = (Labels::default(), Labels::from_pairs([("n", "1")]));
+        let mut rows = LogRows::default();
+        for (stream, t_ns, line, fields) in [
+            (&web, 5, "a", &none),
+            (&web, 6, "a", &none),
+            (&web, 5, "a", &none),
+            (&db, 5, "a", &none),
+            (&web, 5, "a", &some),
+            (&web, 5, "b", &none),
+            (&web, 5, "a", &none),
+        ] {
+            rows.push(stream, t_ns, line, fields);
+        }
+        let before = rows.clone();
+        rows.set_equal_apart();
+        let times: Vec<i64> = (0..rows.len()).map(|i| rows.t_ns(i)).collect();
+        assert_eq!(times, [5, 6, 7, 5, 5, 5, 8]);
+        let mut again = before;
+        again.set_equal_apart();
+        assert!(again == rows);
+        again.set_equal_apart();
+        assert!(again == rows, "what is apart stays");
     }
 
     #[test]

@@ -65,6 +65,7 @@ impl Conversation for Connection {
         let (used, last) = self.decoder.read(bytes, BATCH_MAX, &self.roles, streams, &mut lines)?;
         let mut pushed = lines.finish();
         // A window without its acknowledgement is sent again.
+        pushed.rows.set_equal_apart();
         pushed.rows.set_may_repeat();
         let delivery = Delivery::begin(&self.app, SOURCE, pushed);
         Ok(Step {

@@ -178,7 +178,8 @@ impl LineBook {
     }
 }
 
-/// [`hand_over_once`] of lines that get their level as Loki finds it.
+/// [`hand_over`] of lines that are pushed as to Loki: they get their level as Loki finds it, and equal ones are stored
+/// once, also within a request.
 pub(super) fn hand_over_levelled(
     app: &App,
     owner: &Owner,
@@ -186,10 +187,13 @@ pub(super) fn hand_over_levelled(
     mut pushed: Pushed,
 ) -> Answer {
     detect_levels(&mut pushed.rows);
-    hand_over_once(app, owner, source, pushed)
+    owner.mark(&mut pushed);
+    pushed.rows.set_may_repeat();
+    hand_over(app, source, pushed)
 }
 
-/// [`hand_over`] of lines whose client pushes them once more when it gets no answer: they are stored once.
+/// [`hand_over`] of lines whose client pushes them once more when it gets no answer: they are stored once, those that are
+/// equal within a request as often as it has them.
 pub(super) fn hand_over_once(
     app: &App,
     owner: &Owner,
@@ -197,6 +201,7 @@ pub(super) fn hand_over_once(
     mut pushed: Pushed,
 ) -> Answer {
     owner.mark(&mut pushed);
+    pushed.rows.set_equal_apart();
     pushed.rows.set_may_repeat();
     hand_over(app, source, pushed)
 }

@@ -167,7 +167,8 @@ pub(super) fn selector(text: Option<&str>) -> Result<String> {
         Some(text) if text.contains(['(', '{', '|']) => {
             bail!("{text:?} is neither a container's name nor a log query, which begins with {{");
         }
-        Some(container) => format!("{{container={container:?}, stream=~\"stdout|stderr\"}}"),
+        // Jobs that take a container over may name its outputs otherwise, or not at all.
+        Some(container) => format!("{{container={container:?}, stream!=\"events\"}}"),
     })
 }
 
@@ -402,7 +403,7 @@ mod tests {
         check(&[], r#"{stream=~"stdout|stderr"}"#);
         check(
             &["web", "-e", "a\"b", "-e", "c", "--exclude", "d"],
-            r#"{container="web", stream=~"stdout|stderr"} |~ "a\"b" or "c" !~ "d""#,
+            r#"{container="web", stream!="events"} |~ "a\"b" or "c" !~ "d""#,
         );
         check(&[r#"{a="b"}"#, "-i", "-e", "x"], r#"{a="b"} |~ "(?i)x""#);
     }
