@@ -338,6 +338,22 @@ async fn bulk_requests_are_answered_document_by_document() {
 }
 
 #[tokio::test]
+async fn equal_documents_of_a_request_are_several_and_have_the_same_times_when_it_comes_again() {
+    let receiver = Receiver::new();
+    let document = format!("{{\"@timestamp\":{NOW_MS},\"message\":\"same\"}}\n");
+    let body = format!("{{\"create\":{{\"_index\":\"a\"}}}}\n{document}").repeat(3);
+    let now = NOW_MS * 1_000_000;
+    for _ in 0..2 {
+        receiver.send("POST", "/_bulk", &[], body.clone()).await;
+        let stored = receiver.stored();
+        let ends =
+            [format!(" {now} same"), format!(" {} same", now + 1), format!(" {} same", now + 2)];
+        assert_eq!(stored.len(), 3);
+        assert!(stored.iter().zip(&ends).all(|(row, end)| row.ends_with(end)), "{stored:?}");
+    }
+}
+
+#[tokio::test]
 async fn documents_and_questions_of_shippers() {
     let receiver = Receiver::new();
     for (method, path) in [
