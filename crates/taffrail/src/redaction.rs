@@ -51,3 +51,39 @@ impl Redaction {
         self.redactor.names().map(str::to_owned).zip(counts).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ingest::redact::Kind;
+    use model::LogRows;
+
+    use super::*;
+
+    #[test]
+    fn batches_that_come_again_or_before_the_answer_are_redacted_as_the_first_time() {
+        let config = Config { kinds: Kind::ALL.to_vec(), patterns: Vec::new(), except: Vec::new() };
+        let redaction = Redaction::new(&config).unwrap();
+        let send = |lines: &[&str]| {
+            let mut rows = LogRows::default();
+            let stream = Labels::from_pairs([("app", "web")]);
+            lines.iter().for_each(|line| rows.push(&stream, 1, line, &Labels::default()));
+            let mut batch = LogBatch { rows, ..LogBatch::default() };
+            let found = redaction.apply(&mut batch);
+            let lines = batch.rows.iter().map(|row| row.line.to_owned());
+            (lines.collect::<Vec<_>>(), found)
+        };
+        let first = ["-----BEGIN PRIVATE KEY-----", "MIIEvQIBADANBgkqhkiG9w0"];
+        let last = ["aZ09+/==", "-----END PRIVATE KEY-----"];
+        let mark = "[redacted:private_key]";
+        // The second one comes before the store has answered for the first one, and again when it was stored.
+        let (_, of_first) = send(&first);
+        for _ in 0..2 {
+            let (lines, of_last) = send(&last);
+            assert_eq!(lines, [mark, last[1]]);
+            redaction.note(of_last.unwrap());
+        }
+        redaction.note(of_first.unwrap());
+        let counted: Vec<_> = redaction.counts().into_iter().filter(|(_, n)| *n > 0).collect();
+        assert_eq!(counted, [("private_key".to_owned(), 1)]);
+    }
+}
