@@ -1,4 +1,4 @@
-//! Measures the trace store on generated spans: ingest, bytes on disk, traces by id, search.
+//! Measures the trace store on generated spans: ingest, bytes on disk, traces by id, search, scans.
 //!
 //! `cargo run --release -p tracedb --example bench_spans [SPANS] [merged]`. Spans are like those of a web shop, about 245 bytes of
 //! OTLP each: random ids, six attributes of few and many values, resources of 24 services. Figures are CPU time of the
@@ -6,13 +6,16 @@
 
 #![expect(clippy::print_stdout, reason = "a program that prints figures")]
 
+use std::collections::BTreeSet;
 use std::error::Error;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::mpsc;
 
 use model::{
-    AttributeValue, Budget, Clock, Done, Resource, Scope, Span, SpanGroup, SpanKind, SpanPlan,
-    SpanStatus, SystemClock, TimeRange, TraceSource,
+    AttributeScope, AttributeValue, Budget, Clock, Done, Resource, Scope, Span, SpanCondition,
+    SpanField, SpanGroup, SpanKind, SpanPlan, SpanStatus, SystemClock, TimeRange, TracePlan,
+    TraceSource, ValueTest,
 };
 use storage::fs::RealFs;
 use storage::wal::Durability;
@@ -179,6 +182,63 @@ fn queries(store: &Store, state: &str, ids: &[u128]) -> Outcome<()> {
     let operations = store.operations("service-07", TimeRange::ALL, &budget())?.len();
     let ms = (cpu_seconds() - before) * 1e3;
     println!("{state}: {services} services, {operations} operations of one: {ms:.1} ms");
+    scans(store, state)
+}
+
+/// What query languages ask.
+fn scans(store: &Store, state: &str) -> Outcome<()> {
+    let text = |wanted: &'static str| -> ValueTest {
+        Arc::new(move |v| matches!(v, AttributeValue::String(t) if t == wanted))
+    };
+    let service = || SpanCondition::Test(SpanField::Service, text("service-07"));
+    let attribute = |name: &str, test| {
+        SpanCondition::Test(SpanField::Attribute(AttributeScope::Span, name.to_owned()), test)
+    };
+    let failed: ValueTest = Arc::new(|v| *v == AttributeValue::Int(500));
+    let named = |name: &str| Some(BTreeSet::from([name.to_owned()]));
+    let none = || Some(BTreeSet::new());
+    let plan = |conditions, is_whole, attributes| TracePlan {
+        range: TimeRange::ALL,
+        conditions,
+        is_whole,
+        attributes,
+        details: false,
+    };
+    let both = SpanCondition::All(vec![service(), attribute("http.status_code", failed.clone())]);
+    let address = attribute("net.peer.ip", text("10.0.99.99"));
+    let one = SpanCondition::All(vec![service(), address]);
+    let scans = [
+        ("newest 20 traces by service and status code", 20, plan(vec![both], true, none())),
+        ("traces by service and address", usize::MAX, plan(vec![one], true, none())),
+        (
+            "traces by service and by status code",
+            usize::MAX,
+            plan(vec![service(), attribute("http.status_code", failed)], true, none()),
+        ),
+        ("spans of a service", usize::MAX, plan(vec![service()], false, none())),
+        ("all spans", usize::MAX, plan(vec![SpanCondition::Always], false, none())),
+        (
+            "all spans with one attribute",
+            usize::MAX,
+            plan(vec![SpanCondition::Always], false, named("http.status_code")),
+        ),
+        ("all traces", usize::MAX, plan(vec![SpanCondition::Always], true, none())),
+    ];
+    for (what, limit, plan) in scans {
+        let before = cpu_seconds();
+        let (mut traces, mut spans) = (0, 0);
+        store.scan(&plan, &Budget::unlimited(), &mut |trace| {
+            traces += 1;
+            spans += trace.groups.iter().map(|g| g.spans.len()).sum::<usize>();
+            if traces < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        let seconds = cpu_seconds() - before;
+        println!(
+            "{state}: scan, {what}: {spans} spans in {traces} traces, {:.0} ms, {:.0} ns/span",
+            seconds * 1e3,
+            seconds * 1e9 / spans.max(1) as f64
+        );
+    }
     Ok(())
 }
 

@@ -34,7 +34,7 @@ pub(crate) fn may_match(condition: &SpanCondition, part: &Part, block: &BlockMet
                 SpanField::Kind => has_operation(&|o| {
                     test(&AttributeValue::Int(i64::from(operations[o as usize].kind)))
                 }),
-                SpanField::Status => true,
+                SpanField::Status | SpanField::Root => true,
                 SpanField::Duration { ns_min } => block.duration_max_ns >= *ns_min,
                 SpanField::Service => has_operation(&|o| {
                     operations[o as usize].service.is_some_and(|service| test(&text(service)))
@@ -115,6 +115,11 @@ impl<'a> Screen<'a> {
                     Ok(test(&AttributeValue::Int(number)))
                 };
                 core.kinds.iter().map(holds).collect::<Result<_>>()?
+            }
+            SpanField::Root => {
+                let by_value = [false, true].map(|value| test(&AttributeValue::Bool(value)));
+                let rows = 0..core.starts_ns.len();
+                rows.map(|row| by_value[usize::from(core.is_root(row))]).collect()
             }
             SpanField::Duration { .. } => {
                 let times = core.starts_ns.iter().zip(&core.ends_ns);
@@ -336,6 +341,7 @@ impl<'r> HeadScreen<'r> {
             SpanField::Kind => Ok(test(&AttributeValue::Int(row.kind as i64))),
             SpanField::Status => Ok(test(&AttributeValue::Int(row.status as i64))),
             SpanField::Duration { .. } => Ok(holds_for(test, row.duration_ns())),
+            SpanField::Root => Ok(test(&AttributeValue::Bool(row.parent_id == 0))),
             SpanField::Service => Ok(origin_holds(field, test, &self.origins[row.origin as usize])),
             SpanField::Attribute(scope, name) => {
                 let key = rows.texts.find(name.as_bytes());

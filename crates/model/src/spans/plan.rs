@@ -26,6 +26,8 @@ pub enum SpanField {
         /// Nanoseconds.
         ns_min: u64,
     },
+    /// Whether it never had a parent, a truth value.
+    Root,
     /// The name of its service, a text: [`Resource::service`](super::Resource::service).
     Service,
     /// An attribute of the name; each of them where it repeats.

@@ -219,6 +219,10 @@ fn test(
         // Of several events or links, one alone satisfies what all together do.
         FieldKind::Attribute(Some(scope), name) => attribute(*scope, name),
         FieldKind::Intrinsic(intrinsic) => {
+            if *intrinsic == Intrinsic::IsRoot {
+                let is = Arc::new(move |value: &AttributeValue| holds(&Value::from(value)));
+                return SpanCondition::Test(SpanField::Root, is);
+            }
             let (of, value): (SpanField, fn(i64) -> Value<'static>) = match intrinsic {
                 Intrinsic::Name => {
                     return SpanCondition::Test(

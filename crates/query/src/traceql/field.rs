@@ -26,6 +26,8 @@ pub(super) enum Intrinsic {
     NestedSetLeft,
     NestedSetRight,
     NestedSetParent,
+    /// `nestedSetParent < 0`, which is how clients ask for roots, and needs no tree.
+    IsRoot,
     EventName,
     EventTimeSinceStart,
     LinkTraceId,
@@ -110,6 +112,7 @@ impl Intrinsic {
             | Self::NestedSetRight
             | Self::NestedSetParent
             | Self::EventTimeSinceStart => Type::Number,
+            Self::IsRoot => Type::Bool,
             Self::Status => Type::Status,
             Self::Kind => Type::Kind,
             Self::Name
@@ -207,6 +210,16 @@ impl Field {
             FieldKind::Intrinsic(intrinsic) => intrinsic.value_type(),
             FieldKind::Attribute(..) => Type::Any,
         }
+    }
+
+    /// Whether it is the parent's number in the nested set.
+    pub(super) fn is_parent_number(&self) -> bool {
+        self.kind == FieldKind::Intrinsic(Intrinsic::NestedSetParent)
+    }
+
+    /// Instead of that number: whether there is none, below 0.
+    pub(super) fn into_is_root(self) -> Self {
+        Self { kind: FieldKind::Intrinsic(Intrinsic::IsRoot), ..self }
     }
 
     /// Whether its values are times.

@@ -189,7 +189,9 @@ fn fields(stages: &[Stage]) -> Vec<&Field> {
         let is_shown = !field.is_of_parent
             && matches!(
                 field.kind,
-                FieldKind::Intrinsic(Intrinsic::Name | Intrinsic::Duration | Intrinsic::SpanId)
+                FieldKind::Intrinsic(
+                    Intrinsic::Name | Intrinsic::Duration | Intrinsic::SpanId | Intrinsic::IsRoot
+                )
             );
         if !is_shown && !all.iter().any(|known| key(known) == key(field)) {
             all.push(field);

@@ -113,6 +113,7 @@ impl<'t> View<'t> {
                 let is_root = span.parent_id == 0;
                 Value::Int(self.tree().nested_set_parent(index).unwrap_or(-i64::from(is_root)))
             }
+            Intrinsic::IsRoot => Value::Bool(span.parent_id == 0),
             Intrinsic::EventName => several(span.events.iter().map(|event| text(&event.name))),
             Intrinsic::EventTimeSinceStart => several(
                 span.events.iter().map(|e| Value::Duration(e.t_ns.saturating_sub(span.start_ns))),

@@ -13,12 +13,13 @@ fn test(random: &mut Random) -> SpanCondition {
         Arc::new(move |v: &AttributeValue| *v == AttributeValue::String(t.clone())) as ValueTest
     };
     let scopes = AttributeScope::ALL;
-    let (field, holds): (SpanField, ValueTest) = match random.below(8) {
+    let (field, holds): (SpanField, ValueTest) = match random.below(9) {
         0 => (SpanField::Name, text(random.one_of(&["GET /", "", "nothing"]))),
         1 => (SpanField::Service, text(random.one_of(&["cart", "web", "nobody"]))),
         2 => (SpanField::Kind, Arc::new(|v| *v == AttributeValue::Int(2))),
         3 => (SpanField::Status, Arc::new(|v| *v == AttributeValue::Int(2))),
-        4 => {
+        4 => (SpanField::Root, Arc::new(|v| *v == AttributeValue::Bool(true))),
+        5 => {
             let ns_min = random.below(6000);
             let holds = move |v: &AttributeValue| matches!(v, AttributeValue::Int(ns) if *ns >= ns_min as i64);
             (SpanField::Duration { ns_min }, Arc::new(holds))
@@ -60,6 +61,7 @@ fn holds(condition: &SpanCondition, whole: &Whole) -> bool {
         SpanField::Kind => test(&int(span.kind as i64)),
         SpanField::Status => test(&int(span.status as i64)),
         SpanField::Duration { .. } => test(&int(span.duration_ns().min(i64::MAX as u64) as i64)),
+        SpanField::Root => test(&AttributeValue::Bool(span.parent_id == 0)),
         SpanField::Service => {
             resource.service().is_some_and(|s| test(&AttributeValue::String(s.to_owned())))
         }

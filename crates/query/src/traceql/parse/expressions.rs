@@ -245,7 +245,17 @@ impl<'t> Grammar for Expressions<'_, 't> {
             }
             Operator::Compare(comparison) => {
                 check_comparison(comparison, &left, &right, &wrong)?;
-                (Expr::Compare(comparison, Box::new(left.expr), Box::new(right.expr)), Type::Bool)
+                let expr = match (left.expr, right.expr) {
+                    (Expr::Field(field), Expr::Literal(value))
+                        if field.is_parent_number()
+                            && comparison == Comparison::Less
+                            && value == Value::Int(0) =>
+                    {
+                        Expr::Field(field.into_is_root())
+                    }
+                    (l, r) => Expr::Compare(comparison, Box::new(l), Box::new(r)),
+                };
+                (expr, Type::Bool)
             }
         };
         Ok(Typed { expr, value_type, has_field, start, end })

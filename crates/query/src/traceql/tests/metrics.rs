@@ -98,6 +98,11 @@ fn structure_selects_spans_of_metrics_too() {
         0,
         &["name=INSERT: 1@2", "name=SELECT: 1@2"],
     );
+    check(
+        "{ nestedSetParent < 0 && true } | count_over_time() by (resource.service.name)",
+        0,
+        &["resource.service.name=web: 2@2"],
+    );
     check("{} | count() > 2 | count_over_time()", 0, &["__name__=count_over_time: 5@2"]);
 }
 

@@ -113,6 +113,7 @@ fn holds(condition: &SpanCondition, group: &SpanGroup, span: &Span) -> bool {
         SpanField::Duration { ns_min } => {
             span.duration_ns() >= *ns_min && int(span.duration_ns() as i64)
         }
+        SpanField::Root => test(&AttributeValue::Bool(span.parent_id == 0)),
         SpanField::Service => group.resource.service().is_some_and(|s| test(&text(s))),
         SpanField::Attribute(scope, name) => match scope {
             AttributeScope::Resource => has(&group.resource.attributes, name),
