@@ -66,7 +66,9 @@ impl Stores {
         let heads = config.memory_limit_bytes / 100 * 60 / 100 * 35;
         // What is in a head is in the write-ahead log as well, where it takes several times as much, and becomes a part at
         // once: under a small disk limit both stay small.
-        let of_disk = config.disk_limit_bytes.map_or(u64::MAX, |limit| (limit / 64).max(MIB));
+        let of_disk = |limit: Option<u64>| limit.map_or(u64::MAX, |limit| (limit / 64).max(MIB));
+        let of_traces = of_disk(config.traces.disk_limit_bytes);
+        let of_disk = of_disk(config.disk_limit_bytes);
         let metrics = tsdb::Config {
             dir: config.data_dir.join("metrics"),
             durability: config.durability,
@@ -102,7 +104,7 @@ impl Stores {
             dir: config.data_dir.join("traces"),
             durability: config.durability,
             retention_ms: config.traces.retention_ms,
-            head_bytes_max: (heads / 4).clamp(4 * MIB, 128 * MIB).min(of_disk),
+            head_bytes_max: (heads / 4).clamp(4 * MIB, 128 * MIB).min(of_disk).min(of_traces),
             flush_after_ms: TRACES_FLUSH_AFTER_MS,
             future_ms_max: FUTURE_MS_MAX,
             free_bytes_floor: Some(free_bytes_floor),

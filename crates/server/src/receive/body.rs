@@ -8,6 +8,7 @@ use axum::body::{Body, HttpBody as _};
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt as _;
 use ingest::compression::Encoding;
+use model::{Error, ErrorKind};
 
 /// Time a client has to send its body.
 const BODY_TIME_MAX: Duration = Duration::from_secs(60);
@@ -103,14 +104,24 @@ impl Budget {
 impl Held {
     /// Makes room for `bytes` altogether, if the budget has them.
     pub(crate) fn reserve(&mut self, bytes: usize) -> bool {
-        if bytes > self.taken {
-            if self.budget.take(bytes - self.taken).is_err() {
-                return false;
-            }
-            self.taken = bytes;
+        if self.charge(bytes).is_err() {
+            return false;
         }
         self.bytes.reserve_exact(bytes.saturating_sub(self.bytes.len()));
         true
+    }
+
+    /// Has it count as `bytes` at least from now on.
+    ///
+    /// # Errors
+    /// [`Busy`](ErrorKind::Busy) when all bodies together are too large.
+    pub(crate) fn charge(&mut self, bytes: usize) -> Result<(), Error> {
+        if bytes > self.taken {
+            let taken = self.budget.take(bytes - self.taken);
+            taken.map_err(|(_, reason)| Error::new(ErrorKind::Busy, reason))?;
+            self.taken = bytes;
+        }
+        Ok(())
     }
 
     /// Lets go of the first `used` bytes, and of memory that is no longer needed.
@@ -173,6 +184,8 @@ mod tests {
         assert!(held.reserve(80));
         held.bytes.extend_from_slice(&[1; 80]);
         assert!(!budget.hold().reserve(21) && !held.reserve(101) && held.reserve(100));
+        assert_eq!(budget.hold().charge(1).unwrap_err().kind(), ErrorKind::Busy);
+        held.charge(7).unwrap();
         held.drain(70);
         assert_eq!((held.bytes.len(), budget.used.load(Ordering::Relaxed)), (10, 50));
         drop(held);

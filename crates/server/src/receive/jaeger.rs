@@ -12,7 +12,7 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode, header};
-use ingest::compression::{self, Encoding};
+use ingest::compression::Encoding;
 use ingest::jaeger;
 use ingest::spans::{Received, Refused};
 use ingest::thrift::Protocol;
@@ -45,9 +45,8 @@ pub(crate) async fn batch(State(app): State<Arc<App>>, owner: Owner, request: Re
         Ok(held) => held,
         Err((status, reason)) => return assets::plain(status, &reason),
     };
-    let received = spans::receive(&app, owner, SOURCE, held, move |bytes, limits| {
-        let body = compression::unpack(packing, bytes, limits.unpacked_bytes_max)?;
-        jaeger::decode_thrift(Protocol::Binary, &body, spans::elements_max(limits))
+    let received = spans::receive(&app, owner, SOURCE, packing, held, move |body, limits| {
+        jaeger::decode_thrift(Protocol::Binary, body, spans::elements_max(limits))
     });
     match received.await.and_then(spans::Outcome::or_error) {
         Ok(outcome) => spans::accepted(&outcome),
@@ -73,9 +72,8 @@ pub(super) async fn receive_protobuf(
     packing: Encoding,
     held: Held,
 ) -> Result<()> {
-    let received = spans::receive(app, owner, SOURCE, held, move |bytes, limits| {
-        let body = compression::unpack(packing, bytes, limits.unpacked_bytes_max)?;
-        jaeger::decode_protobuf(&body, spans::elements_max(limits))
+    let received = spans::receive(app, owner, SOURCE, packing, held, move |body, limits| {
+        jaeger::decode_protobuf(body, spans::elements_max(limits))
     });
     received.await?.or_error()?;
     Ok(())

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use ingest::compression::{self, Encoding};
+use ingest::compression::Encoding;
 use ingest::otlp;
 use model::Result;
 
@@ -40,13 +40,12 @@ pub(super) async fn receive(
     packing: Encoding,
     held: Held,
 ) -> Result<Partial> {
-    let outcome = spans::receive(app, owner, SOURCE, held, move |bytes, limits| {
-        let body = compression::unpack(packing, bytes, limits.unpacked_bytes_max)?;
+    let outcome = spans::receive(app, owner, SOURCE, packing, held, move |body, limits| {
         let elements_max = match encoding {
             otlp::Encoding::Protobuf => spans::elements_max(limits),
             otlp::Encoding::Json => limits.rows_max,
         };
-        otlp::traces::decode(encoding, &body, elements_max)
+        otlp::traces::decode(encoding, body, elements_max)
     })
     .await?;
     Ok(Partial { rejected: outcome.refused.rows, message: outcome.why() })

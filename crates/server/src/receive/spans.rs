@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use axum::response::Response;
 use http::StatusCode;
+use ingest::compression::{self, Encoding};
 use ingest::spans::{Received, Refused};
 use model::{Done, Error, RejectReason, Result, Sink, SpanBatch, SpanGroup};
 use tokio::sync::oneshot;
@@ -47,23 +48,29 @@ impl Outcome {
     }
 }
 
-/// Decodes one request off the runtime's workers, and stores what is in it.
+/// Unpacks and decodes one request off the runtime's workers, and stores what is in it. Until that is done, its unpacked
+/// size is part of what all requests may take.
 pub(super) async fn receive(
     app: &Arc<App>,
     owner: Owner,
     source: &'static str,
-    held: Held,
+    packing: Encoding,
+    mut held: Held,
     decode: impl FnOnce(&[u8], &Limits) -> Result<Received> + Send + 'static,
 ) -> Result<Outcome> {
     let lane = app.receivers.lane().await?;
     let decoding = app.clone();
-    let (count, refused, answer) = off_runtime(move || {
+    let (count, refused, answer, _held) = off_runtime(move || {
         let _lane = lane;
-        let mut received = decode(&held.bytes, &decoding.receivers.limits)?;
+        let limits = &decoding.receivers.limits;
+        let packed = std::mem::take(&mut held.bytes);
+        let body = compression::unpack(packing, &packed, limits.unpacked_bytes_max)?;
+        held.charge(body.len())?;
+        let mut received = decode(&body, limits)?;
         owner.mark_spans(&mut received.groups);
         let count = received.len() as u64;
         let (refused, answer) = hand_over(&decoding, source, received);
-        Ok((count, refused, answer))
+        Ok((count, refused, answer, held))
     })
     .await?;
     let receipt = answer.get().await?;

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode, header};
-use ingest::compression;
 use ingest::zipkin::{self, Form};
 
 use super::{body, refuse, spans};
@@ -65,9 +64,8 @@ async fn receive(
         Err((status, reason)) => return assets::plain(status, &reason),
     };
     let now_ns = app.clock.now_ns();
-    let received = spans::receive(&app, owner, SOURCE, held, move |bytes, limits| {
-        let body = compression::unpack(packing, bytes, limits.unpacked_bytes_max)?;
-        zipkin::decode(form, &body, spans::elements_max(limits), now_ns)
+    let received = spans::receive(&app, owner, SOURCE, packing, held, move |body, limits| {
+        zipkin::decode(form, body, spans::elements_max(limits), now_ns)
     });
     match received.await.and_then(spans::Outcome::or_error) {
         Ok(outcome) => spans::accepted(&outcome),
