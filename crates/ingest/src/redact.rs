@@ -31,7 +31,7 @@ use regex::Regex;
 
 use self::anchors::{ANCHORS, Anchor};
 use self::found::{Found, Row};
-pub use self::keys::Keys;
+pub use self::keys::{Keys, Past};
 
 /// What a secret is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -210,7 +210,9 @@ impl Redactor {
             if has_secrets { rows.streams().iter().map(is_left).collect() } else { Vec::new() };
         let is_left = |row: usize| left.get(rows.stream_number(row) as usize) == Some(&true);
         found.retain(|f| !is_left(f.row));
-        keys.follow(rows, &mut found);
+        if self.kinds.contains(&Kind::PrivateKey) {
+            keys.follow(rows, &mut found);
+        }
         if found.is_empty() && !has_secrets {
             return None;
         }

@@ -13,7 +13,7 @@ use storage::writer::WriterState;
 use crate::config::Config;
 use crate::ledger::{Ledger, Signal};
 use crate::log_metrics::LogMetrics;
-use crate::redaction::Redaction;
+use crate::redaction::{Redaction, keys_since};
 use crate::remote_write::Feed;
 
 const MIB: u64 = 1 << 20;
@@ -134,7 +134,9 @@ impl Stores {
         for what in &damage {
             tracing::warn!("{what}");
         }
-        let redaction = config.logs.redaction.as_ref().map(Redaction::new).transpose()?;
+        let redaction = config.logs.redaction.as_ref();
+        let redaction =
+            redaction.map(|config| Redaction::new(config, keys_since(&logs, clock))).transpose()?;
         Ok(Self {
             metrics,
             logs,
@@ -574,7 +576,8 @@ mod tests {
     fn a_private_key_is_replaced_again_when_its_batch_comes_again() {
         let overrides = config::Overrides { data_dir: Some("unused".into()), ..Default::default() };
         let config = config::load(&overrides, &|_| None).unwrap();
-        let redaction = Redaction::new(config.logs.redaction.as_ref().unwrap()).unwrap();
+        let config = config.logs.redaction.unwrap();
+        let redaction = Redaction::new(&config, ingest::redact::Keys::default()).unwrap();
         let stream = Labels::from_pairs([("a", "web")]);
         let batch = |lines: &[&str]| {
             let mut rows = LogRows::default();

@@ -1,20 +1,25 @@
 //! [`Keys`]: private keys that go on through the rows of a stream, also of further batches, and of batches that come again.
 //!
 //! A row inside a key does not say so itself: what came before it does. So the streams inside a key are known here, and
-//! of each the rows that were inside one: a sender that had no answer sends them again when the key has long ended.
+//! of each the rows that were inside one: a sender that had no answer sends them again when the key has long ended. What
+//! came before the process began is asked of a [`Past`], once per stream and only when a row may be inside a key.
 
 use std::collections::VecDeque;
+use std::fmt::Debug;
 use std::hash::BuildHasher as _;
+use std::ops::ControlFlow;
 
-use model::{Labels, LogRows};
+use model::{Labels, LogRow, LogRows};
 use parking_lot::Mutex;
-use rustc_hash::{FxBuildHasher, FxHashMap};
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
 use super::Kind;
 use super::found::{Found, disjoint};
 
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
+/// What stands for the rows of a key, and behind what begins it.
+const MARK: &str = "[redacted:private_key]";
 
 /// Bytes of a row of a key's body at most, and of one that ends it.
 const BODY_BYTES_MAX: usize = 128;
@@ -25,10 +30,37 @@ const STREAMS_MAX: usize = 1_000;
 /// Rows of keys that are known of a stream: those of some keys of 4096 bits.
 const ROWS_MAX: usize = 256;
 
+/// Least length of a row of a key's body for which the past of its stream is asked: shorter ones are words of prose, or the
+/// few characters at the end of a key.
+const ASKED_BYTES_MIN: usize = 8;
+/// Streams whose past is asked. Of further ones nothing is known but what comes while the process runs.
+const ASKED_MAX: usize = 10_000;
+/// Rows of the past that are looked at before it is given up.
+const PAST_ROWS_MAX: usize = 64;
+
+/// Rows as they were stored before these [`Keys`] began, redacted.
+pub trait Past: Debug + Send + Sync {
+    /// Visits times and lines of `stream` that are stored, up to and with `t_ns`, the last one first.
+    fn visit_back(
+        &self,
+        stream: &Labels,
+        t_ns: i64,
+        visit: &mut dyn FnMut(i64, &str) -> ControlFlow<()>,
+    );
+}
+
 /// Streams in which private keys stood. One for all batches; it may be shared.
 #[derive(Debug, Default)]
 pub struct Keys {
-    streams: Mutex<FxHashMap<Labels, Stream>>,
+    known: Mutex<Known>,
+    past: Option<Box<dyn Past>>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    streams: FxHashMap<Labels, Stream>,
+    /// Hashes of streams whose past was asked.
+    asked: FxHashSet<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -40,13 +72,22 @@ struct Stream {
 }
 
 impl Keys {
+    /// Those that know which streams were inside a key before.
+    pub fn with_past(past: Box<dyn Past>) -> Self {
+        Self { past: Some(past), ..Self::default() }
+    }
+
     /// Adds to `found` the rows into which private keys go on: those of their streams that look like one, up to the end,
     /// and those that were inside one before.
     pub(super) fn follow(&self, rows: &LogRows, found: &mut Vec<Found>) {
         let key = Found::new(0, 0..0, Kind::PrivateKey).what;
         let mut starts = found.iter().filter(|f| f.what == key).map(|f| f.row).collect::<Vec<_>>();
         starts.dedup();
-        let mut streams = self.streams.lock();
+        let mut known = self.known.lock();
+        if let Some(past) = &self.past {
+            known.ask(&**past, rows);
+        }
+        let streams = &mut known.streams;
         let mut is_known: Vec<bool> = if streams.is_empty() {
             Vec::new()
         } else {
@@ -66,7 +107,7 @@ impl Keys {
                 more.push(Found { goes_on: true, ..Found::new(i, 0..len, Kind::PrivateKey) });
             }
             if starts.binary_search(&i).is_ok() && row.line.rfind(END) < row.line.rfind(BEGIN) {
-                is_known[number] |= open(&mut streams, row.stream);
+                is_known[number] |= open(streams, row.stream);
             }
         }
         found.extend(more);
@@ -76,8 +117,57 @@ impl Keys {
     /// How many streams are inside a key.
     #[cfg(test)]
     pub(super) fn open_count(&self) -> usize {
-        self.streams.lock().values().filter(|stream| stream.is_open).count()
+        self.known.lock().streams.values().filter(|stream| stream.is_open).count()
     }
+}
+
+impl Known {
+    /// Asks the past of the streams that are first seen with a row that may be inside a key.
+    ///
+    /// Cost: a look at the first row of each stream, for nearly all rows at its first bytes; a question is a search.
+    fn ask(&mut self, past: &dyn Past, rows: &LogRows) {
+        let mut unseen = rows.streams().len();
+        let mut is_seen = vec![false; unseen];
+        for (i, row) in rows.iter().enumerate() {
+            if unseen == 0 {
+                return;
+            }
+            let is_seen = &mut is_seen[rows.stream_number(i) as usize];
+            // An empty row is part of an encrypted key, and the next one says more.
+            if *is_seen || row.line.is_empty() {
+                continue;
+            }
+            *is_seen = true;
+            unseen -= 1;
+            let body = &row.line[..row.line.find(END).unwrap_or(row.line.len())];
+            if body.len() >= ASKED_BYTES_MIN
+                && is_body(body)
+                && !self.streams.contains_key(row.stream)
+                && self.asked.len() < ASKED_MAX
+                && self.asked.insert(FxBuildHasher.hash_one(row.stream))
+                && was_inside(past, &row, rows.may_repeat())
+            {
+                open(&mut self.streams, row.stream);
+            }
+        }
+    }
+}
+
+/// Whether the stream of `row` was inside a key before it, as far as what is stored says: the last row that is not empty
+/// ends with the mark of one. A row that may be there already is inside of one if one of its time is.
+fn was_inside(past: &dyn Past, row: &LogRow<'_>, may_repeat: bool) -> bool {
+    let (mut is_inside, mut is_first, mut rows_left) = (false, true, PAST_ROWS_MAX);
+    past.visit_back(row.stream, row.t_ns, &mut |t_ns, line| {
+        let may_be_row = may_repeat && t_ns == row.t_ns;
+        rows_left -= 1;
+        if !line.is_empty() && (is_first || may_be_row) {
+            is_first = false;
+            is_inside = line.ends_with(MARK) || (may_be_row && line.starts_with(MARK));
+        }
+        let is_decided = is_inside || (!is_first && !may_be_row) || rows_left == 0;
+        if is_decided { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    is_inside
 }
 
 /// Notes that a key begins in `stream`; whether there is room for it.
