@@ -3,6 +3,8 @@
 pub(super) mod logs;
 pub(super) mod traces;
 
+use std::borrow::Cow;
+
 use model::{ErrorKind, Result};
 
 use super::value::{Attributes, VALUE_DEPTH_MAX};
@@ -13,7 +15,7 @@ use super::{
 use crate::protobuf::{Field, Reader};
 
 pub(super) fn decode(body: &[u8], elements_max: usize) -> Result<Request> {
-    let mut decoder = Decoder { left: elements_max, elements_max };
+    let mut decoder = Decoder::new(elements_max, String::from_utf8_lossy);
     let mut request = Request::default();
     each(Reader::new(body), |field| {
         if field.number == 1 {
@@ -38,9 +40,20 @@ fn each<'a>(mut reader: Reader<'a>, mut visit: impl FnMut(Field<'a>) -> Result<(
 struct Decoder {
     left: usize,
     elements_max: usize,
+    /// What a text is that is not UTF-8, though it has to be: senders pass on what programs wrote, and of one broken text
+    /// a batch must not be lost.
+    text_of: fn(&[u8]) -> Cow<'_, str>,
 }
 
 impl Decoder {
+    fn new(elements_max: usize, text_of: fn(&[u8]) -> Cow<'_, str>) -> Self {
+        Self { left: elements_max, elements_max, text_of }
+    }
+
+    fn text<'a>(&self, field: &Field<'a>) -> Result<Cow<'a, str>> {
+        Ok((self.text_of)(field.bytes()?))
+    }
+
     fn charge(&mut self, elements: usize) -> Result<()> {
         self.left = self.left.checked_sub(elements).ok_or_else(|| too_many(self.elements_max))?;
         Ok(())
@@ -74,7 +87,7 @@ impl Decoder {
                     (scope.name, scope.version, scope.attributes) = self.instrumentation(&field)?;
                 }
                 2 => scope.metrics.push(self.metric(&field)?),
-                3 => scope.schema_url = field.text()?.to_owned(),
+                3 => scope.schema_url = self.text(&field)?.into_owned(),
                 _ => {}
             }
             Ok(())
@@ -88,8 +101,8 @@ impl Decoder {
         let mut attributes = Attributes::default();
         each(field.message()?, |field| {
             match field.number {
-                1 => name = field.text()?.to_owned(),
-                2 => version = field.text()?.to_owned(),
+                1 => name = self.text(&field)?.into_owned(),
+                2 => version = self.text(&field)?.into_owned(),
                 3 => attributes.push(self.attribute(&field, 0)?),
                 _ => {}
             }
@@ -103,9 +116,9 @@ impl Decoder {
         let mut metric = Metric::default();
         each(field.message()?, |field| {
             match field.number {
-                1 => metric.name = field.text()?.to_owned(),
-                2 => metric.description = field.text()?.to_owned(),
-                3 => metric.unit = field.text()?.to_owned(),
+                1 => metric.name = self.text(&field)?.into_owned(),
+                2 => metric.description = self.text(&field)?.into_owned(),
+                3 => metric.unit = self.text(&field)?.into_owned(),
                 5 => {
                     let mut points = Vec::new();
                     self.points(&field, Self::number, &mut points)?;
@@ -297,7 +310,7 @@ impl Decoder {
         let (mut key, mut value) = (String::new(), Value::Empty);
         each(field.message()?, |field| {
             match field.number {
-                1 => key = field.text()?.to_owned(),
+                1 => key = self.text(&field)?.into_owned(),
                 2 => value = self.value(&field, depth)?,
                 _ => {}
             }
@@ -313,7 +326,7 @@ impl Decoder {
         let mut value = Value::Empty;
         each(field.message()?, |field| {
             value = match field.number {
-                1 => Value::Text(field.text()?.to_owned()),
+                1 => Value::Text(self.text(&field)?.into_owned()),
                 2 => Value::Bool(field.boolean()?),
                 3 => Value::Int(field.int64()?),
                 4 => Value::Double(field.double()?),

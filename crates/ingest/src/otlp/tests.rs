@@ -34,6 +34,32 @@ fn exponential_histograms_become_native() {
     assert_eq!(rows.histograms[0].t_ms, 1);
 }
 
+#[test]
+fn texts_that_are_not_utf8_come_with_replacement_characters() {
+    let mut body = crate::protobuf::Writer::new();
+    body.message(1, |resource| {
+        resource.message(2, |scope| {
+            scope.message(2, |metric| {
+                metric.text(1, "up");
+                metric.message(5, |gauge| {
+                    gauge.message(1, |point| {
+                        point.fixed64(3, 1_000_000);
+                        point.always_double(4, 1.0);
+                        point.message(7, |pair| {
+                            pair.text(1, "path");
+                            pair.message(2, |value| value.bytes(1, b"caf\xe9"));
+                        });
+                    });
+                });
+            });
+        });
+    });
+    let request = decode(Encoding::Protobuf, &body.finish(), 100).unwrap();
+    let rows = translate(&request, &Config::default(), &LIMITS, &mut totals(), 0).unwrap();
+    let paths: Vec<_> = rows.samples.iter().filter_map(|row| row.labels.get("path")).collect();
+    assert_eq!(paths, ["caf\u{fffd}"]);
+}
+
 proptest! {
     #[test]
     fn noise_is_refused_or_bounded(noise in proptest::collection::vec(any::<u8>(), 0..300)) {

@@ -93,6 +93,31 @@ fn protobuf_says_the_same() {
 }
 
 #[test]
+fn texts_that_are_not_utf8_are_kept() {
+    let mut body = Writer::new();
+    body.message(1, |resource| {
+        resource.message(2, |scope| {
+            for text in [&b"caf\xe9"[..], b"fine"] {
+                scope.message(2, |record| {
+                    record.message(5, |body| body.bytes(1, text));
+                    record.message(6, |pair| {
+                        pair.text(1, "path");
+                        pair.message(2, |value| value.bytes(1, text));
+                    });
+                });
+            }
+        });
+    });
+    let pushed = read(Encoding::Protobuf, &body.finish()).unwrap();
+    let rows: Vec<_> = pushed.rows.iter().collect();
+    for (row, bytes) in rows.iter().zip([&b"caf\xe9"[..], b"fine"]) {
+        assert_eq!(&*model::bytes_of_text(row.line), bytes);
+        assert_eq!(&*model::bytes_of_text(row.fields.get("path").unwrap()), bytes);
+    }
+    assert_eq!(rows.len(), 2);
+}
+
+#[test]
 fn what_is_no_request_is_refused() {
     let check = |encoding, body: &str, words: &str| {
         let error = read(encoding, body.as_bytes()).unwrap_err();

@@ -7,7 +7,7 @@ use crate::otlp::logs::{Record, Request, ResourceLogs, ScopeLogs};
 use crate::protobuf::{Field, Reader};
 
 pub(crate) fn decode(body: &[u8], elements_max: usize) -> Result<Request> {
-    let mut decoder = Decoder { left: elements_max, elements_max };
+    let mut decoder = Decoder::new(elements_max, model::text_of_bytes);
     let mut request = Request::default();
     each(Reader::new(body), |field| {
         if field.number == 1 {
@@ -64,7 +64,7 @@ fn record(decoder: &mut Decoder, field: &Field<'_>) -> Result<Record> {
         match field.number {
             1 => record.time_ns = field.fixed64()?,
             2 => record.severity_number = field.int32()?,
-            3 => record.severity_text = field.text()?.to_owned(),
+            3 => record.severity_text = decoder.text(&field)?.into_owned(),
             5 => record.body = decoder.value(&field, 0)?,
             6 => record.attributes.push(decoder.attribute(&field, 0)?),
             7 => record.dropped_attributes = field.uint32()?,
@@ -72,7 +72,7 @@ fn record(decoder: &mut Decoder, field: &Field<'_>) -> Result<Record> {
             9 => record.trace_id = field.bytes()?.to_vec(),
             10 => record.span_id = field.bytes()?.to_vec(),
             11 => record.observed_ns = field.fixed64()?,
-            12 => record.event_name = field.text()?.to_owned(),
+            12 => record.event_name = decoder.text(&field)?.into_owned(),
             _ => {}
         }
         Ok(())

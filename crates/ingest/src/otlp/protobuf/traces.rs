@@ -1,5 +1,6 @@
 //! `ExportTraceServiceRequest` in binary protobuf: one pass from bytes to spans.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use model::{
@@ -15,7 +16,7 @@ use crate::spans::{Names, Received, SPAN_ELEMENTS};
 
 pub(crate) fn decode(body: &[u8], elements_max: usize) -> Result<Received> {
     let mut reading = Reading {
-        decoder: Decoder { left: elements_max, elements_max },
+        decoder: Decoder::new(elements_max, String::from_utf8_lossy),
         names: Names::new(),
         collected: Collected::default(),
     };
@@ -59,7 +60,7 @@ impl Reading {
                     Ok(())
                 })?,
                 2 | LIBRARY_SPANS => self.scope(&field)?,
-                3 => field.text()?.clone_into(&mut resource.schema_url),
+                3 => resource.schema_url = self.decoder.text(&field)?.into_owned(),
                 _ => {}
             }
             Ok(())
@@ -75,8 +76,8 @@ impl Reading {
             match field.number {
                 1 => each(field.message()?, |field| {
                     match field.number {
-                        1 => field.text()?.clone_into(&mut scope.name),
-                        2 => field.text()?.clone_into(&mut scope.version),
+                        1 => scope.name = self.decoder.text(&field)?.into_owned(),
+                        2 => scope.version = self.decoder.text(&field)?.into_owned(),
                         3 => scope.attributes.push(self.attribute(&field)?),
                         4 => scope.dropped_attributes = field.uint32()?,
                         _ => {}
@@ -93,7 +94,7 @@ impl Reading {
                         spans.pop();
                     }
                 }
-                3 => field.text()?.clone_into(&mut scope.schema_url),
+                3 => scope.schema_url = self.decoder.text(&field)?.into_owned(),
                 _ => {}
             }
             Ok(())
@@ -116,12 +117,12 @@ impl Reading {
                     span.span_id = span_id(field.bytes()?, "SpanID", true)
                         .unwrap_or_else(refuse(&mut refusal));
                 }
-                3 => field.text()?.clone_into(&mut span.trace_state),
+                3 => span.trace_state = self.decoder.text(&field)?.into_owned(),
                 4 => {
                     span.parent_id = span_id(field.bytes()?, "ParentSpanID", true)
                         .unwrap_or_else(refuse(&mut refusal));
                 }
-                5 => span.name = self.names.get(field.text()?),
+                5 => span.name = self.names.get(&self.decoder.text(&field)?),
                 6 => span.kind = kind_from_number(field.int32()?),
                 7 => {
                     span.start_ns =
@@ -137,7 +138,7 @@ impl Reading {
                 12 => span.dropped_events = field.uint32()?,
                 13 => span.links.push(self.link(&field, &mut refusal)?),
                 14 => span.dropped_links = field.uint32()?,
-                15 => status(&field, span)?,
+                15 => status(&self.decoder, &field, span)?,
                 16 => span.flags = field.fixed32()?,
                 _ => {}
             }
@@ -160,7 +161,7 @@ impl Reading {
                 1 => {
                     event.t_ns = time_ns(field.fixed64()?, "event").unwrap_or_else(refuse(refusal))
                 }
-                2 => event.name = self.names.get(field.text()?),
+                2 => event.name = self.names.get(&self.decoder.text(&field)?),
                 3 => event.attributes.push(self.attribute(&field)?),
                 4 => event.dropped_attributes = field.uint32()?,
                 _ => {}
@@ -182,7 +183,7 @@ impl Reading {
                     link.span_id = span_id(field.bytes()?, "SpanID of a link", true)
                         .unwrap_or_else(refuse(refusal));
                 }
-                3 => field.text()?.clone_into(&mut link.trace_state),
+                3 => link.trace_state = self.decoder.text(&field)?.into_owned(),
                 4 => link.attributes.push(self.attribute(&field)?),
                 5 => link.dropped_attributes = field.uint32()?,
                 6 => link.flags = field.fixed32()?,
@@ -195,16 +196,16 @@ impl Reading {
 
     fn attribute(&mut self, field: &Field<'_>) -> Result<(Arc<str>, AttributeValue)> {
         self.decoder.charge(1)?;
-        let (mut name, mut value) = ("", AttributeValue::Empty);
+        let (mut name, mut value) = (Cow::Borrowed(""), AttributeValue::Empty);
         each(field.message()?, |field| {
             match field.number {
-                1 => name = field.text()?,
+                1 => name = self.decoder.text(&field)?,
                 2 => value = self.value(&field)?,
                 _ => {}
             }
             Ok(())
         })?;
-        Ok((self.names.get(name), value))
+        Ok((self.names.get(&name), value))
     }
 
     fn value(&mut self, field: &Field<'_>) -> Result<AttributeValue> {
@@ -212,18 +213,18 @@ impl Reading {
         let mut message = field.message()?;
         match message.next_field()? {
             Some(text) if text.number == 1 && message.rest().is_empty() => {
-                Ok(AttributeValue::String(text.text()?.to_owned()))
+                Ok(AttributeValue::String(self.decoder.text(&text)?.into_owned()))
             }
             _ => Ok(self.decoder.value(field, 0)?.into()),
         }
     }
 }
 
-fn status(field: &Field<'_>, span: &mut Span) -> Result<()> {
+fn status(decoder: &Decoder, field: &Field<'_>, span: &mut Span) -> Result<()> {
     span.status = SpanStatus::Unset;
     each(field.message()?, |field| {
         match field.number {
-            2 => field.text()?.clone_into(&mut span.status_message),
+            2 => span.status_message = decoder.text(&field)?.into_owned(),
             3 => span.status = status_from_number(field.int32()?),
             _ => {}
         }

@@ -34,6 +34,30 @@ fn body() -> Received {
 }
 
 #[test]
+fn texts_that_are_not_utf8_come_with_replacement_characters() {
+    let mut body = crate::protobuf::Writer::new();
+    body.message(1, |resource| {
+        resource.message(2, |scope| {
+            scope.message(2, |span| {
+                span.bytes(1, &[1; 16]);
+                span.bytes(2, &[2; 8]);
+                span.bytes(5, b"caf\xe9");
+                span.message(9, |pair| {
+                    pair.bytes(1, b"k\xff");
+                    pair.message(2, |value| value.bytes(1, b"v\xff"));
+                });
+                span.message(15, |status| status.bytes(2, b"\xc3("));
+            });
+        });
+    });
+    let received = decode(Encoding::Protobuf, &body.finish(), 1_000).unwrap();
+    let span = &received.groups[0].spans[0];
+    assert_eq!((&*span.name, span.status_message.as_str()), ("caf\u{fffd}", "\u{fffd}("));
+    let attribute = ("k\u{fffd}".into(), AttributeValue::String("v\u{fffd}".into()));
+    assert_eq!(*span.attributes, [attribute]);
+}
+
+#[test]
 fn all_of_a_span_is_kept() {
     let received = body();
     let group = &received.groups[0];
