@@ -7,6 +7,8 @@ use super::Kind;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Anchor {
     Setting,
+    /// The code on the back of a card.
+    CardCode,
     /// `pass` with the byte behind it.
     Pass,
     /// A program that takes passwords as arguments.
@@ -34,6 +36,8 @@ pub(super) enum Anchor {
     Known(usize, Letters),
     /// The middle of an application's secret of Microsoft Entra.
     Entra,
+    /// The start of a key of Mailgun.
+    Mailgun,
     /// What is between the number of a Telegram bot and its secret.
     Telegram,
 }
@@ -79,6 +83,8 @@ impl Anchor {
             Self::PrivateKey => Kind::PrivateKey,
             Self::Jwt => Kind::Jwt,
             Self::Known(..) | Self::Entra | Self::Telegram | Self::Signature => Kind::Token,
+            Self::Mailgun => Kind::Token,
+            Self::CardCode => Kind::Card,
         }
     }
 }
@@ -109,6 +115,15 @@ pub(super) const ANCHORS: &[(&str, Anchor)] = &[
     ("PASS:", Anchor::Pass),
     ("PASS =", Anchor::Pass),
     ("PASS\"", Anchor::Pass),
+    ("pw=", Anchor::Pass),
+    ("pw:", Anchor::Pass),
+    ("pw\"", Anchor::Pass),
+    ("PW=", Anchor::Pass),
+    ("PW:", Anchor::Pass),
+    ("cvv", Anchor::CardCode),
+    ("CVV", Anchor::CardCode),
+    ("cvc", Anchor::CardCode),
+    ("CVC", Anchor::CardCode),
     ("requirepass", Anchor::Directive),
     ("masterauth", Anchor::Directive),
     ("dentified by", Anchor::Identified),
@@ -118,6 +133,8 @@ pub(super) const ANCHORS: &[(&str, Anchor)] = &[
     ("alues(", Anchor::Values),
     ("AUTH ", Anchor::Auth),
     ("AUTH\"", Anchor::Auth),
+    ("ecret_key_base", Anchor::Setting),
+    ("ECRET_KEY_BASE", Anchor::Setting),
     ("ecret_key", Anchor::Setting),
     ("ecret-key", Anchor::Setting),
     ("ecretKey", Anchor::Setting),
@@ -224,6 +241,7 @@ pub(super) const ANCHORS: &[(&str, Anchor)] = &[
     (":AA", Anchor::Telegram),
     ("discord.com/api/webhooks/", Anchor::Known(20, Letters::Dotted)),
     ("discordapp.com/api/webhooks/", Anchor::Known(20, Letters::Dotted)),
+    ("key-", Anchor::Mailgun),
     ("SK", Anchor::Known(32, Letters::Hex)),
     ("SG.", Anchor::Known(60, Letters::Dotted)),
     ("sk_live_", Anchor::Known(16, Letters::Word)),

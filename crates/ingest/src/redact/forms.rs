@@ -10,6 +10,9 @@ use super::values::{NAME_BYTES_MAX, end_of, is_placeholder, is_word_before};
 const SIGNATURE_BYTES_MIN: usize = 30;
 /// Most letters behind the mark of Microsoft Entra.
 const ENTRA_BYTES_MAX: usize = 35;
+/// Digits behind the mark of a key of Mailgun, and bytes on each side of it in which its name is looked for.
+const MAILGUN_BYTES: usize = 32;
+const MAILGUN_NEAR_BYTES: usize = 128;
 /// Letters behind the mark of a Telegram bot.
 const TELEGRAM_BYTES: usize = 33;
 
@@ -53,6 +56,21 @@ pub(super) fn telegram(line: &[u8], at: Range<usize>) -> Option<Range<usize>> {
     let near = &line[..line.len().min(at.end + TELEGRAM_BYTES + 1)];
     let end = end_of(near, at.end, |b| Letters::Word.has(b));
     ((8..=10).contains(&digits) && end - at.end == TELEGRAM_BYTES).then_some(at.start + 1..end)
+}
+
+/// `key-` and 32 hexadecimal digits, where Mailgun or the user `api` is named: keys of caches look the same.
+pub(super) fn mailgun(line: &[u8], at: Range<usize>) -> Option<Range<usize>> {
+    let near = &line[..line.len().min(at.end + MAILGUN_BYTES + 1)];
+    let end = end_of(near, at.end, |b| Letters::Word.has(b));
+    let key = &line[at.end..end];
+    let is_key = key.len() == MAILGUN_BYTES && key.iter().all(|b| Letters::Hex.has(*b));
+    if !is_key || is_word_before(line, at.start) {
+        return None;
+    }
+    let around = line[at.start.saturating_sub(MAILGUN_NEAR_BYTES)..].iter();
+    let around: Vec<u8> = around.take(2 * MAILGUN_NEAR_BYTES).map(u8::to_ascii_lowercase).collect();
+    let is_named = memchr::memmem::find(&around, b"mailgun").is_some();
+    (is_named || line[..at.start].ends_with(b"api:")).then_some(at.start..end)
 }
 
 /// `jdbc:oracle:thin:user/password@…`; `from` is behind `oracle:`.

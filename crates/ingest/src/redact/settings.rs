@@ -14,8 +14,9 @@ use super::values::{
 /// Names of settings whose value is a secret, by their end, without `_`, `-` and `.`, in lower case.
 const PASSWORDS: [&str; 4] = ["password", "passwd", "passphrase", "pwd"];
 /// Names that say so only together with a value that looks like one.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "secret",
+    "secretkeybase",
     "token",
     "apikey",
     "accesskey",
@@ -27,6 +28,8 @@ const KEYS: [&str; 11] = [
     "masterkey",
     "subscriptionkey",
 ];
+/// Names of the code on the back of a card.
+const CARD_CODES: [&str; 4] = ["cvv", "cvv2", "cvc", "cvc2"];
 /// What a `pass` is that is a password, by what stands before it: `db_pass`, `smtpPass`. Other passes are gone through,
 /// boarded and counted.
 const ACCOUNTS: [&str; 56] = [
@@ -93,6 +96,8 @@ const USER_BYTES_MAX: usize = 64;
 const PASS_BYTES_MIN: usize = 6;
 /// Least length of one that is all digits.
 const DIGITS_MIN: usize = 4;
+/// Bytes of an element's attributes.
+const ATTRIBUTES_BYTES_MAX: usize = 192;
 /// Bytes between `PASSWORD FOR` and `=`.
 const CLAUSE_BYTES_MAX: usize = 128;
 
@@ -111,6 +116,8 @@ pub(super) enum Strength {
     Strange,
     /// If the value looks like a key.
     Key,
+    /// If the value is the code on the back of a card: 3 or 4 digits.
+    CardCode,
 }
 
 impl Strength {
@@ -121,6 +128,16 @@ impl Strength {
         }
         if PASSWORDS.iter().any(|known| ends_with(name, known)) {
             return Some(Self::Sure);
+        }
+        if CARD_CODES.iter().any(|known| is_last_word(name, known)) {
+            return Some(Self::CardCode);
+        }
+        if let Some(before) = name.strip_suffix(b"pw").or_else(|| name.strip_suffix(b"PW")) {
+            // `bindpw`, `db_pw`; alone it may as well be a power, and within a word it is anything.
+            if before.iter().all(|b| !b.is_ascii_alphanumeric()) {
+                return Some(if is_member { Self::Likely } else { Self::Strange });
+            }
+            return ACCOUNTS.iter().any(|known| ends_with(before, known)).then_some(Self::Sure);
         }
         if ends_with(name, "pass") {
             let before = name.get(..name.len() - 4).unwrap_or_default();
@@ -139,8 +156,14 @@ impl Strength {
         KEYS.iter().any(|known| ends_with(name, known)).then_some(Self::Key)
     }
 
-    fn is_sure(self) -> bool {
-        matches!(self, Self::Sure | Self::Phrase)
+    /// Whether a number that is no text may be a secret.
+    fn is_of_numbers(self) -> bool {
+        matches!(self, Self::Sure | Self::Phrase | Self::CardCode)
+    }
+
+    /// What the secret is.
+    pub(super) fn kind(self) -> Kind {
+        if self == Self::CardCode { Kind::Card } else { Kind::Password }
     }
 
     /// Whether `text` is a secret as the value of such a name.
@@ -176,6 +199,7 @@ impl Strength {
                     && (is_mixed || text.iter().any(is_special))
             }
             Self::Key => looks_secret(text),
+            Self::CardCode => (3..=4).contains(&text.len()) && text.iter().all(u8::is_ascii_digit),
         }
     }
 }
@@ -198,6 +222,10 @@ enum Form {
     Quoted,
     /// `--name value`, `"name", "value": "value"`, `"--name", "value"`.
     Next,
+    /// `<name>value<`
+    Element,
+    /// `name is value`
+    Said,
 }
 
 /// Visits the secrets in the value of the setting whose name ends with what is `at`.
@@ -219,14 +247,17 @@ pub(super) fn setting(line: &[u8], at: Range<usize>, visit: &mut dyn FnMut(Found
     if strength == Strength::Pass && is_of_user(line, start) {
         strength = Strength::Likely;
     }
-    if strength == Strength::Key && value.form == Form::Quoted {
-        return;
+    match value.form {
+        Form::Quoted | Form::Said if strength == Strength::Key => return,
+        // `password is base64-encoded`
+        Form::Said => strength = Strength::Strange,
+        _ => {}
     }
     let mut found = |at: Range<usize>, quote| {
         // `PWD` is also where a shell is.
         let is_path = ends_with(name, "pwd") && line[at.clone()].starts_with(b"/");
         if !is_path && strength.is_met_by(&line[at.clone()]) {
-            visit(Found { quote, ..Found::new(0, at, Kind::Password) });
+            visit(Found { quote, ..Found::new(0, at, strength.kind()) });
         }
     };
     let (inside, quote) = skip_quote(line, value.at);
@@ -241,10 +272,22 @@ pub(super) fn setting(line: &[u8], at: Range<usize>, visit: &mut dyn FnMut(Found
         (Form::Quoted, _) => {}
         // A list of texts.
         (Form::Member(_), Some(b'[')) => each_text(line, value.at + 1, &mut |at| found(at, None)),
-        (Form::Member(_), Some(b'{')) => {}
+        // `"name": {"value": "x"}`
+        (Form::Member(_), Some(b'{')) => {
+            let text = behind_member(line, value.at + 1, b"value")
+                .map(|behind| skip_quote(line, spaces(line, behind)));
+            if let Some((start, Some(quote))) = text {
+                found(start..closing(line, start, quote), None);
+            }
+        }
         // Numbers count something unless the name is sure.
-        (Form::Member(_), Some(b'0'..=b'9' | b'-')) if !strength.is_sure() => {}
+        (Form::Member(_), Some(b'0'..=b'9' | b'-')) if !strength.is_of_numbers() => {}
         (Form::Member(quote), _) => found(value.at..member_end(line, value.at), Some(quote)),
+        (Form::Element, _) if memchr::memchr(b'<', &line[value.at..]).is_some() => {
+            let text = &line[value.at..end_of(line, value.at, |b| b != b'<')];
+            let start = value.at + (text.len() - text.trim_ascii_start().len());
+            found(start..start + text.trim_ascii().len(), None);
+        }
         (form, _) => {
             if let Some(at) = bare(line, value.at, form, strength) {
                 found(at, None);
@@ -285,8 +328,16 @@ fn value(line: &[u8], start: usize, end: usize) -> Option<Value> {
             None => begin(spaced + 1, Form::Colon),
         },
         // `<password>value</password>`
-        [b'>', ..] if spaced == i && line[..start].ends_with(b"<") => {
-            Some(Value { at: spaced + 1, form: Form::Equals })
+        [b'>', ..] if spaced == i && is_element(line, start) => {
+            Some(Value { at: spaced + 1, form: Form::Element })
+        }
+        // `<soap:Password Type="PasswordText">value</soap:Password>`
+        [_, ..] if spaced > i && is_element(line, start) => {
+            let near = &line[..line.len().min(spaced + ATTRIBUTES_BYTES_MAX)];
+            let end = end_of(near, spaced, |b| !matches!(b, b'>' | b'<'));
+            let has_attributes = line[spaced..end].contains(&b'=');
+            let is_open = line.get(end) == Some(&b'>') && line[end - 1] != b'/';
+            (has_attributes && is_open).then_some(Value { at: end + 1, form: Form::Element })
         }
         [b',', ..] if quote.is_some() => {
             if let Some(at) = behind_member(line, spaced + 1, b"value") {
@@ -303,6 +354,12 @@ fn value(line: &[u8], start: usize, end: usize) -> Option<Value> {
         // An option of a command line.
         [_, ..] if spaced == i + 1 && line[start..].starts_with(b"-") => begin(spaced, Form::Next),
         [b'"' | b'\'' | b'\\', ..] => begin(spaced, Form::Quoted),
+        // `password is x`, `password is: x`
+        [b'i', b's', rest @ ..] if spaced == i + 1 => match rest {
+            [b':', b' ', ..] => begin(spaced + 4, Form::Said),
+            [b' ', ..] => begin(spaced + 3, Form::Said),
+            _ => None,
+        },
         rest => begin(behind_clause(line, spaced, rest)?, Form::Quoted),
     }
 }
@@ -323,6 +380,25 @@ fn behind_clause(line: &[u8], at: usize, rest: &[u8]) -> Option<usize> {
     let value = (equals < near.len()).then(|| spaces(line, equals + 1))?;
     // `= PASSWORD('x')` is found by its own name.
     skip_quote(line, value).1.map(|_| value)
+}
+
+/// Whether the name from `start` is that of an XML element, perhaps with a prefix: `<name`, `<soap:name`.
+fn is_element(line: &[u8], start: usize) -> bool {
+    let before = &line[start.saturating_sub(NAME_BYTES_MAX)..start];
+    let prefix = before.strip_suffix(b":").map(|prefix| {
+        let len = prefix.iter().rev().take_while(|b| is_name(**b)).count();
+        &prefix[..prefix.len() - len]
+    });
+    prefix.unwrap_or(before).ends_with(b"<")
+}
+
+/// Whether `name` is `word`, whatever its case, or ends with it behind something that is no letter.
+fn is_last_word(name: &[u8], word: &str) -> bool {
+    let Some((before, last)) = name.split_at_checked(name.len().wrapping_sub(word.len())) else {
+        return false;
+    };
+    let is_apart = before.last().is_none_or(|b| !b.is_ascii_alphanumeric());
+    last.eq_ignore_ascii_case(word.as_bytes()) && is_apart
 }
 
 fn spaces(line: &[u8], at: usize) -> usize {
@@ -385,10 +461,16 @@ fn bare(line: &[u8], from: usize, form: Form, strength: Strength) -> Option<Rang
     let is_counted = form == Form::Colon && strength == Strength::Pass && is_spaced;
     let is_comparison = matches!(text, [b'=', ..]);
     let is_option = form == Form::Next && text.starts_with(b"-");
+    // The end of a sentence.
+    let is_end = |b: &u8| matches!(b, b'.' | b',' | b'!' | b'?' | b':' | b';');
+    let ends = text.iter().rev().take_while(|b| is_end(b)).count();
+    let end = if form == Form::Said { end - ends } else { end };
+    let is_said_of = form == Form::Said && says_how(&line[from..end]);
     let is_left = is_prose
         || is_counted
         || is_comparison
         || is_option
+        || is_said_of
         || (form != Form::Next && is_expression(line, from, end, is_spaced));
     (!is_left).then_some(from..end)
 }
@@ -410,7 +492,17 @@ fn is_expression(line: &[u8], from: usize, end: usize, is_spaced: bool) -> bool 
     }
 }
 
-/// Where a value without quotes ends: at white space, at quotes and brackets, and at `&`, `;` and `,` unless these are
+/// Whether a word is about a secret and none: `base64-encoded`, `SHA256`.
+fn says_how(word: &[u8]) -> bool {
+    const STARTS: [&str; 9] =
+        ["base64", "base32", "sha", "md5", "bcrypt", "argon", "pbkdf", "utf", "rot13"];
+    let starts = |with: &str| {
+        word.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with.as_bytes()))
+    };
+    STARTS.iter().any(|start| starts(start))
+}
+
+/// Where a value without quotes ends: at white space, at quotes and brackets that it does not open itself, and at `&`, `;` and `,` unless these are
 /// parts of it, as in `Tr0ub4dor&3`: they separate when white space, the end or another `name=` follows.
 fn bare_end(line: &[u8], from: usize) -> usize {
     let separates = |at: usize| {
@@ -419,9 +511,11 @@ fn bare_end(line: &[u8], from: usize) -> usize {
             || matches!(line.get(next), Some(b'=' | b':' | b'['))
             || line[next..].starts_with(b"%5B")
     };
-    let mut at = from;
+    let (mut at, mut depth) = (from, 0);
     while let Some(byte) = line.get(at) {
         match byte {
+            b'(' => depth += 1,
+            b')' if depth > 0 => depth -= 1,
             b'"' | b'\'' | b'<' | b'>' | b')' | b'}' | b']' => return at,
             b'&' | b';' | b',' if separates(at) => return at,
             // A backslash is part of it when it begins no escaped character.

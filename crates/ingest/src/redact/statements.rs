@@ -167,11 +167,21 @@ pub(super) fn auth(line: &[u8], at: Range<usize>) -> Option<Range<usize>> {
     let (first, end, is_quoted) = word(line, behind + usize::from(is_in_quotes))?;
     let text = &line[first.clone()];
     if MECHANISMS.iter().any(|known| text.eq_ignore_ascii_case(known)) {
-        let (credentials, _, _) = word(line, end)?;
+        let (credentials, behind, _) = word(line, end)?;
         let is_base64 = |b: &u8| b.is_ascii_alphanumeric() || b"+/=".contains(b);
-        let text = &line[credentials.clone()];
-        let is_sent = text.len() >= SASL_BYTES_MIN && text.iter().all(is_base64);
-        return (is_sent && !is_plain_word(text)).then_some(credentials);
+        let is_sent = |text: &[u8]| {
+            text.len() >= SASL_BYTES_MIN && text.iter().all(is_base64) && !is_plain_word(text)
+        };
+        if !is_sent(&line[credentials.clone()]) {
+            return None;
+        }
+        // The user, and the password behind it: not `FAILED`.
+        let password = text.eq_ignore_ascii_case(b"LOGIN").then(|| word(line, behind)).flatten();
+        let password = password.map(|(at, ..)| at).filter(|at| {
+            let text = &line[at.clone()];
+            is_sent(text) && text.iter().any(|b| !b.is_ascii_uppercase())
+        });
+        return Some(credentials.start..password.map_or(credentials.end, |at| at.end));
     }
     let is_prompt = line[..at.start].trim_ascii_end().ends_with(b">");
     let second = word(line, end).filter(|(_, _, quoted)| *quoted == is_quoted);

@@ -760,7 +760,10 @@ fn cards_are_told_from_other_numbers() {
         "Card Number: «4111111111111111»",
         r#"{"card_number":"«4111111111111111»","n":1}"#,
         r#"{"creditCardNumber":"«378282246310005»"}"#,
-        "card[number]=«4111111111111111»&card[cvc]=123",
+        "card[number]=«4111111111111111»&card[cvc]=«123»",
+        r#"{"cardNumber":"«4111111111111111»","cvv":"«123»"}"#,
+        "cvv2=«1234» exp=12/27",
+        "card_cvc: «123»",
         "<CardNumber>«4111111111111111»</CardNumber>",
         r#"{"msg":"charge\n«4111111111111111» declined"}"#,
         "visa «4111111111111111» declined",
@@ -781,6 +784,8 @@ fn cards_are_told_from_other_numbers() {
         "discarded 4539578763621486 bytes",
         "IBAN DE44 5105 1051 0510 5100 00",
         "4111 1111 1111 1111 4111 1111 1111 1111",
+        "cvc-complex-type.2.4: element",
+        "cvv=12345 cvc=abc cvv: missing mycvc=123",
     ] {
         check("card", line);
     }
@@ -826,6 +831,54 @@ fn members_of_json_are_replaced_by_their_type() {
     ] {
         assert_eq!(redacted(line), expect.unwrap_or(line));
     }
+}
+
+#[test]
+fn passwords_in_words_and_elements_are_found() {
+    for line in [
+        r#"level=info msg="login" password="«pw with space»" user=bob"#,
+        r#"password: "«p w with spaces»""#,
+        r#"{"password":{"value":"«nest3d»"}}"#,
+        r#"{"msg":"{\"password\":{\"value\":\"«nest3d»\"}}"}"#,
+        r#"<soap:Password Type="x">«xmlpw99»</soap:Password>"#,
+        "<wsse:Password>«two words here»</wsse:Password>",
+        "smtp AUTH LOGIN «dXNlcg== cGFzc3dvcmQxMg==»",
+        "AUTH LOGIN «dXNlcg==» FAILED",
+        "secret_key_base: «abcDEF123456ghiJKLabcDEF123456»",
+        "SECRET_KEY_BASE=«abcDEF123456ghiJKLabcDEF123456»",
+        "Your password is: «Abc12345»",
+        "user's new password is «Fjord8up».",
+        "pw: «Abc12345»",
+        "ldap bind dn=cn=admin,dc=x bindpw=«ldappw7»",
+        r#"{"pw":"«hunter2»","n":1}"#,
+        "PASSWORD=«Zz9!@#$%^&*()» end",
+        "login(user=bob, password=«hunter2») failed",
+    ] {
+        check("password", line);
+    }
+    for line in [
+        "password is required",
+        "password is incorrect!",
+        "Your password is about to expire",
+        "password is: too short",
+        "The password is 8 characters long; password is Base64-encoded",
+        "password is SHA256-hashed, password is argon2id.",
+        "the password is http://example.org/Reset1",
+        r#"{"password":"is too short"}"#,
+        r#"{"password":{"value":null,"type":"string"}}"#,
+        r#"{"password":{"valueFrom":{"secretKeyRef":"x"}}}"#,
+        "<password>required</password> <Password/>",
+        "<Password Type='x'/>not this</a>",
+        "a <password field> is 5 < 6",
+        "AAAApw== pw: 12 kW pw=200 power: 5 rpw=Abc12345!",
+        "kernel: cpw:12345678",
+        "lock key-d41d8cd98f00b204e9800998ecf8427e taken",
+    ] {
+        check("password", line);
+    }
+    let hex = "0123456789abcdef".repeat(2);
+    check("token", &format!("«key-{hex}» mailgun"));
+    check("token", &format!("user and key are api:«key-{hex}»"));
 }
 
 #[test]

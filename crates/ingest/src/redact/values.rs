@@ -27,6 +27,12 @@ pub(super) fn secrets(line: &[u8], anchor: Anchor, at: Range<usize>, visit: &mut
         place.into_iter().for_each(|place| visit(Found::new(0, place, anchor.kind())));
     };
     match anchor {
+        Anchor::CardCode => {
+            let end = at.end + usize::from(line.get(at.end) == Some(&b'2'));
+            near_each(line, end, visit, |line, visit| {
+                settings::setting(line, at.start..end, visit);
+            });
+        }
         Anchor::Setting => near_each(line, at.end, visit, |line, visit| {
             settings::setting(line, at.clone(), visit);
         }),
@@ -51,6 +57,7 @@ pub(super) fn secrets(line: &[u8], anchor: Anchor, at: Range<usize>, visit: &mut
         Anchor::Url => found(near_place(line, at.end, &|l| forms::url(l, at.clone()))),
         Anchor::OracleUrl => found(near_place(line, at.end, &|l| forms::oracle_url(l, at.end))),
         Anchor::Signature => found(forms::signature(line, at)),
+        Anchor::Mailgun => found(forms::mailgun(line, at)),
         Anchor::PrivateKey => found(forms::private_key(line, at)),
         Anchor::Jwt => found(forms::jwt(line, at)),
         Anchor::Known(least, letters) => found(forms::known(line, at, least, letters)),
@@ -68,10 +75,9 @@ pub(super) fn secrets_of_field(
 ) {
     let (name, text) = (name.as_bytes(), value.as_bytes());
     let mut found = |place: Range<usize>, kind| visit(Found::new(0, place, kind));
-    let is_whole = is_wanted(Kind::Password)
-        && Strength::of(name, true).is_some_and(|strength| strength.is_met_by(text));
-    if is_whole {
-        found(0..text.len(), Kind::Password);
+    let strength = Strength::of(name, true).filter(|strength| is_wanted(strength.kind()));
+    if let Some(strength) = strength.filter(|strength| strength.is_met_by(text)) {
+        found(0..text.len(), strength.kind());
     } else if is_wanted(Kind::Authorization) && ends_with(name, "authorization") {
         headers::credentials(text, 0).into_iter().for_each(|at| found(at, Kind::Authorization));
     } else if is_wanted(Kind::Cookie) && ends_with(name, "cookie") {
@@ -237,9 +243,10 @@ fn is_status(word: &[u8]) -> bool {
     WORDS.iter().any(|known| word.eq_ignore_ascii_case(known.as_bytes()))
 }
 
-/// Whether a text in quotes is a sentence about a secret: words, and one of those that sentences need.
+/// Whether a text in quotes is a sentence about a secret: words, and one of those that say something. Words that only stand
+/// between others (`with`, `of`, `to`) are as well in passwords of several words.
 pub(super) fn is_sentence(text: &[u8]) -> bool {
-    const WORDS: [&str; 47] = [
+    const WORDS: [&str; 36] = [
         "is",
         "are",
         "was",
@@ -262,18 +269,7 @@ pub(super) fn is_sentence(text: &[u8]) -> bool {
         "do",
         "has",
         "have",
-        "the",
-        "this",
-        "your",
         "too",
-        "to",
-        "for",
-        "of",
-        "and",
-        "or",
-        "with",
-        "at",
-        "than",
         "required",
         "invalid",
         "incorrect",
