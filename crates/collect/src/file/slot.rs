@@ -477,8 +477,9 @@ impl Slot {
         if lost > 0 {
             self.is_unsaved = true;
             Counters::add(&self.counters.log_gaps, lost);
-            tracing::info!(
+            tracing::warn!(
                 path = %self.path.display(),
+                files = lost,
                 "an earlier file of this log is gone; what it held beyond what was read, if anything, is lost"
             );
         }

@@ -177,6 +177,44 @@ fn an_emptied_file_without_a_copy_is_told() {
 }
 
 #[test]
+fn unread_ends_that_vanished_while_nothing_read_are_told() {
+    let mut scene = Scene::new(&["*.log"]);
+    let logs = ["copied.log", "emptied.log", "deleted.log", "moved.log", "renamed.log"];
+    for log in logs {
+        scene.append(log, "# header\none\n");
+    }
+    scene.look();
+    scene.restart();
+    for log in logs {
+        scene.append(log, "unread\n");
+    }
+    let path = |log: &str| scene.path(log);
+    fs::copy(path("copied.log"), path("copied.log.1")).unwrap();
+    drop((emptied(&path("copied.log")), emptied(&path("emptied.log"))));
+    remove(&path("deleted.log"));
+    fs::create_dir(path("elsewhere")).unwrap();
+    rename(&path("moved.log"), &path("elsewhere/moved.log.1"));
+    rename(&path("renamed.log"), &path("renamed.log.1"));
+    for log in logs {
+        scene.append(log, "# header\ntwo\n");
+    }
+    scene.look();
+    assert_eq!(scene.count("log_gaps"), 0);
+    // Who is killed while it looks goes on looking.
+    scene.wait_ms(30_000);
+    scene.look();
+    scene.restart();
+    scene.wait_long();
+    assert_eq!(scene.count("log_gaps"), 3);
+    let counts = counted(scene.lines());
+    assert_eq!((counts["one"], counts["two"], counts["unread"]), (5, 5, 2));
+    // Once.
+    scene.restart();
+    scene.wait_long();
+    assert_eq!((scene.count("log_gaps"), scene.lines().len()), (3, 22));
+}
+
+#[test]
 fn a_log_that_is_emptied_again_and_again_keeps_its_place() {
     // Each file that was read may lie in a copy somewhere; more of them are looked for than a cursor has room for.
     let mut scene = Scene::new(&["a.log"]);
