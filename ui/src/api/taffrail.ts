@@ -55,6 +55,7 @@ export interface StoreRow {
   name: string;
   series?: number;
   streams?: number;
+  spans?: number;
   samples?: number;
   parts?: number;
   bytes?: number;
