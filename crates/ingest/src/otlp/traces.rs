@@ -78,7 +78,7 @@ fn kind_number(kind: SpanKind) -> u8 {
     }
 }
 
-pub(super) const KINDS: [&str; 6] = [
+pub(crate) const KINDS: [&str; 6] = [
     "SPAN_KIND_UNSPECIFIED",
     "SPAN_KIND_INTERNAL",
     "SPAN_KIND_SERVER",
@@ -103,7 +103,7 @@ fn status_number(status: SpanStatus) -> u8 {
     }
 }
 
-pub(super) const STATUSES: [&str; 3] = ["STATUS_CODE_UNSET", "STATUS_CODE_OK", "STATUS_CODE_ERROR"];
+pub(crate) const STATUSES: [&str; 3] = ["STATUS_CODE_UNSET", "STATUS_CODE_OK", "STATUS_CODE_ERROR"];
 
 /// What is wrong with a span that cannot be stored.
 pub(super) type Refusal = String;

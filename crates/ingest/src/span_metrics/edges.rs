@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 use super::SpanMetricsConfig;
 use super::requests::text_of;
-use super::table::{Metric, Table};
+use super::table::{Metric, Table, put_text};
 
 const TOTAL: usize = 0;
 const FAILED: usize = 1;
@@ -330,8 +330,5 @@ fn named<'a>(pairs: &[(&str, &'a str)]) -> Vec<(String, &'a str)> {
 
 fn write_key(key: &mut Vec<u8>, texts: &[&str]) {
     key.clear();
-    for text in texts {
-        key.extend(text.len().to_le_bytes());
-        key.extend(text.as_bytes());
-    }
+    texts.iter().for_each(|text| put_text(key, text));
 }

@@ -1,10 +1,11 @@
 //! `traces_spanmetrics_*`: calls, durations and bytes of spans by service, name, kind and status.
 
-use model::{AttributeValue, Span, SpanGroup, SpanKind, SpanStatus};
+use model::{AttributeValue, Span, SpanGroup};
 
 use super::SpanMetricsConfig;
-use super::table::{Metric, Table};
+use super::table::{Metric, Table, put_text};
 use crate::otlp::names::{self, LabelRules};
+use crate::otlp::traces::{KINDS, STATUSES};
 
 const CALLS: usize = 0;
 const LATENCY: usize = 1;
@@ -58,18 +59,14 @@ impl Requests {
         let Self { table, dimensions, key, .. } = self;
         key.clear();
         key.extend([span.kind as u8, span.status as u8]);
-        for text in [service, &span.name] {
-            key.extend(text.len().to_le_bytes());
-            key.extend(text.as_bytes());
-        }
+        [service, &*span.name].into_iter().for_each(|text| put_text(key, text));
         let values: Vec<String> =
             dimensions.iter().map(|d| value_of(&d.attribute, group, span)).collect();
-        for value in &values {
-            key.extend(value.len().to_le_bytes());
-            key.extend(value.as_bytes());
-        }
+        values.iter().for_each(|value| put_text(key, value));
         let series = table.series(key, now_ms, || {
-            let own = [service, &*span.name, kind_name(span.kind), status_name(span.status)];
+            let kind = KINDS.get(span.kind as usize).copied().unwrap_or_default();
+            let status = STATUSES.get(span.status as usize).copied().unwrap_or_default();
+            let own = [service, &*span.name, kind, status];
             let own = OWN.iter().map(|name| (*name).to_owned()).zip(own);
             let more = dimensions.iter().zip(&values).filter(|(_, value)| !value.is_empty());
             own.chain(more.map(|(d, value)| (d.label.clone(), value.as_str()))).collect()
@@ -91,23 +88,4 @@ pub(super) fn text_of(
     attributes: &[(std::sync::Arc<str>, AttributeValue)],
 ) -> Option<String> {
     attributes.iter().find(|(key, _)| &**key == name).map(|(_, value)| value.to_string())
-}
-
-fn kind_name(kind: SpanKind) -> &'static str {
-    match kind {
-        SpanKind::Unspecified => "SPAN_KIND_UNSPECIFIED",
-        SpanKind::Internal => "SPAN_KIND_INTERNAL",
-        SpanKind::Server => "SPAN_KIND_SERVER",
-        SpanKind::Client => "SPAN_KIND_CLIENT",
-        SpanKind::Producer => "SPAN_KIND_PRODUCER",
-        SpanKind::Consumer => "SPAN_KIND_CONSUMER",
-    }
-}
-
-fn status_name(status: SpanStatus) -> &'static str {
-    match status {
-        SpanStatus::Unset => "STATUS_CODE_UNSET",
-        SpanStatus::Ok => "STATUS_CODE_OK",
-        SpanStatus::Error => "STATUS_CODE_ERROR",
-    }
 }

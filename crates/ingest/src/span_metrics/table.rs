@@ -14,6 +14,12 @@ use super::{IDLE_MS, TRACE_ID};
 /// Value of all labels of the set that stands for those that are too many.
 const FOLDED: &str = "other";
 
+/// Appends a text to a key, so that no two lists of texts make the same key.
+pub(super) fn put_text(key: &mut Vec<u8>, text: &str) {
+    key.extend(text.len().to_le_bytes());
+    key.extend(text.as_bytes());
+}
+
 /// One metric of a table.
 #[derive(Debug)]
 pub(super) struct Metric {
