@@ -34,7 +34,7 @@ impl Slot {
         // The names as they are after the inodes were looked for.
         self.family.has_changed(&self.listings, now.monotonic_ns);
         let mut candidates = self.candidates(kin);
-        self.find_by_content(&mut candidates);
+        self.find_by_content(&mut candidates, now);
         let is_decided = self.find_unseen(&candidates, now);
         self.give_up(is_decided, now);
     }
@@ -113,20 +113,24 @@ impl Slot {
 
     /// Copies and compressed files that hold what a missing generation held.
     ///
-    /// While names change, only of files whose inode has another content now: others may be there still, under a name
-    /// that was given between two looks.
-    fn find_by_content(&mut self, candidates: &mut Vec<(Seen, Kin)>) {
+    /// While names change, a copy is taken only of a file whose inode has another content now: others may be there still,
+    /// under a name that was given between two looks. A compressed file is taken when several looks did not show its
+    /// original: in a directory of many logs names may never settle for as long as it is kept.
+    fn find_by_content(&mut self, candidates: &mut Vec<(Seen, Kin)>, now: Now) {
         for at in 0..self.generations.len() {
-            if !self.generations[at].is_missing() {
+            let known = &self.generations[at];
+            if !known.is_missing() || known.mark.offset == 0 {
                 continue;
             }
-            let mark = self.generations[at].mark.clone();
-            if mark.offset == 0 || (mark.ino != 0 && !self.family.is_settled()) {
-                continue;
-            }
+            let mark = known.mark.clone();
+            let was_sought = known
+                .missing_since_ns
+                .is_some_and(|since_ns| now.monotonic_ns.saturating_sub(since_ns) >= SEARCH_NS_MIN);
+            let is_gone = mark.ino == 0 || self.family.is_settled();
             let mut holders = Vec::new();
             for (index, (seen, kin)) in candidates.iter().enumerate() {
-                if seen.mtime_ns < mark.mtime_ns {
+                let may_be_taken = is_gone || (was_sought && kin.packing.is_some());
+                if !may_be_taken || seen.mtime_ns < mark.mtime_ns {
                     continue;
                 }
                 if let Ok(Some((mut reading, seen))) = self.reopen(&kin.path, kin.packing, &mark)

@@ -551,6 +551,29 @@ fn a_file_compressed_before_its_new_name_was_seen_is_not_read_again() {
 }
 
 #[test]
+fn a_file_compressed_while_nobody_read_is_found_where_names_never_settle() {
+    let mut scene = Scene::new(&["*.log"]);
+    scene.append("app.log", "one\n");
+    scene.look();
+    scene.append("app.log", "two\n");
+    scene.restart();
+    rename(&scene.path("app.log"), &scene.path("app.log.1"));
+    scene.append("app.log", "three\n");
+    gzip(&scene.path("app.log.1"));
+    for n in 1..6 {
+        // Other logs of the directory are rotated all the time, and this one is, too.
+        scene.append(&format!("other.{n}"), "");
+        let [from, to] = [n, n + 1].map(|n| scene.path(&format!("app.log.{n}.gz")));
+        rename(&from, &to);
+        scene.look();
+    }
+    remove(&scene.path("app.log.6.gz"));
+    scene.wait_long();
+    assert_eq!(counted(scene.lines()), counted(["one", "two", "three"].map(str::to_owned)));
+    assert_eq!(scene.count("log_gaps"), 0);
+}
+
+#[test]
 fn a_log_that_is_absent_at_the_start_is_known_by_its_dated_files() {
     let mut scene = Scene::new(&["*.log"]);
     scene.append("app.log", "one\n");
