@@ -4,7 +4,10 @@ mod idle;
 mod logs;
 mod metrics;
 mod process;
+mod server;
+mod suite;
 mod tail;
+mod traces;
 
 use std::time::Instant;
 
@@ -20,9 +23,11 @@ pub(crate) fn bench(args: &[String]) -> Result<()> {
         Some("metrics") => metrics::metrics(rest),
         Some("logs") => logs::logs(rest),
         Some("tail") => tail::tail(rest),
+        Some("traces") => traces::traces(rest),
         Some("build") => build(),
         other => {
-            bail!("which suite? idle, metrics, logs, tail or build; not {:?}", other.unwrap_or(""))
+            let given = other.unwrap_or("");
+            bail!("which suite? idle, metrics, logs, traces, tail or build; not {given:?}")
         }
     }
 }

@@ -18,6 +18,7 @@ pub mod mix;
 mod prometheus;
 pub mod remote_write;
 pub mod service_logs;
+pub mod service_spans;
 mod taffrail;
 
 pub use clients::{Instrumented, clients_wanted};

@@ -1,8 +1,7 @@
 //! Measures the trace store on generated spans: ingest, bytes on disk, traces by id, search, scans.
 //!
-//! `cargo run --release -p tracedb --example bench_spans [SPANS] [merged]`. Spans are like those of a web shop, about 245 bytes of
-//! OTLP each: random ids, six attributes of few and many values, resources of 24 services. Figures are CPU time of the
-//! whole process per span; `merged` also merges all parts, as after a day.
+//! `cargo run --release -p tracedb --example bench_spans [SPANS] [merged]`. Spans are those of the test kit. Figures are CPU
+//! time of the whole process per span; `merged` also merges all parts, as after a day.
 
 #![expect(clippy::print_stdout, reason = "a program that prints figures")]
 
@@ -19,6 +18,8 @@ use model::{
 };
 use storage::fs::RealFs;
 use storage::wal::Durability;
+use testkit::mix::Random;
+use testkit::service_spans::{self, ServiceSpans};
 use tracedb::{Config, Store};
 
 // As in the program.
@@ -28,7 +29,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const BATCH_SPANS: usize = 2_000;
-const SERVICES: usize = 24;
+/// Nanoseconds between spans.
+const SPACING_NS: i64 = 20_000;
 const DAY_MS: i64 = 86_400_000;
 
 fn main() -> Outcome<()> {
@@ -50,8 +52,8 @@ fn main() -> Outcome<()> {
     };
     let clock = Arc::new(Ahead { ms: std::sync::atomic::AtomicI64::new(0) });
     let (store, _) = Store::open(Arc::new(RealFs), Arc::clone(&clock) as _, config.clone())?;
-    let mut shop = Shop::new(now.now_ns() - spans as i64 * 20_000);
-    let mut ids = Vec::new();
+    let mut shop = Shop::new(now.now_ns() - spans as i64 * SPACING_NS);
+    let mut ids = BTreeSet::new();
     let mut otlp_bytes = 0;
     let (mut sent, mut append_cpu) = (0, 0.0);
     let (answer, answers) = mpsc::channel();
@@ -76,6 +78,7 @@ fn main() -> Outcome<()> {
         }
         append_cpu += cpu_seconds() - before;
     }
+    let ids: Vec<u128> = ids.into_iter().collect();
     println!(
         "{sent} spans, {:.0} B of OTLP each, {} traces",
         otlp_bytes as f64 / sent as f64,
@@ -122,8 +125,8 @@ fn show_size(store: &Store, state: &str, spans: usize) {
 
 fn queries(store: &Store, state: &str, ids: &[u128]) -> Outcome<()> {
     let budget = Budget::unlimited;
-    let mut random = Random(9);
-    let wanted: Vec<u128> = (0..100).map(|_| ids[random.below(ids.len())]).collect();
+    let mut random = Random::new(9);
+    let wanted: Vec<u128> = (0..100).map(|_| *random.pick(ids)).collect();
     let before = cpu_seconds();
     let mut spans = 0;
     for id in &wanted {
@@ -258,107 +261,69 @@ impl Clock for Ahead {
     }
 }
 
-/// Traces of a dozen spans that call each other.
+/// The spans of the test kit as the store takes them.
 struct Shop {
-    random: Random,
-    now_ns: i64,
+    spans: ServiceSpans,
     resources: Vec<Arc<Resource>>,
     scope: Arc<Scope>,
     names: Vec<Arc<str>>,
     keys: [Arc<str>; 6],
-    /// Spans that did not fit into the batch before.
-    left: Vec<(usize, Span)>,
 }
 
 impl Shop {
     fn new(start_ns: i64) -> Self {
-        let text = |t: String| AttributeValue::String(t);
-        let resource = |i: usize| {
-            Arc::new(Resource {
-                attributes: vec![
-                    (Arc::from("service.name"), text(format!("service-{i:02}"))),
-                    (Arc::from("service.version"), text("1.4.2".into())),
-                    (Arc::from("host.name"), text(format!("node-{}", i % 5))),
-                ],
-                ..Resource::default()
-            })
+        let resource = |service: usize| {
+            let attributes = service_spans::resource(service);
+            let attributes = attributes.map(|(k, v)| (Arc::from(k), AttributeValue::String(v)));
+            Arc::new(Resource { attributes: attributes.into(), ..Resource::default() })
         };
         let keys =
             ["http.method", "http.status_code", "http.url", "net.peer.ip", "component", "retry"];
         Self {
-            random: Random(42),
-            now_ns: start_ns,
-            resources: (0..SERVICES).map(resource).collect(),
+            spans: ServiceSpans::new(42, start_ns, SPACING_NS),
+            resources: (0..service_spans::SERVICES).map(resource).collect(),
             scope: Arc::new(Scope { name: "shop".into(), ..Scope::default() }),
-            names: (0..200).map(|i| Arc::from(format!("GET /api/v1/thing{i}/{{id}}"))).collect(),
+            names: (0..service_spans::OPERATIONS)
+                .map(|n| Arc::from(service_spans::operation(n)))
+                .collect(),
             keys: keys.map(Arc::from),
-            left: Vec::new(),
         }
     }
 
-    fn batch(&mut self, spans: usize, ids: &mut Vec<u128>) -> Vec<SpanGroup> {
-        while self.left.len() < spans {
-            self.trace(ids);
-        }
+    /// The next spans; `ids` also gets those of their traces.
+    fn batch(&mut self, count: usize, ids: &mut BTreeSet<u128>) -> Vec<SpanGroup> {
         let group = |resource: &Arc<Resource>| SpanGroup {
             resource: Arc::clone(resource),
             scope: Arc::clone(&self.scope),
             spans: Vec::new(),
         };
         let mut groups: Vec<SpanGroup> = self.resources.iter().map(group).collect();
-        for (service, span) in self.left.drain(..spans) {
-            groups[service].spans.push(span);
+        for span in self.spans.take(count) {
+            ids.insert(span.trace_id);
+            let text = |t: &str| AttributeValue::String(t.to_owned());
+            let values = [
+                text(span.method),
+                AttributeValue::Int(span.status_code().into()),
+                text(&span.url),
+                text(&span.peer),
+                text("http"),
+                AttributeValue::Bool(false),
+            ];
+            groups[span.service].spans.push(Span {
+                trace_id: span.trace_id,
+                span_id: span.span_id,
+                parent_id: span.parent_id,
+                name: Arc::clone(&self.names[span.operation]),
+                kind: if span.is_server { SpanKind::Server } else { SpanKind::Client },
+                start_ns: span.start_ns,
+                end_ns: span.start_ns + span.duration_ns,
+                status: if span.is_error { SpanStatus::Error } else { SpanStatus::Unset },
+                attributes: self.keys.iter().map(Arc::clone).zip(values).collect(),
+                ..Span::default()
+            });
         }
         groups.retain(|g| !g.spans.is_empty());
         groups
-    }
-
-    fn trace(&mut self, ids: &mut Vec<u128>) {
-        let random = &mut self.random;
-        let trace_id = u128::from(random.next()) << 64 | u128::from(random.next());
-        ids.push(trace_id);
-        self.now_ns += random.below(400_000) as i64;
-        let mut of_trace: Vec<(u64, i64, i64, usize)> = Vec::new();
-        for i in 0..4 + random.below(17) {
-            // Everyone calls a few others, which take a part of the caller's time.
-            let (parent_id, start_ns, longest_ns, caller) = match i {
-                0 => (0, self.now_ns, 400_000_000, 0),
-                _ => of_trace[random.below(of_trace.len())],
-            };
-            let service =
-                if i == 0 { random.below(4) } else { (caller * 5 + random.below(4)) % SERVICES };
-            let start_ns = start_ns + (longest_ns as f64 * random.unit() * 0.2) as i64;
-            // Log-normal, about.
-            let exponent = random.unit() + random.unit() + random.unit() - 1.5;
-            let duration_ns =
-                ((longest_ns as f64 * 0.1 * (exponent * 2.0).exp()) as i64).max(2_000);
-            let span_id = random.next().max(1);
-            of_trace.push((span_id, start_ns, duration_ns, service));
-            let is_error = random.below(50) == 0;
-            let text = |t: String| AttributeValue::String(t);
-            let thing = (service * 8 + random.below(8)) % 200;
-            let values = [
-                text(["GET", "GET", "POST", "PUT"][random.below(4)].into()),
-                AttributeValue::Int(if is_error { 500 } else { 200 }),
-                text(format!("/api/v1/thing{thing}/{}", random.below(100_000))),
-                text(format!("10.0.{}.{}", random.below(100), random.below(100))),
-                text("http".into()),
-                AttributeValue::Bool(false),
-            ];
-            let span = Span {
-                trace_id,
-                span_id,
-                parent_id,
-                name: Arc::clone(&self.names[thing]),
-                kind: if i % 2 == 0 { SpanKind::Server } else { SpanKind::Client },
-                start_ns,
-                end_ns: start_ns + duration_ns,
-                status: if is_error { SpanStatus::Error } else { SpanStatus::Unset },
-                attributes: self.keys.iter().map(Arc::clone).zip(values).collect(),
-                ..Span::default()
-            };
-            self.left.push((service, span));
-        }
     }
 }
 
@@ -384,25 +349,4 @@ fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let ticks = stat.rsplit(')').next().unwrap_or("").split_whitespace().skip(11).take(2);
     ticks.filter_map(|t| t.parse::<f64>().ok()).sum::<f64>() / 100.0
-}
-
-/// splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
-    fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
 }

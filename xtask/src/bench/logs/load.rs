@@ -1,19 +1,14 @@
-//! The generated lines, and the server they are pushed to.
+//! The generated lines, and how they are pushed and asked for.
 
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
 use testkit::service_logs::{STREAMS, ServiceLogs};
 use testkit::{get, loki_push, send};
 
-use crate::bench::process::Measured;
-use crate::shell::binary;
-
-const PORT: u16 = 17_350;
+use crate::bench::server::Server;
 const SEED: u64 = 1;
 const PER_DAY: u64 = 10_000_000;
 /// Lines of a request.
@@ -83,63 +78,7 @@ impl Lines {
     }
 }
 
-/// The real binary with an empty data directory.
-pub(super) struct Server {
-    pub(super) process: Measured,
-    address: SocketAddr,
-    dir: PathBuf,
-    reaped_before: f64,
-    cpu_at_start: f64,
-}
-
 impl Server {
-    pub(super) fn start(work: &Path) -> Result<Self> {
-        let dir = work.join("taffrail");
-        if dir.exists() {
-            std::fs::remove_dir_all(&dir)?;
-        }
-        std::fs::create_dir_all(&dir)?;
-        let text = "containers:\n  enabled: false\nhost:\n  enabled: false\nmemory_limit: 2GiB\n";
-        std::fs::write(dir.join("taffrail.yml"), text)?;
-        Self::run(dir)
-    }
-
-    fn run(dir: PathBuf) -> Result<Self> {
-        let address = SocketAddr::from(([127, 0, 0, 1], PORT));
-        let mut command = Command::new(binary("release"));
-        command.arg("run").arg("--config").arg(dir.join("taffrail.yml"));
-        command.arg("--data-dir").arg(dir.join("data"));
-        command.arg("--listen").arg(address.to_string());
-        let reaped_before = reaped_cpu();
-        let mut process = Measured::start("taffrail", command)?;
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while !get(address, "/-/ready", &[]).is_ok_and(|answer| answer.status == 200) {
-            ensure!(process.is_running(), "taffrail ended before it was ready");
-            ensure!(Instant::now() < deadline, "taffrail is not ready after 60 s");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        let cpu_at_start = process.cpu_of_living();
-        process.mark();
-        Ok(Self { process, address, dir, reaped_before, cpu_at_start })
-    }
-
-    /// Ends it as an operator would, which writes everything to files; CPU seconds of its whole life but for the start.
-    pub(super) fn end(mut self) -> Result<f64> {
-        self.process.stop()?;
-        Ok(reaped_cpu() - self.reaped_before - self.cpu_at_start)
-    }
-
-    /// Ends it and starts it again on the data it left.
-    pub(super) fn restart(mut self) -> Result<Self> {
-        self.process.stop()?;
-        Self::run(self.dir)
-    }
-
-    /// Its data directory.
-    pub(super) fn data(&self) -> PathBuf {
-        self.dir.join("data")
-    }
-
     /// Pushes all lines, in order of time, and waits for each answer.
     pub(super) fn push(&self, lines: &Lines, wire: Wire) -> Result<()> {
         let labels: Vec<String> = (0..STREAMS)
@@ -191,29 +130,6 @@ impl Server {
             ensure!(answer.status == 200, "{query}: {} {}", answer.status, answer.body);
             Ok(())
         };
-        ask()?;
-        let before = self.process.cpu_of_living();
-        for _ in 0..times {
-            ask()?;
-        }
-        Ok((self.process.cpu_of_living() - before) / f64::from(times))
+        self.cpu_of(times, ask)
     }
-}
-
-/// CPU seconds, in ticks of 10 ms, of children that ended.
-fn reaped_cpu() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ').skip(13).take(2);
-    fields.filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / 100.0
-}
-
-/// Bytes of all files in `dir` and below.
-pub(super) fn dir_bytes(dir: &Path) -> Result<u64> {
-    let mut bytes = 0;
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        let meta = entry.metadata()?;
-        bytes += if meta.is_dir() { dir_bytes(&entry.path())? } else { meta.len() };
-    }
-    Ok(bytes)
 }
