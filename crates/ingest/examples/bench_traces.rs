@@ -3,11 +3,13 @@
 
 #![expect(clippy::print_stdout, reason = "a command line tool")]
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use ingest::jaeger::answer::{Adjustment, answer};
 use ingest::otlp::Encoding;
 use ingest::otlp::traces::{IdForm, decode, to_json, to_protobuf};
+use ingest::span_metrics::{SpanMetrics, SpanMetricsConfig};
 use ingest::zipkin::{self, Form};
 use model::{
     AttributeValue, Attributes, Resource, Scope, Span, SpanGroup, SpanKind, SpanStatus, Trace,
@@ -93,6 +95,37 @@ fn main() {
     measure("OTLP protobuf, encode", &|| to_protobuf(&groups).len().min(spans));
     measure("OTLP JSON, encode", &|| to_json(&groups, IdForm::Hexadecimal).len().min(spans));
     measure("Jaeger's answer", &|| answer(&trace, clocks).len().min(spans));
+    let calls = calls(&groups);
+    // All times are near enough: what is measured is told that a batch's spans wait no longer when the next one comes.
+    let standard = SpanMetricsConfig { slack_ms: i64::MAX, ..SpanMetricsConfig::default() };
+    for (name, config) in [
+        ("metrics of spans", standard.clone()),
+        ("metrics of spans, without calls", SpanMetricsConfig { edges: false, ..standard.clone() }),
+        ("metrics of spans, with sizes", SpanMetricsConfig { sizes: true, ..standard }),
+    ] {
+        let state = RefCell::new((SpanMetrics::new(&config), T0_NS / 1_000_000));
+        measure(name, &|| {
+            let (metrics, now_ms) = &mut *state.borrow_mut();
+            metrics.observe(&calls, *now_ms);
+            *now_ms += 2 * config.wait_ms;
+            spans
+        });
+    }
+}
+
+/// The same spans as calls: each second one is the server's side of the one before, in another service.
+fn calls(groups: &[SpanGroup]) -> Vec<SpanGroup> {
+    let mut groups = groups.to_vec();
+    let count = groups.len() as u64;
+    for (service, group) in (0..).zip(&mut groups) {
+        for (i, span) in (0..).zip(&mut group.spans) {
+            let n: u64 = i * count + service;
+            let id = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+            (span.span_id, span.parent_id) = (id(n), id(n.wrapping_sub(1)));
+            span.kind = if n.is_multiple_of(2) { SpanKind::Client } else { SpanKind::Server };
+        }
+    }
+    groups
 }
 
 fn zipkin_json(groups: &[SpanGroup]) -> String {

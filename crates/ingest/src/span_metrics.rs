@@ -33,6 +33,8 @@ pub struct SpanMetricsConfig {
     pub dimensions: Vec<String>,
     /// Upper bounds of `traces_spanmetrics_latency`, seconds, ascending.
     pub request_bounds: Vec<f64>,
+    /// Whether `traces_spanmetrics_size_total` is one of them; each span is written as OTLP to know its bytes.
+    pub sizes: bool,
     /// Whether `traces_service_graph_*` are made.
     pub edges: bool,
     /// Upper bounds of the service graph's durations, seconds, ascending.
@@ -58,6 +60,7 @@ impl Default for SpanMetricsConfig {
             request_bounds: vec![
                 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.02, 2.05, 4.10,
             ],
+            sizes: false,
             edges: true,
             edge_bounds: vec![0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8],
             wait_ms: 10_000,

@@ -17,6 +17,7 @@ mod metrics;
 pub mod re2;
 mod retention;
 mod rollup;
+mod sampling;
 mod sink;
 mod spans;
 mod time;
@@ -40,6 +41,7 @@ pub use metrics::{
 };
 pub use retention::{RetentionPreview, RetentionRule};
 pub use rollup::{FIRST_EVERY, Fall, ROLL_UP_MS, RollUpNeeds, RollUpView, RollUpWindow, window_of};
+pub use sampling::{Outcome, TraceSampler, Verdict};
 pub use sink::{Done, Receipt, RejectReason, Sink};
 pub use spans::{
     AttributeScope, AttributeValue, Attributes, Operation, Resource, Scope, Span, SpanBatch,

@@ -4,6 +4,7 @@
 
 mod files;
 mod logs;
+mod sampling;
 pub mod sockets;
 mod traces;
 
@@ -19,6 +20,7 @@ use sockets::{
 
 pub use self::files::{Files, RawFiles};
 pub use self::logs::{LogMetric, Logs, RawLogs, Redaction};
+pub use self::sampling::RawSampling;
 pub use self::traces::{RawTraces, Traces};
 use crate::memory;
 use crate::yaml::{self, ConfigError};
@@ -864,6 +866,41 @@ mod tests {
         );
         let traces = load_text("traces: {retention: 1d, disk_limit: 1GiB}\n").unwrap().traces;
         assert_eq!((traces.retention_ms, traces.disk_limit_bytes), (DAY_MS, Some(1024 * MIB)));
+        let sampling = |rules: &str| format!("traces:\n  sampling:\n    {rules}\n");
+        let check_sampling = |rules: &str, expect: &str| check(&sampling(rules), expect);
+        check_sampling(
+            "tail: [{name: a, query: '{ status = bad }'}]",
+            "taffrail.yml:3:29: traces.sampling.tail: \"a\": unknown field \"bad\"; attributes begin with a dot or a scope, as in .bad or span.bad",
+        );
+        check_sampling(
+            "tail: [{name: a, query: '{} | rate()'}]",
+            "taffrail.yml:3:29: traces.sampling.tail: \"a\": the query is a metric, which no trace is; ask for spans",
+        );
+        check_sampling(
+            "tail: [{name: a}, {name: b}]",
+            "taffrail.yml:3:19: traces.sampling.tail: \"a\": it is about everything, so no rule behind it is ever asked",
+        );
+        check_sampling(
+            "head: [{name: a, service: b}, {name: a}]",
+            "taffrail.yml:3:42: traces.sampling.head: \"a\": another rule has this name",
+        );
+        check_sampling(
+            "head: [{name: a, sampling_percentage: 101}]",
+            "taffrail.yml:3:43: traces.sampling.head.0.sampling_percentage: 101 is not between 0 and 100",
+        );
+        check_sampling(
+            "head: [{name: a, spans_per_second: 0}]",
+            "taffrail.yml:3:40: traces.sampling.head.0.spans_per_second: it must be 1 or more; sampling_percentage: 0 keeps nothing",
+        );
+        check_sampling(
+            "decision_wait: 1ms",
+            "taffrail.yml:3:20: traces.sampling.decision_wait: 1ms is out of bounds; it may be 1s to 1h",
+        );
+        let rules =
+            sampling("{head: [{name: a, service: b}], decision_wait: 5s, decision_cache: 7}");
+        let rules = load_text(&rules).unwrap().traces.sampling.unwrap();
+        assert_eq!((rules.head.len(), rules.wait_ms, rules.decisions_max), (1, 5_000, 7));
+        assert!(load_text("traces: {sampling: {tail: []}}\n").unwrap().traces.sampling.is_none());
         let logs = "logs:\n  retention: 1d\n  redaction:\n    except: ['{a=\"b\"}']\n";
         let logs = load_text(logs).unwrap().logs;
         assert_eq!(logs.retention_ms, DAY_MS);
@@ -984,8 +1021,10 @@ mod tests {
         let logs = include_str!("config/logs.rs").split("/// What happens to").next();
         let sockets = include_str!("config/sockets.rs").split("/// A certificate with its").next();
         let traces = include_str!("config/traces.rs").split("/// What happens to").next();
-        let parts = [raw, files.unwrap(), logs.unwrap(), sockets.unwrap(), traces.unwrap()];
-        for key in parts.iter().flat_map(|part| part.lines()).filter_map(|line| {
+        let sampling = include_str!("config/sampling.rs").split("// What follows").next();
+        let of_traces = [traces.unwrap(), sampling.unwrap()];
+        let parts = [raw, files.unwrap(), logs.unwrap(), sockets.unwrap()];
+        for key in parts.iter().chain(&of_traces).flat_map(|part| part.lines()).filter_map(|line| {
             line.trim().strip_prefix("pub ")?.split_once(": ").map(|(key, _)| key)
         }) {
             assert!(

@@ -57,6 +57,9 @@ impl Ledger {
 
     /// Books `rows` that failed as a whole and will not come again.
     pub fn dropped(&self, signal: Signal, source: &Arc<str>, reason: &'static str, rows: u64) {
+        if rows == 0 {
+            return;
+        }
         self.with(signal, source, |account| {
             account.received += rows;
             *account.dropped.entry(reason).or_default() += rows;

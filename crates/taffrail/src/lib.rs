@@ -19,5 +19,6 @@ pub mod pushed;
 mod redaction;
 pub mod remote_write;
 pub mod run;
+mod sampling;
 pub mod stores;
 pub mod yaml;

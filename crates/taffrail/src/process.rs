@@ -333,6 +333,7 @@ impl Host for Process {
             vec![],
             self.stores.span_metrics.lock().late() as f64,
         );
+        self.sampling_figures(&mut figures);
         figures.gauge(
             "taffrail_store_exemplars",
             "Exemplars kept.",
@@ -425,6 +426,24 @@ impl Host for Process {
 }
 
 impl Process {
+    fn sampling_figures(&self, figures: &mut Figures) {
+        let Some(sampler) = &self.stores.sampler else { return };
+        for (stage, rule, outcome, spans) in sampler.counts() {
+            figures.counter(
+                "taffrail_sampling_spans_total",
+                "Spans that traces.sampling decided about, by rule; the empty one stands for none.",
+                vec![("stage", stage.to_owned()), ("rule", rule), ("outcome", outcome.to_owned())],
+                spans as f64,
+            );
+        }
+        figures.counter(
+            "taffrail_sampling_hurried_traces_total",
+            "Traces decided about before their time, because the head was full of waiting ones.",
+            vec![],
+            sampler.hurried() as f64,
+        );
+    }
+
     fn line_figures(&self, figures: &mut Figures) {
         let logs = self.stores.logs.stats();
         figures.counter(

@@ -15,6 +15,7 @@ use crate::ledger::{Ledger, Signal};
 use crate::log_metrics::LogMetrics;
 use crate::redaction::{Redaction, keys_since};
 use crate::remote_write::Feed;
+use crate::sampling::Sampler;
 
 const MIB: u64 = 1 << 20;
 /// Samples are moved from the head to parts at this age at the latest.
@@ -36,6 +37,8 @@ pub struct Stores {
     pub traces: Arc<tracedb::Store>,
     /// What is made of spans as they are stored.
     pub(crate) span_metrics: Arc<Mutex<SpanMetrics>>,
+    /// Which spans and traces stay, unless all do.
+    pub(crate) sampler: Option<Arc<Sampler>>,
     /// What became of every row.
     pub ledger: Arc<Ledger>,
     /// What was found damaged when the stores were opened, for the operator.
@@ -100,6 +103,8 @@ impl Stores {
             part_bytes_max: piece_of(config.disk_limit_bytes),
             background_merge: true,
         };
+        let sampler = config.traces.sampling.clone();
+        let sampler = sampler.map(|rules| Arc::new(Sampler::new(rules, Arc::clone(clock))));
         let traces = tracedb::Config {
             dir: config.data_dir.join("traces"),
             durability: config.durability,
@@ -110,6 +115,7 @@ impl Stores {
             free_bytes_floor: Some(free_bytes_floor),
             part_bytes_max: piece_of(config.disk_limit_bytes)
                 .min(piece_of(config.traces.disk_limit_bytes)),
+            sampler: sampler.clone().filter(|s| s.has_tail()).map(|s| s as _),
             background_merge: true,
         };
         let (metrics, report) = tsdb::Store::open(fs.clone(), clock.clone(), metrics)?;
@@ -142,6 +148,7 @@ impl Stores {
             logs,
             traces,
             span_metrics: Arc::new(Mutex::new(SpanMetrics::new(&config.traces.metrics))),
+            sampler,
             ledger: Arc::default(),
             damage,
             forward: RwLock::default(),
@@ -351,7 +358,15 @@ impl Sink for Stores {
     }
 
     fn append_spans(&self, batch: SpanBatch, done: Done) {
-        let SpanBatch { source, groups } = batch;
+        let SpanBatch { source, mut groups } = batch;
+        let sampler = self.sampler.clone();
+        let sampled = sampler.and_then(|s| s.sort(&mut groups).map(|sorted| (s, sorted)));
+        let (groups, sampled) = match sampled {
+            Some((sampler, mut sorted)) => {
+                (std::mem::take(&mut sorted.kept), Some((sampler, sorted)))
+            }
+            None => (groups, None),
+        };
         let groups = Arc::new(groups);
         let ledger = self.ledger.clone();
         let (observed, metrics) = (groups.clone(), self.span_metrics.clone());
@@ -359,7 +374,15 @@ impl Sink for Stores {
         let done = Done::new(move |outcome| {
             if let Ok(receipt) = &outcome {
                 ledger.stored(Signal::Traces, &source, receipt);
-                metrics.lock().observe(&observed, clock.now_ms());
+                let mut metrics = metrics.lock();
+                metrics.observe(&observed, clock.now_ms());
+                // Metrics are of all spans, sampled or not.
+                if let Some((sampler, sorted)) = sampled {
+                    metrics.observe(&sorted.dropped, clock.now_ms());
+                    sampler.note(&sorted.tally);
+                    let dropped = sorted.dropped_spans();
+                    ledger.dropped(Signal::Traces, &source, "sampled", dropped);
+                }
             }
             // On failure nothing is lost yet: the sender, which is told, sends again; who cannot books it as dropped.
             done.call(outcome);

@@ -48,6 +48,7 @@ fn main() -> Outcome<()> {
         future_ms_max: DAY_MS,
         free_bytes_floor: Some(0),
         part_bytes_max: u64::MAX,
+        sampler: None,
         background_merge: false,
     };
     let clock = Arc::new(Ahead { ms: std::sync::atomic::AtomicI64::new(0) });

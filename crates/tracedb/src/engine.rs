@@ -19,6 +19,7 @@ use storage::writer;
 use crate::head::{self, Chunk, Seen};
 use crate::part::{Builder, Part, Summary};
 use crate::rows::Rows;
+use crate::sampling::{Sampling, Sorted};
 use crate::view::Shared;
 use crate::{Config, record};
 
@@ -47,6 +48,7 @@ pub(crate) struct Engine {
     shared: Arc<Shared>,
     manifest: Manifest,
     seen: Seen,
+    sampling: Option<Sampling>,
     /// Last record applied, and last record whose spans are in parts.
     applied_seq: u64,
     flushed_seq: u64,
@@ -72,6 +74,7 @@ impl Engine {
             Some(value) => Reader::new(value).varint()?,
             None => 0,
         };
+        let sampling = config.sampler.clone().map(Sampling::new);
         Ok(Self {
             fs,
             clock,
@@ -80,6 +83,7 @@ impl Engine {
             shared,
             manifest,
             seen: Seen::default(),
+            sampling,
             applied_seq: flushed_seq,
             flushed_seq,
             next_id,
@@ -108,7 +112,7 @@ impl Engine {
     fn take_in(&mut self, mut rows: Rows, seq: u64) -> u64 {
         let parts = self.shared.view.read().parts.clone();
         let repeated = self.seen.remove_repeated(&mut rows, &parts);
-        if let Some(chunk) = Chunk::new(rows) {
+        if let Some(chunk) = Chunk::new(rows, self.clock.now_ms()) {
             head::push(&mut self.shared.view.write().chunks, chunk);
         }
         self.applied_seq = self.applied_seq.max(seq);
@@ -116,16 +120,32 @@ impl Engine {
         repeated
     }
 
-    /// Writes all of the head to a part, then drops the WAL.
+    /// Writes all of the head to a part, then drops the WAL. With a sampler: the traces that it keeps, while those it has yet
+    /// to decide about stay.
     pub(crate) fn flush(&mut self, wal: &mut Wal) -> Result<()> {
         if self.applied_seq == self.flushed_seq {
             self.head_since = None;
             return Ok(());
         }
         let chunks = self.shared.view.read().chunks.clone();
-        let written = if chunks.is_empty() { None } else { Some(self.write_part(&chunks)?) };
+        let sorted = match &mut self.sampling {
+            Some(sampling) => {
+                sampling.sort(&chunks, self.clock.now_ms(), self.config.head_bytes_max)?
+            }
+            None => Sorted::all(&chunks),
+        };
+        let covered_seq = self.applied_seq;
+        let written =
+            if sorted.kept_spans == 0 { None } else { Some(self.write_part(&chunks, &sorted)?) };
+        if let Some(waiting) = &sorted.waiting {
+            let carried = self.carry(&waiting.rows, wal);
+            if let Err(e) = carried {
+                self.remove_files(written.iter());
+                return Err(e);
+            }
+        }
         let mut value = Vec::new();
-        put_varint(&mut value, self.applied_seq);
+        put_varint(&mut value, covered_seq);
         let mut edits = vec![Edit::Set { key: FLUSHED_KEY.to_owned(), value }];
         edits.extend(written.iter().map(add_edit));
         if let Err(e) = self.manifest.commit(&edits) {
@@ -138,21 +158,39 @@ impl Engine {
         {
             let mut view = self.shared.view.write();
             view.chunks.clear();
+            view.chunks.extend(sorted.waiting.clone());
             view.parts.extend(written.map(Arc::new));
         }
         self.seen.clear();
-        self.flushed_seq = self.applied_seq;
-        self.head_since = None;
+        if let Some(sampling) = &self.sampling {
+            sampling.settle(&sorted);
+        }
+        self.head_since = sorted.waiting.map(|waiting| {
+            self.seen.insert_all(&waiting.rows);
+            (self.clock.monotonic_ns(), self.clock.now_ms())
+        });
+        self.flushed_seq = covered_seq;
         self.signal_merger();
         wal.drop_before(self.flushed_seq + 1)
     }
 
-    fn write_part(&mut self, chunks: &[Arc<Chunk>]) -> Result<Part> {
+    /// Writes spans that stay in the head behind all others in the WAL, whose records go.
+    fn carry(&mut self, rows: &Rows, wal: &mut Wal) -> Result<()> {
+        let mut record = Vec::new();
+        record::encode(rows, &mut record)?;
+        // In a segment of its own, so that those before it can go.
+        wal.start_segment()?;
+        // From here on a replay may find these spans twice, and takes them in once.
+        self.applied_seq = wal.append(record::KIND, &record)?;
+        wal.sync()
+    }
+
+    fn write_part(&mut self, chunks: &[Arc<Chunk>], sorted: &Sorted) -> Result<Part> {
         let arrived_ms = self.head_since.map_or_else(|| self.clock.now_ms(), |(_, ms)| ms);
         let summary = Summary::new(self.next_id(), 0, arrived_ms);
         let mut builder =
             Builder::create(Arc::clone(&self.fs), &self.parts_dir, FLUSH_LEVEL, summary)?;
-        head::write(chunks, &mut builder)?;
+        head::write(chunks, &|trace_id| sorted.is_kept(trace_id), &mut builder)?;
         builder.finish(&*self.fs, &self.parts_dir)
     }
 

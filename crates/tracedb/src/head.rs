@@ -27,6 +27,8 @@ pub(crate) struct Chunk {
     pub(crate) rows: Rows,
     /// Rows by trace, in order of arrival within each.
     by_trace: Vec<u32>,
+    /// When rows arrived, Unix milliseconds: the row behind the last of each time.
+    arrivals: Vec<(u32, i64)>,
     /// First and last start.
     pub(crate) min_ns: i64,
     pub(crate) max_ns: i64,
@@ -35,22 +37,36 @@ pub(crate) struct Chunk {
 
 impl Chunk {
     /// `None` when there are no rows.
-    pub(crate) fn new(rows: Rows) -> Option<Self> {
+    pub(crate) fn new(rows: Rows, arrived_ms: i64) -> Option<Self> {
+        let arrivals = vec![(rows.len() as u32, arrived_ms)];
+        Self::with_arrivals(rows, arrivals)
+    }
+
+    /// Likewise; the last of `arrivals` ends with the rows.
+    pub(crate) fn with_arrivals(rows: Rows, arrivals: Vec<(u32, i64)>) -> Option<Self> {
         let starts = || rows.rows.iter().map(|row| row.start_ns);
         let (min_ns, max_ns) = (starts().min()?, starts().max()?);
         let mut by_trace: Vec<u32> = (0..rows.len() as u32).collect();
         by_trace.sort_unstable_by_key(|i| (rows.rows[*i as usize].trace_id, *i));
         let bytes = (rows.memory_bytes() + rows.len() * (size_of::<u32>() + SEEN_BYTES)) as u64;
-        Some(Self { rows, by_trace, min_ns, max_ns, bytes })
+        Some(Self { rows, by_trace, arrivals, min_ns, max_ns, bytes })
     }
 
     fn concat(chunks: &[Arc<Self>]) -> Option<Self> {
-        let mut rows = Rows::default();
+        let (mut rows, mut arrivals) = (Rows::default(), Vec::new());
         for chunk in chunks {
             let mut map = Renumbering::new(&chunk.rows);
+            let before = rows.len() as u32;
             (0..chunk.rows.len()).for_each(|row| rows.push_from(&chunk.rows, row, &mut map));
+            arrivals.extend(chunk.arrivals.iter().map(|(end, ms)| (before + end, *ms)));
         }
-        Self::new(rows)
+        Self::with_arrivals(rows, arrivals)
+    }
+
+    /// When `row` arrived, Unix milliseconds.
+    pub(crate) fn arrived_ms(&self, row: usize) -> i64 {
+        let at = self.arrivals.partition_point(|(end, _)| *end as usize <= row);
+        self.arrivals.get(at).map_or(0, |(_, ms)| *ms)
     }
 
     /// Rows of the trace.
@@ -83,8 +99,12 @@ pub(crate) fn push(chunks: &mut Vec<Arc<Chunk>>, chunk: Chunk) {
     }
 }
 
-/// Writes all rows of `chunks` in the order of parts.
-pub(crate) fn write(chunks: &[Arc<Chunk>], builder: &mut Builder) -> Result<()> {
+/// Writes the rows of `chunks` whose traces are wanted, in the order of parts.
+pub(crate) fn write(
+    chunks: &[Arc<Chunk>],
+    is_wanted: &dyn Fn(u128) -> bool,
+    builder: &mut Builder,
+) -> Result<()> {
     let count = chunks.iter().map(|c| c.rows.len()).sum();
     let mut starts: HashMap<u128, i64, RandomState> = HashMap::default();
     for row in chunks.iter().flat_map(|c| &c.rows.rows) {
@@ -93,7 +113,8 @@ pub(crate) fn write(chunks: &[Arc<Chunk>], builder: &mut Builder) -> Result<()> 
     }
     let mut order = Vec::with_capacity(count);
     for (number, chunk) in chunks.iter().enumerate() {
-        for (index, row) in chunk.rows.rows.iter().enumerate() {
+        let wanted = chunk.rows.rows.iter().enumerate().filter(|(_, row)| is_wanted(row.trace_id));
+        for (index, row) in wanted {
             let trace_start_ns = starts[&row.trace_id];
             order.push((trace_start_ns, row.trace_id, row.start_ns, number as u32, index as u32));
         }
@@ -210,6 +231,13 @@ impl Seen {
         }
         self.blocks.push_back((key, Arc::clone(&open)));
         Ok(Some(open))
+    }
+
+    /// Knows spans that stay in the head.
+    pub(crate) fn insert_all(&mut self, rows: &Rows) {
+        for row in &rows.rows {
+            self.insert(Key::of(row));
+        }
     }
 
     /// Forgets everything, the spans being in parts now; keeps the room, for the next ones are about as many.

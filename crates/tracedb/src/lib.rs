@@ -28,6 +28,7 @@ mod merge;
 mod part;
 mod record;
 mod rows;
+mod sampling;
 mod scan;
 mod screen;
 mod store;

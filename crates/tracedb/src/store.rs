@@ -6,7 +6,9 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, bounded};
-use model::{Clock, Done, Error, ErrorKind, Receipt, RejectReason, Result, SpanGroup};
+use model::{
+    Clock, Done, Error, ErrorKind, Receipt, RejectReason, Result, SpanGroup, TraceSampler,
+};
 use parking_lot::Mutex;
 use storage::codec::Reader;
 use storage::fs::{self, Fs};
@@ -46,6 +48,8 @@ pub struct Config {
     pub free_bytes_floor: Option<u64>,
     /// Parts are not merged into one of more bytes than this: what [`Store::enforce_disk`] removes is a part at a time.
     pub part_bytes_max: u64,
+    /// Which traces stay; `None` for all.
+    pub sampler: Option<Arc<dyn TraceSampler>>,
     /// Whether small parts are merged on a thread of their own; otherwise only by [`Store::merge`].
     pub background_merge: bool,
 }
@@ -232,7 +236,8 @@ impl Store {
         }
     }
 
-    /// Waits for everything appended before, and writes it to part files.
+    /// Waits for everything appended before, and writes it to part files. Traces that a sampler has yet to decide about stay
+    /// in the head.
     ///
     /// # Errors
     /// [`Busy`](ErrorKind::Busy) when the disk is full or the store closed, [`Io`](ErrorKind::Io) when it failed.

@@ -3,6 +3,7 @@
 mod crash;
 mod formats;
 mod histories;
+mod sampling;
 mod scans;
 
 use std::collections::BTreeMap;
@@ -41,6 +42,7 @@ impl Rig {
             future_ms_max: 600_000,
             free_bytes_floor: Some(0),
             part_bytes_max: u64::MAX,
+            sampler: None,
             background_merge: false,
         };
         let clock = Arc::new(ManualClock::at_ms(MAY_MS + DAY_MS / 2));

@@ -36,6 +36,11 @@ pub fn to_protobuf(groups: &[SpanGroup]) -> Vec<u8> {
     protobuf::encode(groups)
 }
 
+/// Bytes of one span in binary protobuf.
+pub(crate) fn span_bytes(span: &Span) -> usize {
+    protobuf::span_bytes(span)
+}
+
 /// `TracesData` in JSON, likewise.
 pub fn to_json(groups: &[SpanGroup], form: IdForm) -> String {
     json::encode(groups, form)

@@ -8,12 +8,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use model::{Span, SpanKind, SpanStatus};
+use model::{AttributeValue, Attributes, Span, SpanKind, SpanStatus};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use super::SpanMetricsConfig;
-use super::requests::text_of;
 use super::table::{Metric, Table, put_text};
 
 const TOTAL: usize = 0;
@@ -193,11 +192,9 @@ impl Edges {
     }
 
     fn observe_caller(&mut self, span: &Span, side: Side, now_ms: i64) {
-        let is_database = side.kind == SpanKind::Client
-            && span.attributes.iter().any(|(name, _)| DATABASES.contains(&&**name));
-        let peer = || PEERS.iter().find_map(|name| text_of(name, &span.attributes));
-        if is_database {
-            let server = peer().unwrap_or_default();
+        let (peer, names_database) = peer_of(&span.attributes);
+        if names_database && side.kind == SpanKind::Client {
+            let server = peer.map(ToString::to_string).unwrap_or_default();
             let call = Call {
                 client: &side.service,
                 server: &server,
@@ -214,7 +211,7 @@ impl Edges {
         for called in &waited {
             pair(&mut self.calls, &mut self.key, &side, called, id.0, now_ms);
         }
-        let peer = if side.kind == SpanKind::Unspecified { None } else { peer() };
+        let peer = peer.filter(|_| side.kind != SpanKind::Unspecified).map(ToString::to_string);
         let caller = Caller { side, peer, is_paired: !waited.is_empty() };
         if self.callers.insert(id, caller).is_none() {
             self.wait(id, Role::Caller, now_ms);
@@ -322,6 +319,24 @@ fn count(calls: &mut Table, key: &mut Vec<u8>, call: &Call<'_>, now_ms: i64) {
             series.record(metric, seconds, call.trace_id, now_ms);
         }
     }
+}
+
+/// What the attributes of a caller's span say it calls, and whether they name a database.
+fn peer_of(attributes: &Attributes) -> (Option<&AttributeValue>, bool) {
+    let mut best: Option<(usize, &AttributeValue)> = None;
+    let mut names_database = false;
+    for (name, value) in attributes {
+        // Looked at for every span: most names are told apart by their first letter.
+        if !matches!(name.as_bytes().first(), Some(b'p' | b'd' | b'm')) {
+            continue;
+        }
+        let Some(rank) = PEERS.iter().position(|peer| *peer == &**name) else { continue };
+        names_database |= DATABASES.contains(&PEERS[rank]);
+        if best.is_none_or(|(known, _)| rank < known) {
+            best = Some((rank, value));
+        }
+    }
+    (best.map(|(_, value)| value), names_database)
 }
 
 fn named<'a>(pairs: &[(&str, &'a str)]) -> Vec<(String, &'a str)> {

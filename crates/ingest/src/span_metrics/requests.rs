@@ -5,10 +5,11 @@ use model::{AttributeValue, Span, SpanGroup};
 use super::SpanMetricsConfig;
 use super::table::{Metric, Table, put_text};
 use crate::otlp::names::{self, LabelRules};
-use crate::otlp::traces::{KINDS, STATUSES};
+use crate::otlp::traces::{KINDS, STATUSES, span_bytes};
 
 const CALLS: usize = 0;
 const LATENCY: usize = 1;
+const SIZE: usize = 2;
 
 /// As the classic rules of Prometheus: what is no letter or digit becomes `_`.
 const RULES: LabelRules =
@@ -21,6 +22,7 @@ const OWN: [&str; 4] = ["service", "span_name", "span_kind", "status_code"];
 pub(super) struct Requests {
     pub(super) table: Table,
     dimensions: Vec<Dimension>,
+    has_sizes: bool,
     key: Vec<u8>,
 }
 
@@ -32,7 +34,7 @@ struct Dimension {
 
 impl Requests {
     pub(super) fn new(config: &SpanMetricsConfig) -> Self {
-        let metrics = vec![
+        let mut metrics = vec![
             Metric::counter("traces_spanmetrics_calls_total", "Spans."),
             Metric::histogram(
                 "traces_spanmetrics_latency",
@@ -40,6 +42,10 @@ impl Requests {
                 &config.request_bounds,
             ),
         ];
+        if config.sizes {
+            let help = "Bytes of spans as OTLP writes them.";
+            metrics.push(Metric::counter("traces_spanmetrics_size_total", help));
+        }
         let dimension = |attribute: &String| {
             let label = names::label_name(attribute, RULES)
                 .map_or_else(|_| attribute.clone(), |label| label.into_owned());
@@ -51,12 +57,13 @@ impl Requests {
         Self {
             table: Table::new(metrics, config.series_max),
             dimensions: config.dimensions.iter().map(dimension).collect(),
+            has_sizes: config.sizes,
             key: Vec::new(),
         }
     }
 
     pub(super) fn observe(&mut self, service: &str, group: &SpanGroup, span: &Span, now_ms: i64) {
-        let Self { table, dimensions, key, .. } = self;
+        let Self { table, dimensions, has_sizes, key } = self;
         key.clear();
         key.extend([span.kind as u8, span.status as u8]);
         [service, &*span.name].into_iter().for_each(|text| put_text(key, text));
@@ -73,6 +80,9 @@ impl Requests {
         });
         series.add(CALLS, 1.0);
         series.record(LATENCY, span.duration_ns() as f64 / 1e9, span.trace_id, now_ms);
+        if *has_sizes {
+            series.add(SIZE, span_bytes(span) as f64);
+        }
     }
 }
 
@@ -83,9 +93,6 @@ fn value_of(attribute: &str, group: &SpanGroup, span: &Span) -> String {
         .unwrap_or_default()
 }
 
-pub(super) fn text_of(
-    name: &str,
-    attributes: &[(std::sync::Arc<str>, AttributeValue)],
-) -> Option<String> {
+fn text_of(name: &str, attributes: &[(std::sync::Arc<str>, AttributeValue)]) -> Option<String> {
     attributes.iter().find(|(key, _)| &**key == name).map(|(_, value)| value.to_string())
 }

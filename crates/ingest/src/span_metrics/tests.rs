@@ -89,6 +89,29 @@ fn requests_are_counted_by_service_name_kind_and_status() {
 }
 
 #[test]
+fn sizes_are_those_of_otlp_and_only_on_request() {
+    let spans = vec![
+        span(1, 1, 0, "a", SpanKind::Server),
+        with(span(1, 2, 1, "a", SpanKind::Server), "http.method", "GET"),
+    ];
+    // trace id 18, span id 10, name 3, kind 2, times 9 each; parent 10; the attribute: 2 around 13 of name and 7 of value.
+    let whole = [51, 51 + 10 + 2 + 13 + 7];
+    let config = SpanMetricsConfig { edges: false, sizes: true, ..SpanMetricsConfig::default() };
+    let mut metrics = SpanMetrics::new(&config);
+    metrics.observe(&[of("web", spans.clone())], 1_000);
+    let batch = metrics.collect(2_000);
+    let size = |batch: &MetricBatch| {
+        let name = "traces_spanmetrics_size_total";
+        let rows = batch.rows.iter().filter(|row| row.labels.metric_name() == name);
+        rows.map(|row| row.value).collect::<Vec<_>>()
+    };
+    assert_eq!(size(&batch), [f64::from(whole.iter().sum::<u32>())]);
+    let mut without = SpanMetrics::new(&SpanMetricsConfig { sizes: false, ..config });
+    without.observe(&[of("web", spans)], 1_000);
+    assert!(size(&without.collect(2_000)).is_empty());
+}
+
+#[test]
 fn calls_are_counted_when_both_sides_came() {
     let client = span(1, 10, 0, "call", SpanKind::Client);
     let server = Span { status: SpanStatus::Error, ..span(1, 11, 10, "answer", SpanKind::Server) };

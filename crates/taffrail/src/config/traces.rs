@@ -3,7 +3,9 @@
 use ingest::span_metrics::SpanMetricsConfig;
 use serde::Deserialize;
 
+use super::sampling::{self, RawSampling};
 use super::{DAY_MS, MIB, Mistakes};
+use crate::sampling::Sampling;
 use crate::yaml::ConfigError;
 
 /// `traces:`
@@ -14,6 +16,8 @@ pub struct RawTraces {
     pub retention: Option<String>,
     /// Disk for traces: `20GiB`; what arrived first is deleted first. Default: no limit but `disk_limit`.
     pub disk_limit: Option<String>,
+    /// Which spans and traces are kept when not all are.
+    pub sampling: Option<RawSampling>,
     /// How often, how fast and how well services work, as `traces_spanmetrics_*`.
     pub span_metrics: Option<RawSpanMetrics>,
     /// Who calls whom, as `traces_service_graph_*`.
@@ -28,6 +32,8 @@ pub struct RawSpanMetrics {
     pub enabled: Option<bool>,
     /// Attributes of spans, or else of their resources, that become labels: `http.request.method`. At most 16.
     pub dimensions: Option<Vec<String>>,
+    /// Whether `traces_spanmetrics_size_total` is made, too: bytes of spans. Default: false.
+    pub size: Option<bool>,
     /// Upper bounds of the durations, seconds.
     pub histogram_buckets: Option<Vec<f64>>,
     /// Sets of labels at most; further ones are counted together. Also of the service graph. Default: 2000.
@@ -57,6 +63,8 @@ pub struct Traces {
     pub disk_limit_bytes: Option<u64>,
     /// What is made of spans.
     pub metrics: SpanMetricsConfig,
+    /// Which of them stay, unless all do.
+    pub sampling: Option<Sampling>,
 }
 
 /// Attributes that become labels.
@@ -83,7 +91,8 @@ pub(super) fn check(
         raw.service_graph.unwrap_or_default(),
         mistakes,
     )?;
-    Ok(Traces { retention_ms, disk_limit_bytes, metrics })
+    let sampling = sampling::check(raw.sampling.unwrap_or_default(), mistakes)?;
+    Ok(Traces { retention_ms, disk_limit_bytes, metrics, sampling })
 }
 
 fn metrics(
@@ -126,6 +135,7 @@ fn metrics(
             requests.histogram_buckets,
             standard.request_bounds,
         )?,
+        sizes: requests.size.unwrap_or(standard.sizes),
         edges: edges.enabled.unwrap_or(standard.edges),
         edge_bounds: bounds(
             "traces.service_graph.histogram_buckets",

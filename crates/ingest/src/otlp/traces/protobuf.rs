@@ -24,6 +24,13 @@ pub(super) fn encode(groups: &[SpanGroup]) -> Vec<u8> {
     writer.finish()
 }
 
+/// Bytes of one span in binary protobuf.
+pub(super) fn span_bytes(of: &Span) -> usize {
+    let mut writer = Writer::new();
+    span(&mut writer, of);
+    writer.finish().len()
+}
+
 fn scope(writer: &mut Writer, scope: &Scope, spans: &[Span]) {
     let Scope { name, version, attributes, dropped_attributes, schema_url } = scope;
     writer.message(1, |writer| {

@@ -3,7 +3,7 @@
 use model::{Budget, ErrorKind, TimeRange};
 
 use super::table::{MAY_NS, MS, Table, shop};
-use crate::traceql::{FoundTrace, Search, parse, search};
+use crate::traceql::{FoundTrace, Search, Selector, parse, search};
 
 fn everything() -> Search {
     Search {
@@ -31,6 +31,12 @@ fn check(text: &str, expect: &str) {
         format!("{:x}:{}", trace.trace_id, sets.join("|"))
     };
     assert_eq!(found.iter().map(show).collect::<Vec<_>>().join(" "), expect, "{text}");
+    // A trace at hand is selected when a search finds it.
+    let selector = Selector::parse(text).unwrap();
+    for trace in &shop().traces {
+        let is_found = found.iter().any(|one| one.trace_id == trace.trace_id);
+        assert_eq!(selector.matches(trace), is_found, "{text}: {:x}", trace.trace_id);
+    }
 }
 
 #[test]
