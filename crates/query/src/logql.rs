@@ -30,7 +30,7 @@ mod units;
 mod window;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use model::{Budget, Labels, LogSource, Order, Result};
 

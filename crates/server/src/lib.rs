@@ -30,6 +30,7 @@ mod streamed;
 mod tail;
 mod tempo;
 mod tenants;
+mod traces;
 
 pub use access::{Access, Role, Token};
 pub use figures::{Figure, render as render_figures};

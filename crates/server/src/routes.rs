@@ -12,7 +12,7 @@ use http::{Method, StatusCode, header};
 use crate::access::Role;
 use crate::{
     App, assets, cardinality, compression, cors, health, jaeger, log_retention, loki, own_api,
-    prometheus, receive, tail, tempo,
+    prometheus, receive, tail, tempo, traces,
 };
 
 /// Bound of the table, for counters per route.
@@ -263,6 +263,9 @@ routes! {
     GET "/api/taffrail/v1/logs/patterns" Viewer => loki::patterns::history;
     POST "/api/taffrail/v1/logs/patterns" Viewer => loki::patterns::history;
     GET "/api/taffrail/v1/logs/retention" Viewer => log_retention::preview;
+    GET "/api/taffrail/v1/traces/{id}" Viewer => traces::waterfall;
+    GET "/api/taffrail/v1/traces/{id}/logs" Viewer => traces::lines;
+    GET "/api/taffrail/v1/traces/compare" Viewer => traces::compare;
     GET "/api/taffrail/v1/cardinality" Viewer => cardinality::cardinality;
     GET "/api/taffrail/v1/cardinality/drop" Viewer => cardinality::drop;
 }

@@ -64,7 +64,7 @@ fn respond(answer: Result<String>) -> Response {
 }
 
 /// Parses TraceQL; mistakes are named with their line and column.
-fn parse(text: &str) -> Result<Query> {
+pub(crate) fn parse(text: &str) -> Result<Query> {
     traceql::parse(text).map_err(|error| match error.span() {
         None => error,
         Some((start, _)) => {
@@ -75,7 +75,7 @@ fn parse(text: &str) -> Result<Query> {
 }
 
 /// `start` and `end`, all time by default: seconds, nanoseconds or RFC 3339.
-fn range(params: &Params) -> Result<TimeRange> {
+pub(crate) fn range(params: &Params) -> Result<TimeRange> {
     let start_ns = time(params, "start")?.unwrap_or(i64::MIN);
     let end_ns = time(params, "end")?.unwrap_or(i64::MAX);
     if end_ns < start_ns {
@@ -84,7 +84,7 @@ fn range(params: &Params) -> Result<TimeRange> {
     Ok(TimeRange::new(start_ns, end_ns))
 }
 
-fn time(params: &Params, name: &str) -> Result<Option<i64>> {
+pub(crate) fn time(params: &Params, name: &str) -> Result<Option<i64>> {
     params
         .non_empty(name)
         .map(|text| {
@@ -98,7 +98,7 @@ fn time(params: &Params, name: &str) -> Result<Option<i64>> {
 }
 
 /// A duration in nanoseconds.
-fn duration(params: &Params, name: &str) -> Result<Option<i64>> {
+pub(crate) fn duration(params: &Params, name: &str) -> Result<Option<i64>> {
     params
         .non_empty(name)
         .map(|text| {

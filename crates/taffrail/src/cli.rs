@@ -89,6 +89,23 @@ pub enum Command {
                       Without such a container the exit code is 1. Levels are coloured on a terminal, unless NO_COLOR is set."
     )]
     Logs(Box<LogsArgs>),
+    /// Show one trace: a waterfall of its spans, what it waited for and where it failed.
+    #[command(after_help = "Examples:\n  taffrail trace 4bf92f3577b34da6a3ce929d0e0e4736\n  \
+                            taffrail trace 4bf92f3577b34da6a3ce929d0e0e4736 --logs      and what was logged meanwhile\n  \
+                            taffrail trace 4bf92f3577b34da6a3ce929d0e0e4736 --events --attributes\n\n\
+                      Full bars are what the trace waited for (its critical path), light ones ran beside it. In front of a span, ! is an error,\n\
+                      * a part of the critical path, ? a warning, which stands below. Without such a trace the exit code is 1.")]
+    Trace(TraceArgs),
+    /// Find traces with TraceQL, show its metrics, or say what is different about some traces.
+    #[command(
+        after_help = "Examples:\n  taffrail traces                                          the newest traces\n  \
+                            taffrail traces '{ resource.service.name = \"cart\" && duration > 1s }' --since 6h\n  \
+                            taffrail traces '{ status = error } >> { name = \"SELECT\" }' -n 5 -o json\n  \
+                            taffrail traces '{} | rate() by (resource.service.name)' --since 3h --step 5m\n  \
+                            taffrail traces compare '{ name = \"GET /cart\" }' --slower 500ms\n\n\
+                      `taffrail trace ID` shows one of them."
+    )]
+    Traces(Box<TracesArgs>),
     /// Show which metrics, labels and values make the series, or what dropping some would break.
     #[command(
         after_help = "Examples:\n  taffrail cardinality\n  taffrail cardinality '{job=\"shop\"}' --since 12h --limit 5\n  \
@@ -302,6 +319,111 @@ pub struct LogsArgs {
     /// Print times in front of lines.
     #[arg(short, long)]
     pub timestamps: bool,
+    /// Where and how.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// Options of `trace`.
+#[derive(Debug, Clone, Args)]
+pub struct TraceArgs {
+    /// Id of the trace: up to 32 hexadecimal digits.
+    pub id: String,
+    /// Print its log lines below it.
+    #[arg(long)]
+    pub logs: bool,
+    /// Print what happened during spans.
+    #[arg(long)]
+    pub events: bool,
+    /// Print attributes of spans.
+    #[arg(long)]
+    pub attributes: bool,
+    /// Most spans; 0 for all.
+    #[arg(short = 'n', long, value_name = "SPANS", default_value_t = 1_000)]
+    pub limit: usize,
+    /// Columns to fill [default: those of the terminal].
+    #[arg(long, value_name = "COLUMNS")]
+    pub width: Option<usize>,
+    /// No colours, also on a terminal.
+    #[arg(long, env = "NO_COLOR", value_parser = clap::builder::FalseyValueParser::new())]
+    pub no_color: bool,
+    /// Where and how.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// What to do with traces beside finding them.
+#[derive(Debug, Clone, Subcommand)]
+pub enum TracesCommand {
+    /// Say what is different about some traces: in which services and spans time was added, and which attributes they have.
+    #[command(
+        after_help = "Examples:\n  taffrail traces compare '{ name = \"GET /cart\" }' --slower 500ms         the slow ones with the others\n  \
+                            taffrail traces compare '{ status = ok }' '{ status = error }' --since 6h\n  \
+                            taffrail traces compare '{}' '{}' --since 10m --baseline-from 2026-01-02T10:00:00Z --baseline-to 2026-01-02T11:00:00Z\n\n\
+                            Time is that of spans without their children, for each trace on average; a call counts for the service called."
+    )]
+    Compare(CompareArgs),
+}
+
+/// Options of `traces compare`.
+#[derive(Debug, Clone, Args)]
+pub struct CompareArgs {
+    /// TraceQL searches: of the usual traces and of those to explain; with --slower one of both.
+    #[arg(required = true, num_args = 1..=2, value_name = "QUERY")]
+    pub queries: Vec<String>,
+    /// Explain traces that took at least so long by those that were faster.
+    #[arg(long, value_name = "DURATION")]
+    pub slower: Option<String>,
+    /// How far back to look.
+    #[arg(long, value_name = "DURATION", default_value = "1h")]
+    pub since: String,
+    /// Begin at this moment instead: Unix seconds or RFC 3339.
+    #[arg(long, value_name = "TIME", conflicts_with = "since")]
+    pub from: Option<String>,
+    /// End before this moment [default: now].
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    /// Look for the usual traces from this moment on [default: the same time].
+    #[arg(long, value_name = "TIME", conflicts_with = "slower")]
+    pub baseline_from: Option<String>,
+    /// Look for the usual traces before this moment [default: the same time].
+    #[arg(long, value_name = "TIME", conflicts_with = "slower")]
+    pub baseline_to: Option<String>,
+    /// Most traces of each kind, the newest ones.
+    #[arg(long, value_name = "TRACES", default_value_t = 500)]
+    pub traces: usize,
+    /// Rows of each list.
+    #[arg(short = 'n', long, value_name = "ROWS", default_value_t = 10)]
+    pub limit: usize,
+    /// Where and how.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// Options of `traces`.
+#[derive(Debug, Clone, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct TracesArgs {
+    /// What else to do with traces.
+    #[command(subcommand)]
+    pub command: Option<TracesCommand>,
+    /// TraceQL, a search or a metric [default: all traces].
+    pub query: Option<String>,
+    /// How far back to look.
+    #[arg(long, value_name = "DURATION", default_value = "1h")]
+    pub since: String,
+    /// Begin at this moment instead: Unix seconds or RFC 3339.
+    #[arg(long, value_name = "TIME", conflicts_with = "since")]
+    pub from: Option<String>,
+    /// End before this moment [default: now].
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    /// Distance of a metric's points [default: a 100th of the time].
+    #[arg(long, value_name = "DURATION")]
+    pub step: Option<String>,
+    /// Most traces, the newest ones.
+    #[arg(short = 'n', long, value_name = "TRACES", default_value_t = 20)]
+    pub limit: usize,
     /// Where and how.
     #[command(flatten)]
     pub client: ClientArgs,

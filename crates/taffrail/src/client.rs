@@ -1,4 +1,5 @@
-//! The commands that talk to a running Taffrail: `query`, `series`, `labels`, `cardinality`, `logs`, `retention`, `health`.
+//! The commands that talk to a running Taffrail: `query`, `series`, `labels`, `cardinality`, `logs`, `trace`,
+//! `traces`, `retention`, `health`.
 //!
 //! What comes back is foreign text on its way to a terminal: control characters are shown, never passed on.
 
@@ -7,6 +8,7 @@ pub mod log_patterns;
 pub mod logs;
 pub mod retention;
 pub mod series;
+pub mod traces;
 
 use std::collections::BTreeMap;
 use std::io::Write;

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use taffrail::cli::{self, Cli, Command, LogsCommand};
+use taffrail::cli::{self, Cli, Command, LogsCommand, TracesCommand};
 use taffrail::{check, client, config, import, run};
 
 #[global_allocator]
@@ -42,6 +42,15 @@ fn main() -> ExitCode {
                 block_on(client::log_patterns::patterns(args, &mut out)).map(|()| true)
             }
             None => block_on(client::logs::logs(&args, &mut out)).map(|()| true),
+        },
+        Command::Trace(args) => {
+            block_on(client::traces::waterfall::trace(&args, &mut out)).map(|()| true)
+        }
+        Command::Traces(args) => match &args.command {
+            Some(TracesCommand::Compare(args)) => {
+                block_on(client::traces::compare::compare(args, &mut out)).map(|()| true)
+            }
+            None => block_on(client::traces::traces(&args, &mut out)).map(|()| true),
         },
         Command::Import { source } => block_on(import::import(&source, &environment, &mut out)),
         Command::Cardinality(args) => {

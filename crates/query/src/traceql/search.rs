@@ -81,11 +81,7 @@ pub fn search(
     search: &Search,
     budget: &Budget,
 ) -> Result<Vec<FoundTrace>> {
-    let Root::Spans(stages) = &query.root else {
-        return Err(Error::invalid(
-            "the query is a metric: it has series and no traces; ask for it as a metrics query",
-        ));
-    };
+    let Root::Spans(stages) = &query.root else { return Err(no_search()) };
     if search.limit == 0 {
         return Ok(Vec::new());
     }
@@ -117,6 +113,48 @@ pub fn search(
         },
     )?;
     failure.map_or(Ok(found), Err)
+}
+
+/// Calls `visit` with the whole traces that `query` finds, all they have included, newest first, `search.limit` at most.
+/// Nothing is shown of spans: `search.spans_per_set` does not matter.
+///
+/// # Errors
+/// As [`search`](self::search), and those of `visit`, which end it.
+pub fn visit_traces(
+    source: &dyn TraceSource,
+    query: &Query,
+    search: &Search,
+    budget: &Budget,
+    visit: &mut dyn FnMut(&Trace) -> Result<()>,
+) -> Result<()> {
+    let Root::Spans(stages) = &query.root else { return Err(no_search()) };
+    if search.limit == 0 {
+        return Ok(());
+    }
+    let mut demand = Demand::default();
+    (demand.is_whole, demand.all_attributes) = (true, true);
+    demand.stages(stages);
+    let plan = demand.plan(stages, search.range);
+    let mut left = search.limit;
+    let mut outcome = Ok(());
+    source.scan(&plan, budget, &mut |trace| {
+        outcome = look_at(trace, stages, &[], search, budget).and_then(|found| {
+            left -= usize::from(found.is_some());
+            if found.is_some() { visit(trace) } else { Ok(()) }
+        });
+        if outcome.is_err() || left == 0 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    })?;
+    outcome
+}
+
+fn no_search() -> Error {
+    Error::invalid(
+        "the query is a metric: it has series and no traces; ask for it as a metrics query",
+    )
 }
 
 fn look_at(

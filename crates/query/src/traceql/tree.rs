@@ -14,7 +14,7 @@ const NONE: u32 = u32::MAX;
 
 /// A trace's forest; spans by their index in order of start.
 #[derive(Debug)]
-pub(super) struct Tree {
+pub(crate) struct Tree {
     /// `NONE` for roots.
     parents: Vec<u32>,
     child_counts: Vec<u32>,
@@ -27,7 +27,7 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    pub(super) fn new(spans: &[(&SpanGroup, &Span)]) -> Self {
+    pub(crate) fn new(spans: &[(&SpanGroup, &Span)]) -> Self {
         let mut parents = parents(spans);
         cut_circles(&mut parents);
         let mut child_counts = vec![0_u32; spans.len()];
@@ -39,8 +39,13 @@ impl Tree {
         Self { parents, child_counts, order, nested, families }
     }
 
-    pub(super) fn parent(&self, span: u32) -> Option<u32> {
+    pub(crate) fn parent(&self, span: u32) -> Option<u32> {
         Some(self.parents[span as usize]).filter(|parent| *parent != NONE)
+    }
+
+    /// Parents before their children, children in order of start: depth first.
+    pub(crate) fn order(&self) -> &[u32] {
+        &self.order
     }
 
     pub(super) fn child_count(&self, span: u32) -> u32 {

@@ -172,6 +172,7 @@ async fn every_route_of_lines_asks_for_the_tenant() {
                 "/_doc/{id}",
                 "/logs/context",
                 "/logs/patterns",
+                "/traces/{id}/logs",
             ]
             .iter()
             .any(|suffix| route.path.ends_with(suffix));

@@ -20,6 +20,7 @@ mod target;
 mod tenants;
 mod tracers;
 mod traces;
+mod waterfall;
 
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_taffrail");
