@@ -44,9 +44,10 @@ pub use rollup::{FIRST_EVERY, Fall, ROLL_UP_MS, RollUpNeeds, RollUpView, RollUpW
 pub use sampling::{Outcome, TraceSampler, Verdict};
 pub use sink::{Done, Receipt, RejectReason, Sink};
 pub use spans::{
-    AttributeScope, AttributeValue, Attributes, Operation, Resource, Scope, Span, SpanBatch,
-    SpanCondition, SpanEvent, SpanField, SpanGroup, SpanKind, SpanLink, SpanPlan, SpanStatus,
-    Trace, TracePlan, TraceSource, TraceSummary, ValueTest,
+    AttributeScope, AttributeValue, Attributes, CallSide, Connection, DATABASES, Durations,
+    EDGE_BYTES, Edge, EdgePlan, EdgeTable, Family, Member, Operation, PEERS, Peer, Resource, Scope,
+    Span, SpanBatch, SpanCondition, SpanEvent, SpanField, SpanGroup, SpanKind, SpanLink, SpanPlan,
+    SpanStatus, Trace, TracePlan, TraceSource, TraceSummary, USER, ValueTest,
 };
 pub use time::{Clock, ManualClock, SystemClock, TimeRange};
 pub use visit::{MetricVisitor, MetricWorker, SeriesView, Together, Visited, group_labels};

@@ -3,12 +3,17 @@
 //! Nothing that came is lost: the types keep order, types and repetitions of attributes, and ends before starts.
 //! Does not own: wire formats (`ingest`), what a tree of spans looks like (`query`).
 
+mod edges;
 mod plan;
 
 use std::fmt::{self, Write as _};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+pub use edges::{
+    CallSide, Connection, DATABASES, Durations, Edge, EdgePlan, EdgeTable, Family, Member, PEERS,
+    Peer, USER,
+};
 pub use plan::{SpanCondition, SpanField, TracePlan, ValueTest};
 
 use crate::{Budget, Result, TimeRange};
@@ -381,6 +386,9 @@ pub struct Operation {
     pub kind: u8,
 }
 
+/// Memory that an edge takes, about.
+pub const EDGE_BYTES: u64 = 4 << 10;
+
 /// Something that holds traces.
 pub trait TraceSource: Send + Sync {
     /// Traces for `plan`, newest first.
@@ -423,6 +431,33 @@ pub trait TraceSource: Send + Sync {
         range: TimeRange,
         budget: &Budget,
     ) -> Result<Vec<Operation>>;
+
+    /// Calls between services, by caller, called and kind. Sources that know a cheaper way than to look at whole traces take
+    /// it; of a call whose two spans start on both sides of an end of the range they may take the caller's for unanswered.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    fn edges(&self, plan: &EdgePlan, budget: &Budget) -> Result<Vec<Edge>> {
+        let traces = TracePlan {
+            range: plan.range,
+            conditions: vec![SpanCondition::Always],
+            is_whole: true,
+            attributes: Some(PEERS.iter().map(|name| (*name).to_owned()).collect()),
+            details: false,
+        };
+        let mut table = EdgeTable::default();
+        let mut held = 0;
+        let mut outcome = Ok(());
+        self.scan(&traces, budget, &mut |trace| {
+            table.add_trace(trace, plan);
+            let edges = table.len() as u64;
+            outcome = budget.charge_bytes((edges - held) * EDGE_BYTES);
+            held = edges;
+            if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        budget.release_bytes(held * EDGE_BYTES);
+        outcome.map(|()| table.finish())
+    }
 
     /// Names of attributes within `range`, sorted; as [`services`](Self::services).
     ///

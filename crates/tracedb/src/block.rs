@@ -284,10 +284,52 @@ impl Core {
         runs.flat_map(|(number, _)| self.rows_of(number)).collect()
     }
 
+    /// The parent of each row.
+    ///
+    /// # Errors
+    /// [`Corrupt`](model::ErrorKind::Corrupt) when one is outside of its trace.
+    pub(crate) fn parents(&self) -> Result<Vec<Parent>> {
+        let mut foreign = self.foreign_parents.iter();
+        let mut all = Vec::with_capacity(self.parents.len());
+        for number in 0..self.runs.len() {
+            let of_trace = self.rows_of(number);
+            for row in of_trace.clone() {
+                all.push(match self.parents[row] {
+                    NO_PARENT => Parent::None,
+                    FOREIGN_PARENT => {
+                        Parent::Foreign(*foreign.next().ok_or_else(|| {
+                            Error::corrupt("ids of parents end before the spans do")
+                        })?)
+                    }
+                    near => Parent::Near(near_parent(row, near, &of_trace)?),
+                });
+            }
+        }
+        Ok(all)
+    }
+
     /// Whether `row` is known to have no parent.
     pub(crate) fn is_root(&self, row: usize) -> bool {
         self.parents[row] == NO_PARENT
     }
+}
+
+/// The row that the code of a parent of `row` stands for.
+fn near_parent(row: usize, code: u64, of_trace: &Range<usize>) -> Result<usize> {
+    let parent = (row as i64).wrapping_sub(unzigzag(code - NEAR_PARENT));
+    let parent = usize::try_from(parent).ok().filter(|parent| of_trace.contains(parent));
+    parent.ok_or_else(|| Error::corrupt("parent of a span is outside its trace"))
+}
+
+/// A row's parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parent {
+    /// It has none.
+    None,
+    /// A row of the same trace in the same block.
+    Near(usize),
+    /// The span of the id, which is not there.
+    Foreign(u64),
 }
 
 /// What most spans do not have.
@@ -425,13 +467,7 @@ impl OpenBlock {
             let parent_id = match core.parents[row] {
                 NO_PARENT => 0,
                 FOREIGN_PARENT => core.foreign_parents[foreign],
-                near => {
-                    let parent = (row as i64).wrapping_sub(unzigzag(near - NEAR_PARENT));
-                    let of_trace = core.rows_of(number);
-                    let parent = usize::try_from(parent).ok().filter(|p| of_trace.contains(p));
-                    self.ids[parent
-                        .ok_or_else(|| Error::corrupt("parent of a span is outside its trace"))?]
-                }
+                near => self.ids[near_parent(row, near, &core.rows_of(number))?],
             };
             let code = core.origin_codes[row] as usize;
             let origin = *origins[code].get_or_insert_with(|| {

@@ -17,6 +17,7 @@ mod attributes;
 mod block;
 mod column;
 mod conditions;
+mod edges;
 mod engine;
 mod filter;
 mod find;

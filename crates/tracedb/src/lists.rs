@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use model::{
-    AttributeScope, AttributeValue, Attributes, Budget, Operation, Result, SpanPlan, TimeRange,
-    Trace, TracePlan, TraceSource, TraceSummary,
+    AttributeScope, AttributeValue, Attributes, Budget, Edge, EdgePlan, Operation, Result,
+    SpanPlan, TimeRange, Trace, TracePlan, TraceSource, TraceSummary,
 };
 use storage::codec::Reader;
 
@@ -65,6 +65,10 @@ impl TraceSource for Store {
             }
         })?;
         Ok(operations.into_iter().collect())
+    }
+
+    fn edges(&self, plan: &EdgePlan, budget: &Budget) -> Result<Vec<Edge>> {
+        self.sum_edges(plan, budget)
     }
 
     fn attribute_names(

@@ -1,6 +1,7 @@
 //! The store as a whole, against a plain list of spans and through crashes.
 
 mod crash;
+mod edges;
 mod formats;
 mod histories;
 mod sampling;
