@@ -1,8 +1,8 @@
-//! Jaeger's batches and datagrams: never panics, what is accepted is bounded and has ids.
+//! Jaeger's batches, datagrams and requests of queries: never panics, what is accepted is bounded and has ids.
 
 #![no_main]
 
-use ingest::jaeger::{decode_datagram, decode_protobuf, decode_thrift};
+use ingest::jaeger::{decode_datagram, decode_protobuf, decode_thrift, query};
 use ingest::thrift::Protocol;
 use libfuzzer_sys::fuzz_target;
 
@@ -17,4 +17,10 @@ fuzz_target!(|bytes: &[u8]| {
         let mut spans = received.groups.iter().flat_map(|group| &group.spans);
         assert!(spans.all(|span| span.trace_id != 0 && span.span_id != 0));
     }
+    if let Ok(Some(search)) = query::decode_search(bytes) {
+        assert!(search.tags.len() <= 1_000);
+    }
+    let _read = query::decode_trace(bytes);
+    let _read = query::decode_operations(bytes);
+    let _read = query::decode_dependencies(bytes);
 });

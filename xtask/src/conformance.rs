@@ -75,7 +75,7 @@ const SUITES: &[Suite] = &[
         example: "conformance_remote_write",
     },
     Suite { name: "otlp", topic: "otlp", package: "ingest", example: "conformance_otlp" },
-    Suite { name: "jaeger", topic: "jaeger", package: "ingest", example: "conformance_jaeger" },
+    Suite { name: "jaeger", topic: "jaeger", package: "server", example: "conformance_jaeger" },
     Suite {
         name: "remote-write-sender",
         topic: "compliance",

@@ -1,7 +1,8 @@
 //! Jaeger: batches of spans in Thrift and protobuf, and traces as its query API answers with them.
 //!
-//! Owns: the two forms of batches (`thrift.rs`, `protobuf.rs`), messages to the agent, what Jaeger's spans are in terms of
-//! OpenTelemetry (`translate.rs`) and the way back (`answer.rs`, `skew.rs`). Does not own: HTTP, gRPC, sockets, storing.
+//! Owns: the two forms of batches (`thrift.rs`, `protobuf.rs`), messages to the agent, requests of queries (`query.rs`),
+//! what Jaeger's spans are in terms of OpenTelemetry (`translate.rs`) and the way back (`answer.rs`, `skew.rs`). Does not
+//! own: HTTP, gRPC, sockets, storing.
 //!
 //! Tags of the process become the resource, references the parent and links, logs events; `span.kind`, `error`,
 //! `otel.status_code`, `w3c.tracestate` and names of scopes are taken out of the tags, as the OpenTelemetry collector
@@ -12,6 +13,7 @@
 
 pub mod answer;
 mod protobuf;
+pub mod query;
 mod skew;
 #[cfg(test)]
 mod tests;

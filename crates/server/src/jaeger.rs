@@ -1,89 +1,153 @@
-//! Jaeger's query API over HTTP, version 1, as Jaeger UI and Grafana's Jaeger data source ask it.
+//! Jaeger's query API, as Jaeger UI and Grafana's Jaeger data source ask it: version 1 here, version 3 in `jaeger/v3.rs`, the
+//! services over gRPC in `jaeger/grpc.rs`, dependencies in `jaeger/dependencies.rs`.
 //!
 //! Does not own: how traces are written (`ingest::jaeger::answer`), receiving spans ([`receive`](crate::receive)).
+
+pub(crate) mod dependencies;
+mod go;
+pub(crate) mod grpc;
+mod search;
+pub(crate) mod v3;
+
+use std::collections::BTreeSet;
 
 use axum::extract::Path;
 use axum::response::Response;
 use http::StatusCode;
-use ingest::jaeger::answer::{Adjustment, answer};
-use model::{Error, ErrorKind, Result, TimeRange};
-use serde_json::json;
+use ingest::jaeger::answer::{Adjustment, NOT_FOUND, answer, answer_missing, kind_name};
+use model::{Error, ErrorKind, Result, SpanKind, TimeRange, Trace};
+use serde_json::{Value, json};
 
 use crate::error;
 use crate::params::Params;
 use crate::tenants::Reader;
+use search::Asked;
 
 /// Memory that the answer takes for each span, about.
 const ANSWER_BYTES: u64 = 1_024;
 
 pub(crate) async fn trace(app: Reader, Path(id): Path<String>, params: Params) -> Response {
-    respond(one_trace(&app, &id, &params).await)
+    let answered = async {
+        let trace = one_trace(&app, trace_id(&id)?).await?;
+        Ok(answer(&[trace], adjustment(params.get("raw") == "true")))
+    };
+    respond(answered.await)
 }
 
-async fn one_trace(app: &Reader, id: &str, params: &Params) -> Result<String> {
-    let id = trace_id(id)?;
-    let adjustment = match params.get("raw") {
-        "true" => Adjustment::None,
-        _ => Adjustment::Clocks { skew_ns_max: 0 },
+/// `GET /api/traces`.
+pub(crate) async fn search(app: Reader, params: Params) -> Response {
+    let answered = async {
+        let adjustment = adjustment(params.get("raw") == "true");
+        match search::asked(&params, app.clock.now_ns())? {
+            Asked::Search(query) => Ok(answer(&search::find(&app, query).await?, adjustment)),
+            Asked::Ids(ids) => {
+                let (found, missing) = search::by_ids(&app, ids).await?;
+                Ok(answer_missing(&found, &missing, adjustment))
+            }
+        }
     };
-    let traces = app.traces.clone();
-    let found = app.queries.run(None, move |budget| {
-        let Some(trace) = traces.trace(id, budget)? else { return Ok(None) };
-        let spans: usize = trace.groups.iter().map(|group| group.spans.len()).sum();
-        budget.charge_bytes(spans as u64 * ANSWER_BYTES)?;
-        Ok(Some(answer(&[trace], adjustment)))
-    });
-    found.await?.ok_or_else(|| Error::new(ErrorKind::NotFound, "trace not found"))
+    respond(answered.await)
+}
+
+/// Clocks are compared, and nothing is moved: Jaeger's default.
+fn adjustment(is_raw: bool) -> Adjustment {
+    if is_raw { Adjustment::None } else { Adjustment::Clocks { skew_ns_max: 0 } }
+}
+
+async fn one_trace(app: &Reader, id: u128) -> Result<Trace> {
+    let (mut found, _) = search::by_ids(app, vec![id]).await?;
+    found.pop().ok_or_else(|| Error::new(ErrorKind::NotFound, NOT_FOUND))
 }
 
 /// A trace's id: up to 32 hexadecimal digits.
-pub(crate) fn trace_id(text: &str) -> Result<u128> {
-    let is_sound = (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit());
-    let id = is_sound.then(|| u128::from_str_radix(text, 16).ok()).flatten();
-    id.ok_or_else(|| {
-        Error::invalid(format!("trace id {text:.64?} is not 1 to 32 hexadecimal digits"))
-    })
+///
+/// # Errors
+/// In Jaeger's words.
+fn trace_id(text: &str) -> Result<u128> {
+    go::trace_id(text).map_err(Error::invalid)
+}
+
+/// What Jaeger says without a store for archived traces.
+const NO_ARCHIVE: &str = "archive span storage was not configured";
+
+/// `POST /api/archive/{id}`.
+pub(crate) async fn archive(Path(id): Path<String>) -> Response {
+    match trace_id(&id) {
+        Ok(_) => fail(StatusCode::INTERNAL_SERVER_ERROR, NO_ARCHIVE),
+        Err(e) => respond(Err(e)),
+    }
 }
 
 pub(crate) async fn services(app: Reader) -> Response {
+    respond(service_names(&app).await.map(|names| list(&names)))
+}
+
+async fn service_names(app: &Reader) -> Result<Vec<String>> {
     let traces = app.traces.clone();
-    let found = app.queries.run(None, move |budget| traces.services(TimeRange::ALL, budget));
-    respond(found.await.map(|names| list(&names)))
+    app.queries.run(None, move |budget| traces.services(TimeRange::ALL, budget)).await
+}
+
+/// Names and kinds of what `service` does; those of `kind` alone unless it is empty.
+async fn operations_of(
+    app: &Reader,
+    service: &str,
+    kind: &str,
+) -> Result<Vec<(String, &'static str)>> {
+    let (traces, service) = (app.traces.clone(), service.to_owned());
+    let work = move |budget: &model::Budget| traces.operations(&service, TimeRange::ALL, budget);
+    let all = app.queries.run(None, work).await?;
+    let named = all.into_iter().map(|operation| {
+        let kind = SpanKind::ALL.get(usize::from(operation.kind)).copied().unwrap_or_default();
+        (operation.name, kind_name(kind))
+    });
+    Ok(named.filter(|(_, of)| kind.is_empty() || *of == kind).collect())
+}
+
+fn unique_names(operations: &[(String, &str)]) -> BTreeSet<String> {
+    operations.iter().map(|(name, _)| name.clone()).collect()
+}
+
+/// `GET /api/operations`.
+pub(crate) async fn operations(app: Reader, params: Params) -> Response {
+    let answered = async {
+        let service = params
+            .non_empty("service")
+            .ok_or_else(|| Error::invalid("parameter 'service' is required"))?;
+        let found = operations_of(&app, service, params.get("spanKind")).await?;
+        Ok(list(&as_json(&found)))
+    };
+    respond(answered.await)
+}
+
+fn as_json(operations: &[(String, &str)]) -> Vec<Value> {
+    operations.iter().map(|(name, kind)| json!({"name": name, "spanKind": kind})).collect()
+}
+
+/// `GET /api/services/{service}/operations`: names alone, of all kinds.
+pub(crate) async fn operation_names(app: Reader, Path(service): Path<String>) -> Response {
+    let found = operations_of(&app, &service, "").await;
+    respond(found.map(|found| list(&unique_names(&found).into_iter().collect::<Vec<_>>())))
 }
 
 /// An answer with a list in it.
-pub(crate) fn list<T: serde::Serialize>(items: &[T]) -> String {
-    json!({"data": items, "total": items.len(), "limit": 0, "offset": 0, "errors": null})
-        .to_string()
+fn list<T: serde::Serialize>(items: &[T]) -> String {
+    wrapped(&json!(items), items.len())
+}
+
+fn wrapped(data: &Value, total: usize) -> String {
+    json!({"data": data, "total": total, "limit": 0, "offset": 0, "errors": null}).to_string()
 }
 
 /// An answer, or an error in Jaeger's words for it.
-pub(crate) fn respond(outcome: Result<String>) -> Response {
-    let error = match outcome {
-        Ok(body) => return error::json(StatusCode::OK, body),
-        Err(error) => error,
-    };
-    let status = error::status(error.kind());
-    let errors = [json!({"code": status.as_u16(), "msg": error::public_message(&error)})];
-    let body = json!({"data": null, "total": 0, "limit": 0, "offset": 0, "errors": errors});
-    error::json(status, body.to_string())
+fn respond(outcome: Result<String>) -> Response {
+    match outcome {
+        Ok(body) => error::json(StatusCode::OK, body),
+        Err(e) => fail(error::status(e.kind()), &error::public_message(&e)),
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_are_hexadecimal() {
-        let check = |text: &str, expected: Option<u128>| {
-            assert_eq!(trace_id(text).ok(), expected, "{text}");
-        };
-        check("1", Some(1));
-        check("00000000000000ff", Some(255));
-        check("ffffffffffffffffffffffffffffffff", Some(u128::MAX));
-        check("", None);
-        check("+1", None);
-        check("0x1", None);
-        check("000000000000000000000000000000001", None);
-    }
+fn fail(status: StatusCode, message: &str) -> Response {
+    let errors = [json!({"code": status.as_u16(), "msg": message})];
+    let body = json!({"data": null, "total": 0, "limit": 0, "offset": 0, "errors": errors});
+    error::json(status, body.to_string())
 }

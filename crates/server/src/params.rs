@@ -36,6 +36,11 @@ impl Params {
         self.0.iter().filter(move |(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
+    /// All parameters, in order.
+    pub(crate) fn pairs(&self) -> impl DoubleEndedIterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// A non-negative whole number, or `None` when absent.
     ///
     /// # Errors
@@ -121,7 +126,8 @@ fn in_ms(seconds: f64) -> Option<i64> {
     (ms.is_finite() && ms.abs() < 9.2e18).then_some(ms as i64)
 }
 
-fn rfc3339_ns(text: &str) -> Option<i64> {
+/// A time in RFC 3339 in Unix nanoseconds.
+pub(crate) fn rfc3339_ns(text: &str) -> Option<i64> {
     let time: jiff::Timestamp = text.parse().ok()?;
     i64::try_from(time.as_nanosecond()).ok()
 }

@@ -244,7 +244,20 @@ routes! {
     POST "/insert/journald/upload" Ingest => receive::journal::upload;
 
     GET "/api/services" Viewer => jaeger::services;
+    GET "/api/services/{service}/operations" Viewer => jaeger::operation_names;
+    GET "/api/operations" Viewer => jaeger::operations;
+    GET "/api/traces" Viewer => jaeger::search;
     GET "/api/traces/{id}" Viewer => tempo::trace_or_jaeger;
+    POST "/api/archive/{id}" Editor => jaeger::archive;
+    GET "/api/dependencies" Viewer => jaeger::dependencies::list;
+    GET "/api/v3/services" Viewer => jaeger::v3::services;
+    GET "/api/v3/operations" Viewer => jaeger::v3::operations;
+    GET "/api/v3/traces" Viewer => jaeger::v3::find;
+    POST "/api/v3/traces" Viewer => jaeger::v3::find_posted;
+    GET "/api/v3/traces/{id}" Viewer => jaeger::v3::trace;
+    GET "/api/v3/trace-summaries" Viewer => jaeger::v3::summaries;
+    POST "/api/v3/trace-summaries" Viewer => jaeger::v3::summaries_posted;
+    GET "/api/v3/dependencies" Viewer => jaeger::v3::dependency_list;
 
     GET "/api/echo" Viewer => tempo::echo;
     GET "/api/status/buildinfo" Viewer => tempo::build_info;
@@ -266,6 +279,7 @@ routes! {
     GET "/api/taffrail/v1/traces/{id}" Viewer => traces::waterfall;
     GET "/api/taffrail/v1/traces/{id}/logs" Viewer => traces::lines;
     GET "/api/taffrail/v1/traces/compare" Viewer => traces::compare;
+    GET "/api/taffrail/v1/service_graph" Viewer => jaeger::dependencies::service_graph;
     GET "/api/taffrail/v1/cardinality" Viewer => cardinality::cardinality;
     GET "/api/taffrail/v1/cardinality/drop" Viewer => cardinality::drop;
 }

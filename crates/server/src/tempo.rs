@@ -216,7 +216,7 @@ pub(crate) async fn trace_by_id(app: Reader, id: Path<String>, headers: HeaderMa
 }
 
 async fn trace(app: &Reader, id: &str) -> Result<Trace> {
-    let id = jaeger::trace_id(id)?;
+    let id = trace_id(id)?;
     let source = app.traces.clone();
     let found = app.queries.run(None, move |budget| {
         let trace = source.trace(id, budget)?;
@@ -225,6 +225,15 @@ async fn trace(app: &Reader, id: &str) -> Result<Trace> {
         Ok(trace)
     });
     found.await?.ok_or_else(|| Error::new(ErrorKind::NotFound, "trace not found"))
+}
+
+/// A trace's id: up to 32 hexadecimal digits.
+pub(crate) fn trace_id(text: &str) -> Result<u128> {
+    let is_sound = (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let id = is_sound.then(|| u128::from_str_radix(text, 16).ok()).flatten();
+    id.ok_or_else(|| {
+        Error::invalid(format!("trace id {text:.64?} is not 1 to 32 hexadecimal digits"))
+    })
 }
 
 fn wants_protobuf(headers: &HeaderMap) -> bool {

@@ -223,9 +223,17 @@ impl Deref for Reader {
 }
 
 impl Reader {
-    fn new(app: &Arc<App>, parts: &Parts) -> Result<Self, Refusal> {
+    /// What `caller` sees with a request of `headers`.
+    ///
+    /// # Errors
+    /// As [`Owner::new`], but several tenants may be asked for.
+    pub(crate) fn new(
+        app: &Arc<App>,
+        caller: &Caller,
+        headers: &HeaderMap,
+    ) -> Result<Self, Refusal> {
         let tenants = &app.config.access.tenants;
-        let asked = tenants.asked(&caller_of(parts), &parts.headers)?;
+        let asked = tenants.asked(caller, headers)?;
         let of_several = asked.as_ref().is_some_and(|asked| asked.len() > 1);
         let mut traces = app.all_traces.clone();
         let (logs, scope) = match asked {
@@ -265,7 +273,8 @@ impl FromRequestParts<Arc<App>> for Reader {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response> {
-        Self::new(app, parts).map_err(|(status, why)| assets::plain(status, &why))
+        Self::new(app, &caller_of(parts), &parts.headers)
+            .map_err(|(status, why)| assets::plain(status, &why))
     }
 }
 

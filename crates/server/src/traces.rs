@@ -13,7 +13,7 @@ use query::traceql::{self, Query, Search};
 
 use crate::params::Params;
 use crate::tenants::Reader;
-use crate::{error, jaeger, tempo};
+use crate::{error, tempo};
 
 /// Spans of a waterfall, rows of a comparison and log lines when nothing is said.
 const SPANS_DEFAULT: usize = 10_000;
@@ -41,7 +41,7 @@ fn spans(trace: &Trace) -> usize {
 
 pub(crate) async fn waterfall(app: Reader, Path(id): Path<String>, params: Params) -> Response {
     let answer = async {
-        let id = jaeger::trace_id(&id)?;
+        let id = tempo::trace_id(&id)?;
         let limit = params.count("limit")?.unwrap_or(SPANS_DEFAULT);
         // All of them.
         let limit = if limit == 0 { usize::MAX } else { limit };
@@ -63,7 +63,7 @@ fn not_found(id: u128) -> Error {
 
 pub(crate) async fn lines(app: Reader, Path(id): Path<String>, params: Params) -> Response {
     let answer = async {
-        let id = jaeger::trace_id(&id)?;
+        let id = tempo::trace_id(&id)?;
         let limit = params.count("limit")?.unwrap_or(LINES_DEFAULT);
         let max = app.config.log_rows_max;
         if !(1..=max).contains(&limit) {

@@ -3,8 +3,9 @@
 //!
 //! What OpenTelemetry knows and Jaeger does not becomes tags, as in the OpenTelemetry collector: `otel.scope.*`,
 //! `span.kind`, `otel.status_code`, `error`, `otel.status_description`, `w3c.tracestate`, `otel.dropped_*_count`. Times are
-//! whole microseconds.
+//! whole microseconds. Over gRPC the same goes out as `jaeger.api_v2.Span` (`answer/protobuf.rs`).
 
+mod protobuf;
 #[cfg(test)]
 mod tests;
 
@@ -42,6 +43,11 @@ pub enum Adjustment {
 
 /// The answer to a search or to a request for one trace.
 pub fn answer(traces: &[Trace], adjustment: Adjustment) -> String {
+    answer_missing(traces, &[], adjustment)
+}
+
+/// The answer to a request for several traces, of which those with the ids `missing` are not there.
+pub fn answer_missing(traces: &[Trace], missing: &[u128], adjustment: Adjustment) -> String {
     let mut writer = Writer::default();
     writer.object(|json| {
         json.key("data").list(|json| {
@@ -50,16 +56,75 @@ pub fn answer(traces: &[Trace], adjustment: Adjustment) -> String {
         for name in ["total", "limit", "offset"] {
             json.key(name).bare(0);
         }
-        json.key("errors").bare("null");
+        json.key("errors");
+        if missing.is_empty() {
+            json.bare("null");
+        } else {
+            json.list(|json| {
+                for id in missing {
+                    json.object(|json| {
+                        json.key("msg").plain_text(NOT_FOUND);
+                        json.key("traceID").plain_text(TraceId(*id));
+                    });
+                }
+            });
+        }
     });
     writer.finish()
 }
 
-fn trace(json: &mut Writer, trace: &Trace, adjustment: Adjustment) {
-    let shown = match adjustment {
+/// What is said of a trace that is not there.
+pub const NOT_FOUND: &str = "trace not found";
+
+/// Messages `SpansResponseChunk` of `jaeger.api_v2`: the spans of `trace`, ten at a time, as Jaeger sends them.
+pub fn chunks(trace: &Trace, adjustment: Adjustment) -> Vec<Vec<u8>> {
+    protobuf::chunks(trace, &shown(trace, adjustment))
+}
+
+/// The trace in OpenTelemetry's terms, as the third version of the API shows it: ids and times as
+/// [`answer`] shows them, warnings as the attribute by which Jaeger 2 keeps them.
+pub fn enriched(trace: &Trace, adjustment: Adjustment) -> Trace {
+    let mut trace = trace.clone();
+    let all = shown(&trace, adjustment);
+    let spans = trace.groups.iter_mut().flat_map(|group| &mut group.spans);
+    for (span, shown) in spans.zip(all) {
+        (span.span_id, span.parent_id) = (shown.span_id, shown.parent_id);
+        (span.start_ns, span.end_ns) = (shown.at(span.start_ns), shown.at(span.end_ns));
+        span.events.iter_mut().for_each(|event| event.t_ns = shown.at(event.t_ns));
+        if shown.warnings.is_empty() {
+            continue;
+        }
+        let texts = shown.warnings.into_iter().map(AttributeValue::String);
+        let known = span.attributes.iter_mut().find(|(name, _)| &**name == WARNINGS);
+        match known {
+            Some((_, AttributeValue::Array(list))) => list.extend(texts),
+            _ => span.attributes.push((WARNINGS.into(), AttributeValue::Array(texts.collect()))),
+        }
+    }
+    trace
+}
+
+/// What Jaeger calls a kind of spans; `""` when none was said.
+pub fn kind_name(kind: SpanKind) -> &'static str {
+    match kind {
+        SpanKind::Unspecified => "",
+        SpanKind::Internal => "internal",
+        SpanKind::Server => "server",
+        SpanKind::Client => "client",
+        SpanKind::Producer => "producer",
+        SpanKind::Consumer => "consumer",
+    }
+}
+
+fn shown(trace: &Trace, adjustment: Adjustment) -> Vec<Shown> {
+    match adjustment {
         Adjustment::None => as_sent(trace),
         Adjustment::Clocks { skew_ns_max } => adjusted(trace, skew_ns_max),
-    };
+    }
+}
+
+fn trace(json: &mut Writer, trace: &Trace, adjustment: Adjustment) {
+    let shown = shown(trace, adjustment);
     let mut processes = Processes::default();
     json.object(|json| {
         json.key("traceID").plain_text(TraceId(trace.trace_id));
@@ -196,18 +261,7 @@ fn tags(json: &mut Writer, span: &Span, scope: &Scope) {
             tag(json, name, value);
         }
     }
-    text_tag(
-        json,
-        "span.kind",
-        match span.kind {
-            SpanKind::Unspecified => "",
-            SpanKind::Internal => "internal",
-            SpanKind::Server => "server",
-            SpanKind::Client => "client",
-            SpanKind::Producer => "producer",
-            SpanKind::Consumer => "consumer",
-        },
-    );
+    text_tag(json, "span.kind", kind_name(span.kind));
     match span.status {
         SpanStatus::Unset => {}
         SpanStatus::Ok => text_tag(json, "otel.status_code", "OK"),

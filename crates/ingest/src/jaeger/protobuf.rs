@@ -24,7 +24,10 @@ pub(super) fn decode(message: &[u8], elements_max: usize) -> Result<Received> {
     Ok(batch.finish())
 }
 
-fn each<'a>(mut reader: Reader<'a>, mut visit: impl FnMut(Field<'a>) -> Result<()>) -> Result<()> {
+pub(super) fn each<'a>(
+    mut reader: Reader<'a>,
+    mut visit: impl FnMut(Field<'a>) -> Result<()>,
+) -> Result<()> {
     while let Some(field) = reader.next_field()? {
         visit(field)?;
     }

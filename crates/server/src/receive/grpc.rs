@@ -1,7 +1,7 @@
-//! Receivers over gRPC, on ports of their own: the unary methods of OTLP's three services, and of Jaeger's collector.
+//! gRPC, on ports of its own: the methods of OTLP's three services, of Jaeger's collector, and of its query services.
 //!
-//! Owns: HTTP/2 connections, gRPC's framing and status trailers. The methods themselves are the HTTP receivers'. A gRPC library
-//! would bring code generation, another router and forty crates for what is one message in and one out.
+//! Owns: HTTP/2 connections, gRPC's framing and status trailers. The methods themselves are those of the HTTP side. A gRPC
+//! library would bring code generation, another router and forty crates for what is one message in and a few out.
 //!
 //! The `Host` check of the HTTP side is left out: a browser cannot be made to speak HTTP/2 without TLS, and exporters
 //! reach this port under whatever name their network has for it. Tokens are checked as everywhere.
@@ -19,15 +19,16 @@ use http_body_util::{BodyExt as _, Empty, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use ingest::compression::Encoding;
+use ingest::compression::{self, Encoding};
 use ingest::otlp;
 use tokio_util::sync::CancellationToken;
 
 use super::otlp::{grpc_code, response_message};
 use super::{jaeger, otlp as metrics, otlp_logs as logs, otlp_traces as traces};
 use crate::access::Role;
+use crate::jaeger::grpc::{self as query, Call, Version};
 use crate::listen::{self, Listener};
-use crate::tenants::Owner;
+use crate::tenants::{Owner, Reader};
 use crate::{App, error};
 
 /// What can be called.
@@ -37,11 +38,40 @@ pub(crate) enum Method {
     Logs,
     Traces,
     JaegerSpans,
+    TraceV2,
+    ArchiveV2,
+    SearchV2,
+    ServicesV2,
+    OperationsV2,
+    DependenciesV2,
+    TraceV3,
+    SearchV3,
+    ServicesV3,
+    OperationsV3,
+    DependenciesV3,
+    SummariesV3,
 }
 
 impl Method {
     /// All, by their number.
-    pub(crate) const ALL: [Self; 4] = [Self::Metrics, Self::Logs, Self::Traces, Self::JaegerSpans];
+    pub(crate) const ALL: [Self; 16] = [
+        Self::Metrics,
+        Self::Logs,
+        Self::Traces,
+        Self::JaegerSpans,
+        Self::TraceV2,
+        Self::ArchiveV2,
+        Self::SearchV2,
+        Self::ServicesV2,
+        Self::OperationsV2,
+        Self::DependenciesV2,
+        Self::TraceV3,
+        Self::SearchV3,
+        Self::ServicesV3,
+        Self::OperationsV3,
+        Self::DependenciesV3,
+        Self::SummariesV3,
+    ];
 
     /// Path of its requests.
     pub(crate) fn path(self) -> &'static str {
@@ -50,7 +80,38 @@ impl Method {
             Self::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
             Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
             Self::JaegerSpans => "/jaeger.api_v2.CollectorService/PostSpans",
+            Self::TraceV2 => "/jaeger.api_v2.QueryService/GetTrace",
+            Self::ArchiveV2 => "/jaeger.api_v2.QueryService/ArchiveTrace",
+            Self::SearchV2 => "/jaeger.api_v2.QueryService/FindTraces",
+            Self::ServicesV2 => "/jaeger.api_v2.QueryService/GetServices",
+            Self::OperationsV2 => "/jaeger.api_v2.QueryService/GetOperations",
+            Self::DependenciesV2 => "/jaeger.api_v2.QueryService/GetDependencies",
+            Self::TraceV3 => "/jaeger.api_v3.QueryService/GetTrace",
+            Self::SearchV3 => "/jaeger.api_v3.QueryService/FindTraces",
+            Self::ServicesV3 => "/jaeger.api_v3.QueryService/GetServices",
+            Self::OperationsV3 => "/jaeger.api_v3.QueryService/GetOperations",
+            Self::DependenciesV3 => "/jaeger.api_v3.QueryService/GetDependencies",
+            Self::SummariesV3 => "/jaeger.api_v3.QueryService/FindTraceSummaries",
         }
+    }
+
+    /// What it asks of Jaeger's query services; `None` for receivers.
+    fn query(self) -> Option<(Version, Call)> {
+        Some(match self {
+            Self::Metrics | Self::Logs | Self::Traces | Self::JaegerSpans => return None,
+            Self::TraceV2 => (Version::Two, Call::Trace),
+            Self::ArchiveV2 => (Version::Two, Call::Archive),
+            Self::SearchV2 => (Version::Two, Call::Search),
+            Self::ServicesV2 => (Version::Two, Call::Services),
+            Self::OperationsV2 => (Version::Two, Call::Operations),
+            Self::DependenciesV2 => (Version::Two, Call::Dependencies),
+            Self::TraceV3 => (Version::Three, Call::Trace),
+            Self::SearchV3 => (Version::Three, Call::Search),
+            Self::ServicesV3 => (Version::Three, Call::Services),
+            Self::OperationsV3 => (Version::Three, Call::Operations),
+            Self::DependenciesV3 => (Version::Three, Call::Dependencies),
+            Self::SummariesV3 => (Version::Three, Call::Summaries),
+        })
     }
 
     fn of_path(path: &str) -> Option<Self> {
@@ -131,12 +192,15 @@ async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Response<Body> {
         app.requests.count_grpc(method, http_status(outcome.as_ref().err()), took_ns);
     }
     match outcome {
-        Ok(message) => {
-            let mut frame = Vec::with_capacity(PREFIX_BYTES + message.len());
-            let len = u32::try_from(message.len()).unwrap_or(0);
-            frame.push(0);
-            frame.extend_from_slice(&len.to_be_bytes());
-            frame.extend_from_slice(&message);
+        Ok(messages) => {
+            let bytes = messages.iter().map(|message| PREFIX_BYTES + message.len()).sum();
+            let mut frame = Vec::with_capacity(bytes);
+            for message in messages {
+                let len = u32::try_from(message.len()).unwrap_or(0);
+                frame.push(0);
+                frame.extend_from_slice(&len.to_be_bytes());
+                frame.extend_from_slice(&message);
+            }
             let mut trailers = HeaderMap::new();
             trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
             let body = Full::new(Bytes::from(frame))
@@ -184,7 +248,7 @@ async fn call(
     app: &Arc<App>,
     method: Method,
     request: Request<Incoming>,
-) -> Result<Vec<u8>, Failure> {
+) -> Result<Vec<Vec<u8>>, Failure> {
     let (mut parts, body) = request.into_parts();
     parts.headers.remove(header::HOST);
     let refused = |(status, message)| {
@@ -195,11 +259,19 @@ async fn call(
         };
         Failure::new(code, message)
     };
-    let caller = app.config.access.check(&parts.headers, Role::Ingest, true).map_err(refused)?;
-    // Samples have no owner.
+    let query = method.query();
+    let role = if query.is_some() { Role::Viewer } else { Role::Ingest };
+    let caller = app.config.access.check(&parts.headers, role, true).map_err(refused)?;
+    let reader = match query {
+        Some(query) => Some((query, Reader::new(app, &caller, &parts.headers).map_err(refused)?)),
+        None => None,
+    };
+    // Samples have no owner, nor has what is asked.
     let owner = match method {
-        Method::Metrics => Owner::default(),
-        _ => Owner::new(app, &caller, &parts.headers).map_err(refused)?,
+        Method::Logs | Method::Traces | Method::JaegerSpans => {
+            Owner::new(app, &caller, &parts.headers).map_err(refused)?
+        }
+        _ => Owner::default(),
     };
     let packing = parts.headers.get("grpc-encoding").and_then(|v| v.to_str().ok()).unwrap_or("");
     let packing = Encoding::from_header(packing).ok_or_else(|| {
@@ -217,18 +289,23 @@ async fn call(
         })?;
     let packed = unframe(&mut held.bytes)?;
     let packing = if packed { packing } else { Encoding::Identity };
+    if let Some(((version, call), reader)) = reader {
+        let message = compression::unpack(packing, &held.bytes, limits.unpacked_bytes_max);
+        let message = message.map_err(|e| failed(&e))?;
+        return query::answer(&reader, version, call, &message).await.map_err(|e| failed(&e));
+    }
     let encoding = otlp::Encoding::Protobuf;
     let received = match method {
         Method::Metrics => metrics::receive(app, encoding, packing, held).await,
         Method::Logs => logs::receive(app, owner, encoding, packing, held).await,
         Method::Traces => traces::receive(app, owner, encoding, packing, held).await,
-        Method::JaegerSpans => {
+        _ => {
             let received = jaeger::receive_protobuf(app, owner, packing, held).await;
             // `PostSpansResponse` has no fields.
-            return received.map(|()| Vec::new()).map_err(|e| failed(&e));
+            return received.map(|()| vec![Vec::new()]).map_err(|e| failed(&e));
         }
     };
-    received.map(|partial| response_message(&partial)).map_err(|e| failed(&e))
+    received.map(|partial| vec![response_message(&partial)]).map_err(|e| failed(&e))
 }
 
 fn failed(error: &model::Error) -> Failure {

@@ -5,6 +5,7 @@
 mod access;
 mod answers;
 mod beside_samples;
+mod jaeger;
 mod lines;
 mod loki;
 mod prometheus;
@@ -16,6 +17,7 @@ mod table;
 mod tail;
 mod tempo;
 mod tenants;
+mod traced;
 mod traces;
 
 use axum::Router;

@@ -583,6 +583,12 @@ pub(crate) fn app_tracing(access: Access, store: Arc<Spans>) -> Arc<App> {
     build(access, true, store.clone(), Arc::new(Logs), store, files).0
 }
 
+/// The application over traces that are stored for good.
+pub(crate) fn app_over_traces(sink: Arc<dyn Sink>, traces: Arc<dyn TraceSource>) -> Arc<App> {
+    let files = Arc::new(Files::default());
+    build(open_access(), true, sink, Arc::new(Logs), traces, files).0
+}
+
 fn build(
     access: Access,
     admin_api: bool,

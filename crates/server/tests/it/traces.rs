@@ -233,7 +233,7 @@ async fn ports_of_their_own_take_spans_and_nothing_else() {
 }
 
 /// Sends `messages` to the methods and returns status and message of each.
-async fn call(app: &Arc<App>, messages: &[(&str, Vec<u8>)]) -> Vec<(String, Vec<u8>)> {
+pub(crate) async fn call(app: &Arc<App>, messages: &[(&str, Vec<u8>)]) -> Vec<(String, Vec<u8>)> {
     let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let address = listener.address();
     let stop = CancellationToken::new();

@@ -294,3 +294,57 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn spans_over_grpc_are_those_that_were_sent() {
+    let mut spans: Vec<Span> = (1..=23).map(|id| span(id, id / 2, 0, 10)).collect();
+    spans[3].kind = SpanKind::Server;
+    spans[3].status = SpanStatus::Error;
+    spans[4].events = vec![SpanEvent {
+        t_ns: 5,
+        name: "oops".into(),
+        attributes: vec![("n".into(), AttributeValue::Int(-3))],
+        dropped_attributes: 0,
+    }];
+    put(&mut spans[5].attributes, "half", "text");
+    spans[5].attributes.push(("x".into(), AttributeValue::Double(0.5)));
+    spans[5].attributes.push(("b".into(), AttributeValue::Bytes(vec![0, 255])));
+    let trace = Trace { trace_id: 1, groups: vec![group("a", spans)] };
+    let chunks = chunks(&trace, Adjustment::None);
+    assert_eq!(chunks.len(), 3);
+    // A request of the collector has a batch with the same field for spans.
+    let mut groups: Vec<SpanGroup> = Vec::new();
+    for chunk in chunks {
+        let mut request = crate::protobuf::Writer::new();
+        request.always_bytes(1, &chunk);
+        let received = crate::jaeger::decode_protobuf(&request.finish(), 1_000).unwrap();
+        assert_eq!(received.refused.reasons, Vec::<String>::new());
+        groups.extend(received.groups);
+    }
+    let sent: Vec<&Span> = trace.groups.iter().flat_map(|g| &g.spans).collect();
+    let found: Vec<&Span> = groups.iter().flat_map(|g| &g.spans).collect();
+    assert_eq!(found, sent);
+    assert!(groups.iter().all(|g| g.resource == trace.groups[0].resource));
+}
+
+#[test]
+fn warnings_are_an_attribute_of_the_third_version() {
+    let late = Span { attributes: Attributes::new(), ..span(1, 0, 10, 0) };
+    let trace = Trace { trace_id: 1, groups: vec![group("a", vec![late, span(2, 1, 0, 1)])] };
+    let shown = enriched(&trace, CLOCKS);
+    let warning = "span ends 10ms before it starts; shown without a duration";
+    let list = AttributeValue::Array(vec![AttributeValue::String(warning.to_owned())]);
+    assert_eq!(shown.groups[0].spans[0].attributes, [(WARNINGS.into(), list)]);
+    assert_eq!(enriched(&trace, Adjustment::None), trace);
+}
+
+#[test]
+fn missing_traces_are_named() {
+    let body = answer_missing(&[], &[0xAB, 1 << 64], CLOCKS);
+    let errors = json!([
+        {"msg": "trace not found", "traceID": "00000000000000ab"},
+        {"msg": "trace not found", "traceID": "00000000000000010000000000000000"},
+    ]);
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((&body["data"], &body["errors"]), (&json!([]), &errors));
+}
