@@ -45,6 +45,8 @@ static NOTHING: LazyLock<Labels> = LazyLock::new(Labels::default);
 static LEVEL_ONLY: LazyLock<[Labels; 7]> =
     LazyLock::new(|| LEVELS.map(|(_, name)| Labels::from_pairs([("level", name)])));
 
+/// Ids are those of fields (`trace_id`, `traceId`, W3C's `traceparent`, …), and in words what is named so: `TraceID: …`.
+///
 /// Finds `level` (`trace`, `debug`, `info`, `warn`, `error` or `fatal`), `trace_id` (16 or 32 lower-case hex digits) and
 /// `span_id` (16) in `line`; what is not there is not in the result.
 ///
@@ -63,6 +65,9 @@ fn look<'a>(line: &'a str, found: &mut Found<'a>) {
         *found = Found { level_only: found.level_only, ..Found::default() };
         plain::scan(head, found);
     }
+    if let Some(message) = found.message.filter(|_| found.trace_id.is_none() && !found.level_only) {
+        plain::ids(message, found);
+    }
 }
 
 /// What has been seen so far; the first of each kind counts.
@@ -71,6 +76,8 @@ struct Found<'a> {
     level: Option<Level>,
     trace_id: Option<&'a [u8]>,
     span_id: Option<&'a [u8]>,
+    /// Of JSON: its text for people, in which ids are looked for when no field has them.
+    message: Option<&'a [u8]>,
     /// Nothing else is wanted.
     level_only: bool,
 }
@@ -81,6 +88,10 @@ enum Field {
     Level,
     TraceId,
     SpanId,
+    /// W3C's header: version, trace id, span id, flags.
+    TraceParent,
+    /// What the line says in words.
+    Message,
 }
 
 impl<'a> Found<'a> {
@@ -97,6 +108,20 @@ impl<'a> Found<'a> {
             }
             Field::SpanId if is_id(value, &[16]) => self.span_id = self.span_id.or(Some(value)),
             Field::TraceId | Field::SpanId => {}
+            Field::TraceParent => self.trace_parent(value),
+            Field::Message => self.message = self.message.or(Some(value)),
+        }
+    }
+
+    /// `00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01`.
+    fn trace_parent(&mut self, value: &'a [u8]) {
+        let mut parts = value.split(|b| *b == b'-');
+        if let (Some([_, _]), Some(trace_id), Some(span_id), Some([_, _])) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+            && trace_id.len() == 32
+        {
+            self.text(Field::TraceId, trace_id);
+            self.text(Field::SpanId, span_id);
         }
     }
 
@@ -156,7 +181,7 @@ fn lower_case(word: &[u8]) -> Option<([u8; WORD_BYTES_MAX], usize)> {
 /// What `key` names, in JSON and logfmt alike.
 fn field_of_key(key: &[u8]) -> Option<Field> {
     // Nearly all keys are none of these, as their first letter says.
-    if !matches!(key.first()? | 0x20, b'l' | b's' | b't' | b'o' | b'`') {
+    if !matches!(key.first()? | 0x20, b'l' | b's' | b't' | b'o' | b'm' | b'`') {
         return None;
     }
     let (lower, len) = lower_case(key)?;
@@ -168,6 +193,8 @@ fn field_of_key(key: &[u8]) -> Option<Field> {
         b"span_id" | b"spanid" | b"span.id" | b"span-id" | b"otelspanid" | b"otel.span_id" => {
             Some(Field::SpanId)
         }
+        b"traceparent" => Some(Field::TraceParent),
+        b"message" | b"msg" | b"log" => Some(Field::Message),
         _ => None,
     }
 }

@@ -19,13 +19,17 @@ pub(super) fn scan<'a>(head: &'a [u8], found: &mut Found<'a>) {
     }
 }
 
-/// Finds known keys in front of `=`, skipping quoted values.
+/// Finds known keys in front of `=`, and those of ids in front of `:`, too; skips quoted values of the first.
 fn pairs<'a>(head: &'a [u8], found: &mut Found<'a>) {
     let mut at = 0;
-    while let Some(equals) = memchr(b'=', &head[at..]) {
-        let equals = at + equals;
-        let key = key_before(head, equals);
-        let (value, after) = value_behind(head, equals + 1);
+    while let Some(sign) = memchr2(b'=', b':', &head[at..]) {
+        let sign = at + sign;
+        if head[sign] == b':' {
+            at = id(head, sign, found);
+            continue;
+        }
+        let key = key_before(head, sign);
+        let (value, after) = value_behind(head, sign + 1);
         if let Some(field) = key.and_then(field_of_key) {
             match field {
                 Field::Level if value.first().is_some_and(u8::is_ascii_digit) => {
@@ -39,6 +43,41 @@ fn pairs<'a>(head: &'a [u8], found: &mut Found<'a>) {
         }
         at = after;
     }
+}
+
+/// Finds ids of traces and spans in `text` that says what they are: `trace_id=…`, `TraceID: …`, `"traceId": "…"`.
+pub(super) fn ids<'a>(text: &'a [u8], found: &mut Found<'a>) {
+    let mut at = 0;
+    while let Some(sign) = memchr2(b'=', b':', &text[at..]) {
+        at = id(text, at + sign, found);
+    }
+}
+
+/// The id behind `sign`, if the key of one stands in front of it; says where to go on.
+fn id<'a>(text: &'a [u8], sign: usize, found: &mut Found<'a>) -> usize {
+    let is_quote = |b: &u8| matches!(b, b'"' | b'\'');
+    let mut before = &text[..sign];
+    if let Some((last, rest)) = before.split_last().filter(|(last, _)| is_quote(last)) {
+        // Escaped within a text of JSON.
+        before = if *last == b'"' { rest.strip_suffix(b"\\").unwrap_or(rest) } else { rest };
+    }
+    // As all keys of ids end: most colons are none of theirs.
+    if !matches!(before.last().map(u8::to_ascii_lowercase), Some(b'd' | b't')) {
+        return sign + 1;
+    }
+    let Some(key) = key_before(text, before.len()) else { return sign + 1 };
+    let is_wrapping = |b: &&u8| is_quote(b) || **b == b'\\';
+    let key = &key[key.iter().take_while(is_wrapping).count()..];
+    let Some(field) = field_of_key(key).filter(|field| *field != Field::Level) else {
+        return sign + 1;
+    };
+    let rest = &text[sign + 1..];
+    let skipped = rest.iter().take_while(|b| **b == b' ' || is_wrapping(b)).count();
+    let start = sign + 1 + skipped;
+    let is_part = |b: &&u8| b.is_ascii_alphanumeric() || **b == b'-';
+    let value = &text[start..start + text[start..].iter().take(64).take_while(is_part).count()];
+    found.text(field, value);
+    start + value.len()
 }
 
 /// The key that ends at `equals`, if it begins the line or stands behind a separator and is short enough to be known.

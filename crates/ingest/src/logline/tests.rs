@@ -47,6 +47,44 @@ fn logfmt_lines() {
 }
 
 #[test]
+fn ids_are_found_where_they_are_named() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    const SPAN: &str = "00f067aa0ba902b7";
+    let both = |line: &str| check(line, &format!("span_id={SPAN} trace_id={TRACE}"));
+    let trace = |line: &str| check(line, &format!("trace_id={TRACE}"));
+    both(&format!("18:19:19 x#384 TraceID: {TRACE} SpanID: {SPAN} [get][done]"));
+    both(&format!("traceparent=00-{TRACE}-{SPAN}-01 x"));
+    both(&format!(r#"{{"traceparent":"00-{TRACE}-{SPAN}-01"}}"#));
+    both(&format!("GET / traceparent: 00-{TRACE}-{SPAN}-01"));
+    both(&format!(r#"{{"message":"TraceID: {TRACE} SpanID: {SPAN} List"}}"#));
+    both(&format!(r#"{{"msg":"done {{\"trace_id\": \"{TRACE}\", \"span_id\": \"{SPAN}\"}}"}}"#));
+    both(&format!(r#"2024-01-01 x {{"trace_id": "{TRACE}", 'span_id': '{SPAN}'}}"#));
+    both(&format!("[trace_id={TRACE} span_id={SPAN}] x"));
+    both(&format!("x (traceId:{TRACE}, spanId:{SPAN})"));
+    trace(&format!("trace-id: {TRACE}; x"));
+    trace(&format!("t=1 msg=\"trace_id: {TRACE}\""));
+    trace(&format!("oteltraceid={}", TRACE.to_uppercase()));
+    // A field of its own counts more than what is said in words.
+    trace(&format!(r#"{{"msg":"not trace_id={SPAN}","trace_id":"{TRACE}"}}"#));
+    check(&format!(r#"{{"msg":"x","log":"trace_id={TRACE}"}}"#), "");
+    for none in [
+        format!("subtrace_id: {TRACE}"),
+        format!("trace_id: {TRACE}0"),
+        format!("trace_id: {TRACE}-x"),
+        format!("id: {TRACE}"),
+        format!("text=\"trace_id: {TRACE}\""),
+        format!("traceparent=00-{TRACE}-{SPAN}"),
+        format!("traceparent=00-{SPAN}-{SPAN}-01"),
+        "trace_id:".to_owned(),
+        "\"trace_id\":".to_owned(),
+        ":".to_owned(),
+        "\\\":x".to_owned(),
+    ] {
+        check(&none, "");
+    }
+}
+
+#[test]
 fn plain_lines() {
     check("E1122 15:04:05.678901       1 reflector.go:138] failed", "level=error");
     check("I1122 15:04:05.678901       1 x.go:1] ok", "level=info");
@@ -83,6 +121,11 @@ fn finding_nothing_and_finding_a_level_share_allocations() {
 proptest! {
     #[test]
     fn any_text_is_survived(line in "\\PC{0,200}") {
+        prop_assert!(recognise(&line).len() <= 3);
+    }
+
+    #[test]
+    fn near_ids_are_survived(line in r#"(["'\\:= {}]|trace_id|traceparent|-|00|4bf92f3577b34da6a3ce929d0e0e4736){0,30}"#) {
         prop_assert!(recognise(&line).len() <= 3);
     }
 

@@ -12,6 +12,7 @@ mod files;
 mod import;
 mod lifecycle;
 mod limits;
+mod nezha;
 mod promtail;
 mod remote_write;
 mod scrape;

@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
-use testkit::{Options, Taffrail};
+use testkit::{Options, Taffrail, eventually};
 
 use crate::{PROGRAM, now_ns, quiet_config};
 
@@ -240,4 +240,22 @@ fn traces_are_found_counted_and_compared() {
         assert!(answer.json()["error"].as_str().unwrap().contains(words), "{}", answer.body);
     }
     taffrail.assert_quiet(&[]);
+}
+
+#[test]
+fn exemplars_of_metrics_open_their_trace() {
+    let dir = tempfile::tempdir().unwrap();
+    let taffrail = start(dir.path());
+    shop(&taffrail, 0x77, now_ns() - 1_000 * MS, 80, "2");
+    let seconds = |offset: i128| ((now_ns() / (1_000 * MS)) + offset).to_string();
+    let (from, to) = (seconds(-60), seconds(120));
+    let query =
+        "histogram_quantile(0.9, rate(traces_spanmetrics_latency_bucket{service=\"bank\"}[5m]))";
+    let exemplar = eventually("an exemplar", 60, || {
+        let params = [("query", query), ("start", &*from), ("end", &*to)];
+        let answer = taffrail.get("/api/v1/query_exemplars", &params).json();
+        answer.pointer("/data/0/exemplars/0").cloned()
+    });
+    let id = exemplar["labels"]["traceID"].as_str().unwrap();
+    assert!(printed(&taffrail, &["trace", id]).contains("bank charge"), "{exemplar}");
 }
