@@ -99,29 +99,26 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) for truncated values, field numbers outside 1 to 2^29-1 and wire types that do
     /// not exist, naming field and offset.
+    #[inline]
     pub fn next_field(&mut self) -> Result<Option<Field<'a>>> {
         if self.at >= self.bytes.len() {
             return Ok(None);
         }
         let offset = self.offset();
-        let tag = self.varint().map_err(|e| e.context(format_args!("tag at offset {offset}")))?;
+        let Some(tag) = self.varint() else { return Err(self.bad_tag(offset)) };
         let number = tag >> 3;
         if !(1..=FIELD_NUMBER_MAX).contains(&number) {
-            return Err(failure(
-                offset,
-                format!("field number at offset {offset} is {number}; it must be 1 to 2^29-1"),
-            ));
+            return Err(bad_number(offset, number));
         }
-        let number = u32::try_from(number).expect("BUG: bounded just before");
+        let number = number as u32;
         let value = match tag & 7 {
             0 => self.varint().map(Value::Varint),
             1 => self.fixed::<8>().map(|b| Value::Fixed64(u64::from_le_bytes(b))),
             2 => self.length_delimited().map(Value::Bytes),
             5 => self.fixed::<4>().map(|b| Value::Fixed32(u32::from_le_bytes(b))),
-            other => Err(failure(offset, format!("wire type {other} is not supported"))),
+            _ => None,
         };
-        let value =
-            value.map_err(|e| e.context(format_args!("field {number} at offset {offset}")))?;
+        let Some(value) = value else { return Err(self.bad_value(offset, number, tag & 7)) };
         let content_offset = match value {
             Value::Bytes(content) => self.offset() - content.len(),
             _ => offset,
@@ -129,57 +126,90 @@ impl<'a> Reader<'a> {
         Ok(Some(Field { number, value, offset, content_offset, depth: self.depth }))
     }
 
-    fn varint(&mut self) -> Result<u64> {
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
+    /// `None` leaves the place as it is; so for all below. What is wrong is found out by [`bad_varint`](Self::bad_varint) and
+    /// the like, which nothing waits for when all is well.
+    #[inline]
+    fn varint(&mut self) -> Option<u64> {
         // Most tags, lengths and counts are one byte.
-        if let Some(&first) = rest.first()
-            && first < 0x80
-        {
-            self.at += 1;
-            return Ok(u64::from(first));
+        match self.bytes.get(self.at) {
+            Some(&first) if first < 0x80 => {
+                self.at += 1;
+                Some(u64::from(first))
+            }
+            _ => self.long_varint(),
         }
+    }
+
+    fn long_varint(&mut self) -> Option<u64> {
         let mut value = 0_u64;
-        for (i, &byte) in rest.iter().take(10).enumerate() {
+        for (i, &byte) in self.rest().iter().take(10).enumerate() {
             let bits = u64::from(byte & 0x7f);
             // The tenth byte has room for one bit.
             if i == 9 && byte > 1 {
-                break;
+                return None;
             }
             value |= bits << (7 * i);
             if byte < 0x80 {
                 self.at += i + 1;
-                return Ok(value);
+                return Some(value);
             }
         }
-        let what =
-            if rest.len() < 10 { "varint ends with the message" } else { "varint exceeds 64 bits" };
-        Err(failure(self.offset(), what.to_owned()))
+        None
     }
 
-    fn fixed<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let Some(value) = rest.first_chunk::<N>() else {
-            return Err(failure(
-                self.offset(),
-                format!("value needs {N} bytes; {} are left", rest.len()),
-            ));
-        };
+    #[inline]
+    fn fixed<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let value = *self.bytes.get(self.at..)?.first_chunk::<N>()?;
         self.at += N;
-        Ok(*value)
+        Some(value)
     }
 
-    fn length_delimited(&mut self) -> Result<&'a [u8]> {
-        let length = self.varint()?;
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let content = usize::try_from(length).ok().and_then(|length| rest.get(..length));
-        let Some(content) = content else {
-            return Err(failure(
-                self.offset(),
-                format!("length is {length}; {} bytes are left", rest.len()),
-            ));
+    #[inline]
+    fn length_delimited(&mut self) -> Option<&'a [u8]> {
+        let before = self.at;
+        let content = self.varint().and_then(|length| {
+            let rest = self.bytes.get(self.at..)?;
+            rest.get(..usize::try_from(length).ok()?)
+        });
+        match content {
+            Some(content) => self.at += content.len(),
+            None => self.at = before,
+        }
+        content
+    }
+
+    #[cold]
+    fn bad_tag(&self, offset: usize) -> Error {
+        self.bad_varint().context(format_args!("tag at offset {offset}"))
+    }
+
+    /// What is wrong with the value of a field, whose tag was read.
+    #[cold]
+    fn bad_value(&mut self, offset: usize, number: u32, wire_type: u64) -> Error {
+        let needs =
+            |bytes: usize, left: usize| format!("value needs {bytes} bytes; {left} are left");
+        let error = match wire_type {
+            0 => self.bad_varint(),
+            1 => failure(self.offset(), needs(8, self.rest().len())),
+            2 => self.bad_length(),
+            5 => failure(self.offset(), needs(4, self.rest().len())),
+            other => failure(offset, format!("wire type {other} is not supported")),
         };
-        self.at += content.len();
-        Ok(content)
+        error.context(format_args!("field {number} at offset {offset}"))
+    }
+
+    #[cold]
+    fn bad_varint(&self) -> Error {
+        let is_short = self.rest().len() < 10;
+        let what = if is_short { "varint ends with the message" } else { "varint exceeds 64 bits" };
+        failure(self.offset(), what.to_owned())
+    }
+
+    #[cold]
+    fn bad_length(&mut self) -> Error {
+        let Some(length) = self.varint() else { return self.bad_varint() };
+        let left = self.rest().len();
+        failure(self.offset(), format!("length is {length}; {left} bytes are left"))
     }
 }
 
@@ -203,9 +233,9 @@ impl<'a> Delimited<'a> {
             return Ok(None);
         }
         let offset = stream.offset();
-        let bytes = stream
-            .length_delimited()
-            .map_err(|e| e.context(format_args!("message at offset {offset}")))?;
+        let Some(bytes) = stream.length_delimited() else {
+            return Err(stream.bad_length().context(format_args!("message at offset {offset}")));
+        };
         Ok(Some(Reader { bytes, at: 0, base: stream.offset() - bytes.len(), depth: 0 }))
     }
 }
@@ -382,13 +412,14 @@ impl<'a> Field<'a> {
                 let mut list =
                     Reader { bytes, at: 0, base: self.content_offset, depth: self.depth };
                 while list.at < bytes.len() {
-                    let value = list.varint().map_err(|e| {
-                        let at = list.offset();
-                        e.context(format_args!(
-                            "field {} at offset {}: item at offset {at}",
-                            self.number, self.offset
-                        ))
-                    })?;
+                    let Some(value) = list.varint() else {
+                        return Err(list.bad_varint().context(format_args!(
+                            "field {} at offset {}: item at offset {}",
+                            self.number,
+                            self.offset,
+                            list.offset()
+                        )));
+                    };
                     each(value)?;
                 }
                 Ok(())
@@ -459,6 +490,11 @@ pub fn zigzag32(value: u32) -> i32 {
 #[expect(clippy::cast_possible_truncation, reason = "protocol buffers cut 32-bit fields this way")]
 fn low_bits(value: u64) -> u32 {
     value as u32
+}
+
+#[cold]
+fn bad_number(offset: usize, number: u64) -> Error {
+    failure(offset, format!("field number at offset {offset} is {number}; it must be 1 to 2^29-1"))
 }
 
 fn failure(offset: usize, message: String) -> Error {

@@ -190,6 +190,13 @@ impl Rows {
             + self.origins.capacity() * size_of::<Origin>()
     }
 
+    /// Makes room for as much as `groups` have.
+    pub(crate) fn reserve(&mut self, groups: &[SpanGroup]) {
+        let spans = || groups.iter().flat_map(|group| &group.spans);
+        self.rows.reserve_exact(spans().count());
+        self.attributes.reserve_exact(spans().map(|span| span.attributes.len()).sum());
+    }
+
     /// The number of the origin of `group`.
     ///
     /// # Errors
@@ -286,11 +293,26 @@ impl Rows {
 
     fn push_attributes(&mut self, attributes: &Attributes) -> Result<Stretch> {
         let start = self.attributes.len();
-        for (name, attribute) in attributes {
-            let key = self.texts.intern(name.as_bytes());
+        // Spans of one program follow each other, and often have the same names, and some values, at the same places: to
+        // compare them costs less than to look them up.
+        let before = self.rows.last().map_or(0, |row| row.attributes.start as usize);
+        for (at, (name, attribute)) in attributes.iter().enumerate() {
+            let guess = self.attributes.get(before + at).copied();
+            let is_it = |text: Text, wanted: &str| self.texts.get(text) == wanted.as_bytes();
+            let known_key = guess.map(|guess| guess.key).filter(|key| is_it(*key, name));
+            let known_text = match (guess, attribute) {
+                (Some(guess), AttributeValue::String(wanted)) => match guess.value {
+                    Value::String(text) => Some(text).filter(|text| is_it(*text, wanted)),
+                    _ => None,
+                },
+                _ => None,
+            };
+            let key = known_key.unwrap_or_else(|| self.texts.intern(name.as_bytes()));
             let value = match attribute {
                 AttributeValue::Empty => Value::Empty,
-                AttributeValue::String(text) => Value::String(self.texts.intern(text.as_bytes())),
+                AttributeValue::String(text) => {
+                    Value::String(known_text.unwrap_or_else(|| self.texts.intern(text.as_bytes())))
+                }
                 AttributeValue::Bool(value) => Value::Bool(*value),
                 AttributeValue::Int(value) => Value::Int(*value),
                 AttributeValue::Double(value) => Value::Double(value.to_bits()),

@@ -195,6 +195,7 @@ impl Store {
     /// Cost: encodes on the caller's thread; blocks while 256 batches wait.
     pub fn append(&self, groups: &[SpanGroup], done: Done) {
         let mut rows = Rows::default();
+        rows.reserve(groups);
         let mut rejected = Vec::new();
         let now_ms = self.clock.now_ms();
         let oldest_ns = now_ms.saturating_sub(self.retention_ms).saturating_mul(1_000_000);

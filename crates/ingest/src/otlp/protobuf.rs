@@ -51,7 +51,11 @@ impl Decoder {
     }
 
     fn text<'a>(&self, field: &Field<'a>) -> Result<Cow<'a, str>> {
-        Ok((self.text_of)(field.bytes()?))
+        let bytes = field.bytes()?;
+        Ok(match std::str::from_utf8(bytes) {
+            Ok(text) => Cow::Borrowed(text),
+            Err(_) => (self.text_of)(bytes),
+        })
     }
 
     fn charge(&mut self, elements: usize) -> Result<()> {
