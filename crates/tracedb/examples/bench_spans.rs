@@ -192,13 +192,14 @@ fn queries(store: &Store, state: &str, ids: &[u128]) -> Outcome<()> {
 /// What query languages ask.
 fn scans(store: &Store, state: &str) -> Outcome<()> {
     let text = |wanted: &'static str| -> ValueTest {
-        Arc::new(move |v| matches!(v, AttributeValue::String(t) if t == wanted))
+        ValueTest::new(move |v| matches!(v, AttributeValue::String(t) if t == wanted))
+            .with_text(wanted)
     };
     let service = || SpanCondition::Test(SpanField::Service, text("service-07"));
     let attribute = |name: &str, test| {
         SpanCondition::Test(SpanField::Attribute(AttributeScope::Span, name.to_owned()), test)
     };
-    let failed: ValueTest = Arc::new(|v| *v == AttributeValue::Int(500));
+    let failed = ValueTest::new(|v| *v == AttributeValue::Int(500)).with_ints(500..=500);
     let named = |name: &str| Some(BTreeSet::from([name.to_owned()]));
     let none = || Some(BTreeSet::new());
     let plan = |conditions, is_whole, attributes| TracePlan {

@@ -11,6 +11,7 @@ use storage::codec::Reader;
 
 use crate::attributes::{AttributeColumns, Values};
 use crate::block::{Core, Rest};
+use crate::column::TextColumn;
 use crate::conditions::may_have;
 use crate::part::{BlockMeta, Part};
 use crate::record::kind_of;
@@ -30,14 +31,16 @@ pub(crate) fn may_match(condition: &SpanCondition, part: &Part, block: &BlockMet
             let text = |text: u32| AttributeValue::String(part.text(text).to_owned());
             let operations = &part.index.operations;
             match field {
-                SpanField::Name => has_operation(&|o| test(&text(operations[o as usize].name))),
+                SpanField::Name => {
+                    has_operation(&|o| test.holds(&text(operations[o as usize].name)))
+                }
                 SpanField::Kind => has_operation(&|o| {
-                    test(&AttributeValue::Int(i64::from(operations[o as usize].kind)))
+                    test.holds(&AttributeValue::Int(i64::from(operations[o as usize].kind)))
                 }),
                 SpanField::Status | SpanField::Root => true,
                 SpanField::Duration { ns_min } => block.duration_max_ns >= *ns_min,
                 SpanField::Service => has_operation(&|o| {
-                    operations[o as usize].service.is_some_and(|service| test(&text(service)))
+                    operations[o as usize].service.is_some_and(|service| test.holds(&text(service)))
                 }),
                 SpanField::Attribute(scope, name) => may_have(part, block, &[*scope], name),
             }
@@ -102,9 +105,7 @@ impl<'a> Screen<'a> {
         let core = self.core;
         Ok(match field {
             SpanField::Name => {
-                let by_code: Vec<bool> = (0..core.names.distinct())
-                    .map(|code| test(&text_value(core.names.text(code))))
-                    .collect();
+                let by_code = texts_that_hold(test, &core.names);
                 (0..core.starts_ns.len()).map(|row| by_code[core.names.code(row)]).collect()
             }
             SpanField::Kind | SpanField::Status => {
@@ -112,18 +113,22 @@ impl<'a> Screen<'a> {
                     let (kind, status) = kind_of(*code)?;
                     let number =
                         if *field == SpanField::Kind { kind as i64 } else { status as i64 };
-                    Ok(test(&AttributeValue::Int(number)))
+                    Ok(test.holds(&AttributeValue::Int(number)))
                 };
                 core.kinds.iter().map(holds).collect::<Result<_>>()?
             }
             SpanField::Root => {
-                let by_value = [false, true].map(|value| test(&AttributeValue::Bool(value)));
+                let by_value = [false, true].map(|value| test.holds(&AttributeValue::Bool(value)));
                 let rows = 0..core.starts_ns.len();
                 rows.map(|row| by_value[usize::from(core.is_root(row))]).collect()
             }
             SpanField::Duration { .. } => {
                 let times = core.starts_ns.iter().zip(&core.ends_ns);
-                times.map(|(start, end)| holds_for(test, duration_ns(*start, *end))).collect()
+                let durations = times.map(|(start, end)| duration_ns(*start, *end));
+                match test.ints() {
+                    Some(ints) => durations.map(|ns| ints.contains(&clamped(ns))).collect(),
+                    None => durations.map(|ns| holds_for(test, ns)).collect(),
+                }
             }
             SpanField::Service
             | SpanField::Attribute(AttributeScope::Resource | AttributeScope::Instrumentation, _) =>
@@ -206,22 +211,40 @@ fn cost(condition: &SpanCondition) -> u8 {
     }
 }
 
-fn text_value(text: &[u8]) -> AttributeValue {
-    AttributeValue::String(String::from_utf8_lossy(text).into_owned())
+/// Which texts of a column of strings satisfy the test, by their codes.
+fn texts_that_hold(test: &ValueTest, texts: &TextColumn) -> Vec<bool> {
+    let all = (0..texts.distinct()).map(|code| texts.text(code));
+    if let Some(wanted) = test.text() {
+        return all.map(|text| text == wanted.as_bytes()).collect();
+    }
+    // One string for all of them.
+    let mut value = AttributeValue::String(String::new());
+    let holds = |text: &[u8]| {
+        if let AttributeValue::String(value) = &mut value {
+            value.clear();
+            value.push_str(&String::from_utf8_lossy(text));
+        }
+        test.holds(&value)
+    };
+    all.map(holds).collect()
+}
+
+fn clamped(duration_ns: u64) -> i64 {
+    i64::try_from(duration_ns).unwrap_or(i64::MAX)
 }
 
 fn holds_for(test: &ValueTest, duration_ns: u64) -> bool {
-    test(&AttributeValue::Int(i64::try_from(duration_ns).unwrap_or(i64::MAX)))
+    test.holds(&AttributeValue::Int(clamped(duration_ns)))
 }
 
 fn origin_holds(field: &SpanField, test: &ValueTest, origin: &(Resource, Scope)) -> bool {
     let (resource, scope) = origin;
     let has = |attributes: &Attributes, name: &str| {
-        attributes.iter().any(|(key, value)| **key == *name && test(value))
+        attributes.iter().any(|(key, value)| **key == *name && test.holds(value))
     };
     match field {
         SpanField::Service => {
-            resource.service().is_some_and(|s| test(&AttributeValue::String(s.to_owned())))
+            resource.service().is_some_and(|s| test.holds(&AttributeValue::String(s.to_owned())))
         }
         SpanField::Attribute(AttributeScope::Resource, name) => has(&resource.attributes, name),
         SpanField::Attribute(AttributeScope::Instrumentation, name) => has(&scope.attributes, name),
@@ -242,38 +265,47 @@ fn each_list(
         }
         match columns.values(number)? {
             Values::Empty => {
-                if test(&AttributeValue::Empty) {
+                if test.holds(&AttributeValue::Empty) {
                     columns.for_each(number, |list, _| found(list));
                 }
             }
             Values::Bools(values) => {
-                let by_value = [false, true].map(|value| test(&AttributeValue::Bool(value)));
+                let by_value = [false, true].map(|value| test.holds(&AttributeValue::Bool(value)));
                 columns.for_each(number, |list, i| {
                     if by_value[usize::from(values[i] != 0)] {
                         found(list);
                     }
                 });
             }
-            Values::Ints(values) => columns.for_each(number, |list, i| {
-                if test(&AttributeValue::Int(values[i])) {
-                    found(list);
-                }
-            }),
+            Values::Ints(values) => match test.ints() {
+                Some(ints) if !values.iter().any(|value| ints.contains(value)) => {}
+                Some(ints) => columns.for_each(number, |list, i| {
+                    if ints.contains(&values[i]) {
+                        found(list);
+                    }
+                }),
+                None => columns.for_each(number, |list, i| {
+                    if test.holds(&AttributeValue::Int(values[i])) {
+                        found(list);
+                    }
+                }),
+            },
             Values::Doubles(values) => columns.for_each(number, |list, i| {
-                if test(&AttributeValue::Double(values[i])) {
+                if test.holds(&AttributeValue::Double(values[i])) {
                     found(list);
                 }
             }),
             Values::Texts(texts) => {
-                let mut by_code = Vec::with_capacity(texts.distinct());
-                for code in 0..texts.distinct() {
-                    let text = texts.text(code);
-                    by_code.push(test(&match column.kind {
-                        kind::BYTES => AttributeValue::Bytes(text.to_vec()),
-                        kind::NESTED => value::decode(&mut Reader::new(text))?,
-                        _ => text_value(text),
-                    }));
-                }
+                let all = || (0..texts.distinct()).map(|code| texts.text(code));
+                let by_code: Vec<bool> = match column.kind {
+                    kind::BYTES => {
+                        all().map(|t| test.holds(&AttributeValue::Bytes(t.to_vec()))).collect()
+                    }
+                    kind::NESTED => all()
+                        .map(|text| Ok(test.holds(&value::decode(&mut Reader::new(text))?)))
+                        .collect::<Result<_>>()?,
+                    _ => texts_that_hold(test, &texts),
+                };
                 if by_code.contains(&true) {
                     columns.for_each(number, |list, i| {
                         if by_code[texts.code(i)] {
@@ -330,18 +362,20 @@ impl<'r> HeadScreen<'r> {
         };
         let has = |of: Stretch, key: Option<u32>| -> Result<bool> {
             for attribute in &rows.attributes[of.range()] {
-                if Some(attribute.key) == key && test(&rows.value(attribute.value)?) {
+                if Some(attribute.key) == key && test.holds(&rows.value(attribute.value)?) {
                     return Ok(true);
                 }
             }
             Ok(false)
         };
         match field {
-            SpanField::Name => Ok(test(&AttributeValue::String(rows.str(row.name)?.to_owned()))),
-            SpanField::Kind => Ok(test(&AttributeValue::Int(row.kind as i64))),
-            SpanField::Status => Ok(test(&AttributeValue::Int(row.status as i64))),
+            SpanField::Name => {
+                Ok(test.holds(&AttributeValue::String(rows.str(row.name)?.to_owned())))
+            }
+            SpanField::Kind => Ok(test.holds(&AttributeValue::Int(row.kind as i64))),
+            SpanField::Status => Ok(test.holds(&AttributeValue::Int(row.status as i64))),
             SpanField::Duration { .. } => Ok(holds_for(test, row.duration_ns())),
-            SpanField::Root => Ok(test(&AttributeValue::Bool(row.parent_id == 0))),
+            SpanField::Root => Ok(test.holds(&AttributeValue::Bool(row.parent_id == 0))),
             SpanField::Service => Ok(origin_holds(field, test, &self.origins[row.origin as usize])),
             SpanField::Attribute(scope, name) => {
                 let key = rows.texts.find(name.as_bytes());

@@ -4,13 +4,69 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::{AttributeScope, AttributeValue};
 use crate::TimeRange;
 
 /// Says whether a value satisfies a condition.
-pub type ValueTest = Arc<dyn Fn(&AttributeValue) -> bool + Send + Sync>;
+///
+/// What it says of texts and integers may be known beforehand, so that a source need not ask value by value.
+#[derive(Clone)]
+pub struct ValueTest {
+    holds: Arc<dyn Fn(&AttributeValue) -> bool + Send + Sync>,
+    text: Option<Arc<str>>,
+    ints: Option<RangeInclusive<i64>>,
+}
+
+impl ValueTest {
+    /// `holds` decides.
+    pub fn new(holds: impl Fn(&AttributeValue) -> bool + Send + Sync + 'static) -> Self {
+        Self { holds: Arc::new(holds), text: None, ints: None }
+    }
+
+    /// Of all texts, `text` alone satisfies it.
+    #[must_use]
+    pub fn with_text(self, text: &str) -> Self {
+        Self { text: Some(text.into()), ..self }
+    }
+
+    /// Of all integers, those in `ints` satisfy it and no others.
+    #[must_use]
+    pub fn with_ints(self, ints: RangeInclusive<i64>) -> Self {
+        Self { ints: Some(ints), ..self }
+    }
+
+    /// No integer satisfies it.
+    #[must_use]
+    pub fn without_ints(self) -> Self {
+        #[expect(clippy::reversed_empty_ranges, reason = "it is meant to be empty")]
+        self.with_ints(1..=0)
+    }
+
+    /// Whether the value satisfies it.
+    pub fn holds(&self, value: &AttributeValue) -> bool {
+        (self.holds)(value)
+    }
+
+    /// The only text that satisfies it, if that is known.
+    pub fn text(&self) -> Option<&str> {
+        self.text.as_deref()
+    }
+
+    /// The integers that satisfy it, if they are known.
+    pub fn ints(&self) -> Option<&RangeInclusive<i64>> {
+        self.ints.as_ref()
+    }
+}
+
+impl fmt::Debug for ValueTest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { text, ints, .. } = self;
+        f.debug_struct("ValueTest").field("text", text).field("ints", ints).finish_non_exhaustive()
+    }
+}
 
 /// Which of a span's values a condition is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +91,7 @@ pub enum SpanField {
 }
 
 /// A condition on one span.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub enum SpanCondition {
     /// Holds for all.
     Always,
@@ -45,17 +101,6 @@ pub enum SpanCondition {
     All(Vec<SpanCondition>),
     /// One of them holds.
     Any(Vec<SpanCondition>),
-}
-
-impl fmt::Debug for SpanCondition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Always => f.write_str("Always"),
-            Self::Test(field, _) => f.debug_tuple("Test").field(field).finish_non_exhaustive(),
-            Self::All(all) => f.debug_tuple("All").field(all).finish(),
-            Self::Any(any) => f.debug_tuple("Any").field(any).finish(),
-        }
-    }
 }
 
 /// One request for traces with their spans.

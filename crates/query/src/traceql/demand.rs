@@ -4,11 +4,12 @@
 //! Conditions leave out less than the query: what a source cannot decide by one value of one span holds for all.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use model::{
     AttributeScope, AttributeValue, SpanCondition, SpanField, SpanKind, SpanStatus, TimeRange,
-    TracePlan,
+    TracePlan, ValueTest,
 };
 
 use super::ast::{Expr, Form, Scalar, Spanset, SpansetOp, Stage};
@@ -151,7 +152,7 @@ pub(super) fn condition(expr: &Expr) -> SpanCondition {
         Expr::Literal(Value::Bool(false)) => SpanCondition::Any(Vec::new()),
         Expr::And(left, right) => SpanCondition::All(vec![condition(left), condition(right)]),
         Expr::Or(left, right) => SpanCondition::Any(vec![condition(left), condition(right)]),
-        Expr::Field(field) => test(field, 0, |value| *value == Value::Bool(true)),
+        Expr::Field(field) => test(field, 0, &|t| t, |value| *value == Value::Bool(true)),
         Expr::Compare(comparison, left, right) => match (&**left, &**right) {
             (Expr::Field(field), Expr::Literal(value)) => comparison_of(field, *comparison, value),
             (Expr::Literal(value), Expr::Field(field)) => {
@@ -162,7 +163,7 @@ pub(super) fn condition(expr: &Expr) -> SpanCondition {
         Expr::Match(inner, regex, is_wanted) => match &**inner {
             Expr::Field(field) => {
                 let (regex, is_wanted) = (regex.clone(), *is_wanted);
-                test(field, 0, move |value| matches(value, &regex, is_wanted))
+                test(field, 0, &|t| t, move |value| matches(value, &regex, is_wanted))
             }
             _ => SpanCondition::Always,
         },
@@ -175,7 +176,7 @@ pub(super) fn condition(expr: &Expr) -> SpanCondition {
 fn comparison_of(field: &Field, comparison: Comparison, wanted: &Value<'static>) -> SpanCondition {
     if *wanted == Value::Nil {
         return match comparison {
-            Comparison::NotEqual => test(field, 0, |value| *value != Value::Nil),
+            Comparison::NotEqual => test(field, 0, &|t| t, |value| *value != Value::Nil),
             _ => SpanCondition::Always,
         };
     }
@@ -185,14 +186,36 @@ fn comparison_of(field: &Field, comparison: Comparison, wanted: &Value<'static>)
         }
         _ => 0,
     };
+    let known = |test: ValueTest| match (comparison, wanted) {
+        (Comparison::Equal, Value::Text(text)) => test.with_text(text),
+        (_, Value::Int(number) | Value::Duration(number)) => match ints(comparison, *number) {
+            Some(ints) => test.with_ints(ints),
+            None => test,
+        },
+        _ => test,
+    };
     let wanted = wanted.clone();
-    test(field, ns_min, move |value| compare(comparison, value, &wanted))
+    test(field, ns_min, &known, move |value| compare(comparison, value, &wanted))
 }
 
-/// The test of a field, where a source has it; `ns_min` bounds durations.
+/// The integers that satisfy a comparison with `number`, if they are neighbours.
+fn ints(comparison: Comparison, number: i64) -> Option<RangeInclusive<i64>> {
+    Some(match comparison {
+        Comparison::Equal => number..=number,
+        Comparison::NotEqual => return None,
+        Comparison::Less => i64::MIN..=number.checked_sub(1)?,
+        Comparison::LessOrEqual => i64::MIN..=number,
+        Comparison::Greater => number.checked_add(1)?..=i64::MAX,
+        Comparison::GreaterOrEqual => number..=i64::MAX,
+    })
+}
+
+/// The test of a field, where a source has it; `ns_min` bounds durations. `known` adds what is known beforehand of texts
+/// and integers.
 fn test(
     field: &Field,
     ns_min: u64,
+    known: &dyn Fn(ValueTest) -> ValueTest,
     holds: impl Fn(&Value<'_>) -> bool + Send + Sync + 'static,
 ) -> SpanCondition {
     if field.is_of_parent {
@@ -209,7 +232,7 @@ fn test(
             (AttributeScope::Resource, "service.name") => SpanField::Service,
             _ => SpanField::Attribute(scope, name.to_owned()),
         };
-        SpanCondition::Test(of, Arc::new(move |value| holds(&Value::from(value))))
+        SpanCondition::Test(of, known(ValueTest::new(move |value| holds(&Value::from(value)))))
     };
     match &field.kind {
         FieldKind::Attribute(None, name) => SpanCondition::Any(vec![
@@ -220,15 +243,13 @@ fn test(
         FieldKind::Attribute(Some(scope), name) => attribute(*scope, name),
         FieldKind::Intrinsic(intrinsic) => {
             if *intrinsic == Intrinsic::IsRoot {
-                let is = Arc::new(move |value: &AttributeValue| holds(&Value::from(value)));
+                let is = ValueTest::new(move |value| holds(&Value::from(value)));
                 return SpanCondition::Test(SpanField::Root, is);
             }
             let (of, value): (SpanField, fn(i64) -> Value<'static>) = match intrinsic {
                 Intrinsic::Name => {
-                    return SpanCondition::Test(
-                        SpanField::Name,
-                        Arc::new(move |value| holds(&Value::from(value))),
-                    );
+                    let is = ValueTest::new(move |value| holds(&Value::from(value)));
+                    return SpanCondition::Test(SpanField::Name, known(is));
                 }
                 Intrinsic::Kind => (SpanField::Kind, |n| {
                     Value::Kind(SpanKind::ALL.get(n as usize).copied().unwrap_or_default())
@@ -239,7 +260,10 @@ fn test(
                 Intrinsic::Duration => (SpanField::Duration { ns_min }, Value::Duration),
                 _ => return SpanCondition::Always,
             };
-            SpanCondition::Test(of, Arc::new(move |number| holds(&value(int(number)))))
+            let is = ValueTest::new(move |number| holds(&value(int(number))));
+            // Kinds and statuses are no integers to the language.
+            let is = if *intrinsic == Intrinsic::Duration { known(is) } else { is };
+            SpanCondition::Test(of, is)
         }
     }
 }

@@ -225,6 +225,20 @@ impl Wanted {
             other => self.is(&other.to_string()),
         }
     }
+
+    /// The test, with what is known of it beforehand.
+    fn known(&self, test: ValueTest) -> ValueTest {
+        if self.pattern.is_some() {
+            return test;
+        }
+        let test = test.with_text(&self.text);
+        // A number has one text only.
+        let number = self.text.parse().ok().filter(|number: &i64| number.to_string() == self.text);
+        match number {
+            Some(number) => test.with_ints(number..=number),
+            None => test.without_ints(),
+        }
+    }
 }
 
 impl Tag {
@@ -275,7 +289,8 @@ impl Tag {
     fn condition(&self) -> SpanCondition {
         let of = |field: SpanField| {
             let wanted = self.value.clone();
-            SpanCondition::Test(field, Arc::new(move |value| wanted.is_value(value)))
+            let test = ValueTest::new(move |value| wanted.is_value(value));
+            SpanCondition::Test(field, self.value.known(test))
         };
         let mut any: Vec<SpanCondition> = AttributeScope::ALL
             .into_iter()
@@ -288,11 +303,11 @@ impl Tag {
                     let kind = number_of(value).and_then(|n| SpanKind::ALL.get(n));
                     kind.is_some_and(|kind| is_named(*kind, |name| wanted.is(name)))
                 };
-                any.push(SpanCondition::Test(SpanField::Kind, Arc::new(holds)));
+                any.push(SpanCondition::Test(SpanField::Kind, ValueTest::new(holds)));
             }
             "error" | "otel.status_code" => {
                 let tag = self.clone();
-                let holds: ValueTest = Arc::new(move |value| {
+                let holds = ValueTest::new(move |value| {
                     let status = number_of(value).and_then(|n| SpanStatus::ALL.get(n)).copied();
                     status.is_some_and(|status| match tag.name.as_str() {
                         "error" => tag.is_status_error(status),

@@ -4,9 +4,17 @@
 //! blob = plain length varint, compressed bytes to the end of the slice
 //! ```
 
+use std::cell::RefCell;
+
 use model::{Error, Result};
+use zstd::bulk::Decompressor;
 
 use super::{Reader, put_count};
+
+thread_local! {
+    /// What a thread decodes frames with: making it anew costs as much as a small frame.
+    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
 
 /// Plain bytes that one byte of a zstd frame can stand for.
 const ZSTD_RATIO_MAX: usize = (128 << 10) / 4;
@@ -60,7 +68,11 @@ pub fn decompress_zstd(blob: &[u8], plain_bytes_max: usize) -> Result<Vec<u8>> {
     if plain_len > packed.len().saturating_mul(ZSTD_RATIO_MAX) {
         return Err(Error::corrupt(format!("zstd frame cannot have {plain_len} plain bytes")));
     }
-    let plain = zstd::bulk::decompress(packed, plain_len)
+    let plain = DECOMPRESSOR
+        .with_borrow_mut(|known| match known {
+            Some(decompressor) => decompressor.decompress(packed, plain_len),
+            None => known.insert(Decompressor::new()?).decompress(packed, plain_len),
+        })
         .map_err(|e| Error::corrupt("cannot decode zstd frame").with_source(e))?;
     check_len(plain, plain_len)
 }

@@ -8,27 +8,38 @@ use model::{AttributeScope, Clock as _, SpanCondition, SpanField, TracePlan, Val
 use super::*;
 
 fn test(random: &mut Random) -> SpanCondition {
+    // A source may use what is known of a test, or not.
+    let is_known = random.below(2) == 0;
     let text = |t: &str| {
-        let t = t.to_owned();
-        Arc::new(move |v: &AttributeValue| *v == AttributeValue::String(t.clone())) as ValueTest
+        let wanted = t.to_owned();
+        let test =
+            ValueTest::new(move |v| matches!(v, AttributeValue::String(text) if *text == wanted));
+        if is_known { test.with_text(t) } else { test }
     };
     let scopes = AttributeScope::ALL;
     let (field, holds): (SpanField, ValueTest) = match random.below(9) {
         0 => (SpanField::Name, text(random.one_of(&["GET /", "", "nothing"]))),
         1 => (SpanField::Service, text(random.one_of(&["cart", "web", "nobody"]))),
-        2 => (SpanField::Kind, Arc::new(|v| *v == AttributeValue::Int(2))),
-        3 => (SpanField::Status, Arc::new(|v| *v == AttributeValue::Int(2))),
-        4 => (SpanField::Root, Arc::new(|v| *v == AttributeValue::Bool(true))),
+        2 => (SpanField::Kind, ValueTest::new(|v| *v == AttributeValue::Int(2))),
+        3 => (SpanField::Status, ValueTest::new(|v| *v == AttributeValue::Int(2))),
+        4 => (SpanField::Root, ValueTest::new(|v| *v == AttributeValue::Bool(true))),
         5 => {
             let ns_min = random.below(6000);
             let holds = move |v: &AttributeValue| matches!(v, AttributeValue::Int(ns) if *ns >= ns_min as i64);
-            (SpanField::Duration { ns_min }, Arc::new(holds))
+            let test = ValueTest::new(holds);
+            let test = if is_known { test.with_ints(ns_min as i64..=i64::MAX) } else { test };
+            (SpanField::Duration { ns_min }, test)
         }
         _ => {
             let name = random.one_of(&["http.method", "http.status", "a", "", "none"]);
             let wanted = random.one_of(&["GET", "2", "true", "", "NaN", "/////w==", "[]"]);
             let holds = move |v: &AttributeValue| v.to_string() == wanted;
-            (SpanField::Attribute(random.one_of(&scopes), name.to_owned()), Arc::new(holds))
+            let test = match wanted {
+                _ if !is_known => ValueTest::new(holds),
+                "2" => ValueTest::new(holds).with_text("2").with_ints(2..=2),
+                text => ValueTest::new(holds).with_text(text).without_ints(),
+            };
+            (SpanField::Attribute(random.one_of(&scopes), name.to_owned()), test)
         }
     };
     SpanCondition::Test(field, holds)
@@ -57,13 +68,15 @@ fn holds(condition: &SpanCondition, whole: &Whole) -> bool {
         SpanCondition::Test(field, test) => (field, test),
     };
     match field {
-        SpanField::Name => test(&AttributeValue::String(span.name.to_string())),
-        SpanField::Kind => test(&int(span.kind as i64)),
-        SpanField::Status => test(&int(span.status as i64)),
-        SpanField::Duration { .. } => test(&int(span.duration_ns().min(i64::MAX as u64) as i64)),
-        SpanField::Root => test(&AttributeValue::Bool(span.parent_id == 0)),
+        SpanField::Name => test.holds(&AttributeValue::String(span.name.to_string())),
+        SpanField::Kind => test.holds(&int(span.kind as i64)),
+        SpanField::Status => test.holds(&int(span.status as i64)),
+        SpanField::Duration { .. } => {
+            test.holds(&int(span.duration_ns().min(i64::MAX as u64) as i64))
+        }
+        SpanField::Root => test.holds(&AttributeValue::Bool(span.parent_id == 0)),
         SpanField::Service => {
-            resource.service().is_some_and(|s| test(&AttributeValue::String(s.to_owned())))
+            resource.service().is_some_and(|s| test.holds(&AttributeValue::String(s.to_owned())))
         }
         SpanField::Attribute(of, name) => {
             let lists: Vec<&Attributes> = match of {
@@ -73,7 +86,7 @@ fn holds(condition: &SpanCondition, whole: &Whole) -> bool {
                 AttributeScope::Event => span.events.iter().map(|e| &e.attributes).collect(),
                 AttributeScope::Link => span.links.iter().map(|l| &l.attributes).collect(),
             };
-            lists.into_iter().flatten().any(|(key, value)| **key == **name && test(value))
+            lists.into_iter().flatten().any(|(key, value)| **key == **name && test.holds(value))
         }
     }
 }
@@ -171,7 +184,7 @@ fn scans_stop_and_leave_out_what_they_can() {
     store.flush().unwrap();
     let named = |name: &'static str| {
         let holds = move |v: &AttributeValue| *v == AttributeValue::String(name.to_owned());
-        SpanCondition::Test(SpanField::Name, Arc::new(holds))
+        SpanCondition::Test(SpanField::Name, ValueTest::new(holds))
     };
     let plan = |conditions| TracePlan {
         range: TimeRange::ALL,

@@ -102,6 +102,20 @@ fn holds(condition: &SpanCondition, group: &SpanGroup, span: &Span) -> bool {
         SpanCondition::Any(any) => return any.iter().any(|c| holds(c, group, span)),
         SpanCondition::Test(field, test) => (field, test),
     };
+    let test = |value: &AttributeValue| {
+        let holds = test.holds(value);
+        // What is known of a test is what it says.
+        match value {
+            AttributeValue::String(text) => {
+                assert!(test.text().is_none_or(|wanted| (text == wanted) == holds), "{text}");
+            }
+            AttributeValue::Int(n) => {
+                assert!(test.ints().is_none_or(|ints| ints.contains(n) == holds), "{n}");
+            }
+            _ => {}
+        }
+        holds
+    };
     let int = |n: i64| test(&AttributeValue::Int(n));
     let has = |attributes: &Attributes, name: &str| {
         attributes.iter().any(|(key, value)| **key == *name && test(value))
