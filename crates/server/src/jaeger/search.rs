@@ -6,7 +6,6 @@
 //! are patterns, too, as in Jaeger over Elasticsearch.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use ingest::jaeger::answer::kind_name;
 use model::{
@@ -368,9 +367,11 @@ impl Query {
 
     fn plan(&self) -> TracePlan {
         let text = |field: SpanField, wanted: &String| {
-            let wanted = wanted.clone();
-            let holds = move |value: &AttributeValue| matches!(value, AttributeValue::String(text) if *text == wanted);
-            SpanCondition::Test(field, Arc::new(holds))
+            let own = wanted.clone();
+            let test = ValueTest::new(
+                move |value| matches!(value, AttributeValue::String(text) if *text == own),
+            );
+            SpanCondition::Test(field, test.with_text(wanted))
         };
         let mut all = Vec::new();
         all.extend(self.service.as_ref().map(|service| text(SpanField::Service, service)));
@@ -378,8 +379,13 @@ impl Query {
         if self.duration_ns_min.is_some() || self.duration_ns_max.is_some() {
             let ns_min = self.duration_ns_min.unwrap_or(0);
             let ns_max = self.duration_ns_max.unwrap_or(u64::MAX);
-            let holds = move |value: &AttributeValue| matches!(value, AttributeValue::Int(ns) if (ns_min..=ns_max).contains(&ns.unsigned_abs()));
-            all.push(SpanCondition::Test(SpanField::Duration { ns_min }, Arc::new(holds)));
+            let int = |ns: u64| i64::try_from(ns).unwrap_or(i64::MAX);
+            let ints = int(ns_min)..=int(ns_max);
+            let own = ints.clone();
+            let test = ValueTest::new(
+                move |value| matches!(value, AttributeValue::Int(ns) if own.contains(ns)),
+            );
+            all.push(SpanCondition::Test(SpanField::Duration { ns_min }, test.with_ints(ints)));
         }
         all.extend(self.tags.iter().map(Tag::condition));
         TracePlan {
@@ -448,6 +454,8 @@ fn span_count(trace: &Trace) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     const NOW_NS: i64 = 1_700_000_000_000_000_000;

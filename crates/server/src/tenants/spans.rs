@@ -7,7 +7,7 @@ use std::sync::Arc;
 use model::{
     AttributeScope, AttributeValue, Attributes, Budget, Matcher, Operation, Resource, Result, Span,
     SpanCondition, SpanField, SpanGroup, SpanPlan, TENANT_LABEL, TimeRange, Trace, TracePlan,
-    TraceSource, TraceSummary,
+    TraceSource, TraceSummary, ValueTest,
 };
 
 /// Makes `groups` those of `tenant`, whatever their resources say of it.
@@ -102,7 +102,7 @@ fn test(
     field: SpanField,
     test: impl Fn(&AttributeValue) -> bool + Send + Sync + 'static,
 ) -> SpanCondition {
-    SpanCondition::Test(field, Arc::new(test))
+    SpanCondition::Test(field, ValueTest::new(test))
 }
 
 fn is_text(field: SpanField, wanted: &str) -> SpanCondition {
