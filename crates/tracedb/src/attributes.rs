@@ -14,8 +14,9 @@ use crate::column::{Encoder, TextColumn, take_codes, take_ints, unpack};
 use crate::rows::{Attribute, Rows, Stretch, Value};
 use crate::texts::{Text, Texts};
 use crate::value::kind;
+use crate::values::{Hasher, Hashes};
 
-/// Appends the attributes of `lists`, with their length; returns the names.
+/// Appends the attributes of `lists`, with their length; returns the names, and adds the hashes of their values.
 ///
 /// # Errors
 /// [`Bug`](model::ErrorKind::Bug) when a library refuses.
@@ -24,6 +25,7 @@ pub(crate) fn encode(
     attributes: &[Attribute],
     lists: &[Stretch],
     encoder: &mut Encoder,
+    hashes: &mut Hashes,
     out: &mut Vec<u8>,
 ) -> Result<Vec<Text>> {
     let mut column_of: FxHashMap<(Text, u8), u32> = FxHashMap::default();
@@ -60,6 +62,14 @@ pub(crate) fn encode(
     for (key, kind, values) in &columns {
         let start = bodies.len();
         put_values(texts, *kind, values, encoder, &mut bodies)?;
+        let hasher = Hasher::new(texts.get(*key));
+        match *kind {
+            kind::STRING => {
+                let distinct = encoder.distinct().iter();
+                hashes.texts.extend(distinct.map(|text| hasher.text(texts.get(*text))));
+            }
+            other => hashes.kinds.push(hasher.kind(other)),
+        }
         put_bytes(&mut head, texts.get(*key));
         head.push(*kind);
         put_count(&mut head, values.len());

@@ -1,4 +1,4 @@
-//! Blocks: up to [`ROWS_MAX`] spans of whole traces where they fit, as columns in four pieces.
+//! Blocks: up to [`ROWS_MAX`] spans of whole traces where they fit, as columns in pieces.
 //!
 //! *Core* has what searches look at first (traces, times, services, names, parents), *ids* the span ids, *attributes* those
 //! of the spans, *rest* what most spans do not have (events, links, flags). Does not own: where pieces lie (`part`).
@@ -16,6 +16,7 @@ use crate::column::{Encoder, TextColumn, take_codes, take_ints, unpack};
 use crate::record::{kind_code, kind_of, take_id, take_u128};
 use crate::rows::{Event, Link, Origin, Row, Rows, SPAN_ITEMS_MAX, Stretch};
 use crate::texts::{EMPTY, Text};
+use crate::values::{self, Hashes};
 
 /// Spans of a block.
 pub(crate) const ROWS_MAX: usize = 16 << 10;
@@ -75,6 +76,8 @@ pub(crate) struct Pieces {
     pub(crate) ids: Vec<u8>,
     pub(crate) attributes: Vec<u8>,
     pub(crate) rest: Vec<u8>,
+    /// Filter of the values of the spans' attributes.
+    pub(crate) values: Vec<u8>,
     pub(crate) keys: [Vec<Text>; 3],
 }
 
@@ -88,8 +91,16 @@ pub(crate) fn encode(buffer: &Buffer, encoder: &mut Encoder) -> Result<Pieces> {
     let rows = &buffer.rows;
     rows.rows.iter().for_each(|r| pieces.ids.extend_from_slice(&r.span_id.to_be_bytes()));
     let lists: Vec<Stretch> = rows.rows.iter().map(|r| r.attributes).collect();
-    pieces.keys[0] =
-        attributes::encode(&rows.texts, &rows.attributes, &lists, encoder, &mut pieces.attributes)?;
+    let mut hashes = Hashes::default();
+    pieces.keys[0] = attributes::encode(
+        &rows.texts,
+        &rows.attributes,
+        &lists,
+        encoder,
+        &mut hashes,
+        &mut pieces.attributes,
+    )?;
+    values::encode(&hashes, &mut pieces.values);
     let [_, of_events, of_links] = &mut pieces.keys;
     put_rest(rows, encoder, [of_events, of_links], &mut pieces.rest)?;
     Ok(pieces)
@@ -182,7 +193,8 @@ fn put_rest(
     put_ints(&events, |(_, event)| i64::from(event.dropped_attributes), out);
     let lists: Vec<Stretch> = events.iter().map(|(_, e)| e.attributes).collect();
     let [of_events, of_links] = keys;
-    *of_events = attributes::encode(&rows.texts, &rows.attributes, &lists, encoder, out)?;
+    let none = &mut Hashes::default();
+    *of_events = attributes::encode(&rows.texts, &rows.attributes, &lists, encoder, none, out)?;
     let links: Vec<&Link> = all.iter().flat_map(|r| &rows.links[r.links.range()]).collect();
     links.iter().for_each(|link| out.extend_from_slice(&link.trace_id.to_be_bytes()));
     links.iter().for_each(|link| out.extend_from_slice(&link.span_id.to_be_bytes()));
@@ -191,7 +203,7 @@ fn put_rest(
     put_ints(&links, |link| i64::from(link.flags), out);
     put_ints(&links, |link| i64::from(link.dropped_attributes), out);
     let lists: Vec<Stretch> = links.iter().map(|l| l.attributes).collect();
-    *of_links = attributes::encode(&rows.texts, &rows.attributes, &lists, encoder, out)?;
+    *of_links = attributes::encode(&rows.texts, &rows.attributes, &lists, encoder, none, out)?;
     Ok(())
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct Encoder {
     /// By number of a text: in which column it was seen last, and its code there.
     seen: Vec<(u32, u32)>,
     column: u32,
+    /// Distinct texts of the column that was encoded last.
+    distinct: Vec<Text>,
 }
 
 impl fmt::Debug for Encoder {
@@ -39,7 +41,13 @@ impl Encoder {
     /// An encoder that compresses with `level` of zstd.
     pub(crate) fn new(level: i32) -> Result<Self> {
         let compressor = zstd::bulk::Compressor::new(level).map_err(refused)?;
-        Ok(Self { compressor, packed: Vec::new(), seen: Vec::new(), column: 0 })
+        Ok(Self {
+            compressor,
+            packed: Vec::new(),
+            seen: Vec::new(),
+            column: 0,
+            distinct: Vec::new(),
+        })
     }
 
     /// Appends `plain`, compressed if that makes it smaller, with its length.
@@ -72,6 +80,7 @@ impl Encoder {
         column: &[Text],
         out: &mut Vec<u8>,
     ) -> Result<()> {
+        self.distinct.clear();
         if column.is_empty() {
             return Ok(());
         }
@@ -84,7 +93,7 @@ impl Encoder {
             self.column = 0;
         }
         self.column += 1;
-        let mut distinct: Vec<Text> = Vec::new();
+        let mut distinct = std::mem::take(&mut self.distinct);
         let mut codes = Vec::with_capacity(column.len());
         for text in column {
             let seen = &mut self.seen[*text as usize];
@@ -105,7 +114,13 @@ impl Encoder {
         ints::encode(&lengths, out);
         let mut plain = Vec::with_capacity(lengths.iter().sum::<i64>() as usize);
         stored.iter().for_each(|t| plain.extend_from_slice(texts.get(*t)));
+        self.distinct = distinct;
         self.pack(&plain, out)
+    }
+
+    /// Distinct texts of the column that was encoded last.
+    pub(crate) fn distinct(&self) -> &[Text] {
+        &self.distinct
     }
 }
 

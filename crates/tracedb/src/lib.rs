@@ -37,6 +37,7 @@ mod store;
 mod tests;
 mod texts;
 mod value;
+mod values;
 mod view;
 
 pub use store::{Config, OpenReport, Stats, Store};

@@ -35,6 +35,7 @@ const REST: u8 = 4;
 const LOOKUP: u8 = 5;
 const FILTER: u8 = 6;
 const INDEX: u8 = 7;
+const VALUES: u8 = 8;
 const PIECES: usize = 4;
 
 /// The level of parts that were merged for good.
@@ -113,6 +114,8 @@ pub(crate) struct BlockMeta {
     pub(crate) trace_start_max_ns: i64,
     pub(crate) duration_max_ns: u64,
     pieces: [BlockRef; PIECES],
+    /// Filter of the values of its spans' attributes; parts of earlier programs have none.
+    values: Option<BlockRef>,
     /// Numbers of its operations; `None` when they are too many.
     pub(crate) operations: Option<Vec<u32>>,
     /// Numbers of its names of attributes; `None` when they are too many.
@@ -233,6 +236,7 @@ impl Builder {
                 self.writer.block(ATTRIBUTES, &pieces.attributes)?,
                 self.writer.block(REST, &pieces.rest)?,
             ],
+            values: Some(self.writer.block(VALUES, &pieces.values)?),
             operations: self.list_operations(rows)?,
             keys: self.list_keys(rows, &pieces.keys)?,
             damaged: AtomicBool::new(false),
@@ -407,6 +411,7 @@ fn encode_index(index: &Index, out: &mut Vec<u8>) {
     if let Some(filter) = index.filter {
         put_ref(filter, out);
     }
+    index.blocks.iter().filter_map(|block| block.values).for_each(|at| put_ref(at, out));
 }
 
 /// Reads what [`encode_index`] wrote.
@@ -456,6 +461,7 @@ pub(crate) fn decode_index(bytes: &[u8]) -> Result<Index> {
             trace_start_max_ns,
             duration_max_ns,
             pieces,
+            values: None,
             operations,
             keys,
             damaged: AtomicBool::new(false),
@@ -466,6 +472,11 @@ pub(crate) fn decode_index(bytes: &[u8]) -> Result<Index> {
         index.pages.push(Page { first, count, at: take_ref(r)? });
     }
     index.filter = Some(take_ref(r)?);
+    if r.remaining() > 0 {
+        for block in &mut index.blocks {
+            block.values = Some(take_ref(r)?);
+        }
+    }
     Ok(index)
 }
 
@@ -547,6 +558,12 @@ impl Part {
     /// [`Corrupt`](ErrorKind::Corrupt) or [`Io`](ErrorKind::Io); so for all that read blocks.
     pub(crate) fn core(&self, block: usize) -> Result<Core> {
         Core::decode(&self.piece(block, CORE)?, self.index.blocks[block].rows as usize)
+    }
+
+    /// The filter of the values of a block's attributes, where it has one.
+    pub(crate) fn values(&self, block: usize) -> Result<Option<Vec<u8>>> {
+        let at = self.index.blocks[block].values;
+        at.map(|at| self.file.block(at, VALUES)).transpose()
     }
 
     pub(crate) fn ids(&self, block: usize) -> Result<Vec<u64>> {
@@ -633,4 +650,34 @@ impl Part {
 /// [`Corrupt`](ErrorKind::Corrupt).
 pub(crate) fn service_of(resource: &[u8]) -> Result<Option<String>> {
     Ok(value::decode_resource(resource)?.service().map(str::to_owned))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_without_filters_of_values_is_read() {
+        let at = |offset| BlockRef { offset, len: 7 };
+        for values in [None, Some(at(90))] {
+            let block = BlockMeta {
+                rows: 3,
+                min_ns: 1,
+                max_ns: 2,
+                trace_start_max_ns: 2,
+                duration_max_ns: 5,
+                pieces: [at(10), at(20), at(30), at(40)],
+                values,
+                operations: None,
+                keys: Some(Vec::new()),
+                damaged: AtomicBool::new(false),
+            };
+            let index = Index { blocks: vec![block], filter: Some(at(50)), ..Index::default() };
+            let mut bytes = Vec::new();
+            encode_index(&index, &mut bytes);
+            let read = decode_index(&bytes).unwrap();
+            assert_eq!(read.blocks[0].values.map(|v| (v.offset, v.len)), values.map(|_| (90, 7)));
+            assert_eq!(read.filter.map(|f| f.offset), Some(50));
+        }
+    }
 }

@@ -264,6 +264,9 @@ impl<'v> Scan<'v> {
 
     fn search_block(&self, part: &'v Part, number: usize) -> Result<Option<Box<Opened<'v>>>> {
         let plan = self.plan;
+        if !screen::may_hold(&plan.conditions, part, number)? {
+            return Ok(None);
+        }
         let core = part.core(number)?;
         let mut screen = Screen::new(part, number, &core);
         let mut holds = Vec::with_capacity(plan.conditions.len());

@@ -9,7 +9,7 @@ use model::{
 };
 use storage::codec::Reader;
 
-use crate::attributes::{AttributeColumns, Values};
+use crate::attributes::{self, AttributeColumns};
 use crate::block::{Core, Rest};
 use crate::column::TextColumn;
 use crate::conditions::may_have;
@@ -17,6 +17,7 @@ use crate::part::{BlockMeta, Part};
 use crate::record::kind_of;
 use crate::rows::{Row, Rows, Stretch, duration_ns};
 use crate::value::{self, kind};
+use crate::values::Values;
 
 /// Whether the block may have a span that satisfies `condition`, by what the index says.
 pub(crate) fn may_match(condition: &SpanCondition, part: &Part, block: &BlockMeta) -> bool {
@@ -45,6 +46,50 @@ pub(crate) fn may_match(condition: &SpanCondition, part: &Part, block: &BlockMet
                 SpanField::Attribute(scope, name) => may_have(part, block, &[*scope], name),
             }
         }
+    }
+}
+
+/// Whether block `number` may have a span that satisfies one of `conditions`, by the filter of its values.
+///
+/// # Errors
+/// [`Corrupt`](model::ErrorKind::Corrupt) or [`Io`](model::ErrorKind::Io).
+pub(crate) fn may_hold(conditions: &[SpanCondition], part: &Part, number: usize) -> Result<bool> {
+    // Read for texts alone.
+    if conditions.iter().any(|condition| !has_texts(condition)) {
+        return Ok(true);
+    }
+    let Some(bytes) = part.values(number)? else { return Ok(true) };
+    let values = Values::decode(&bytes)?;
+    Ok(conditions.iter().any(|condition| values_may_hold(condition, part, number, &values)))
+}
+
+/// Whether texts of attributes of spans may decide it.
+fn has_texts(condition: &SpanCondition) -> bool {
+    match condition {
+        SpanCondition::Always => false,
+        SpanCondition::Test(field, test) => {
+            let is_of_span = matches!(field, SpanField::Attribute(AttributeScope::Span, _));
+            is_of_span && test.text().is_some()
+        }
+        SpanCondition::All(all) => all.iter().any(has_texts),
+        SpanCondition::Any(any) => any.iter().any(has_texts),
+    }
+}
+
+fn values_may_hold(
+    condition: &SpanCondition,
+    part: &Part,
+    number: usize,
+    values: &Values<'_>,
+) -> bool {
+    let may_hold = |c: &SpanCondition| values_may_hold(c, part, number, values);
+    match condition {
+        SpanCondition::All(all) => all.iter().all(may_hold),
+        SpanCondition::Any(any) => any.iter().any(may_hold),
+        SpanCondition::Test(SpanField::Attribute(AttributeScope::Span, name), test) => {
+            values.may_hold(name, test)
+        }
+        other => may_match(other, part, &part.index.blocks[number]),
     }
 }
 
@@ -264,12 +309,12 @@ fn each_list(
             continue;
         }
         match columns.values(number)? {
-            Values::Empty => {
+            attributes::Values::Empty => {
                 if test.holds(&AttributeValue::Empty) {
                     columns.for_each(number, |list, _| found(list));
                 }
             }
-            Values::Bools(values) => {
+            attributes::Values::Bools(values) => {
                 let by_value = [false, true].map(|value| test.holds(&AttributeValue::Bool(value)));
                 columns.for_each(number, |list, i| {
                     if by_value[usize::from(values[i] != 0)] {
@@ -277,7 +322,7 @@ fn each_list(
                     }
                 });
             }
-            Values::Ints(values) => match test.ints() {
+            attributes::Values::Ints(values) => match test.ints() {
                 Some(ints) if !values.iter().any(|value| ints.contains(value)) => {}
                 Some(ints) => columns.for_each(number, |list, i| {
                     if ints.contains(&values[i]) {
@@ -290,12 +335,12 @@ fn each_list(
                     }
                 }),
             },
-            Values::Doubles(values) => columns.for_each(number, |list, i| {
+            attributes::Values::Doubles(values) => columns.for_each(number, |list, i| {
                 if test.holds(&AttributeValue::Double(values[i])) {
                     found(list);
                 }
             }),
-            Values::Texts(texts) => {
+            attributes::Values::Texts(texts) => {
                 let all = || (0..texts.distinct()).map(|code| texts.text(code));
                 let by_code: Vec<bool> = match column.kind {
                     kind::BYTES => {
