@@ -83,6 +83,21 @@ pub trait Host: operations::Operations {
     /// All known containers.
     fn containers(&self) -> Vec<ContainerState>;
 
+    /// The known container whose id begins with `digits`, if there is just one.
+    fn container_of_id(&self, _digits: &str) -> Option<ContainerState> {
+        None
+    }
+
+    /// The running container that has `address` on one of its networks.
+    fn container_at(&self, _address: std::net::IpAddr) -> Option<ContainerState> {
+        None
+    }
+
+    /// Name of the host that the containers are on; `""` when nothing is known.
+    fn host_name(&self) -> &str {
+        ""
+    }
+
     /// All known scrape targets.
     fn targets(&self) -> TargetsSnapshot;
 

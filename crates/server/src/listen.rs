@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use http::Request;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use model::{Error, Result};
@@ -14,8 +16,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::util::MapRequest;
 
 use quoted::Quoted;
+
+use crate::receive::origin::Peer;
 
 /// Time a client has for its request head.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
@@ -60,11 +65,15 @@ pub async fn serve(
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX).max_buf_size(HEAD_BYTES_MAX);
     accept(listener, connections_max, stop, |stream, stop, cut| {
+        let peer = stream.peer_addr().ok();
+        let router = MapRequest::new(router.clone(), move |mut request: Request<Incoming>| {
+            if let Some(peer) = peer {
+                request.extensions_mut().insert(Peer(peer.ip()));
+            }
+            request
+        });
         let connection = http
-            .serve_connection(
-                TokioIo::new(Quoted::new(stream)),
-                TowerToHyperService::new(router.clone()),
-            )
+            .serve_connection(TokioIo::new(Quoted::new(stream)), TowerToHyperService::new(router))
             .with_upgrades();
         async move {
             tokio::pin!(connection);

@@ -26,6 +26,7 @@ pub(crate) mod journal;
 pub(crate) mod jsonline;
 pub(crate) mod lines;
 pub(crate) mod loki;
+pub(crate) mod origin;
 pub(crate) mod otlp;
 pub(crate) mod otlp_logs;
 pub(crate) mod otlp_traces;

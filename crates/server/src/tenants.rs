@@ -8,6 +8,7 @@
 mod spans;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::ops::{ControlFlow, Deref};
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ use model::{
 };
 
 use crate::access::Caller;
+use crate::receive::origin;
 use crate::{App, assets};
 
 /// The header in which Loki's clients name tenants.
@@ -154,23 +156,29 @@ fn one(asked: Option<Vec<Tenant>>) -> Result<Option<Tenant>, Refusal> {
     }
 }
 
-/// Whose the lines are that a request brings.
+/// Whose the lines and spans are that a request brings.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Owner(Option<Tenant>);
+pub(crate) struct Owner {
+    tenant: Option<Tenant>,
+    /// Address of who made them, if they were not passed on.
+    maker: Option<IpAddr>,
+}
 
 impl Owner {
-    /// The owner of what a request with `headers` brings that `caller` sends.
+    /// The owner of what a request brings that `caller` sends.
     ///
     /// # Errors
     /// 401 when it has to say so and does not, 400 when it names several or what cannot be a name, 403 when its token is
     /// of another.
-    pub(crate) fn new(app: &App, caller: &Caller, headers: &HeaderMap) -> Result<Self, Refusal> {
-        one(app.config.access.tenants.asked(caller, headers)?).map(Self)
+    pub(crate) fn new(app: &App, caller: &Caller, parts: &Parts) -> Result<Self, Refusal> {
+        let tenant = one(app.config.access.tenants.asked(caller, &parts.headers)?)?;
+        let maker = origin::maker(parts.extensions.get().copied(), &parts.headers);
+        Ok(Self { tenant, maker })
     }
 
     /// `labels` as a stream of this owner.
     pub(crate) fn stream(&self, labels: &Labels) -> Labels {
-        match &self.0 {
+        match &self.tenant {
             Some(tenant) => labels.with(TENANT_LABEL, tenant.as_str()),
             None => labels.clone(),
         }
@@ -178,14 +186,15 @@ impl Owner {
 
     /// Makes its streams those of their owner.
     pub(crate) fn mark(&self, pushed: &mut Pushed) {
-        if let Some(tenant) = &self.0 {
+        if let Some(tenant) = &self.tenant {
             pushed.rows.set_stream_label(TENANT_LABEL, tenant.as_str());
         }
     }
 
-    /// Makes spans those of their owner.
-    pub(crate) fn mark_spans(&self, groups: &mut [SpanGroup]) {
-        if let Some(tenant) = &self.0 {
+    /// Makes spans those of their owner, and of the container that they come from.
+    pub(crate) fn mark_spans(&self, app: &App, groups: &mut [SpanGroup]) {
+        origin::infer(app.host.as_ref(), self.maker, groups);
+        if let Some(tenant) = &self.tenant {
             spans::mark(groups, tenant.as_str());
         }
     }
@@ -195,7 +204,7 @@ impl FromRequestParts<Arc<App>> for Owner {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response> {
-        Self::new(app, &caller_of(parts), &parts.headers)
+        Self::new(app, &caller_of(parts), parts)
             .map_err(|(status, why)| assets::plain(status, &why))
     }
 }

@@ -1,6 +1,7 @@
 //! What only the running process knows, for the server: readiness, status, figures, reload.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -197,6 +198,18 @@ impl Host for Process {
 
     fn containers(&self) -> Vec<ContainerState> {
         self.containers.snapshot()
+    }
+
+    fn container_of_id(&self, digits: &str) -> Option<ContainerState> {
+        self.containers.of_id(digits)
+    }
+
+    fn container_at(&self, address: IpAddr) -> Option<ContainerState> {
+        self.containers.at(address)
+    }
+
+    fn host_name(&self) -> &str {
+        &self.config.host_name
     }
 
     fn targets(&self) -> TargetsSnapshot {

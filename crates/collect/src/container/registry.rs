@@ -1,6 +1,7 @@
 //! What is known of every container right now, in memory, for the UI and the other parts of this collector.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use ingest::docker::api;
 use parking_lot::RwLock;
@@ -44,6 +45,8 @@ pub struct ContainerState {
     pub pid: Option<u32>,
     /// Whether its output goes through a terminal.
     pub tty: bool,
+    /// Addresses on its networks, as of its last start.
+    pub addresses: Vec<IpAddr>,
     /// Bytes after which its log goes on in a new file; `None` when it does not.
     pub log_rotates_at_bytes: Option<u64>,
 }
@@ -79,6 +82,7 @@ impl ContainerState {
             cpu_limit_cores: inspected.cpu_limit_cores(),
             pid: u32::try_from(state.pid).ok().filter(|&pid| pid > 0 && state.running),
             tty: inspected.config.tty,
+            addresses: inspected.addresses(),
             log_rotates_at_bytes: inspected.host_config.log_config.rotates_at_bytes(),
         }
     }
@@ -152,6 +156,22 @@ impl Registry {
         self.containers.read().get(id).cloned()
     }
 
+    /// The one container whose id begins with `digits`.
+    pub fn of_id(&self, digits: &str) -> Option<ContainerState> {
+        let containers = self.containers.read();
+        let mut found =
+            containers.range(digits.to_owned()..).take_while(|(id, _)| id.starts_with(digits));
+        let (_, first) = found.next()?;
+        found.next().is_none().then(|| first.clone())
+    }
+
+    /// The running container that has `address` on one of its networks.
+    pub fn at(&self, address: IpAddr) -> Option<ContainerState> {
+        let containers = self.containers.read();
+        let has = |c: &&ContainerState| c.is_running() && c.addresses.contains(&address);
+        containers.values().find(has).cloned()
+    }
+
     /// How the connection stands.
     pub fn docker_status(&self) -> DockerStatus {
         self.status.read().clone()
@@ -189,5 +209,31 @@ impl Registry {
 
     pub(crate) fn ids(&self) -> Vec<String> {
         self.containers.read().keys().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn containers_are_found_by_what_is_unique_to_them() {
+        let registry = Registry::new(DockerState::Connected, "", "");
+        for (id, address, pid) in [
+            ("ab12", "172.17.0.2", Some(1)),
+            ("ab13", "172.17.0.3", None),
+            ("cd14", "fd00::4", Some(2)),
+        ] {
+            let addresses = vec![address.parse().expect("an address")];
+            registry.put(ContainerState { id: id.into(), pid, addresses, ..Default::default() });
+        }
+        let by_id = |digits: &str| registry.of_id(digits).map(|c| c.id).unwrap_or_default();
+        assert_eq!([by_id("ab12"), by_id("c"), by_id("ab1"), by_id("b")], ["ab12", "cd14", "", ""]);
+        let at = |address: &str| {
+            let found = registry.at(address.parse().expect("an address"));
+            found.map(|c| c.id).unwrap_or_default()
+        };
+        // One that does not run has no address any more.
+        assert_eq!([at("172.17.0.2"), at("172.17.0.3"), at("fd00::4")], ["ab12", "", "cd14"]);
     }
 }

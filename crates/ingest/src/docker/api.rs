@@ -2,6 +2,7 @@
 //! broken element of a list is counted instead of failing the list. `Config.Env` is never deserialised.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use model::{Error, Result};
 use serde::{Deserialize, Deserializer};
@@ -88,6 +89,42 @@ pub struct Inspected {
     /// Limits.
     #[serde(deserialize_with = "or_default")]
     pub host_config: HostConfig,
+    /// Networks it is in.
+    #[serde(deserialize_with = "or_default")]
+    pub network_settings: NetworkSettings,
+}
+
+impl Inspected {
+    /// Addresses it has on its networks; none while it does not run, or where its network is the host's.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let networks = self.network_settings.networks.values().flatten();
+        let texts = networks.flat_map(|n| [&n.ip_address, &n.global_ipv6_address]);
+        let mut all: Vec<IpAddr> = texts.filter_map(|text| text.parse().ok()).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
+/// `NetworkSettings` of an inspected container.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct NetworkSettings {
+    /// By name.
+    #[serde(deserialize_with = "or_default")]
+    pub networks: BTreeMap<String, Option<Endpoint>>,
+}
+
+/// What a container is called in one network.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Endpoint {
+    /// `""` without one.
+    #[serde(rename = "IPAddress", deserialize_with = "or_default")]
+    pub ip_address: String,
+    /// Likewise.
+    #[serde(rename = "GlobalIPv6Address", deserialize_with = "or_default")]
+    pub global_ipv6_address: String,
 }
 
 /// `State` of an inspected container.
@@ -559,8 +596,17 @@ mod tests {
     fn inspect_tolerates_nulls_and_computes_limits() {
         let text = br#"{"Id":"a","State":{"Status":"odd","Health":null,"OOMKilled":true},
                         "Config":{"Env":["SECRET=1"],"Labels":null,"Tty":true},
+                        "NetworkSettings":{"IPAddress":"","Networks":{"host":null,
+                          "bridge":{"IPAddress":"172.17.0.2","GlobalIPv6Address":""},
+                          "own":{"IPAddress":"10.0.0.9","GlobalIPv6Address":"fd00::9","Gateway":null}}},
                         "HostConfig":{"CpuQuota":50000,"Memory":1048576}}"#;
         let inspected = decode_inspect(text).unwrap();
+        let addresses: Vec<String> =
+            inspected.addresses().iter().map(ToString::to_string).collect();
+        assert_eq!(addresses, ["10.0.0.9", "172.17.0.2", "fd00::9"]);
+        assert!(
+            decode_inspect(br#"{"Id":"a","NetworkSettings":null}"#).unwrap().addresses().is_empty()
+        );
         assert!(inspected.state.oom_killed && inspected.config.tty);
         assert!((inspected.cpu_limit_cores() - 0.5).abs() < 1e-9);
         assert!(!format!("{inspected:?}").contains("SECRET"));

@@ -23,6 +23,7 @@ use ingest::compression::{self, Encoding};
 use ingest::otlp;
 use tokio_util::sync::CancellationToken;
 
+use super::origin::Peer;
 use super::otlp::{grpc_code, response_message};
 use super::{jaeger, otlp as metrics, otlp_logs as logs, otlp_traces as traces};
 use crate::access::Role;
@@ -146,9 +147,12 @@ pub async fn serve(
         .max_header_list_size(HEAD_BYTES_MAX)
         .keep_alive_interval(PING_EVERY);
     listen::accept(listener, connections_max, stop, |stream, stop, cut| {
-        let app = app.clone();
-        let service = service_fn(move |request| {
+        let (app, peer) = (app.clone(), stream.peer_addr().ok());
+        let service = service_fn(move |mut request: Request<Incoming>| {
             let app = app.clone();
+            if let Some(peer) = peer {
+                request.extensions_mut().insert(Peer(peer.ip()));
+            }
             async move { Ok::<_, Infallible>(answer(&app, request).await) }
         });
         let connection = http.serve_connection(TokioIo::new(stream), service);
@@ -269,7 +273,7 @@ async fn call(
     // Samples have no owner, nor has what is asked.
     let owner = match method {
         Method::Logs | Method::Traces | Method::JaegerSpans => {
-            Owner::new(app, &caller, &parts.headers).map_err(refused)?
+            Owner::new(app, &caller, &parts).map_err(refused)?
         }
         _ => Owner::default(),
     };

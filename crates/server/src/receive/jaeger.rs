@@ -24,7 +24,7 @@ use super::connections::Desk;
 use super::datagrams::{self, Datagram, Taker};
 use super::delivery::{Delivered, Delivery};
 use super::sockets::Sockets;
-use super::{refuse, spans};
+use super::{origin, refuse, spans};
 use crate::tenants::Owner;
 use crate::{App, assets};
 
@@ -120,7 +120,8 @@ impl Taker for Agent {
         let mut all = Received::default();
         for Datagram { peer, bytes } in datagrams {
             match jaeger::decode_datagram(self.protocol, bytes, elements_max, now_ns) {
-                Ok(Received { groups, refused }) => {
+                Ok(Received { mut groups, refused }) => {
+                    origin::infer(self.app.host.as_ref(), Some(peer.ip()), &mut groups);
                     all.groups.extend(groups);
                     all.refused.rows += refused.rows;
                     refused.reasons.into_iter().for_each(|reason| all.refused.add(0, reason));

@@ -67,7 +67,7 @@ pub(super) async fn receive(
         let body = compression::unpack(packing, &packed, limits.unpacked_bytes_max)?;
         held.charge(body.len())?;
         let mut received = decode(&body, limits)?;
-        owner.mark_spans(&mut received.groups);
+        owner.mark_spans(&decoding, &mut received.groups);
         let count = received.len() as u64;
         let (refused, answer) = hand_over(&decoding, source, received);
         Ok((count, refused, answer, held))

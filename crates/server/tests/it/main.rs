@@ -8,6 +8,7 @@ mod beside_samples;
 mod jaeger;
 mod lines;
 mod loki;
+mod origins;
 mod prometheus;
 mod protocols;
 mod receive;

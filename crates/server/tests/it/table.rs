@@ -29,6 +29,12 @@ use server::{Access, App, Config, Figure, Host, Role, Sources, TailHub, Tenants,
 
 use self::spans::Spans;
 
+/// A container that runs, of compose's service `front` in the project `shop`.
+pub(crate) const CONTAINER_ID: &str =
+    "f00f00f00f00f00f00f00f00f00f00f00f00f00f00f00f00f00f00f00f00f00f";
+/// Its address, one of this host's own that nobody else uses.
+pub(crate) const CONTAINER_ADDRESS: &str = "127.77.0.9";
+
 /// The moment all tests take place: the one of Prometheus' documentation.
 pub(crate) const NOW_MS: i64 = 1_435_781_460_000;
 
@@ -359,6 +365,16 @@ impl LogSource for Logs {
     }
 }
 
+fn container() -> ContainerState {
+    ContainerState {
+        id: CONTAINER_ID.into(),
+        name: "web".into(),
+        compose_project: "shop".into(),
+        compose_service: "front".into(),
+        ..ContainerState::default()
+    }
+}
+
 /// A process with one target, and the deletions it was asked for.
 #[derive(Default)]
 struct Process(Mutex<Vec<LogDeletion>>);
@@ -379,6 +395,18 @@ impl Host for Process {
             state: "running".into(),
             ..ContainerState::default()
         }]
+    }
+
+    fn container_of_id(&self, digits: &str) -> Option<ContainerState> {
+        CONTAINER_ID.starts_with(digits).then(container)
+    }
+
+    fn container_at(&self, address: std::net::IpAddr) -> Option<ContainerState> {
+        (address.to_string() == CONTAINER_ADDRESS).then(container)
+    }
+
+    fn host_name(&self) -> &str {
+        "box"
     }
 
     fn targets(&self) -> TargetsSnapshot {
