@@ -1,4 +1,5 @@
-//! Remote write, sending side: what was stored goes on to other servers, in order, until they have it.
+//! Remote write, sending side: what was stored goes on to other servers, in order, until they have it. [`spans`] does so by
+//! OTLP.
 //!
 //! Owns: what leaves (external labels, relabelling, exemplars, histograms, metadata), batching, sharding, retries and
 //! falling back to version 1.0, and figures about all that. Does not own: the queue on disk (the binary implements
@@ -14,8 +15,10 @@
 
 mod config;
 mod figures;
+mod gather;
 mod metadata;
 mod sender;
+pub mod spans;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -47,9 +50,9 @@ pub struct Cursor {
 pub struct Record {
     /// Position in the queue.
     pub seq: u64,
-    /// Samples and histograms in it.
+    /// Samples and histograms in it, or spans.
     pub samples: u64,
-    /// A snappy block of a remote-write 2.0 request.
+    /// A snappy block of a remote-write 2.0 request, or of `TracesData` of OTLP.
     pub payload: Vec<u8>,
 }
 

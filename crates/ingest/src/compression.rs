@@ -129,6 +129,11 @@ pub fn unpack(encoding: Encoding, body: &[u8], bytes_max: usize) -> Result<Body<
     }
 }
 
+/// A snappy block of `plain`, which must be far below the 4 GiB of the format.
+pub fn pack_snappy(plain: &[u8]) -> Vec<u8> {
+    snap::raw::Encoder::new().compress_vec(plain).expect("BUG: a request is far below 4 GiB")
+}
+
 fn snappy(body: &[u8], bytes_max: usize) -> Result<Body<'static>> {
     let invalid = |e: snap::Error| Error::invalid(format!("body is not a snappy block: {e}"));
     // The header claims the length; it is foreign, so it is checked before anything is allocated.

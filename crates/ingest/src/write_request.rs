@@ -306,5 +306,5 @@ fn kind_number(kind: MetricKind) -> u64 {
 }
 
 fn pack(request: &[u8]) -> Vec<u8> {
-    snap::raw::Encoder::new().compress_vec(request).expect("BUG: a request is far below 4 GiB")
+    crate::compression::pack_snappy(request)
 }

@@ -63,6 +63,21 @@ pub trait Operations: Send + Sync {
         default_ms: i64,
     ) -> Result<Vec<RetentionPreview>>;
 
+    /// Retentions of services' traces in force, with their regular expressions, and the retention of all others in
+    /// milliseconds.
+    fn trace_retention(&self) -> (Vec<(String, RetentionRule)>, i64);
+
+    /// What such rules would keep and remove, as [`preview_log_retention`](Self::preview_log_retention), with services for
+    /// streams. Blocks.
+    ///
+    /// # Errors
+    /// When there are too many rules, or a file cannot be read.
+    fn preview_trace_retention(
+        &self,
+        rules: Vec<RetentionRule>,
+        default_ms: i64,
+    ) -> Result<Vec<RetentionPreview>>;
+
     /// Deletions of log rows, the oldest first.
     fn log_deletions(&self) -> Vec<LogDeletion>;
 

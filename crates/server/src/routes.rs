@@ -280,6 +280,7 @@ routes! {
     GET "/api/taffrail/v1/traces/{id}/logs" Viewer => traces::lines;
     GET "/api/taffrail/v1/traces/compare" Viewer => traces::compare;
     GET "/api/taffrail/v1/service_graph" Viewer => jaeger::dependencies::service_graph;
+    GET "/api/taffrail/v1/traces/retention" Viewer => log_retention::preview_traces;
     GET "/api/taffrail/v1/cardinality" Viewer => cardinality::cardinality;
     GET "/api/taffrail/v1/cardinality/drop" Viewer => cardinality::drop;
 }

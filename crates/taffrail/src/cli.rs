@@ -455,6 +455,9 @@ pub struct RetentionArgs {
     /// Configuration file with the rules to look at [default: the rules in force].
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Traces, by service, instead of log streams.
+    #[arg(long)]
+    pub traces: bool,
     /// Where and how.
     #[command(flatten)]
     pub client: ClientArgs,

@@ -3,6 +3,7 @@
 //! Every key's doc comment is the source of `docs/guide/configuration.md`; a test checks that the page names each key.
 
 mod files;
+mod forward;
 mod logs;
 mod sampling;
 pub mod sockets;
@@ -19,6 +20,7 @@ use sockets::{
 };
 
 pub use self::files::{Files, RawFiles};
+pub use self::forward::RawForward;
 pub use self::logs::{LogMetric, Logs, RawLogs, Redaction};
 pub use self::sampling::RawSampling;
 pub use self::traces::{RawTraces, Traces};
@@ -433,7 +435,7 @@ fn check(
         &mistakes,
     )?;
     let logs = logs::check(raw.logs.unwrap_or_default(), retention_ms, &mistakes)?;
-    let traces = traces::check(raw.traces.unwrap_or_default(), retention_ms, &mistakes)?;
+    let traces = traces::check(raw.traces.unwrap_or_default(), retention_ms, &base, &mistakes)?;
     Ok(Config {
         path: path.map(Path::to_owned),
         data_dir,
@@ -896,6 +898,45 @@ mod tests {
             "decision_wait: 1ms",
             "taffrail.yml:3:20: traces.sampling.decision_wait: 1ms is out of bounds; it may be 1s to 1h",
         );
+        check(
+            "traces:\n  retention_rules: [{service: '(', keep: 1d}]\n",
+            "taffrail.yml:2:31: traces.retention_rules: invalid regular expression \"(\": unclosed group",
+        );
+        let rules = "traces: {retention_rules: [{service: noise-.*, keep: 1h}]}\n";
+        let rules = load_text(rules).unwrap().traces.retention_rules;
+        assert_eq!((&*rules[0].0, rules[0].1.retention_ms), ("noise-.*", 3_600_000));
+        let check_forward = |entry: &str, expect: &str| {
+            check(&format!("traces:\n  forward:\n  - {entry}\n"), expect);
+        };
+        check_forward(
+            "url: otlp.example.com:4317",
+            "taffrail.yml:3:10: traces.forward: url \"otlp.example.com:4317\" must begin with http:// or https://",
+        );
+        check_forward(
+            "{url: 'http://a/', basic_auth: {username: u}}",
+            "taffrail.yml:3:36: traces.forward: basic_auth.password or basic_auth.password_file is missing",
+        );
+        check_forward(
+            "{url: 'http://a/', queue_config: {max_shards: 0}}",
+            "taffrail.yml:3:51: traces.forward: queue_config.max_shards: 0 is not between 1 and 1000",
+        );
+        check_forward(
+            "{url: 'http://a/', tls_config: {cert_file: c}}",
+            "taffrail.yml:3:36: traces.forward: tls_config: cert_file and key_file belong together",
+        );
+        check_forward(
+            "url: http://a/\n  - url: http://a/",
+            "taffrail.yml:4:10: traces.forward: \"http://a/\" is there twice; give each a name",
+        );
+        let entry = "{url: 'http://a/v1/traces', name: b, headers: {X-A: c}, compression: none, \
+                     authorization: {credentials_file: t}, queue_config: {max_backoff: 5s}}";
+        let traces = format!("traces: {{forward: [{entry}], forward_disk_limit: 64MiB}}\n");
+        let traces = load_text(&traces).unwrap().traces;
+        let remote = &traces.forward[0];
+        assert_eq!((&*remote.name, remote.gzip, remote.timeout_ms), ("b", false, 30_000));
+        assert_eq!((remote.queue.max_backoff_ms, remote.queue.max_shards), (5_000, 10));
+        assert_eq!((remote.http.headers.len(), traces.forward_disk_limit_bytes), (1, 64 * MIB));
+        assert_eq!(remote.http.authorization.as_ref().unwrap().0, "Bearer");
         let rules =
             sampling("{head: [{name: a, service: b}], decision_wait: 5s, decision_cache: 7}");
         let rules = load_text(&rules).unwrap().traces.sampling.unwrap();
@@ -1022,10 +1063,12 @@ mod tests {
         let sockets = include_str!("config/sockets.rs").split("/// A certificate with its").next();
         let traces = include_str!("config/traces.rs").split("/// What happens to").next();
         let sampling = include_str!("config/sampling.rs").split("// What follows").next();
-        let of_traces = [traces.unwrap(), sampling.unwrap()];
+        let forward = include_str!("config/forward.rs").split("// What follows").next();
+        let of_traces = [traces.unwrap(), sampling.unwrap(), forward.unwrap()];
         let parts = [raw, files.unwrap(), logs.unwrap(), sockets.unwrap()];
         for key in parts.iter().chain(&of_traces).flat_map(|part| part.lines()).filter_map(|line| {
-            line.trim().strip_prefix("pub ")?.split_once(": ").map(|(key, _)| key)
+            let (key, _) = line.trim().strip_prefix("pub ")?.split_once(": ")?;
+            Some(key.trim_start_matches("r#"))
         }) {
             assert!(
                 guide.contains(&format!("`{key}`")),

@@ -20,5 +20,6 @@ mod redaction;
 pub mod remote_write;
 pub mod run;
 mod sampling;
+pub mod span_forward;
 pub mod stores;
 pub mod yaml;

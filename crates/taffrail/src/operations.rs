@@ -156,6 +156,19 @@ impl Operations for Process {
         self.stores.logs.preview_retention(rules, default_ms)
     }
 
+    fn trace_retention(&self) -> (Vec<(String, RetentionRule)>, i64) {
+        let traces = &self.config.traces;
+        (traces.retention_rules.clone(), traces.retention_ms)
+    }
+
+    fn preview_trace_retention(
+        &self,
+        rules: Vec<RetentionRule>,
+        default_ms: i64,
+    ) -> Result<Vec<RetentionPreview>> {
+        self.stores.traces.preview_retention(rules, default_ms)
+    }
+
     fn log_deletions(&self) -> Vec<LogDeletion> {
         self.stores.logs.deletions()
     }

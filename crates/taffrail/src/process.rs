@@ -21,6 +21,7 @@ use crate::ledger::Signal;
 use crate::prometheus_yml::PrometheusConfig;
 use crate::promtail::{self, Promtail};
 use crate::remote_write::{RemoteWrite, Remotes};
+use crate::span_forward::SpanForward;
 use crate::stores::Stores;
 use crate::yaml::ConfigError;
 use crate::{config, memory, prometheus_yml};
@@ -37,6 +38,7 @@ pub struct Process {
     /// The jobs of a `promtail.yml`.
     pub(crate) promtail: Promtail,
     pub(crate) remote_write: RemoteWrite,
+    pub(crate) span_forward: Option<SpanForward>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) started_ms: i64,
     pub(crate) env: fn(&str) -> Option<String>,
@@ -378,6 +380,7 @@ impl Host for Process {
         self.ledger_figures(&mut figures);
         self.line_figures(&mut figures);
         figures.0.extend(crate::remote_write::figures(&self.remote_write));
+        figures.0.extend(self.span_forward.iter().flat_map(SpanForward::figures));
         for (reason, count) in self.promtail.dropped.snapshot() {
             figures.counter(
                 "logentry_dropped_lines_total",

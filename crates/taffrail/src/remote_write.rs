@@ -5,7 +5,7 @@
 
 mod cursors;
 mod figures;
-mod spool;
+pub(crate) mod spool;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -64,6 +64,7 @@ impl RemoteWrite {
         cancel: CancellationToken,
     ) -> Self {
         let settings = spool::Settings {
+            what: "remote write",
             dir: config.data_dir.join("remote_write"),
             durability: config.durability,
             bytes_max: config.remote_write_disk_limit_bytes,
@@ -147,4 +148,12 @@ impl Feed {
     pub fn queue(&self, batch: Queued, done: Done) {
         self.0.send(batch.0, done);
     }
+}
+
+/// FNV-1a as hexadecimal digits; names a file, and nothing depends on its being hard to guess.
+pub(crate) fn short_hash(text: &str) -> String {
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{hash:016x}")
 }

@@ -29,6 +29,7 @@ use crate::process::{Loaded, Process, load_prometheus};
 use crate::promtail::{self, Promtail};
 use crate::pushed::PushedFiles;
 use crate::remote_write::{RemoteWrite, Remotes};
+use crate::span_forward::SpanForward;
 use crate::stores::Stores;
 
 /// Open connections at the same time.
@@ -121,6 +122,9 @@ async fn live(config: Config) -> Result<()> {
     let remotes = Remotes::of(prometheus.remote_write.clone(), &prometheus.external_labels);
     stores.forward_to(remote_write.reload(remotes)?);
 
+    let span_forward = SpanForward::open(&config, &clock, &forwarding)?;
+    stores.forward_spans_to(span_forward.as_ref().map(SpanForward::feed));
+
     let sink: Arc<dyn Sink> = stores.clone();
     let collectors = CancellationToken::new();
     let host = config.host.as_ref().map(|host| {
@@ -195,6 +199,7 @@ async fn live(config: Config) -> Result<()> {
         scrape,
         receivers: receivers.clone(),
         remote_write,
+        span_forward,
         clock: clock.clone(),
         started_ms,
         env: environment,
@@ -286,6 +291,9 @@ async fn live(config: Config) -> Result<()> {
             closed??;
             // The stores hand their last batches to the queue, so it closes behind them.
             process.remote_write.closed().await?;
+            if let Some(forward) = &process.span_forward {
+                forward.closed().await?;
+            }
             tracing::info!("stopped");
         }
         // Every acknowledged row is in the log on disk already.

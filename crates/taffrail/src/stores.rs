@@ -16,6 +16,7 @@ use crate::log_metrics::LogMetrics;
 use crate::redaction::{Redaction, keys_since};
 use crate::remote_write::Feed;
 use crate::sampling::Sampler;
+use crate::span_forward::SpanFeed;
 
 const MIB: u64 = 1 << 20;
 /// Samples are moved from the head to parts at this age at the latest.
@@ -45,6 +46,7 @@ pub struct Stores {
     pub damage: Vec<String>,
     /// Where accepted batches go on to.
     forward: RwLock<Option<Feed>>,
+    forward_spans: RwLock<Option<SpanFeed>>,
     tail: Arc<TailHub>,
     pub(crate) redaction: Option<Arc<Redaction>>,
     pub(crate) log_metrics: Arc<LogMetrics>,
@@ -109,6 +111,7 @@ impl Stores {
             dir: config.data_dir.join("traces"),
             durability: config.durability,
             retention_ms: config.traces.retention_ms,
+            retention_rules: config.traces.retention_rules.iter().map(|(_, r)| r.clone()).collect(),
             head_bytes_max: (heads / 4).clamp(4 * MIB, 128 * MIB).min(of_disk).min(of_traces),
             flush_after_ms: TRACES_FLUSH_AFTER_MS,
             future_ms_max: FUTURE_MS_MAX,
@@ -152,6 +155,7 @@ impl Stores {
             ledger: Arc::default(),
             damage,
             forward: RwLock::default(),
+            forward_spans: RwLock::default(),
             tail,
             log_metrics: Arc::new(LogMetrics::new(&config.logs.metrics)?),
             clock: Arc::clone(clock),
@@ -166,6 +170,11 @@ impl Stores {
     /// From now on every accepted batch of metrics goes on to `feed`, too, or nowhere.
     pub fn forward_to(&self, feed: Option<Feed>) {
         *self.forward.write() = feed;
+    }
+
+    /// From now on every accepted batch of spans goes on to `feed`, too, or nowhere.
+    pub fn forward_spans_to(&self, feed: Option<SpanFeed>) {
+        *self.forward_spans.write() = feed;
     }
 
     /// Bytes on disk of everything stored.
@@ -371,6 +380,8 @@ impl Sink for Stores {
         let ledger = self.ledger.clone();
         let (observed, metrics) = (groups.clone(), self.span_metrics.clone());
         let clock = self.clock.clone();
+        let forward = self.forward_spans.read().clone().filter(|_| !groups.is_empty());
+        let forward = forward.map(|feed| (feed.prepare(&groups), feed));
         let done = Done::new(move |outcome| {
             if let Ok(receipt) = &outcome {
                 ledger.stored(Signal::Traces, &source, receipt);
@@ -384,8 +395,14 @@ impl Sink for Stores {
                     ledger.dropped(Signal::Traces, &source, "sampled", dropped);
                 }
             }
-            // On failure nothing is lost yet: the sender, which is told, sends again; who cannot books it as dropped.
-            done.call(outcome);
+            match (outcome, forward) {
+                // Acknowledged once it is in the queue as well. What the queue refuses is counted there; it is stored.
+                (Ok(receipt), Some((spans, feed))) => {
+                    feed.queue(spans, Done::new(move |_| done.call(Ok(receipt))));
+                }
+                // On failure nothing is lost yet: the sender, which is told, sends again; who cannot books it as dropped.
+                (outcome, _) => done.call(outcome),
+            }
         });
         self.traces.append(&groups, done);
     }

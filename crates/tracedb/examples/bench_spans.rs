@@ -43,6 +43,7 @@ fn main() -> Outcome<()> {
         dir: dir.path().to_owned(),
         durability: Durability::Strict,
         retention_ms: 3_650 * DAY_MS,
+        retention_rules: Vec::new(),
         head_bytes_max: 128 << 20,
         flush_after_ms: 300_000,
         future_ms_max: DAY_MS,

@@ -18,6 +18,7 @@ use storage::writer;
 
 use crate::head::{self, Chunk, Seen};
 use crate::part::{Builder, Part, Summary};
+use crate::retention::Retention;
 use crate::rows::Rows;
 use crate::sampling::{Sampling, Sorted};
 use crate::view::Shared;
@@ -44,6 +45,7 @@ pub(crate) struct Engine {
     pub(crate) fs: Arc<dyn Fs>,
     clock: Arc<dyn Clock>,
     config: Config,
+    retention: Retention,
     pub(crate) parts_dir: PathBuf,
     shared: Arc<Shared>,
     manifest: Manifest,
@@ -74,11 +76,13 @@ impl Engine {
             Some(value) => Reader::new(value).varint()?,
             None => 0,
         };
+        let retention = Retention::new(config.retention_rules.clone(), config.retention_ms)?;
         let sampling = config.sampler.clone().map(Sampling::new);
         Ok(Self {
             fs,
             clock,
             config,
+            retention,
             parts_dir: manifest.dir().to_owned(),
             shared,
             manifest,
@@ -206,15 +210,14 @@ impl Engine {
 
     /// Drops parts all of whose spans are older than retention.
     fn retain(&mut self, now_ms: i64) -> Result<()> {
-        let oldest_ns = now_ms.saturating_sub(self.config.retention_ms).saturating_mul(1_000_000);
         let parts = self.shared.view.read().parts.clone();
         let old: Vec<Arc<Part>> =
-            parts.into_iter().filter(|p| p.summary.max_ns < oldest_ns).collect();
+            parts.into_iter().filter(|part| self.retention.is_over(part, now_ms)).collect();
         self.remove_parts(&old)
     }
 
     /// Takes parts out of the manifest, out of sight, and off the disk, in this order.
-    fn remove_parts(&mut self, parts: &[Arc<Part>]) -> Result<()> {
+    pub(crate) fn remove_parts(&mut self, parts: &[Arc<Part>]) -> Result<()> {
         if parts.is_empty() {
             return Ok(());
         }

@@ -28,6 +28,7 @@ mod lists;
 mod merge;
 mod part;
 mod record;
+mod retention;
 mod rows;
 mod sampling;
 mod scan;
@@ -40,4 +41,5 @@ mod value;
 mod values;
 mod view;
 
+pub use retention::RULES_MAX;
 pub use store::{Config, OpenReport, Stats, Store};

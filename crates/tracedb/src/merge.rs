@@ -34,13 +34,31 @@ pub(crate) fn run(store: &Store) -> Result<u64> {
     loop {
         let parts = store.shared.view.read().parts.clone();
         let Some((level, inputs)) = pick(&parts, store.part_bytes_max, store.clock.now_ms()) else {
-            return Ok(done);
+            return Ok(done + forget(store)?);
         };
-        if !merge(store, level, &inputs)? {
+        if !merge(store, level, &inputs, FxHashSet::default())? {
             return Ok(done);
         }
         done += 1;
     }
+}
+
+/// Writes parts anew that have traces past their time beside others; returns how many.
+fn forget(store: &Store) -> Result<u64> {
+    let now_ms = store.clock.now_ms();
+    let parts = store.shared.view.read().parts.clone();
+    let mut rewritten = 0;
+    for part in parts.into_iter().filter(|part| part.damaged_blocks() == 0) {
+        let gone = match store.retention.gone(&part, now_ms) {
+            // Damage was found just now: the part stays for whoever can repair it.
+            Err(e) if e.kind() == ErrorKind::Corrupt => continue,
+            gone => gone?,
+        };
+        if !gone.is_empty() {
+            rewritten += u64::from(merge(store, part.summary.level, &[part], gone)?);
+        }
+    }
+    Ok(rewritten)
 }
 
 /// The next parts to merge, and the level of what comes out.
@@ -93,14 +111,14 @@ fn fitting(parts: &[&Arc<Part>], bytes_max: u64) -> Option<Vec<Arc<Part>>> {
     })
 }
 
-/// `false` when the merge came to nothing: damage was found, or an input was removed meanwhile.
-fn merge(store: &Store, level: u8, inputs: &[Arc<Part>]) -> Result<bool> {
+/// Writes the parts as one, without the traces that are `gone`. `false` when the merge came to nothing: damage was found, or an input was removed meanwhile.
+fn merge(store: &Store, level: u8, inputs: &[Arc<Part>], gone: FxHashSet<u128>) -> Result<bool> {
     let (id, dir) = store.writer.run(|engine, _| (engine.next_id(), engine.parts_dir.clone()))?;
     let arrived_ms = inputs.iter().map(|p| p.summary.arrived_ms).min().unwrap_or(0);
     let summary = Summary::new(id, level, arrived_ms);
     let mut builder = Builder::create(Arc::clone(&store.fs), &dir, MERGE_LEVEL, summary)?;
     let sources = inputs.iter().map(|part| Source::new(part)).collect();
-    let merge = Merge { store, sources, taken: FxHashSet::default(), trace: Rows::default() };
+    let merge = Merge { store, sources, gone, taken: FxHashSet::default(), trace: Rows::default() };
     if !merge.write(&mut builder)? || builder.is_empty() {
         // Dropped unfinished, it leaves no file. The damage is noted: its part is not picked again, others are.
         return Ok(inputs.iter().any(|p| p.damaged_blocks() > 0));
@@ -129,6 +147,8 @@ impl<'m> Source<'m> {
 struct Merge<'m> {
     store: &'m Store,
     sources: Vec<Source<'m>>,
+    /// Traces that are left out.
+    gone: FxHashSet<u128>,
     /// Traces of a source whose spans were fetched before their turn.
     taken: FxHashSet<(usize, u128)>,
     /// Spans of a trace that is in several sources.
@@ -146,7 +166,8 @@ impl Merge<'_> {
             heap.extend(self.next_of(number).map(Reverse));
         }
         while let Some(Reverse((start_ns, trace_id, number))) = heap.pop() {
-            let is_taken = self.taken.contains(&(number, trace_id));
+            let is_gone = self.gone.contains(&trace_id);
+            let is_taken = is_gone || self.taken.contains(&(number, trace_id));
             if !is_taken {
                 let others = (0..self.sources.len()).filter(|other| *other != number);
                 let mut blocks = Vec::new();

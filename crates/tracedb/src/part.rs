@@ -4,8 +4,8 @@
 //! are live (`engine`), what is in a block (`block`), what queries look for (`find`).
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use model::{AttributeScope, Error, ErrorKind, Result};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -18,6 +18,7 @@ use crate::block::{self, Buffer, Core, OpenBlock, Projection, ROWS_MAX, Rest};
 use crate::column::Encoder;
 use crate::filter::{self, Filter, PAGE_ENTRIES};
 use crate::record::kind_of;
+use crate::retention::Classes;
 use crate::rows::{Renumbering, Rows};
 use crate::texts::{Text, Texts};
 use crate::value;
@@ -490,6 +491,10 @@ pub(crate) struct Part {
     filter: Filter,
     file: PartReader,
     damaged_count: AtomicU64,
+    /// Classes of retention of its services, once somebody asked.
+    pub(crate) classes: OnceLock<Classes>,
+    /// Classes past their time of which no trace is left that is of them alone.
+    pub(crate) looked_through: AtomicU16,
 }
 
 impl Part {
@@ -506,7 +511,16 @@ impl Part {
             .map_err(|e| e.context(format!("index of part {}", path.display())))?;
         let filter = file.block(index.filter.ok_or_else(no_index)?, FILTER)?;
         let (bytes, filter) = (file.bytes(), Filter::decode(&filter));
-        Ok(Self { summary, index, bytes, filter, file, damaged_count: AtomicU64::new(0) })
+        Ok(Self {
+            summary,
+            index,
+            bytes,
+            filter,
+            file,
+            damaged_count: AtomicU64::new(0),
+            classes: OnceLock::new(),
+            looked_through: AtomicU16::new(0),
+        })
     }
 
     /// Bytes of memory that its filter takes.

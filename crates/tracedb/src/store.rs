@@ -7,7 +7,8 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, bounded};
 use model::{
-    Clock, Done, Error, ErrorKind, Receipt, RejectReason, Result, SpanGroup, TraceSampler,
+    Clock, Done, Error, ErrorKind, Receipt, RejectReason, Result, RetentionRule, SpanGroup,
+    TraceSampler,
 };
 use parking_lot::Mutex;
 use storage::codec::Reader;
@@ -19,6 +20,7 @@ use storage::writer::{Writer, WriterConfig, WriterState};
 use crate::engine::{Batch, Engine};
 use crate::part::{Part, Summary};
 use crate::record;
+use crate::retention::Retention;
 use crate::rows::Rows;
 use crate::view::{Shared, View};
 
@@ -36,8 +38,11 @@ pub struct Config {
     pub dir: PathBuf,
     /// When batches are acknowledged.
     pub durability: Durability,
-    /// Spans that start more than this many milliseconds ago are refused, and parts deleted once all of theirs did; > 0.
+    /// Spans that start more than this many milliseconds ago are refused, and traces deleted once they did; > 0. With rules,
+    /// spans are refused by the longest of them.
     pub retention_ms: i64,
+    /// Retentions of their own for some services, which the matchers are about; at most [`RULES_MAX`](crate::RULES_MAX).
+    pub retention_rules: Vec<RetentionRule>,
     /// Bytes of memory for spans not yet in files; more are flushed. A flush takes as much again for a moment.
     pub head_bytes_max: u64,
     /// Spans are flushed to files after this many milliseconds at the latest.
@@ -107,7 +112,7 @@ pub struct Store {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) writer: Writer<Engine>,
-    retention_ms: i64,
+    pub(crate) retention: Retention,
     future_ms_max: i64,
     pub(crate) part_bytes_max: u64,
     pub(crate) merging: Mutex<()>,
@@ -130,9 +135,8 @@ impl Store {
         clock: Arc<dyn Clock>,
         config: Config,
     ) -> Result<(Arc<Self>, OpenReport)> {
-        if config.retention_ms <= 0 {
-            return Err(Error::invalid("retention_ms of the trace store must be above 0"));
-        }
+        let rules = config.retention_rules.clone();
+        let retention = Retention::new(rules, config.retention_ms)?;
         let dir = config.dir.clone();
         fs.create_dir_all(&dir)
             .map_err(|e| fs::error(format!("create trace directory {}", dir.display()), e))?;
@@ -143,7 +147,7 @@ impl Store {
         *shared.view.write() = view;
         shared.quarantined_parts.store(report.quarantined, Ordering::Relaxed);
         let (durability, free_floor_bytes) = (config.durability, config.free_bytes_floor);
-        let (retention_ms, future_ms_max) = (config.retention_ms, config.future_ms_max);
+        let future_ms_max = config.future_ms_max;
         let (background_merge, part_bytes_max) = (config.background_merge, config.part_bytes_max);
         let (merge_sender, merge_receiver) = bounded(1);
         let mut engine = Engine::new(
@@ -174,7 +178,7 @@ impl Store {
             clock,
             shared,
             writer,
-            retention_ms,
+            retention,
             future_ms_max,
             part_bytes_max,
             merging: Mutex::new(()),
@@ -198,7 +202,8 @@ impl Store {
         rows.reserve(groups);
         let mut rejected = Vec::new();
         let now_ms = self.clock.now_ms();
-        let oldest_ns = now_ms.saturating_sub(self.retention_ms).saturating_mul(1_000_000);
+        let oldest_ns =
+            now_ms.saturating_sub(self.retention.longest_ms()).saturating_mul(1_000_000);
         let newest_ns = now_ms.saturating_add(self.future_ms_max).saturating_mul(1_000_000);
         let mut reject = |reason: RejectReason, count: usize| match rejected
             .iter_mut()

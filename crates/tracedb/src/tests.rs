@@ -4,6 +4,7 @@ mod crash;
 mod edges;
 mod formats;
 mod histories;
+mod retention;
 mod sampling;
 mod scans;
 
@@ -38,6 +39,7 @@ impl Rig {
             dir: "/traces".into(),
             durability: Durability::Strict,
             retention_ms: 30 * DAY_MS,
+            retention_rules: Vec::new(),
             head_bytes_max: 64 << 20,
             flush_after_ms: 300_000,
             future_ms_max: 600_000,

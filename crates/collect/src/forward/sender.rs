@@ -10,11 +10,11 @@ use ingest::write_request::{Series, Version, encode_v1, encode_v2};
 use model::{Clock, Error, Labels, Result};
 use parking_lot::Mutex;
 use reqwest::header;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::config::Remote;
 use super::figures::{Figures, add};
+use super::gather::{self, Window};
 use super::metadata::Lookup;
 use super::window::{Outbound, requests};
 use super::{Cursor, Reader, Record, Shared};
@@ -23,11 +23,9 @@ use crate::scrape::http::{Http, post};
 /// Of an answer that refuses something, so much is shown.
 const REASON_BYTES_MAX: usize = 500;
 /// The same kind of trouble is logged again after so long.
-const LOG_EVERY_MS: i64 = 60_000;
+pub(super) const LOG_EVERY_MS: i64 = 60_000;
 /// A receiver that asks for a longer pause is asked again anyway.
-const RETRY_AFTER_MS_MAX: u64 = 300_000;
-/// Before the queue is read again after a failure.
-const READ_AGAIN_MS: u64 = 1_000;
+pub(super) const RETRY_AFTER_MS_MAX: u64 = 300_000;
 
 /// Sends to one remote.
 pub(super) struct Sender {
@@ -111,62 +109,20 @@ impl Sender {
         }
     }
 
-    /// The records of the next window: up to `repeated` if given, else as soon as they fill a request or have waited
-    /// long enough.
     async fn window(
         &self,
-        mut reader: Box<dyn Reader>,
+        reader: Box<dyn Reader>,
         repeated: Option<u64>,
     ) -> (Box<dyn Reader>, Vec<Record>) {
         let queue = &self.remote.queue;
         let full = queue.max_samples_per_send as u64;
         let most = full.saturating_mul(queue.max_shards as u64);
-        let mut end = self.shared.spool.end();
-        let (mut records, mut samples, mut deadline) = (Vec::<Record>::new(), 0, None);
-        loop {
-            let until = repeated.unwrap_or(*end.borrow_and_update());
-            let left = if repeated.is_some() { u64::MAX } else { most - samples };
-            let (back, read) = tokio::task::spawn_blocking(move || {
-                let read = reader.read(until, left);
-                (reader, read)
-            })
-            .await
-            .expect("BUG: reading the queue panicked");
-            reader = back;
-            match read {
-                Ok(more) => {
-                    samples += more.iter().map(|record| record.samples).sum::<u64>();
-                    records.extend(more);
-                }
-                Err(error) => {
-                    self.request.log(&format!("cannot read the queue: {error}"));
-                    add(&self.figures.damaged, 1);
-                    tokio::time::sleep(Duration::from_millis(READ_AGAIN_MS)).await;
-                }
-            }
-            let now = Instant::now();
-            if repeated.is_some() || samples >= full || deadline.is_some_and(|at| at <= now) {
-                return (reader, records);
-            }
-            if !records.is_empty() && deadline.is_none() {
-                deadline = Some(now + Duration::from_millis(queue.batch_send_deadline_ms));
-            }
-            let waited = async {
-                match deadline {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                changed = end.changed() => {
-                    if changed.is_err() {
-                        // The queue is closed; the process ends.
-                        std::future::pending::<()>().await;
-                    }
-                }
-                () = waited => {}
-            }
-        }
+        let window = Window { full, most, deadline_ms: queue.batch_send_deadline_ms };
+        let trouble = |error: Error| {
+            self.request.log(&format!("cannot read the queue: {error}"));
+            add(&self.figures.damaged, 1);
+        };
+        gather::next(&self.shared.spool, reader, repeated, window, trouble).await
     }
 
     async fn note(&self, cursor: Cursor) {
@@ -327,7 +283,7 @@ impl Requests {
                 return Ok(if understood { Answer::Taken } else { Answer::OtherVersion });
             }
             let why = format!("HTTP status {status}: {}", first_line(response).await);
-            let wait_ms = retry_after.and_then(|text| self.wait_ms(&text));
+            let wait_ms = retry_after.and_then(|text| retry_after_ms(&text, self.clock.now_ms()));
             Ok(match status {
                 415 if version == Version::V2 => Answer::OtherVersion,
                 429 if self.remote.queue.retry_on_http_429 => Answer::Later(why, wait_ms),
@@ -343,15 +299,15 @@ impl Requests {
             }
         }
     }
+}
 
-    /// `Retry-After`: seconds or a date.
-    fn wait_ms(&self, text: &str) -> Option<u64> {
-        if let Ok(seconds) = text.trim().parse::<u64>() {
-            return Some(seconds.saturating_mul(1_000));
-        }
-        let at = jiff::fmt::rfc2822::parse(text.trim()).ok()?.timestamp().as_millisecond();
-        u64::try_from(at.saturating_sub(self.clock.now_ms())).ok()
+/// The milliseconds of a `Retry-After`: seconds or a date.
+pub(super) fn retry_after_ms(text: &str, now_ms: i64) -> Option<u64> {
+    if let Ok(seconds) = text.trim().parse::<u64>() {
+        return Some(seconds.saturating_mul(1_000));
     }
+    let at = jiff::fmt::rfc2822::parse(text.trim()).ok()?.timestamp().as_millisecond();
+    u64::try_from(at.saturating_sub(now_ms)).ok()
 }
 
 /// Sends all metadata now and then, which only version 1.0 needs; 2.0 has it with the series.
@@ -382,7 +338,7 @@ async fn metadata_requests(requests: Arc<Requests>) {
 }
 
 /// What an answer says, not too long.
-async fn first_line(mut response: reqwest::Response) -> String {
+pub(super) async fn first_line(mut response: reqwest::Response) -> String {
     let mut body = Vec::new();
     while body.len() < REASON_BYTES_MAX
         && let Ok(Some(chunk)) = response.chunk().await

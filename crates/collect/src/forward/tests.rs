@@ -1,5 +1,7 @@
 //! Senders against a receiver that answers as told, and a queue in memory.
 
+mod spans;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -256,6 +256,17 @@ async fn retention_is_previewed_for_rules_in_force_and_for_others() {
     )
     .await;
     assert_eq!(keeps(&answer), [2 * day, 3 * day, 3_600_000]);
+    let answer = json_of("/api/taffrail/v1/traces/retention").await;
+    assert_eq!(
+        (keeps(&answer), &answer["classes"][0]["service"]),
+        (vec![60_000, 120_000], &"noise".into())
+    );
+    let answer = json_of("/api/taffrail/v1/traces/retention?default=1h&service=a.*&keep=2d").await;
+    assert_eq!(keeps(&answer), [2 * day, 3_600_000]);
+    let (status, _, body) =
+        get(&router(&app(open_access())), "/api/taffrail/v1/traces/retention?service=(&keep=2d")
+            .await;
+    assert!(status == 400 && body.contains("invalid regular expression"), "{body}");
     for (bad, message) in [
         ("selector=%7Ba=%22b%22%7D", "1 selectors and 0 times to keep"),
         ("selector=%7Ba&keep=1d", "selector \"{a\""),

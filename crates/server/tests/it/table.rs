@@ -268,6 +268,19 @@ impl Operations for Process {
         Ok(keeps.map(class).collect())
     }
 
+    fn trace_retention(&self) -> (Vec<(String, RetentionRule)>, i64) {
+        let matchers = vec![Matcher::equal("service.name", "noise")];
+        (vec![("noise".to_owned(), RetentionRule { matchers, retention_ms: 60_000 })], 120_000)
+    }
+
+    fn preview_trace_retention(
+        &self,
+        rules: Vec<RetentionRule>,
+        default_ms: i64,
+    ) -> Result<Vec<RetentionPreview>> {
+        self.preview_log_retention(rules, default_ms)
+    }
+
     fn log_deletions(&self) -> Vec<LogDeletion> {
         let first = LogDeletion {
             id: "0000002a".into(),

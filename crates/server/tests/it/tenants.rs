@@ -214,10 +214,11 @@ async fn without_tenants_the_header_means_nothing_but_tokens_hold() {
     assert_eq!(server.lines("c|../", "{app=\"x\"}").await, "one two");
     assert_eq!(server.lines("token viewer-of-a-0123456789", "{app=\"x\"}").await, "two");
     // What looks at all streams is not for such a token.
-    let (status, body) = server
-        .send("token viewer-of-a-0123456789", "GET", "/api/taffrail/v1/logs/retention", "")
-        .await;
-    assert_eq!(status, 403, "{body}");
+    for of in ["logs", "traces"] {
+        let path = format!("/api/taffrail/v1/{of}/retention");
+        let (status, body) = server.send("token viewer-of-a-0123456789", "GET", &path, "").await;
+        assert_eq!(status, 403, "{body}");
+    }
 }
 
 #[tokio::test]

@@ -51,6 +51,7 @@ impl Traced {
             dir: "/traces".into(),
             durability: Durability::Strict,
             retention_ms: NOW_MS,
+            retention_rules: Vec::new(),
             head_bytes_max: 64 << 20,
             flush_after_ms: 300_000,
             future_ms_max: NOW_MS,

@@ -19,19 +19,29 @@ pub async fn retention(
     out: &mut impl Write,
 ) -> Result<()> {
     let client = Client::new(&args.client)?;
+    let (path, key, counted) = if args.traces {
+        ("/api/taffrail/v1/traces/retention", "service", "services")
+    } else {
+        ("/api/taffrail/v1/logs/retention", "selector", "streams")
+    };
     let mut params: Vec<(&str, String)> = Vec::new();
     if let Some(path) = &args.config {
         let overrides = Overrides { config: Some(path.clone()), ..Overrides::default() };
-        let logs = config::load(&overrides, env)?.logs;
-        params.push(("default", format!("{}ms", logs.retention_ms)));
-        for (selector, rule) in logs.retention_rules {
-            params.push(("selector", selector));
+        let config = config::load(&overrides, env)?;
+        let (default_ms, rules) = if args.traces {
+            (config.traces.retention_ms, config.traces.retention_rules)
+        } else {
+            (config.logs.retention_ms, config.logs.retention_rules)
+        };
+        params.push(("default", format!("{default_ms}ms")));
+        for (selector, rule) in rules {
+            params.push((key, selector));
             params.push(("keep", format!("{}ms", rule.retention_ms)));
         }
     }
     let params: Vec<(&str, &str)> =
         params.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let body = client.get("/api/taffrail/v1/logs/retention", &params).await?;
+    let body = client.get(path, &params).await?;
     if args.client.output == Output::Json {
         writeln!(out, "{body}")?;
         return Ok(());
@@ -46,9 +56,9 @@ pub async fn retention(
         .map(|class| {
             let keep_ms = class["keepMs"].as_u64().unwrap_or(0);
             [
-                class["selector"].as_str().unwrap_or("all other streams").to_owned(),
+                class[key].as_str().map_or_else(|| format!("all other {counted}"), str::to_owned),
                 collect::scrape::format_duration(keep_ms),
-                class["streams"].to_string(),
+                class[counted].to_string(),
                 class["rows"].to_string(),
                 mib(&class["diskBytes"]),
                 class["goingRows"].to_string(),
@@ -56,5 +66,10 @@ pub async fn retention(
             ]
         })
         .collect();
-    table(out, ["STREAMS OF", "KEEP", "STREAMS", "ROWS", "MIB", "ROWS GOING", "MIB GOING"], &rows)
+    let (of, many, rows_of) = if args.traces {
+        ("TRACES OF", "SERVICES", ["SPANS", "SPANS GOING"])
+    } else {
+        ("STREAMS OF", "STREAMS", ["ROWS", "ROWS GOING"])
+    };
+    table(out, [of, "KEEP", many, rows_of[0], "MIB", rows_of[1], "MIB GOING"], &rows)
 }

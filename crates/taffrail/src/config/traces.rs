@@ -1,8 +1,13 @@
 //! `traces:` of `taffrail.yml`: how long traces are kept, how much of them, and which metrics are made of spans.
 
+use std::path::Path;
+
+use collect::forward::spans::SpanRemote;
 use ingest::span_metrics::SpanMetricsConfig;
+use model::{MatchOp, Matcher, RetentionRule};
 use serde::Deserialize;
 
+use super::forward::{self, RawForward};
 use super::sampling::{self, RawSampling};
 use super::{DAY_MS, MIB, Mistakes};
 use crate::sampling::Sampling;
@@ -14,14 +19,30 @@ use crate::yaml::ConfigError;
 pub struct RawTraces {
     /// How long traces are kept, if not as long as everything: `7d`.
     pub retention: Option<String>,
+    /// Traces that are kept longer or shorter, by their services; of the rules about a service the first one counts. At most 8.
+    pub retention_rules: Option<Vec<RawServiceRetention>>,
     /// Disk for traces: `20GiB`; what arrived first is deleted first. Default: no limit but `disk_limit`.
     pub disk_limit: Option<String>,
     /// Which spans and traces are kept when not all are.
     pub sampling: Option<RawSampling>,
+    /// Where spans go on to, by OTLP over HTTP. At most 16.
+    pub forward: Option<Vec<RawForward>>,
+    /// Disk for spans that wait to be forwarded: `10GiB`; beyond it the oldest are lost, and counted. Default: 2GiB.
+    pub forward_disk_limit: Option<String>,
     /// How often, how fast and how well services work, as `traces_spanmetrics_*`.
     pub span_metrics: Option<RawSpanMetrics>,
     /// Who calls whom, as `traces_service_graph_*`.
     pub service_graph: Option<RawServiceGraph>,
+}
+
+/// An entry of `traces.retention_rules`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawServiceRetention {
+    /// Which services: a regular expression of the whole name.
+    pub service: String,
+    /// How long traces that they are in are kept: `1d`.
+    pub keep: String,
 }
 
 /// `traces.span_metrics:`
@@ -59,12 +80,18 @@ pub struct RawServiceGraph {
 pub struct Traces {
     /// How long they are kept.
     pub retention_ms: i64,
+    /// Retentions of their own for some services, and their regular expressions as written.
+    pub retention_rules: Vec<(String, RetentionRule)>,
     /// Bytes of them.
     pub disk_limit_bytes: Option<u64>,
     /// What is made of spans.
     pub metrics: SpanMetricsConfig,
     /// Which of them stay, unless all do.
     pub sampling: Option<Sampling>,
+    /// Where they go on to.
+    pub forward: Vec<SpanRemote>,
+    /// Bytes of those that wait to be sent.
+    pub forward_disk_limit_bytes: u64,
 }
 
 /// Attributes that become labels.
@@ -72,16 +99,35 @@ const DIMENSIONS_MAX: usize = 16;
 /// Buckets of a histogram.
 const BUCKETS_MAX: usize = 64;
 
-/// `retention_ms` is that of everything.
+/// `retention_ms` is that of everything; relative paths start from `base`.
 pub(super) fn check(
     raw: RawTraces,
     retention_ms: i64,
+    base: &Path,
     mistakes: &Mistakes<'_>,
 ) -> Result<Traces, ConfigError> {
     let retention_ms = match raw.retention {
         Some(text) => mistakes.duration("traces.retention", &text, 60_000, 100 * 365 * DAY_MS)?,
         None => retention_ms,
     };
+    let rules = raw.retention_rules.unwrap_or_default();
+    if rules.len() > tracedb::RULES_MAX {
+        let key = "traces.retention_rules";
+        let message = format!("{key}: {} rules; at most {}", rules.len(), tracedb::RULES_MAX);
+        return Err(mistakes.error(key, message));
+    }
+    let mut retention_rules = Vec::new();
+    for (index, rule) in rules.into_iter().enumerate() {
+        let key = format!("traces.retention_rules.{index}.service");
+        let matcher = Matcher::new(MatchOp::Regex, "service.name", rule.service.as_str());
+        let matcher = matcher.map_err(|e| {
+            mistakes.error(&key, format!("traces.retention_rules: {}", e.message()))
+        })?;
+        let key = format!("traces.retention_rules.{index}.keep");
+        let retention_ms = mistakes.duration(&key, &rule.keep, 60_000, 100 * 365 * DAY_MS)?;
+        retention_rules
+            .push((rule.service, RetentionRule { matchers: vec![matcher], retention_ms }));
+    }
     let disk_limit_bytes = raw
         .disk_limit
         .map(|text| mistakes.bytes("traces.disk_limit", &text, 64 * MIB))
@@ -92,7 +138,20 @@ pub(super) fn check(
         mistakes,
     )?;
     let sampling = sampling::check(raw.sampling.unwrap_or_default(), mistakes)?;
-    Ok(Traces { retention_ms, disk_limit_bytes, metrics, sampling })
+    let forward = forward::check(raw.forward.unwrap_or_default(), base, mistakes)?;
+    let forward_disk_limit_bytes = match raw.forward_disk_limit {
+        Some(text) => mistakes.bytes("traces.forward_disk_limit", &text, 64 * MIB)?,
+        None => 2_048 * MIB,
+    };
+    Ok(Traces {
+        retention_ms,
+        retention_rules,
+        disk_limit_bytes,
+        metrics,
+        sampling,
+        forward,
+        forward_disk_limit_bytes,
+    })
 }
 
 fn metrics(

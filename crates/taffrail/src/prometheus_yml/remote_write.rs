@@ -9,6 +9,7 @@ use ingest::write_request::Version;
 use super::http;
 use super::node::{Node, Placed};
 use super::relabel;
+use crate::remote_write::short_hash;
 
 const TIMEOUT_MS: u64 = 30_000;
 const METADATA_INTERVAL_MS: u64 = 60_000;
@@ -90,12 +91,4 @@ fn remote(block: &Node, dir: &Path) -> Result<Remote, Placed> {
                 .unwrap_or(PER_SEND),
         }),
     })
-}
-
-/// FNV-1a; names a file, and nothing depends on its being hard to guess.
-fn short_hash(text: &str) -> String {
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{hash:016x}")
 }

@@ -1,4 +1,5 @@
-//! The queue: a write-ahead log of encoded batches, one for all remotes, each with its own cursor.
+//! The queue: a write-ahead log of encoded batches, one for all remotes, each with its own cursor. Spans that are forwarded
+//! have one of their own, with spans in the place of samples.
 //!
 //! Bytes on disk: `docs/format/remote-write.md`. A batch is in the queue once it is synced like a batch of a store. It
 //! leaves when every remote has acknowledged it, or when the queue is over its bound: then the oldest go, whole segments
@@ -35,29 +36,37 @@ const HEADER_BYTES: usize = 12;
 
 /// How a queue is kept.
 #[derive(Debug, Clone)]
-pub(super) struct Settings {
-    pub(super) dir: PathBuf,
-    pub(super) durability: Durability,
-    pub(super) bytes_max: u64,
+pub(crate) struct Settings {
+    /// What messages call it.
+    pub(crate) what: &'static str,
+    pub(crate) dir: PathBuf,
+    pub(crate) durability: Durability,
+    pub(crate) bytes_max: u64,
 }
 
 /// A batch as it is queued.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     payload: Vec<u8>,
     samples: u64,
     newest_ms: i64,
 }
 
 impl Entry {
-    pub(super) fn of(batch: &MetricBatch) -> Self {
+    pub(crate) fn of(batch: &MetricBatch) -> Self {
         let series = series_of(batch);
         let samples: usize = series.iter().map(|one| one.sample_count()).sum();
         let newest_ms = series.iter().filter_map(|one| one.newest_ms()).max().unwrap_or(i64::MIN);
-        let mut payload = u32::try_from(samples).unwrap_or(u32::MAX).to_le_bytes().to_vec();
-        payload.extend(newest_ms.to_le_bytes());
         // Metadata is looked up when it is sent.
-        payload.extend(encode_v2(&series, |_| None));
+        Self::new(&encode_v2(&series, |_| None), samples, newest_ms)
+    }
+
+    /// A request with so many samples or spans, the newest of which is of `newest_ms`.
+    pub(crate) fn new(request: &[u8], samples: usize, newest_ms: i64) -> Self {
+        let mut payload = Vec::with_capacity(HEADER_BYTES + request.len());
+        payload.extend(u32::try_from(samples).unwrap_or(u32::MAX).to_le_bytes());
+        payload.extend(newest_ms.to_le_bytes());
+        payload.extend_from_slice(request);
         Self { payload, samples: samples as u64, newest_ms }
     }
 }
@@ -71,13 +80,14 @@ fn open_payload(payload: &[u8]) -> Option<(u64, i64, &[u8])> {
 }
 
 /// The queue.
-pub(super) struct Spool {
+pub(crate) struct Spool {
     shared: Arc<Shared>,
     writer: Writer<Queue>,
     dir: PathBuf,
 }
 
 struct Shared {
+    what: &'static str,
     fs: Arc<dyn Fs>,
     cursors: Cursors,
     /// Behind the last durable record.
@@ -100,13 +110,13 @@ struct Queue {
 }
 
 impl Spool {
-    pub(super) fn open(
+    pub(crate) fn open(
         fs: Arc<dyn Fs>,
         clock: Arc<dyn Clock>,
         settings: Settings,
         ids: Vec<String>,
     ) -> Result<Self> {
-        let Settings { dir, durability, bytes_max } = settings;
+        let Settings { what, dir, durability, bytes_max } = settings;
         fs.create_dir_all(&dir)
             .map_err(|e| storage::fs::error(format!("create {}", dir.display()), e))?;
         let wal_dir = dir.join("wal");
@@ -124,12 +134,13 @@ impl Spool {
                 segment = damage.segment,
                 kept_as = damage.kept_as,
                 missing_records = recovery.missing_records,
-                "the queue of remote write is damaged: {}",
+                "the queue of {what} is damaged: {}",
                 damage.reason
             );
         }
         let (end, _) = watch::channel(wal.next_seq());
         let shared = Arc::new(Shared {
+            what,
             cursors: Cursors::new(fs.clone(), &dir),
             fs,
             end,
@@ -148,53 +159,54 @@ impl Spool {
             // The stores stop first.
             free_floor_bytes: Some(0),
         };
-        let writer = Writer::spawn("remote-write", queue, wal, clock, config)?;
+        let writer = Writer::spawn("forward-queue", queue, wal, clock, config)?;
         Ok(Self { shared, writer, dir: wal_dir })
     }
 
-    pub(super) fn send(&self, entry: Entry, done: Done) {
+    pub(crate) fn send(&self, entry: Entry, done: Done) {
         self.writer.send(entry, done);
     }
 
     /// Forgets remotes that are not configured any more; new ones begin at the end.
-    pub(super) fn keep_only(&self, ids: Vec<String>) {
+    pub(crate) fn keep_only(&self, ids: Vec<String>) {
         if let Err(error) = self.shared.keep_only(ids) {
-            tracing::error!(%error, "remote write: cannot read the position of a remote");
+            let what = self.shared.what;
+            tracing::error!(%error, "{what}: cannot read the position of a remote");
         }
     }
 
-    pub(super) fn close(&self) -> Result<()> {
+    pub(crate) fn close(&self) -> Result<()> {
         self.writer.close()
     }
 
     /// Bytes on disk, and the bound.
-    pub(super) fn bytes(&self) -> (u64, u64) {
+    pub(crate) fn bytes(&self) -> (u64, u64) {
         (self.shared.bytes.load(Ordering::Relaxed), self.shared.bytes_max)
     }
 
     /// Samples queued since the start.
-    pub(super) fn samples_in(&self) -> u64 {
+    pub(crate) fn samples_in(&self) -> u64 {
         self.shared.samples_in.load(Ordering::Relaxed)
     }
 
     /// Newest time queued, Unix milliseconds.
-    pub(super) fn newest_ms(&self) -> i64 {
+    pub(crate) fn newest_ms(&self) -> i64 {
         self.shared.newest_ms.load(Ordering::Relaxed)
     }
 
     /// Samples that remote `id` never got because the queue was full.
-    pub(super) fn lost(&self, id: &str) -> u64 {
+    pub(crate) fn lost(&self, id: &str) -> u64 {
         self.shared.lost.lock().get(id).copied().unwrap_or(0)
     }
 
     /// Batches remote `id` has yet to acknowledge.
-    pub(super) fn behind(&self, id: &str) -> u64 {
+    pub(crate) fn behind(&self, id: &str) -> u64 {
         let at = self.shared.at.lock().get(id).copied().unwrap_or_default();
         self.shared.end.borrow().saturating_sub(at.acked)
     }
 
     /// What the writer did.
-    pub(super) fn stats(&self) -> WriterStats {
+    pub(crate) fn stats(&self) -> WriterStats {
         self.writer.stats()
     }
 }
@@ -214,7 +226,8 @@ impl Shared {
                 }
                 Ok(None) => Cursor { acked: end, sending: end },
                 Err(error) => {
-                    tracing::warn!(%error, "remote write: everything queued is sent again");
+                    let what = self.what;
+                    tracing::warn!(%error, "{what}: everything queued is sent again");
                     Cursor::default()
                 }
             };
@@ -348,7 +361,8 @@ impl Queue {
                     tracing::warn!(
                         remote = id,
                         limit_bytes = self.shared.bytes_max,
-                        "remote write: the queue is full, the oldest samples are lost"
+                        "{}: the queue is full, the oldest are lost",
+                        self.shared.what
                     );
                 }
                 *total += of_remote;

@@ -10,8 +10,12 @@ use storage::fs::RealFs;
 use super::*;
 
 fn open(dir: &Path, bytes_max: u64, ids: &[&str]) -> Spool {
-    let settings =
-        Settings { dir: dir.join("remote_write"), durability: Durability::Strict, bytes_max };
+    let settings = Settings {
+        what: "test",
+        dir: dir.join("remote_write"),
+        durability: Durability::Strict,
+        bytes_max,
+    };
     let ids = ids.iter().map(|id| (*id).to_owned()).collect();
     Spool::open(Arc::new(RealFs), Arc::new(ManualClock::at_ms(0)), settings, ids).unwrap()
 }
