@@ -35,5 +35,6 @@ pub mod spans;
 pub mod stack_traces;
 pub mod syslog;
 pub mod thrift;
+pub mod trace_context;
 pub mod write_request;
 pub mod zipkin;

@@ -21,6 +21,7 @@ mod log_retention;
 mod loki;
 pub mod operations;
 mod own_api;
+mod own_spans;
 mod params;
 mod prometheus;
 pub mod receive;
@@ -35,6 +36,7 @@ mod traces;
 pub use access::{Access, Role, Token};
 pub use figures::{Figure, render as render_figures};
 pub use listen::{Listener, serve};
+pub use own_spans::OwnSpans;
 pub use routes::{ROUTE_COUNT_MAX, RouteInfo, ingest_router, route_list, router};
 pub use tail::TailHub;
 pub use tenants::{Tenant, Tenants};
@@ -67,6 +69,8 @@ pub struct Config {
     pub log_rows_max: usize,
     /// Who may do what.
     pub access: Access,
+    /// Where spans about requests to the APIs gather; `None` when none are made.
+    pub own_spans: Option<Arc<OwnSpans>>,
 }
 
 /// What only the running process knows; the binary implements it, tests use a table.

@@ -350,6 +350,13 @@ async fn guard(State(gate): State<Gate>, mut request: Request, next: Next) -> Re
     let started_ns = gate.app.clock.monotonic_ns();
     let accepted = request.headers().get(header::ACCEPT_ENCODING).cloned();
     let origin = request.headers().get(header::ORIGIN).cloned();
+    let own_spans = gate.app.config.own_spans.clone();
+    let span = own_spans.and_then(|spans| {
+        let now_ns = gate.app.clock.now_ns();
+        let (method, uri) = (request.method(), request.uri());
+        let begun = spans.begin(gate.role, method, uri, request.headers(), now_ns)?;
+        Some((spans, begun))
+    });
     let response =
         match gate.app.config.access.check(request.headers(), gate.role, gate.changes_state) {
             Ok(caller) => {
@@ -359,7 +366,12 @@ async fn guard(State(gate): State<Gate>, mut request: Request, next: Next) -> Re
             Err((status, message)) => assets::plain(status, &message),
         };
     let took_ns = gate.app.clock.monotonic_ns() - started_ns;
-    gate.app.requests.count(gate.index, response.status().as_u16(), took_ns);
+    let status = response.status().as_u16();
+    gate.app.requests.count(gate.index, status, took_ns);
+    if let Some((spans, begun)) = span {
+        let end_ns = begun.start_ns().saturating_add(took_ns);
+        spans.end(begun, ROUTES[gate.index].info.path, status, end_ns);
+    }
     let mut response = compression::apply(accepted.as_ref(), response);
     if gate.prometheus {
         cors::apply(&gate.app.config, origin.as_ref(), response.headers_mut());

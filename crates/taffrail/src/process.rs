@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use model::{Clock, Error, Receipt, RejectReason};
 use parking_lot::Mutex;
 use server::receive::Receivers;
-use server::{Figure, Host};
+use server::{Figure, Host, OwnSpans};
 use storage::writer::WriterState;
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +39,8 @@ pub struct Process {
     pub(crate) promtail: Promtail,
     pub(crate) remote_write: RemoteWrite,
     pub(crate) span_forward: Option<SpanForward>,
+    /// Spans about our own requests.
+    pub(crate) own_spans: Option<Arc<OwnSpans>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) started_ms: i64,
     pub(crate) env: fn(&str) -> Option<String>,
@@ -349,6 +351,14 @@ impl Host for Process {
             self.stores.span_metrics.lock().late() as f64,
         );
         self.sampling_figures(&mut figures);
+        if let Some(spans) = &self.own_spans {
+            figures.counter(
+                "taffrail_own_spans_dropped_total",
+                "Spans about our own requests dropped because too many waited to be stored.",
+                vec![],
+                spans.dropped() as f64,
+            );
+        }
         figures.gauge(
             "taffrail_store_exemplars",
             "Exemplars kept.",

@@ -10,13 +10,16 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
-use model::{Clock, Done, Labels, MetricBatch, MetricRow, Sink, SystemClock};
+use model::{
+    AttributeValue, Clock, Done, Labels, MetricBatch, MetricRow, Resource, Sink, SpanBatch,
+    SystemClock,
+};
 use parking_lot::Mutex;
 use server::receive::jaeger::{self, Datagrams};
 use server::receive::pushgateway::Gateway;
 use server::receive::sockets::{Addresses, Sockets};
 use server::receive::{self, Receivers, beats, fluent, gelf, syslog};
-use server::{App, Host as _, Listener, TailHub};
+use server::{App, Host as _, Listener, OwnSpans, TailHub};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -56,6 +59,8 @@ const DELTA_SERIES_MAX: usize = 200_000;
 const DELTA_STALE_AFTER_MS: i64 = 3_600_000;
 /// How often limits are looked at and our own figures are stored.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(15);
+/// Service and source of spans about ourselves.
+const OWN_SOURCE: &str = "taffrail";
 /// How often configuration files are checked for changes.
 const FILES_CHECKED_EVERY: Duration = Duration::from_secs(5);
 
@@ -200,6 +205,7 @@ async fn live(config: Config) -> Result<()> {
         receivers: receivers.clone(),
         remote_write,
         span_forward,
+        own_spans: config.traces.self_tracing.then(|| Arc::new(own_spans(&config))),
         clock: clock.clone(),
         started_ms,
         env: environment,
@@ -218,6 +224,7 @@ async fn live(config: Config) -> Result<()> {
         cors_origin: config.cors_origin.clone(),
         log_rows_max: config.query.log_rows_max,
         access: config.access.clone(),
+        own_spans: process.own_spans.clone(),
     };
     let app = App::new(
         server_config,
@@ -284,6 +291,7 @@ async fn live(config: Config) -> Result<()> {
     let ended = tokio::join!(http, grpc, housekeeping, watcher, pushing, sockets);
     let ended = [ended.0, ended.1, ended.2, ended.3, ended.4, ended.5];
     ended.into_iter().collect::<Result<(), _>>().context("a background task ended unexpectedly")?;
+    store_own_spans(&process, &*sink);
     forwarding.cancel();
     let closed = tokio::task::spawn_blocking(move || stores.close());
     match tokio::time::timeout_at(deadline, closed).await {
@@ -590,11 +598,41 @@ async fn keep_house(process: Arc<Process>, sink: Arc<dyn Sink>, stop: Cancellati
             tracing::error!(%error, "housekeeping failed");
         }
         sink.append_metrics(own_figures(&process), Done::ignore());
+        store_own_spans(&process, &*sink);
         let of_spans = process.stores.span_metrics.lock().collect(process.clock.now_ms());
         if !of_spans.rows.is_empty() {
             sink.append_metrics(of_spans, Done::ignore());
         }
     }
+}
+
+/// Who our own spans are of.
+fn own_spans(config: &Config) -> OwnSpans {
+    let text = |text: &str| AttributeValue::String(text.to_owned());
+    let attributes = vec![
+        (Arc::from("service.name"), text(OWN_SOURCE)),
+        (Arc::from("service.version"), text(env!("CARGO_PKG_VERSION"))),
+        (Arc::from("host.name"), text(&config.host_name)),
+    ];
+    let resource = Resource { attributes, ..Resource::default() };
+    OwnSpans::new(resource, env!("CARGO_PKG_VERSION"))
+}
+
+/// Stores the spans about our own requests since the last time. Storing them is no request, so it makes none.
+fn store_own_spans(process: &Arc<Process>, sink: &dyn Sink) {
+    let groups = process.own_spans.as_ref().map(|spans| spans.take()).unwrap_or_default();
+    let batch = SpanBatch { source: Arc::from(OWN_SOURCE), groups };
+    if batch.is_empty() {
+        return;
+    }
+    let (count, booking) = (batch.len() as u64, process.clone());
+    let done = Done::new(move |outcome| {
+        if let Err(error) = outcome {
+            tracing::debug!(%error, "spans about our own requests are not stored");
+            booking.dropped_spans(OWN_SOURCE, "failed", count);
+        }
+    });
+    sink.append_spans(batch, done);
 }
 
 /// Our own figures as a batch, as if scraped.

@@ -9,6 +9,7 @@ mod jaeger;
 mod lines;
 mod loki;
 mod origins;
+mod own_spans;
 mod prometheus;
 mod protocols;
 mod receive;

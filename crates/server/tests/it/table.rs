@@ -25,7 +25,7 @@ use server::operations::{
 };
 use server::receive::pushgateway::{Gateway, GroupFiles};
 use server::receive::{self, Receivers};
-use server::{Access, App, Config, Figure, Host, Role, Sources, TailHub, Tenants, Token};
+use server::{Access, App, Config, Figure, Host, OwnSpans, Role, Sources, TailHub, Tenants, Token};
 
 use self::spans::Spans;
 
@@ -638,6 +638,25 @@ fn build(
     traces: Arc<dyn TraceSource>,
     files: Arc<dyn GroupFiles>,
 ) -> (Arc<App>, Arc<TailHub>) {
+    build_with(None, access, admin_api, sink, logs, traces, files)
+}
+
+/// The application that makes spans about itself.
+pub(crate) fn app_traced(access: Access, own_spans: Arc<OwnSpans>) -> Arc<App> {
+    let store = Arc::new(Spans::default());
+    let files = Arc::new(Files::default());
+    build_with(Some(own_spans), access, true, store.clone(), Arc::new(Logs), store, files).0
+}
+
+fn build_with(
+    own_spans: Option<Arc<OwnSpans>>,
+    access: Access,
+    admin_api: bool,
+    sink: Arc<dyn Sink>,
+    logs: Arc<dyn LogSource>,
+    traces: Arc<dyn TraceSource>,
+    files: Arc<dyn GroupFiles>,
+) -> (Arc<App>, Arc<TailHub>) {
     let limits = model::Limits { samples_max: 1_000_000, bytes_max: 1 << 30, time_ms_max: 10_000 };
     let config = Config {
         query_concurrency: 4,
@@ -649,6 +668,7 @@ fn build(
         cors_origin: model::anchored_regex(".*").ok(),
         log_rows_max: 5_000,
         access,
+        own_spans,
     };
     let clock = Arc::new(ManualClock::at_ms(NOW_MS));
     let hub = Arc::new(TailHub::default());

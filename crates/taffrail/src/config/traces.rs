@@ -29,6 +29,8 @@ pub struct RawTraces {
     pub forward: Option<Vec<RawForward>>,
     /// Disk for spans that wait to be forwarded: `10GiB`; beyond it the oldest are lost, and counted. Default: 2GiB.
     pub forward_disk_limit: Option<String>,
+    /// Whether requests to our own APIs become spans of the service `taffrail`. Default: false.
+    pub self_tracing: Option<bool>,
     /// How often, how fast and how well services work, as `traces_spanmetrics_*`.
     pub span_metrics: Option<RawSpanMetrics>,
     /// Who calls whom, as `traces_service_graph_*`.
@@ -88,6 +90,8 @@ pub struct Traces {
     pub metrics: SpanMetricsConfig,
     /// Which of them stay, unless all do.
     pub sampling: Option<Sampling>,
+    /// Whether our own requests are among them.
+    pub self_tracing: bool,
     /// Where they go on to.
     pub forward: Vec<SpanRemote>,
     /// Bytes of those that wait to be sent.
@@ -149,6 +153,7 @@ pub(super) fn check(
         disk_limit_bytes,
         metrics,
         sampling,
+        self_tracing: raw.self_tracing.unwrap_or(false),
         forward,
         forward_disk_limit_bytes,
     })

@@ -213,3 +213,34 @@ fn a_flood_of_datagrams_is_stored_or_counted() {
     assert_eq!(figure(&taffrail.get("/metrics", &[]).body, "taffrail_store_spans"), 2);
     taffrail.assert_quiet(&["datagrams are lost"]);
 }
+
+#[test]
+fn taffrail_traces_itself_below_its_callers_and_rules_of_retention_see_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let more = "traces:\n  self_tracing: true\n  retention_rules: [{service: taf.*, keep: 1h}]\n";
+    let taffrail = start(dir.path(), more);
+    let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let parent = format!("00-{id}-00f067aa0ba902b7-01");
+    let headers = [("traceparent", parent.as_str())];
+    let answer = testkit::send(taffrail.address, "GET /api/v1/labels", &headers, b"").unwrap();
+    assert_eq!(answer.status, 200);
+    // What is sent makes none, or it would never end.
+    let body = request(1..2, now_ns());
+    let headers = [headers[0], ("Content-Type", "application/json")];
+    let answer =
+        testkit::send(taffrail.address, "POST /v1/traces", &headers, body.as_bytes()).unwrap();
+    assert_eq!(answer.status, 200);
+    // An orderly stop stores what waits.
+    assert!(taffrail.stop().0.success());
+    let taffrail = start(dir.path(), more);
+    let [span] = &spans(&taffrail, id)[..] else { panic!("one span") };
+    assert_eq!(span["operationName"], "GET /api/v1/labels");
+    assert_eq!(span["references"][0]["spanID"], "00f067aa0ba902b7");
+    let preview = taffrail.get("/api/taffrail/v1/traces/retention", &[]).json();
+    let class = &preview["classes"][0];
+    assert_eq!(
+        (&class["service"], &class["keepMs"], &class["services"], &class["rows"]),
+        (&"taf.*".into(), &3_600_000.into(), &1.into(), &1.into())
+    );
+    assert_eq!(preview["classes"][1]["rows"], 1);
+}
