@@ -1,11 +1,13 @@
 //! Jaeger's query API, as Jaeger UI and Grafana's Jaeger data source ask it: version 1 here, version 3 in `jaeger/v3.rs`, the
-//! services over gRPC in `jaeger/grpc.rs`, dependencies in `jaeger/dependencies.rs`.
+//! services over gRPC in `jaeger/grpc.rs`, dependencies in `jaeger/dependencies.rs`, metrics of services in
+//! `jaeger/metrics.rs`.
 //!
 //! Does not own: how traces are written (`ingest::jaeger::answer`), receiving spans ([`receive`](crate::receive)).
 
 pub(crate) mod dependencies;
 mod go;
 pub(crate) mod grpc;
+pub(crate) mod metrics;
 mod search;
 pub(crate) mod v3;
 
@@ -15,7 +17,7 @@ use axum::extract::Path;
 use axum::response::Response;
 use http::StatusCode;
 use ingest::jaeger::answer::{Adjustment, NOT_FOUND, answer, answer_missing, kind_name};
-use model::{Error, ErrorKind, Result, SpanKind, TimeRange, Trace};
+use model::{Done, Error, ErrorKind, Result, SpanKind, TimeRange, Trace};
 use serde_json::{Value, json};
 
 use crate::error;
@@ -71,10 +73,36 @@ fn trace_id(text: &str) -> Result<u128> {
 const NO_ARCHIVE: &str = "archive span storage was not configured";
 
 /// `POST /api/archive/{id}`.
-pub(crate) async fn archive(Path(id): Path<String>) -> Response {
-    match trace_id(&id) {
-        Ok(_) => fail(StatusCode::INTERNAL_SERVER_ERROR, NO_ARCHIVE),
-        Err(e) => respond(Err(e)),
+pub(crate) async fn archive(app: Reader, Path(id): Path<String>) -> Response {
+    let outcome = match trace_id(&id) {
+        Ok(_) if app.archive.is_none() => {
+            return fail(StatusCode::INTERNAL_SERVER_ERROR, NO_ARCHIVE);
+        }
+        Ok(id) => keep(&app, id).await,
+        Err(e) => Err(e),
+    };
+    let empty = json!({"data": [], "total": 0, "limit": 0, "offset": 0, "errors": []});
+    respond(outcome.map(|()| empty.to_string()))
+}
+
+/// Copies a trace into the archive.
+async fn keep(app: &Reader, id: u128) -> Result<()> {
+    let archive = app.archive.clone().ok_or_else(|| Error::invalid(NO_ARCHIVE))?;
+    let trace = one_trace(app, id).await?;
+    let (answer, wait) = tokio::sync::oneshot::channel();
+    // Encoding takes its time.
+    let keeping = tokio::task::spawn_blocking(move || {
+        archive.keep(&trace, Done::new(move |outcome| answer.send(outcome).unwrap_or(())));
+    });
+    let lost = || Error::new(ErrorKind::Busy, "server is stopping");
+    keeping.await.map_err(|_| lost())?;
+    let receipt = wait.await.map_err(|_| lost())??;
+    match receipt.rejected.first() {
+        None => Ok(()),
+        Some((reason, count)) => {
+            let message = format!("{count} spans of the trace cannot be archived: {reason:?}");
+            Err(Error::new(ErrorKind::Limit, message))
+        }
     }
 }
 

@@ -46,7 +46,7 @@ use std::sync::Arc;
 use collect::container::ContainerState;
 use collect::scrape::TargetsSnapshot;
 use futures_util::future::BoxFuture;
-use model::{Clock, LogSource, MetricSource, TraceSource};
+use model::{Clock, Done, LogSource, MetricSource, Trace, TraceSource};
 
 /// Limits and addresses of the server; plain values, defaults live in the binary.
 #[derive(Debug, Clone)]
@@ -143,6 +143,14 @@ pub struct Sources {
     pub logs: Arc<dyn LogSource>,
     /// Traces.
     pub traces: Arc<dyn TraceSource>,
+    /// Where traces are kept for good, if there is such a place.
+    pub archive: Option<Arc<dyn TraceArchive>>,
+}
+
+/// Keeps copies of traces beyond all retention; what is in it is found by its id among the other traces.
+pub trait TraceArchive: Send + Sync {
+    /// Keeps `trace` as it is; `done` is called once it is durable.
+    fn keep(&self, trace: &Trace, done: Done);
 }
 
 /// Everything handlers need.
@@ -153,6 +161,7 @@ pub struct App {
     all_logs: Arc<dyn LogSource>,
     /// Likewise.
     all_traces: Arc<dyn TraceSource>,
+    archive: Option<Arc<dyn TraceArchive>>,
     clock: Arc<dyn Clock>,
     host: Arc<dyn Host>,
     tail: Arc<TailHub>,
@@ -180,6 +189,7 @@ impl App {
             metrics: sources.metrics,
             all_logs: sources.logs,
             all_traces: sources.traces,
+            archive: sources.archive,
             clock,
             host,
             tail,

@@ -250,6 +250,10 @@ routes! {
     GET "/api/traces/{id}" Viewer => tempo::trace_or_jaeger;
     POST "/api/archive/{id}" Editor => jaeger::archive;
     GET "/api/dependencies" Viewer => jaeger::dependencies::list;
+    GET "/api/metrics/latencies" Viewer => jaeger::metrics::latencies;
+    GET "/api/metrics/calls" Viewer => jaeger::metrics::calls;
+    GET "/api/metrics/errors" Viewer => jaeger::metrics::errors;
+    GET "/api/metrics/minstep" Viewer => jaeger::metrics::min_step;
     GET "/api/v3/services" Viewer => jaeger::v3::services;
     GET "/api/v3/operations" Viewer => jaeger::v3::operations;
     GET "/api/v3/traces" Viewer => jaeger::v3::find;

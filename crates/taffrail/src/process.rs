@@ -300,6 +300,19 @@ impl Host for Process {
                 figures.gauge(name, help, vec![("store", store.to_owned())], value as f64);
             }
         }
+        let archive = self.stores.archive.stats();
+        figures.gauge(
+            "taffrail_archive_spans",
+            "Spans of archived traces.",
+            vec![],
+            (archive.part_spans + archive.spans_head) as f64,
+        );
+        figures.gauge(
+            "taffrail_archive_bytes",
+            "Bytes of archived traces on disk.",
+            vec![],
+            (archive.part_bytes + archive.wal_bytes) as f64,
+        );
         for (part, bytes) in self.stores.metrics.memory().by_use() {
             figures.gauge(
                 "taffrail_store_memory_bytes",

@@ -226,12 +226,14 @@ async fn live(config: Config) -> Result<()> {
         access: config.access.clone(),
         own_spans: process.own_spans.clone(),
     };
+    let archived = stores.archived();
     let app = App::new(
         server_config,
         server::Sources {
             metrics: stores.metrics.clone(),
             logs: stores.logs.clone(),
-            traces: stores.traces.clone(),
+            traces: archived.clone(),
+            archive: Some(archived),
         },
         clock.clone(),
         process.clone(),

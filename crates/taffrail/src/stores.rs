@@ -10,6 +10,7 @@ use server::TailHub;
 use storage::fs::{Fs, RealFs};
 use storage::writer::WriterState;
 
+use crate::archive::{self, Archived};
 use crate::config::Config;
 use crate::ledger::{Ledger, Signal};
 use crate::log_metrics::LogMetrics;
@@ -23,6 +24,8 @@ const MIB: u64 = 1 << 20;
 const FLUSH_AFTER_MS: i64 = 30 * 60_000;
 /// Spans likewise: until then they are looked at one by one.
 const TRACES_FLUSH_AFTER_MS: i64 = 5 * 60_000;
+/// A thousand years.
+const ARCHIVE_MS: i64 = 1_000 * 365 * 86_400_000;
 /// Times further ahead than this are refused.
 pub(crate) const FUTURE_MS_MAX: i64 = 10 * 60_000;
 /// A log line longer than this is cut, with a marker. Readers of containers and files cut there themselves.
@@ -36,6 +39,8 @@ pub struct Stores {
     pub logs: Arc<logdb::Store>,
     /// Traces.
     pub traces: Arc<tracedb::Store>,
+    /// Copies of traces that are kept for good.
+    pub(crate) archive: Arc<tracedb::Store>,
     /// What is made of spans as they are stored.
     pub(crate) span_metrics: Arc<Mutex<SpanMetrics>>,
     /// Which spans and traces stay, unless all do.
@@ -121,6 +126,14 @@ impl Stores {
             sampler: sampler.clone().filter(|s| s.has_tail()).map(|s| s as _),
             background_merge: true,
         };
+        let archive = tracedb::Config {
+            dir: config.data_dir.join("traces-archive"),
+            retention_ms: ARCHIVE_MS,
+            head_bytes_max: 4 * MIB,
+            part_bytes_max: u64::MAX,
+            sampler: None,
+            ..traces.clone()
+        };
         let (metrics, report) = tsdb::Store::open(fs.clone(), clock.clone(), metrics)?;
         tracing::info!(recovered_samples = report.recovered_samples, "metric store open");
         let mut damage = damage_of_metrics(&report);
@@ -140,6 +153,8 @@ impl Stores {
             "trace store open"
         );
         damage.extend(report.warnings);
+        let (archive, report) = tracedb::Store::open(fs.clone(), clock.clone(), archive)?;
+        damage.extend(report.warnings);
         for what in &damage {
             tracing::warn!("{what}");
         }
@@ -150,6 +165,7 @@ impl Stores {
             metrics,
             logs,
             traces,
+            archive,
             span_metrics: Arc::new(Mutex::new(SpanMetrics::new(&config.traces.metrics))),
             sampler,
             ledger: Arc::default(),
@@ -181,7 +197,19 @@ impl Stores {
     pub fn disk_bytes(&self) -> u64 {
         let (metrics, logs) = (self.metrics.stats(), self.logs.stats());
         let (parts, wal) = self.trace_bytes();
-        metrics.part_bytes + metrics.wal_bytes + logs.part_bytes + logs.wal_bytes + parts + wal
+        let traces = parts + wal + archive::bytes_of(&self.archive);
+        metrics.part_bytes + metrics.wal_bytes + logs.part_bytes + logs.wal_bytes + traces
+    }
+
+    /// The traces to be asked for and archived.
+    pub(crate) fn archived(&self) -> Arc<Archived> {
+        let limits = [self.disk_limit_bytes, self.traces_disk_limit_bytes];
+        let limit = limits.into_iter().flatten().min();
+        Arc::new(Archived {
+            live: Arc::clone(&self.traces),
+            archive: Arc::clone(&self.archive),
+            bytes_max: limit.map(|limit| limit / archive::PART_OF_LIMIT),
+        })
     }
 
     /// Bytes of the traces' parts and of their WAL.
@@ -193,7 +221,8 @@ impl Stores {
     /// Bytes of memory that hold what is not in parts yet.
     pub fn head_bytes(&self) -> u64 {
         let (metrics, logs) = (self.metrics.stats(), self.logs.stats());
-        metrics.head_bytes + logs.head_bytes + self.traces.stats().head_bytes
+        let traces = self.traces.stats().head_bytes + self.archive.stats().head_bytes;
+        metrics.head_bytes + logs.head_bytes + traces
     }
 
     /// Bytes free on the data directory's disk.
@@ -259,13 +288,18 @@ impl Stores {
     pub fn flush(&self) -> Result<()> {
         self.metrics.flush()?;
         self.logs.flush()?;
-        self.traces.flush()
+        self.traces.flush()?;
+        self.archive.flush()
     }
 
     /// The worst of the stores' states.
     pub fn state(&self) -> WriterState {
-        let states =
-            [self.metrics.stats().state, self.logs.stats().state, self.traces.stats().state];
+        let states = [
+            self.metrics.stats().state,
+            self.logs.stats().state,
+            self.traces.stats().state,
+            self.archive.stats().state,
+        ];
         let rank = |state: &WriterState| match state {
             WriterState::Ok => 0,
             WriterState::DiskFull { .. } => 1,
@@ -281,7 +315,8 @@ impl Stores {
     pub fn close(&self) -> Result<()> {
         let metrics = self.metrics.close();
         let logs = self.logs.close();
-        self.traces.close().and(logs).and(metrics)
+        let archive = self.archive.close();
+        self.traces.close().and(archive).and(logs).and(metrics)
     }
 }
 

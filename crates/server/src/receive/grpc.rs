@@ -264,7 +264,11 @@ async fn call(
         Failure::new(code, message)
     };
     let query = method.query();
-    let role = if query.is_some() { Role::Viewer } else { Role::Ingest };
+    let role = match query {
+        None => Role::Ingest,
+        Some((_, Call::Archive)) => Role::Editor,
+        Some(_) => Role::Viewer,
+    };
     let caller = app.config.access.check(&parts.headers, role, true).map_err(refused)?;
     let reader = match query {
         Some(query) => Some((query, Reader::new(app, &caller, &parts.headers).map_err(refused)?)),

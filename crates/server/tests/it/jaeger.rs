@@ -322,6 +322,40 @@ async fn mistakes_of_the_third_version_are_named() {
     assert!(status == 400 && body.contains("no object"), "{body}");
 }
 
+#[tokio::test]
+async fn metrics_of_services_are_asked_of_the_metric_store() {
+    let traced = start().await;
+    let web = ("service", "web");
+    let answer = shown(&traced, "/api/metrics/calls", &[web]).await;
+    let empty = json!({
+        "name": "service_call_rate",
+        "type": "GAUGE",
+        "help": "calls/sec, grouped by service",
+        "metrics": [],
+    });
+    assert_eq!(answer, empty);
+    assert_eq!(shown(&traced, "/api/metrics/errors", &[web]).await["metrics"], json!([]));
+    let params = [web, ("quantile", "0.95"), ("groupByOperation", "true")];
+    let answer = shown(&traced, "/api/metrics/latencies", &params).await;
+    assert_eq!(answer["name"], "service_operation_latencies");
+    assert_eq!(shown(&traced, "/api/metrics/minstep", &[]).await["data"], 1);
+    let why = "unable to parse param 'quantile': strconv.ParseFloat: parsing \"\": invalid syntax";
+    assert_eq!(refused(&traced, "/api/metrics/latencies", &[web]).await, (400, why.to_owned()));
+    let why = "unable to parse param 'service': please provide at least one service name";
+    assert_eq!(refused(&traced, "/api/metrics/calls", &[]).await, (400, why.to_owned()));
+}
+
+#[tokio::test]
+async fn without_an_archive_nothing_is_archived() {
+    let traced = start().await;
+    let (status, body) = traced.ask("POST", "/api/archive/ab", "", Vec::new()).await;
+    let body: Value = serde_json::from_str(&body).unwrap();
+    let error = json!([{"code": 500, "msg": "archive span storage was not configured"}]);
+    assert_eq!((status, &body["errors"]), (500, &error));
+    let (status, _) = traced.ask("POST", "/api/archive/x", "", Vec::new()).await;
+    assert_eq!(status, 400);
+}
+
 /// Messages of a stream, of which the first has lost its prefix.
 fn messages(body: &[u8]) -> Vec<Vec<u8>> {
     let mut messages = Vec::new();

@@ -675,6 +675,6 @@ fn build_with(
     let metrics = Arc::new(Metrics);
     let receivers = receivers(sink, files, clock.clone());
     let process = Arc::new(Process::default());
-    let sources = Sources { metrics, logs, traces };
+    let sources = Sources { metrics, logs, traces, archive: None };
     (App::new(config, sources, clock, process, hub.clone(), receivers), hub)
 }

@@ -80,6 +80,30 @@ fn spans_survive_a_crash_and_come_again_without_being_stored_twice() {
 }
 
 #[test]
+fn archived_traces_outlive_their_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let taffrail = start(dir.path(), "");
+    let start_ns = now_ns();
+    assert_eq!(post(&taffrail, "/v1/traces", &request(1..4, start_ns)).0, 200);
+    let kept = r#"{"data":[],"errors":[],"limit":0,"offset":0,"total":0}"#.to_owned();
+    assert_eq!(post(&taffrail, "/api/archive/1", ""), (200, kept.clone()));
+    assert_eq!(post(&taffrail, "/api/archive/1", ""), (200, kept));
+    let (status, answer) = post(&taffrail, "/api/archive/2", "");
+    assert!(status == 404 && answer.contains("trace not found"), "{answer}");
+    // What came after it was archived is live alone.
+    assert_eq!(post(&taffrail, "/v1/traces", &request(4..5, start_ns)).0, 200);
+    assert_eq!(operations(&taffrail, "1"), ["op1", "op2", "op3", "op4"]);
+    taffrail.kill();
+    std::fs::remove_dir_all(dir.path().join("data/traces")).unwrap();
+    let taffrail = start(dir.path(), "");
+    assert_eq!(operations(&taffrail, "1"), ["op1", "op2", "op3"]);
+    // Searches and lists are about what is live.
+    assert_eq!(taffrail.get("/api/services", &[]).json()["data"], serde_json::json!([]));
+    let metrics = taffrail.get("/metrics", &[]).body;
+    assert!(metrics.lines().any(|line| line == "taffrail_archive_spans 3"), "{metrics}");
+}
+
+#[test]
 fn spans_outside_of_the_retention_are_refused_and_counted() {
     let dir = tempfile::tempdir().unwrap();
     let taffrail = start(dir.path(), "traces: {retention: 1h, disk_limit: 64MiB}\n");
