@@ -456,6 +456,32 @@ mod tests {
     }
 
     #[test]
+    fn calls_are_those_between_their_spans() {
+        let below = |mut group: SpanGroup, id| {
+            group.spans[0].span_id = id;
+            group.spans[0].parent_id = 1;
+            group
+        };
+        let groups = [
+            group(1, "a", "shop", "asks"),
+            below(group(1, "b", "bank", "asked"), 2),
+            below(group(1, "a", "cart", "asked"), 3),
+        ];
+        let table: Arc<dyn TraceSource> = Arc::new(Table(vec![trace(1, &groups)]));
+        let check = |scope: Matcher, expected: &[(&str, &str)]| {
+            let seen = OfTenants::new(table.clone(), scope);
+            let plan = model::EdgePlan { range: TimeRange::ALL, outside: true };
+            let edges = seen.edges(&plan, &Budget::unlimited()).unwrap();
+            let ends: Vec<(&str, &str)> = edges.iter().map(|e| (&*e.client, &*e.server)).collect();
+            assert_eq!(ends, expected);
+        };
+        check(Matcher::equal(TENANT_LABEL, "a"), &[("shop", "cart")]);
+        check(Matcher::equal(TENANT_LABEL, "b"), &[]);
+        let both = Matcher::new(model::MatchOp::Regex, TENANT_LABEL, "a|b").unwrap();
+        check(both, &[("shop", "bank"), ("shop", "cart")]);
+    }
+
+    #[test]
     fn searches_look_at_their_spans_alone() {
         let budget = Budget::unlimited();
         let seen = of(Matcher::equal(TENANT_LABEL, "a"));
