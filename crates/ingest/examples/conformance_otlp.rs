@@ -5,13 +5,19 @@
 //! least one of its points becomes rows, or when it holds none of a kind OTLP still has. A payload of traces passes when
 //! all its spans are read and come back from what is written of them, one of Jaeger or Zipkin when all its spans are read,
 //! and a malformed span when it is refused. A payload of logs passes when each record becomes a line, and one of text has
-//! that text.
+//! that text. Cases of fluent-bit pass when what is read, or refused, is what it reads or refuses.
 
 #![expect(clippy::print_stdout, reason = "a command line tool")]
 
 #[path = "spans/batches.rs"]
 mod batches;
+#[path = "otlp/fluent_bit.rs"]
+mod fluent_bit;
+#[expect(dead_code, reason = "the other suite uses the rest")]
+#[path = "spans/shown.rs"]
+mod shown;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -28,7 +34,9 @@ use ingest::spans::Received;
 use ingest::thrift::Protocol;
 use ingest::zipkin::{self, Form};
 use model::{SpanGroup, Trace};
-use serde_json::Value;
+use serde_json::{Map, Value};
+
+use fluent_bit::Outcome;
 
 #[derive(Default)]
 struct Tally {
@@ -45,6 +53,13 @@ impl Tally {
                 println!("FAIL {what}: {problem}");
                 self.failed += 1;
             }
+        }
+    }
+
+    fn skip(&mut self, count: usize, why: &str) {
+        if count > 0 {
+            println!("skipped {count}: {why}");
+            self.skipped += count;
         }
     }
 }
@@ -78,21 +93,18 @@ fn main() -> ExitCode {
     let mut files = Vec::new();
     payloads(&dir, &mut files);
     files.sort();
-    let mut others = 0;
     for file in &files {
+        let shown = file.strip_prefix(&dir).unwrap_or(file).display().to_string();
         match payload(file) {
-            Payload::Known(outcome) => {
-                let shown = file.strip_prefix(&dir).unwrap_or(file).display().to_string();
-                tally.book(&shown, outcome);
-            }
-            Payload::Other => others += 1,
+            Payload::Known(outcome) => tally.book(&shown, outcome),
+            Payload::Table => {}
+            Payload::Other => tally.skip(1, &format!("{shown}: of OpenCensus")),
         }
     }
     let unasked = malformed_spans(&dir, &mut tally);
+    tally.skip(unasked, "what protocol buffers allow: absent fields, links without ids");
+    cases_of_fluent_bit(&dir, &mut tally);
     tally.book("otlp2jaeger-multi", shown_by_jaeger(&dir));
-    println!("skipped {others}: other formats, and expectations of other programs");
-    println!("skipped {unasked}: what protocol buffers allow: absent fields, links without ids");
-    tally.skipped = others + unasked;
     let Tally { passed, failed, skipped } = tally;
     println!("otlp: {passed} passed, {failed} failed, {skipped} skipped");
     if passed + failed == 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
@@ -191,7 +203,10 @@ fn payloads(dir: &Path, files: &mut Vec<PathBuf>) {
             if !path.ends_with("facts") {
                 payloads(&path, files);
             }
-        } else if path.extension().is_some_and(|e| e == "json" || e == "binpb") {
+        } else if ["json", "json.txt", "binpb"]
+            .iter()
+            .any(|end| path.to_string_lossy().ends_with(&format!(".{end}")))
+        {
             files.push(path);
         }
     }
@@ -199,6 +214,8 @@ fn payloads(dir: &Path, files: &mut Vec<PathBuf>) {
 
 enum Payload {
     Known(Result<(), String>),
+    /// Cases, or what is expected of another file; they are gone through by themselves.
+    Table,
     Other,
 }
 
@@ -209,18 +226,58 @@ fn payload(file: &Path) -> Payload {
     if file.extension().is_some_and(|e| e == "binpb") {
         return Payload::Known(decoded(Encoding::Protobuf, &body));
     }
-    let Ok(json) = serde_json::from_slice::<Value>(&body) else { return Payload::Other };
-    if json.get("resourceMetrics").is_some() {
-        Payload::Known(decoded(Encoding::Json, &body))
-    } else if json.get("resourceSpans").is_some() {
-        Payload::Known(spans(&body).map(|_| ()))
-    } else if let Some(outcome) = other_spans(file, &json, &body) {
+    // Requests one below the other, as the collector writes them to a file.
+    let requests = serde_json::Deserializer::from_slice(&body).into_iter::<Value>();
+    let Ok(requests) = requests.collect::<Result<Vec<_>, _>>() else {
+        return Payload::Known(Err("is no JSON".to_owned()));
+    };
+    match requests.as_slice() {
+        [json] => request(file, json, &body),
+        several => {
+            let read = |json: &Value| spans(json.to_string().as_bytes()).map(|_| ());
+            Payload::Known(several.iter().try_for_each(read))
+        }
+    }
+}
+
+fn request(file: &Path, json: &Value, body: &[u8]) -> Payload {
+    let has = |names: [&str; 2]| names.iter().any(|name| json.get(*name).is_some());
+    if has(["resourceMetrics", "resource_metrics"]) {
+        Payload::Known(decoded(Encoding::Json, body))
+    } else if has(["resourceSpans", "resource_spans"]) {
+        Payload::Known(spans(body).map(|_| ()))
+    } else if has(["resourceLogs", "resource_logs"]) {
+        Payload::Known(log_lines(json, body))
+    } else if let Some(outcome) = other_spans(file, json, body) {
         Payload::Known(outcome)
-    } else if json.get("resourceLogs").is_some() {
-        Payload::Known(log_lines(&json, &body))
+    } else if file.ends_with("oltp2jaeger-multi-out.json") || json.as_object().is_some_and(is_table)
+    {
+        Payload::Table
+    } else if json["data"][0]["spans"].is_array() {
+        Payload::Known(answer_comes_back(json))
     } else {
         Payload::Other
     }
+}
+
+/// Whether these are cases by name.
+fn is_table(cases: &Map<String, Value>) -> bool {
+    cases.values().all(|case| case.get("input").is_some())
+}
+
+/// An answer of Jaeger, sent as a batch and answered again.
+fn answer_comes_back(json: &Value) -> Result<(), String> {
+    // Scopes were called libraries.
+    let renamed = json["data"][0].to_string().replace("otel.library.", "otel.scope.");
+    let expected: Value = serde_json::from_str(&renamed).map_err(|e| e.to_string())?;
+    let expected = shown::spans(&expected, false);
+    let groups = whole(decode_protobuf(&shown::batch(&expected), ELEMENTS_MAX))?;
+    let trace_id = groups.first().and_then(|group| group.spans.first()).map(|span| span.trace_id);
+    let trace = Trace { trace_id: trace_id.ok_or("no spans")?, groups };
+    let found: Value =
+        serde_json::from_str(&answer(&[trace], Adjustment::None)).map_err(|e| e.to_string())?;
+    let found = shown::spans(&found["data"][0], false);
+    if found == expected { Ok(()) } else { Err(format!("{found:?}, expected {expected:?}")) }
 }
 
 fn decoded(encoding: Encoding, body: &[u8]) -> Result<(), String> {
@@ -261,16 +318,21 @@ fn log_lines(json: &Value, body: &[u8]) -> Result<(), String> {
     let streams = pushed_lines::Streams::new(1 << 20, 64);
     let pushed =
         logs::lines(&request, &limits, &streams, NOW_NS / 1_000_000).map_err(|e| e.to_string())?;
-    let list = |value: &Value, name: &str| value[name].as_array().cloned().unwrap_or_default();
-    let resources = list(json, "resourceLogs");
-    let scopes = resources.iter().flat_map(|resource| list(resource, "scopeLogs"));
-    let records: Vec<Value> = scopes.flat_map(|scope| list(&scope, "logRecords")).collect();
+    let list = |value: &Value, names: [&str; 2]| {
+        let list = names.iter().find_map(|name| value[*name].as_array());
+        list.cloned().unwrap_or_default()
+    };
+    let resources = list(json, ["resourceLogs", "resource_logs"]);
+    let scopes = resources.iter().flat_map(|resource| list(resource, ["scopeLogs", "scope_logs"]));
+    let records: Vec<Value> =
+        scopes.flat_map(|scope| list(&scope, ["logRecords", "log_records"])).collect();
     if records.is_empty() || pushed.rows.len() != records.len() {
         let reasons = pushed.refused.reasons.join("; ");
         return Err(format!("{} lines of {} records: {reasons}", pushed.rows.len(), records.len()));
     }
     for (record, row) in records.iter().zip(pushed.rows.iter()) {
-        let wanted = record["body"]["stringValue"].as_str();
+        let body = &record["body"];
+        let wanted = body["stringValue"].as_str().or(body["string_value"].as_str());
         if wanted.is_some_and(|text| text != row.line) {
             return Err(format!("{:?} became {:?}", wanted, row.line));
         }
@@ -337,6 +399,33 @@ fn other_spans(file: &Path, json: &Value, body: &[u8]) -> Option<Result<(), Stri
         let found: usize = groups.iter().map(|group| group.spans.len()).sum();
         if found == count { Ok(()) } else { Err(format!("{found} of {count} spans")) }
     }))
+}
+
+/// Cases of metrics and logs.
+fn cases_of_fluent_bit(dir: &Path, tally: &mut Tally) {
+    let folder = dir.join("fluent__fluent-bit/tests/internal/data/opentelemetry");
+    let mut skipped = BTreeMap::<&str, usize>::new();
+    for name in ["metrics.json", "logs.json"] {
+        let cases = std::fs::read(folder.join(name)).ok();
+        let cases = cases.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+        let Some(Value::Object(cases)) = cases else {
+            tally.book(name, Err("cannot be read".to_owned()));
+            continue;
+        };
+        for (case_name, case) in &cases {
+            let outcome = match name {
+                "metrics.json" => fluent_bit::metrics(case_name, case),
+                _ => fluent_bit::logs(case),
+            };
+            match outcome {
+                Outcome::Ran(outcome) => tally.book(&format!("{name}: {case_name}"), outcome),
+                Outcome::Skipped(why) => *skipped.entry(why).or_default() += 1,
+            }
+        }
+    }
+    for (why, count) in skipped {
+        tally.skip(count, why);
+    }
 }
 
 /// Spans that are right or wrong in one way each; returns how many are skipped.

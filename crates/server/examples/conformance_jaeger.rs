@@ -4,7 +4,8 @@
 //! Traces of OTLP and Zipkin pass when all their spans are read and, of OTLP, come back from what is written of them. Batches
 //! in Thrift pass when they are the spans that Jaeger makes of them. Answers pass when they are those of Jaeger. Searches are
 //! made over a store with all traces of the suite, by HTTP in both versions, from memory and from files, and pass when
-//! they find the traces expected and no others, whole.
+//! they find the traces expected and no others, whole. Traces as Jaeger's UI keeps them, its anonymizer and Elasticsearch
+//! pass when they are sent as a batch, stored, and answered as they were.
 
 #![expect(clippy::print_stdout, reason = "a command line tool")]
 #![expect(clippy::unwrap_used, reason = "a file that is not as it should be ends the suite")]
@@ -12,6 +13,8 @@
 #[path = "../../ingest/examples/spans/batches.rs"]
 #[expect(dead_code, reason = "the other suite uses the rest")]
 mod batches;
+#[path = "../../ingest/examples/spans/shown.rs"]
+mod shown;
 #[expect(dead_code, reason = "shared with the tests, which use more of it")]
 #[path = "../tests/it/table.rs"]
 mod table;
@@ -66,10 +69,10 @@ async fn main() -> ExitCode {
     let mut tally = Tally::default();
     let jaeger = dir.join("jaegertracing__jaeger");
     for file in files(&jaeger.join("internal/storage/integration/fixtures/traces")) {
-        tally.book(&shown(&file), otlp_file(&file));
+        tally.book(&name_of(&file), otlp_file(&file));
     }
     for file in files(&dir.join("openzipkin__zipkin/zipkin-lens/testdata")) {
-        tally.book(&shown(&file), zipkin_file(&file));
+        tally.book(&name_of(&file), zipkin_file(&file));
     }
     let batches = jaeger.join("internal/converter/thrift/jaeger/fixtures");
     for number in ["01", "02"] {
@@ -98,20 +101,34 @@ async fn main() -> ExitCode {
     let graphs = ui.join("packages/jaeger-ui/src/components/DependencyGraph/sample_data");
     let graphs = files(&graphs);
     for file in &graphs {
-        tally.book(&shown(file), dependencies(file).await);
+        tally.book(&name_of(file), dependencies(file).await);
     }
+    let mut kept = files_below(&ui);
+    kept.retain(|file| !graphs.contains(file));
+    kept.push(jaeger.join("cmd/anonymizer/app/uiconv/fixtures/trace_success.json"));
+    for file in &kept {
+        match read(file).map(|trace| shown::spans(&trace, false)) {
+            Ok(spans) if shown::has_repeated(&spans) => {
+                tally.skip(1, "two spans of one id, kind and start: one, sent again");
+            }
+            Ok(spans) => tally.book(&name_of(file), stored_and_shown(&spans).await),
+            Err(problem) => tally.book(&name_of(file), Err(problem)),
+        }
+    }
+    let ui = jaeger.join("internal/uimodel/converter/v1/json/fixtures");
+    let outcome = document(&ui.join("domain_es_01.json"), &ui.join("es_01.json")).await;
+    tally.book("es_01.json", outcome);
     let idl = dir.join("jaegertracing__jaeger-idl/swagger/api_v3/query_service.openapi.json");
     tally.book("query_service.openapi.json", described(&idl));
-    tally.skip(2, "documents of Elasticsearch");
-    tally.skip(4, "what Jaeger's anonymizer reads");
-    tally.skip(3, "answers of a Prometheus that Jaeger asks");
-    tally.skip(files_below(&ui) - graphs.len(), "traces as Jaeger's UI keeps them for itself");
+    tally.skip(3, "files that Jaeger's anonymizer refuses to read: traces are not read from files");
+    tally
+        .skip(3, "answers of a Prometheus that Jaeger asks: metrics of spans lie in the own store");
     let Tally { passed, failed, skipped } = tally;
     println!("jaeger: {passed} passed, {failed} failed, {skipped} skipped");
     if passed + failed == 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-fn shown(file: &Path) -> String {
+fn name_of(file: &Path) -> String {
     file.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
@@ -124,10 +141,13 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn files_below(dir: &Path) -> usize {
+fn files_below(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let count = |path: PathBuf| if path.is_dir() { files_below(&path) } else { 0 };
-    files(dir).len() + entries.map(|entry| count(entry.path())).sum::<usize>()
+    let folders = entries.map(|entry| entry.path()).filter(|path| path.is_dir());
+    let mut found: Vec<_> = folders.flat_map(|folder| files_below(&folder)).collect();
+    found.extend(files(dir));
+    found.sort();
+    found
 }
 
 fn text(file: &Path) -> Result<String, String> {
@@ -222,6 +242,31 @@ fn ui_answer(domain: &Path, expected: &Path) -> Result<(), String> {
     if found == expected { Ok(()) } else { Err(format!("{found}, expected {expected}")) }
 }
 
+/// A trace that is sent by Jaeger's protobuf, stored, and asked for.
+async fn stored_and_shown(expected: &[Value]) -> Result<(), String> {
+    let found = through_store(&shown::batch(expected)).await?;
+    if found == expected { Ok(()) } else { Err(format!("{found:#?}, expected {expected:#?}")) }
+}
+
+/// A span as Jaeger's own structure and as its document in Elasticsearch.
+async fn document(domain: &Path, document: &Path) -> Result<(), String> {
+    let expected = shown::spans(&json!([read(document)?]), true);
+    let batch = batches::jaeger_protobuf(&json!({"spans": [read(domain)?]}));
+    let found = through_store(&batch).await?;
+    if found == expected { Ok(()) } else { Err(format!("{found:#?}, expected {expected:#?}")) }
+}
+
+async fn through_store(batch: &[u8]) -> Result<Vec<Value>, String> {
+    let groups = whole(decode_protobuf(batch, ELEMENTS_MAX))?;
+    let id = groups.first().and_then(|group| group.spans.first()).map(|span| span.trace_id);
+    let path = format!("/api/traces/{:032x}", id.ok_or("no spans")?);
+    let traced = Traced::start();
+    traced.send(&groups).await;
+    traced.store.flush().unwrap();
+    let found = ask(&traced, &path, &[("raw", "true".to_owned())]).await?;
+    Ok(shown::spans(&found["data"][0], false))
+}
+
 /// A store with all traces of a folder.
 async fn stored(
     dir: &Path,
@@ -233,7 +278,7 @@ async fn stored(
         traced.send(&groups).await;
         for span in groups.iter().flat_map(|group| &group.spans) {
             *counts.entry(span.trace_id).or_default() += 1;
-            ids.insert(shown(&file).trim_end_matches(".json").to_owned(), span.trace_id);
+            ids.insert(name_of(&file).trim_end_matches(".json").to_owned(), span.trace_id);
         }
     }
     Ok((traced, ids, counts))

@@ -10,7 +10,8 @@ use std::marker::PhantomData;
 use memchr::memchr_iter;
 use model::{Error, Result};
 use serde::Deserialize;
-use serde::de::{self, DeserializeOwned, Deserializer, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, DeserializeOwned, Deserializer, MapAccess, Visitor};
 
 use super::value::{unbase64, unhex};
 use super::{
@@ -147,11 +148,50 @@ impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Or<T> {
     }
 }
 
+/// A message whose fields serde reads.
+trait Fields<'de>: Sized {
+    fn read<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error>;
+}
+
+/// Reads a message from an object; serde alone would read its fields from a list as well.
+struct Object<T>(PhantomData<T>);
+
+impl<'de, T: Fields<'de>> Visitor<'de> for Object<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        T::read(MapAccessDeserializer::new(map))
+    }
+}
+
+macro_rules! object {
+    ($name:ident $(<$item:ident>)?) => {
+        impl<'de $(, $item: DeserializeOwned)?> Fields<'de> for $name$(<$item>)? {
+            fn read<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                // The one that `remote` makes.
+                Self::deserialize(deserializer)
+            }
+        }
+
+        impl<'de $(, $item: DeserializeOwned)?> Deserialize<'de> for $name$(<$item>)? {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_map(Object(PhantomData))
+            }
+        }
+    };
+}
+
 macro_rules! message {
     ($name:ident { $($field:ident $(($alias:literal))? : $kind:ty,)* }) => {
         #[derive(Default, Deserialize)]
-        #[serde(rename_all = "camelCase", default)]
+        #[serde(rename_all = "camelCase", default, remote = "Self")]
         struct $name { $( $(#[serde(alias = $alias)])? $field: $kind, )* }
+
+        object!($name);
     };
 }
 
@@ -182,7 +222,7 @@ message!(RawMetric {
 });
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase", bound = "T: DeserializeOwned")]
+#[serde(rename_all = "camelCase", bound = "T: DeserializeOwned", remote = "Self")]
 struct RawPoints<T> {
     #[serde(default = "Or::default", alias = "data_points")]
     data_points: Or<Vec<T>>,
@@ -191,6 +231,8 @@ struct RawPoints<T> {
     #[serde(default, alias = "is_monotonic")]
     is_monotonic: Or<bool>,
 }
+
+object!(RawPoints<T>);
 
 message!(RawNumber {
     attributes: Or<Vec<RawKeyValue>>,

@@ -35,6 +35,24 @@ fn exponential_histograms_become_native() {
 }
 
 #[test]
+fn messages_are_objects_and_no_lists() {
+    let check = |body: &str| {
+        let bytes = body.as_bytes();
+        let errors = [
+            decode(Encoding::Json, bytes, 100).err(),
+            logs::decode(Encoding::Json, bytes, 100).err(),
+            traces::decode(Encoding::Json, bytes, 100).err(),
+        ];
+        let refused = errors.iter().flatten().filter(|e| e.to_string().contains("an object"));
+        assert!(refused.count() > 0, "{body}: {errors:?}");
+    };
+    check("[]");
+    check(r#"{"resourceSpans":[[]]}"#);
+    check(r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":["text"]}]}]}]}"#);
+    check(r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"g","gauge":[]}]}]}]}"#);
+}
+
+#[test]
 fn texts_that_are_not_utf8_come_with_replacement_characters() {
     let mut body = crate::protobuf::Writer::new();
     body.message(1, |resource| {

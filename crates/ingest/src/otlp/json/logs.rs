@@ -1,13 +1,16 @@
 //! `ExportLogsServiceRequest` in OTLP/JSON.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use memchr::memchr_iter;
 use model::{Error, Result};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
-use super::{Hex, Number, Or, RawKeyValue, RawResource, RawScope, RawValue, attributes};
+use super::{
+    Fields, Hex, Number, Object, Or, RawKeyValue, RawResource, RawScope, RawValue, attributes,
+};
 use crate::otlp::logs::{Record, Request, ResourceLogs, ScopeLogs};
 use crate::otlp::too_many;
 

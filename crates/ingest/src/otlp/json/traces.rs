@@ -1,13 +1,14 @@
 //! `ExportTraceServiceRequest` in OTLP/JSON.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use memchr::memchr_iter;
 use model::{Attributes, Error, Resource, Result, Scope, Span, SpanEvent, SpanLink};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
-use super::{Number, Or, RawKeyValue};
+use super::{Fields, Number, Object, Or, RawKeyValue};
 use crate::otlp::traces::{
     Collected, KINDS, Refusal, STATUSES, kind_from_number, span_id, status_from_number, time_ns,
     trace_id,
@@ -19,10 +20,6 @@ pub(crate) fn decode(body: &[u8], elements_max: usize) -> Result<Received> {
     let objects = memchr_iter(b'{', body).count();
     if objects > elements_max.saturating_mul(2) {
         return Err(too_many(elements_max));
-    }
-    // Structures may be written as lists for serde, but not here.
-    if body.trim_ascii_start().first().is_some_and(|byte| *byte != b'{') {
-        return Err(Error::invalid("body is not an OTLP/JSON traces request: it is no object"));
     }
     let raw: RawRequest = serde_json::from_slice(body)
         .map_err(|e| Error::invalid(format!("body is not an OTLP/JSON traces request: {e}")))?;
@@ -197,7 +194,7 @@ impl Named for Code {
 
 /// A member of an enumeration, by its number or its name.
 #[derive(Default)]
-struct Enumerated<N>(i32, std::marker::PhantomData<N>);
+struct Enumerated<N>(i32, PhantomData<N>);
 
 impl<N: Named> Visitor<'_> for Enumerated<N> {
     type Value = Self;
