@@ -70,8 +70,8 @@ pub(crate) fn npm_packages() -> Result<()> {
     Ok(())
 }
 
-/// Libraries of the client round trips: a Python environment and Node packages as locked, Go's from Debian. Returns
-/// their directory.
+/// Libraries of the client round trips: a Python environment, Node packages and Rust crates as locked, Go's from Debian.
+/// Returns their directory.
 pub(crate) fn clients() -> Result<PathBuf> {
     packages(&[
         ("prometheus", "prometheus"),
@@ -113,6 +113,11 @@ pub(crate) fn clients() -> Result<PathBuf> {
         step("installing Node clients");
         Cmd::new("npm", &["ci", "--no-audit", "--no-fund", "--loglevel=error"]).dir(&node).run()?;
     }
+    step("building Rust clients");
+    let (manifest, built) = (programs.join("traces-rs/Cargo.toml"), dir.join("rust"));
+    let (manifest, built) = (manifest.display().to_string(), built.display().to_string());
+    let place = ["--manifest-path", manifest.as_str(), "--target-dir", built.as_str()];
+    Cmd::new("cargo", &[&["build", "--quiet", "--locked"], &place[..]].concat()).run()?;
     Ok(dir)
 }
 

@@ -17,7 +17,12 @@ const provider = new BasicTracerProvider({
   spanProcessors: [new BatchSpanProcessor(new Exporter({ url }))],
 });
 const tracer = provider.getTracer("demo", "1.0");
-const parent = tracer.startSpan("checkout", { kind: SpanKind.SERVER, attributes: { items: 3 } });
+const other = { traceId: "7".padStart(32, "0"), spanId: "9".padStart(16, "0"), traceFlags: 1 };
+const parent = tracer.startSpan("checkout", {
+  kind: SpanKind.SERVER,
+  attributes: { items: 3, price: 9.5, paid: false, tags: ["a", "b"] },
+  links: [{ context: other, attributes: { why: "retry" } }],
+});
 const inside = trace.setSpan(context.active(), parent);
 const child = tracer.startSpan("charge card", { kind: SpanKind.CLIENT }, inside);
 child.recordException(new Error("declined"));

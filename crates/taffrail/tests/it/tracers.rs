@@ -82,6 +82,23 @@ fn check(taffrail: &Taffrail, id: &str, service: &str) -> [Value; 2] {
     [parent, child]
 }
 
+/// The span of a trace as OTLP/JSON has it.
+fn otlp_span(taffrail: &Taffrail, id: &str, name: &str) -> Value {
+    let answer = taffrail.get(&format!("/api/v3/traces/{id}"), &[]).json();
+    let list = |value: &Value, name: &str| value[name].as_array().cloned().unwrap_or_default();
+    let resources = list(&answer["result"], "resourceSpans").into_iter();
+    let scopes = resources.flat_map(|resource| list(&resource, "scopeSpans"));
+    let mut spans = scopes.flat_map(|scope| list(&scope, "spans"));
+    spans.find(|span| span["name"] == name).unwrap_or_else(|| panic!("no {name} in {answer}"))
+}
+
+/// The value of an attribute in OTLP/JSON.
+fn attribute<'a>(of: &'a Value, name: &str) -> &'a Value {
+    let attributes = of["attributes"].as_array().unwrap();
+    let found = attributes.iter().find(|attribute| attribute["key"] == name);
+    &found.unwrap_or_else(|| panic!("no {name} in {of}"))["value"]
+}
+
 #[test]
 fn opentelemetry_sdks_export_spans() {
     let Some(clients) = clients_wanted() else { return };
@@ -89,30 +106,48 @@ fn opentelemetry_sdks_export_spans() {
     let taffrail = start(dir.path(), "  otlp_grpc: 127.0.0.1:0\n");
     let http = format!("http://{}/v1/traces", taffrail.address);
     let grpc = format!("http://127.0.0.1:{}", port(&taffrail, "OTLP over gRPC"));
+    let rust = || Command::new(clients.join("rust/debug/traces"));
     let programs = [
-        (python(&clients), "otlp-http", &http),
-        (python(&clients), "otlp-grpc", &grpc),
-        (node(&clients), "json", &http),
-        (node(&clients), "proto", &http),
-        (node(&clients), "grpc", &grpc),
+        (python(&clients), "python", "otlp-http", &http),
+        (python(&clients), "python", "otlp-grpc", &grpc),
+        (node(&clients), "node", "json", &http),
+        (node(&clients), "node", "proto", &http),
+        (node(&clients), "node", "grpc", &grpc),
+        (rust(), "rust", "json", &http),
+        (rust(), "rust", "proto", &http),
+        (rust(), "rust", "grpc", &grpc),
     ];
-    for (mut program, protocol, endpoint) in programs {
-        let is_python = protocol.starts_with("otlp");
-        let id = printed({
-            program.args([protocol, endpoint, protocol]);
-            program
-        });
-        let [parent, child] = check(&taffrail, &id, protocol);
+    for (mut program, language, protocol, endpoint) in programs {
+        let service = format!("{language} {protocol}");
+        program.args([protocol, endpoint, &service]);
+        let id = printed(program);
+        let [parent, child] = check(&taffrail, &id, &service);
         assert_eq!(tag(&parent, "items"), 3);
         assert_eq!(tag(&parent, "otel.scope.name"), "demo");
         assert_eq!(tag(&child, "otel.status_description"), "card declined");
         assert_eq!(tag(&child, "span.kind"), "client");
-        assert_eq!(child["logs"][0]["fields"][0]["value"], "exception");
-        if is_python {
-            assert_eq!((tag(&parent, "price"), tag(&parent, "paid")), (&json!(9.5), &json!(false)));
-            assert_eq!(tag(&parent, "tags"), "[\"a\",\"b\"]");
-            let link = json!({"refType": "FOLLOWS_FROM", "traceID": "0000000000000007", "spanID": "0000000000000009"});
-            assert_eq!(parent["references"], json!([link]));
+        assert_eq!((tag(&parent, "price"), tag(&parent, "paid")), (&json!(9.5), &json!(false)));
+        assert_eq!(tag(&parent, "tags"), "[\"a\",\"b\"]");
+        let link = json!({"refType": "FOLLOWS_FROM", "traceID": "0000000000000007", "spanID": "0000000000000009"});
+        assert_eq!(parent["references"], json!([link]), "{service}");
+        let [parent, child] =
+            ["checkout", "charge card"].map(|name| otlp_span(&taffrail, &id, name));
+        let link = &parent["links"][0];
+        assert_eq!(*attribute(link, "why"), json!({"stringValue": "retry"}), "{service}");
+        let mut events = child["events"].as_array().unwrap().iter();
+        let exception = events.find(|event| event["name"] == "exception").unwrap();
+        let message = attribute(exception, "exception.message");
+        assert_eq!(*message, json!({"stringValue": "declined"}), "{service}");
+        if language == "rust" {
+            let lists = |value: &Value| value["arrayValue"]["values"].clone();
+            let sizes = json!([{"intValue": "-1"}, {"intValue": "9223372036854775807"}]);
+            assert_eq!(lists(attribute(&parent, "sizes")), sizes);
+            let shares = json!([{"doubleValue": 0.5}, {"doubleValue": 1.5}]);
+            assert_eq!(lists(attribute(&parent, "shares")), shares);
+            let flags = json!([{"boolValue": true}, {"boolValue": false}]);
+            assert_eq!(lists(attribute(&parent, "flags")), flags);
+            assert_eq!(link["traceState"], "vendor=x");
+            assert_eq!(child["events"][0]["name"], "retry");
         }
     }
     taffrail.assert_quiet(&[]);
