@@ -46,8 +46,8 @@ pub use sink::{Done, Receipt, RejectReason, Sink};
 pub use spans::{
     AttributeScope, AttributeValue, Attributes, CallSide, Connection, DATABASES, Durations,
     EDGE_BYTES, Edge, EdgePlan, EdgeTable, Family, Member, Operation, PEERS, Peer, Resource, Scope,
-    Span, SpanBatch, SpanCondition, SpanEvent, SpanField, SpanGroup, SpanKind, SpanLink, SpanPlan,
-    SpanStatus, Trace, TracePlan, TraceSource, TraceSummary, USER, ValueTest,
+    Span, SpanBatch, SpanCondition, SpanEvent, SpanField, SpanGroup, SpanKind, SpanLink,
+    SpanStatus, Trace, TracePlan, TraceSource, USER, ValueTest,
 };
 pub use time::{Clock, ManualClock, SystemClock, TimeRange};
 pub use visit::{MetricVisitor, MetricWorker, SeriesView, Together, Visited, group_labels};

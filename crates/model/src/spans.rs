@@ -319,43 +319,6 @@ pub struct Trace {
     pub groups: Vec<SpanGroup>,
 }
 
-/// What a search says about one trace.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TraceSummary {
-    /// 128-bit trace id.
-    pub trace_id: u128,
-    /// Service of the root span, if stored.
-    pub root_service: Arc<str>,
-    /// Name of the root span, if stored.
-    pub root_name: Arc<str>,
-    /// Start of its first span, Unix nanoseconds, UTC.
-    pub start_ns: i64,
-    /// Nanoseconds from its first start to its last end.
-    pub duration_ns: u64,
-}
-
-/// One request for traces. A source must apply all conditions exactly, to single spans: a trace is found when one of its
-/// spans satisfies them all.
-#[derive(Debug, Clone)]
-pub struct SpanPlan {
-    /// Starts of spans wanted.
-    pub range: TimeRange,
-    /// `service.name`, or any.
-    pub service: Option<String>,
-    /// Name of the span, or any.
-    pub name: Option<String>,
-    /// Attributes of the span, its resource or one of its events, by name and by the value as text; all must hold.
-    pub attributes: Vec<(String, String)>,
-    /// Nanoseconds the span took at least.
-    pub duration_ns_min: Option<u64>,
-    /// Nanoseconds the span took at most.
-    pub duration_ns_max: Option<u64>,
-    /// Status wanted, or any.
-    pub status: Option<SpanStatus>,
-    /// Traces wanted at most: the newest ones.
-    pub limit: usize,
-}
-
 /// Where an attribute stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum AttributeScope {
@@ -391,23 +354,17 @@ pub const EDGE_BYTES: u64 = 4 << 10;
 
 /// Something that holds traces.
 pub trait TraceSource: Send + Sync {
-    /// Traces for `plan`, newest first.
+    /// One trace by its id.
     ///
     /// # Errors
     /// [`Limit`](crate::ErrorKind::Limit) or [`Cancelled`](crate::ErrorKind::Cancelled) from `budget`, or a failure to
     /// read.
-    fn find(&self, plan: &SpanPlan, budget: &Budget) -> Result<Vec<TraceSummary>>;
-
-    /// One trace by its id.
-    ///
-    /// # Errors
-    /// As [`find`](Self::find).
     fn trace(&self, trace_id: u128, budget: &Budget) -> Result<Option<Trace>>;
 
     /// Calls `visit` with the traces of `plan`, newest first by the start of their first spans, until it breaks.
     ///
     /// # Errors
-    /// As [`find`](Self::find).
+    /// As [`trace`](Self::trace).
     fn scan(
         &self,
         plan: &TracePlan,
@@ -418,13 +375,13 @@ pub trait TraceSource: Send + Sync {
     /// Services with spans that start within `range`, sorted. Sources may add those of spans stored beside them.
     ///
     /// # Errors
-    /// As [`find`](Self::find).
+    /// As [`trace`](Self::trace).
     fn services(&self, range: TimeRange, budget: &Budget) -> Result<Vec<String>>;
 
     /// What `service` does within `range`, sorted; as [`services`](Self::services).
     ///
     /// # Errors
-    /// As [`find`](Self::find).
+    /// As [`trace`](Self::trace).
     fn operations(
         &self,
         service: &str,
@@ -436,7 +393,7 @@ pub trait TraceSource: Send + Sync {
     /// it; of a call whose two spans start on both sides of an end of the range they may take the caller's for unanswered.
     ///
     /// # Errors
-    /// As [`find`](Self::find).
+    /// As [`trace`](Self::trace).
     fn edges(&self, plan: &EdgePlan, budget: &Budget) -> Result<Vec<Edge>> {
         let traces = TracePlan {
             range: plan.range,
@@ -462,7 +419,7 @@ pub trait TraceSource: Send + Sync {
     /// Names of attributes within `range`, sorted; as [`services`](Self::services).
     ///
     /// # Errors
-    /// As [`find`](Self::find).
+    /// As [`trace`](Self::trace).
     fn attribute_names(
         &self,
         range: TimeRange,
@@ -473,7 +430,7 @@ pub trait TraceSource: Send + Sync {
     /// `limit`; as [`services`](Self::services).
     ///
     /// # Errors
-    /// As [`find`](Self::find).
+    /// As [`trace`](Self::trace).
     fn attribute_values(
         &self,
         scope: AttributeScope,

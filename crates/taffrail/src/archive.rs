@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use model::{
     AttributeScope, AttributeValue, Budget, Done, Edge, EdgePlan, Error, ErrorKind, Operation,
-    Result, SpanPlan, TimeRange, Trace, TracePlan, TraceSource, TraceSummary,
+    Result, TimeRange, Trace, TracePlan, TraceSource,
 };
 
 /// The archive takes at most this part of the disk limit: what it has cannot make room.
@@ -42,10 +42,6 @@ impl server::TraceArchive for Archived {
 }
 
 impl TraceSource for Archived {
-    fn find(&self, plan: &SpanPlan, budget: &Budget) -> Result<Vec<TraceSummary>> {
-        self.live.find(plan, budget)
-    }
-
     fn trace(&self, trace_id: u128, budget: &Budget) -> Result<Option<Trace>> {
         match self.live.trace(trace_id, budget)? {
             None => self.archive.trace(trace_id, budget),

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use memchr::memmem;
 use model::{Error, ErrorKind, Result};
 use storage::codec::{Reader, blob, ints, put_count};
 
@@ -212,6 +213,26 @@ impl TextColumn {
     pub(crate) fn text(&self, code: usize) -> &[u8] {
         let start = if code == 0 { 0 } else { self.ends[code - 1] };
         &self.bytes[start as usize..self.ends[code] as usize]
+    }
+
+    /// Whether each text is `wanted`, by code.
+    pub(crate) fn equal(&self, wanted: &[u8]) -> Vec<bool> {
+        let mut equal = vec![false; self.distinct()];
+        if wanted.is_empty() {
+            for (code, is_equal) in equal.iter_mut().enumerate() {
+                *is_equal = self.text(code).is_empty();
+            }
+            return equal;
+        }
+        // All texts at once, back to back; what is found across the end of one is none.
+        let finder = memmem::Finder::new(wanted);
+        let mut from = 0;
+        while let Some(at) = finder.find(&self.bytes[from..]).map(|at| from + at) {
+            let code = self.ends.partition_point(|end| *end as usize <= at);
+            equal[code] = self.text(code) == wanted;
+            from = self.ends[code] as usize;
+        }
+        equal
     }
 
     /// Value `index`.

@@ -19,11 +19,11 @@ use model::{
 
 use crate::attributes::Values;
 use crate::block::{Core, Parent};
-use crate::conditions::may_have;
 use crate::head::Chunk;
 use crate::part::{Part, service_of};
 use crate::record::kind_of;
 use crate::rows::{Row, Rows, Value, duration_ns};
+use crate::screen::may_have;
 use crate::store::Store;
 use crate::value::kind;
 use crate::view::View;

@@ -16,11 +16,9 @@ mod assembly;
 mod attributes;
 mod block;
 mod column;
-mod conditions;
 mod edges;
 mod engine;
 mod filter;
-mod find;
 #[doc(hidden)]
 pub mod fuzzing;
 mod head;

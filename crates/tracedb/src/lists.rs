@@ -2,31 +2,27 @@
 //! where the index does not list them.
 //!
 //! Parts are looked at by block: what is stored beside spans of the range is listed, too. Implements
-//! [`model::TraceSource`]; the rest of it is in `find` and `scan`.
+//! [`model::TraceSource`]; the rest of it is in `scan` and `edges`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use model::{
     AttributeScope, AttributeValue, Attributes, Budget, Edge, EdgePlan, Operation, Result,
-    SpanPlan, TimeRange, Trace, TracePlan, TraceSource, TraceSummary,
+    TimeRange, Trace, TracePlan, TraceSource,
 };
 use storage::codec::Reader;
 
 use crate::attributes::{AttributeColumns, Values};
-use crate::conditions::may_have;
 use crate::part::{Part, service_of};
 use crate::record::kind_of;
 use crate::rows::{Rows, Stretch};
+use crate::screen::may_have;
 use crate::store::Store;
 use crate::value::{self, kind};
 use crate::view::View;
 
 impl TraceSource for Store {
-    fn find(&self, plan: &SpanPlan, budget: &Budget) -> Result<Vec<TraceSummary>> {
-        self.find_traces(plan, budget)
-    }
-
     fn trace(&self, trace_id: u128, budget: &Budget) -> Result<Option<Trace>> {
         self.read_trace(trace_id, budget)
     }

@@ -1,12 +1,16 @@
-//! Traces with their spans for a [`TracePlan`], newest first.
+//! Traces with their spans: one by its id, and those of a [`TracePlan`], newest first.
 //!
-//! Blocks and the head are sources of traces; a block is opened when no trace that waits is newer than its newest one. A
-//! trace that may have spans in other places, too, is put together from all of them. Does not own: the conditions (`screen`).
+//! Blocks and the head are sources of traces; a block is opened when no trace that waits is newer than its newest one, and
+//! while little is found, several at once, by all cores. A trace that may have spans in other places, too, is put together
+//! from all of them. Does not own: the conditions (`screen`).
 
-use std::cmp::Ordering;
+use std::cmp;
 use std::collections::{BinaryHeap, VecDeque};
+use std::num::NonZero;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::available_parallelism;
 
 use model::{Budget, Result, Trace, TracePlan};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -21,10 +25,36 @@ use crate::view::View;
 
 /// Blocks kept for the other spans of traces; neighbours in one block are neighbours in the other, mostly.
 const OTHERS_MAX: usize = 4;
+/// Blocks opened at once.
+const OPENED_AT_ONCE_MAX: usize = 32;
+/// Threads of one scan.
+const THREADS_MAX: usize = 8;
 /// Bytes of memory by which a trace that was given is known.
 const GIVEN_BYTES: u64 = 32;
 
 impl Store {
+    pub(crate) fn read_trace(&self, trace_id: u128, budget: &Budget) -> Result<Option<Trace>> {
+        let view = self.shared.snapshot();
+        let mut rows = Rows::default();
+        for part in &view.parts {
+            budget.check()?;
+            part.read_trace(trace_id, &mut rows)?;
+        }
+        for chunk in &view.chunks {
+            let found = chunk.rows_of(trace_id);
+            if !found.is_empty() {
+                let mut map = Renumbering::new(&chunk.rows);
+                found.iter().for_each(|row| rows.push_from(&chunk.rows, *row as usize, &mut map));
+            }
+        }
+        budget.charge_samples(rows.len() as u64)?;
+        budget.charge_bytes(rows.memory_bytes() as u64)?;
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Trace { trace_id, groups: rows.groups()? }))
+    }
+
     pub(crate) fn scan_traces(
         &self,
         plan: &TracePlan,
@@ -40,6 +70,7 @@ impl Store {
             given: FxHashSet::default(),
             others: VecDeque::new(),
             held_bytes: 0,
+            opened_at_once: 1,
         };
         let outcome = scan.run(visit);
         budget.release_bytes(scan.held_bytes);
@@ -68,13 +99,13 @@ impl PartialEq for Waiting<'_> {
 impl Eq for Waiting<'_> {}
 
 impl PartialOrd for Waiting<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+    fn partial_cmp(&self, other: &Self) -> Option<cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
 impl Ord for Waiting<'_> {
-    fn cmp(&self, other: &Self) -> Ordering {
+    fn cmp(&self, other: &Self) -> cmp::Ordering {
         self.start_ns.cmp(&other.start_ns)
     }
 }
@@ -119,6 +150,8 @@ struct Scan<'v> {
     given: FxHashSet<u128>,
     others: VecDeque<Other>,
     held_bytes: u64,
+    /// Blocks to open next.
+    opened_at_once: usize,
 }
 
 impl<'v> Scan<'v> {
@@ -141,8 +174,15 @@ impl<'v> Scan<'v> {
             self.budget.check()?;
             match what {
                 What::Block(part, number) => {
-                    let opened = self.open(part, number)?;
-                    self.wait_for(opened);
+                    let mut blocks = vec![(part, number)];
+                    while blocks.len() < self.opened_at_once
+                        && let Some(&Waiting { what: What::Block(part, number), .. }) =
+                            self.queue.peek()
+                    {
+                        self.queue.pop();
+                        blocks.push((part, number));
+                    }
+                    self.open(&blocks)?;
                 }
                 What::Opened(mut opened) => {
                     let Some(found) = opened.found.pop() else { continue };
@@ -182,10 +222,6 @@ impl<'v> Scan<'v> {
     fn hold(&mut self, bytes: u64) -> Result<()> {
         self.held_bytes += bytes;
         self.budget.charge_bytes(bytes)
-    }
-
-    fn projection(&self) -> Projection<'v> {
-        Projection { attributes: self.plan.attributes.as_ref(), details: self.plan.details }
     }
 
     /// Traces of the head.
@@ -253,68 +289,23 @@ impl<'v> Scan<'v> {
         Ok(Some(Box::new(Opened { of: None, rows, assembly, bytes, found })))
     }
 
-    /// Traces of a block; `None` when it is damaged.
-    fn open(&mut self, part: &'v Part, number: usize) -> Result<Option<Box<Opened<'v>>>> {
-        self.budget.charge_samples(u64::from(part.index.blocks[number].rows))?;
-        let opened = part.guard(number, || self.search_block(part, number))?;
-        let Some(Some(opened)) = opened else { return Ok(None) };
-        self.hold(opened.bytes)?;
-        Ok(Some(opened))
-    }
-
-    fn search_block(&self, part: &'v Part, number: usize) -> Result<Option<Box<Opened<'v>>>> {
-        let plan = self.plan;
-        if !screen::may_hold(&plan.conditions, part, number)? {
-            return Ok(None);
+    /// Searches blocks, each other one besides the first perhaps in vain.
+    fn open(&mut self, blocks: &[(&'v Part, usize)]) -> Result<()> {
+        for (part, number) in blocks {
+            self.budget.charge_samples(u64::from(part.index.blocks[*number].rows))?;
         }
-        let core = part.core(number)?;
-        let mut screen = Screen::new(part, number, &core);
-        let mut holds = Vec::with_capacity(plan.conditions.len());
-        for condition in &plan.conditions {
-            holds.push(screen.rows(condition)?);
+        let mut found = 0;
+        for opened in search_blocks(self.plan, self.budget, blocks)? {
+            found += opened.found.len();
+            self.hold(opened.bytes)?;
+            self.wait_for(Some(opened));
         }
-        let is_wanted = |row: usize| {
-            holds.iter().any(|holds| holds[row]) && plan.range.contains(core.starts_ns[row])
+        // Who wants the newest few has soon enough of them where each block has some.
+        self.opened_at_once = match found <= blocks.len() {
+            true => (2 * self.opened_at_once).min(OPENED_AT_ONCE_MAX),
+            false => 1,
         };
-        let mut found = Vec::new();
-        let mut wanted = Vec::new();
-        for (run, of_run) in core.runs.iter().enumerate() {
-            let rows = core.rows_of(run);
-            let start = wanted.len();
-            if plan.is_whole {
-                if rows.clone().any(is_wanted) {
-                    wanted.extend(rows.clone());
-                }
-            } else {
-                wanted.extend(rows.clone().filter(|row| is_wanted(*row)));
-            }
-            if wanted.len() > start {
-                found.push(Found {
-                    trace_id: of_run.trace_id,
-                    start_ns: of_run.trace_start_ns,
-                    rows: start..wanted.len(),
-                    is_complete: holds.iter().all(|holds| holds[rows.clone()].contains(&true)),
-                    is_at_edge: run == 0 || run + 1 == core.runs.len(),
-                });
-            }
-        }
-        if found.is_empty() {
-            return Ok(None);
-        }
-        let projection = self.projection();
-        let (attributes, rest) = screen.into_pieces();
-        let ids = part.ids(number)?;
-        let attributes = attributes.map_or_else(|| part.attributes(number), Ok)?;
-        let rest = match rest {
-            _ if !projection.details => None,
-            Some(rest) => Some(rest),
-            None => Some(part.rest(number)?),
-        };
-        let mut rows = Rows::default();
-        OpenBlock { core, ids, attributes, rest }.read(wanted, projection, &mut rows)?;
-        let bytes = (rows.memory_bytes() + found.capacity() * size_of::<Found>()) as u64;
-        let (of, assembly) = (Some((part, number)), Assembly::default());
-        Ok(Some(Box::new(Opened { of, rows, assembly, bytes, found })))
+        Ok(())
     }
 
     /// The trace with all its spans and its start, unless it was given before or does not satisfy the conditions.
@@ -380,7 +371,7 @@ impl<'v> Scan<'v> {
         if let Some(known) = self.others.iter().find(|o| (o.part, o.number) == (id, number)) {
             return Ok(Some(Arc::clone(&known.block)));
         }
-        let projection = self.projection();
+        let projection = projection(self.plan);
         let read = part.guard(number, || {
             let open = part.open_block(number, part.core(number)?, projection)?;
             let mut rows = Rows::default();
@@ -399,4 +390,109 @@ impl<'v> Scan<'v> {
         self.others.push_back(Other { part: id, number, block: Arc::clone(&block) });
         Ok(Some(block))
     }
+}
+
+fn projection(plan: &TracePlan) -> Projection<'_> {
+    Projection { attributes: plan.attributes.as_ref(), details: plan.details }
+}
+
+/// What is found in blocks, in their order; those that are damaged are left out.
+fn search_blocks<'v>(
+    plan: &TracePlan,
+    budget: &Budget,
+    blocks: &[(&'v Part, usize)],
+) -> Result<Vec<Box<Opened<'v>>>> {
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<Vec<(usize, Box<Opened<'v>>)>> {
+        let mut all = Vec::new();
+        loop {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            let Some((part, number)) = blocks.get(place) else { return Ok(all) };
+            budget.check()?;
+            let opened = part.guard(*number, || search_block(plan, part, *number))?;
+            all.extend(opened.flatten().map(|opened| (place, opened)));
+        }
+    };
+    let threads = match blocks.len() {
+        1 => 1,
+        count => available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX).min(count),
+    };
+    let mut all = std::thread::scope(|scope| {
+        let spawn = |_| {
+            let builder = std::thread::Builder::new().name("tracedb-scan".into());
+            // Without another thread the work is done by this one.
+            builder.spawn_scoped(scope, work).ok()
+        };
+        let others: Vec<_> = (1..threads).filter_map(spawn).collect();
+        let mut all = work();
+        for other in others {
+            let theirs = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            all = all.and_then(|mut all| {
+                all.extend(theirs?);
+                Ok(all)
+            });
+        }
+        all
+    })?;
+    all.sort_unstable_by_key(|(place, _)| *place);
+    Ok(all.into_iter().map(|(_, opened)| opened).collect())
+}
+
+/// Traces of a block.
+fn search_block<'v>(
+    plan: &TracePlan,
+    part: &'v Part,
+    number: usize,
+) -> Result<Option<Box<Opened<'v>>>> {
+    if !screen::may_hold(&plan.conditions, part, number)? {
+        return Ok(None);
+    }
+    let core = part.core(number)?;
+    let mut screen = Screen::new(part, number, &core);
+    let mut holds = Vec::with_capacity(plan.conditions.len());
+    for condition in &plan.conditions {
+        holds.push(screen.rows(condition)?);
+    }
+    let is_wanted = |row: usize| {
+        holds.iter().any(|holds| holds[row]) && plan.range.contains(core.starts_ns[row])
+    };
+    let mut found = Vec::new();
+    let mut wanted = Vec::new();
+    for (run, of_run) in core.runs.iter().enumerate() {
+        let rows = core.rows_of(run);
+        let start = wanted.len();
+        if plan.is_whole {
+            if rows.clone().any(is_wanted) {
+                wanted.extend(rows.clone());
+            }
+        } else {
+            wanted.extend(rows.clone().filter(|row| is_wanted(*row)));
+        }
+        if wanted.len() > start {
+            found.push(Found {
+                trace_id: of_run.trace_id,
+                start_ns: of_run.trace_start_ns,
+                rows: start..wanted.len(),
+                is_complete: holds.iter().all(|holds| holds[rows.clone()].contains(&true)),
+                is_at_edge: run == 0 || run + 1 == core.runs.len(),
+            });
+        }
+    }
+    if found.is_empty() {
+        return Ok(None);
+    }
+    let projection = projection(plan);
+    let (attributes, rest) = screen.into_pieces();
+    let ids = part.ids(number)?;
+    let attributes = attributes.map_or_else(|| part.attributes(number), Ok)?;
+    let rest = match rest {
+        _ if !projection.details => None,
+        Some(rest) => Some(rest),
+        None => Some(part.rest(number)?),
+    };
+    let mut rows = Rows::default();
+    OpenBlock { core, ids, attributes, rest }.read(wanted, projection, &mut rows)?;
+    let bytes = (rows.memory_bytes() + found.capacity() * size_of::<Found>()) as u64;
+    let (of, assembly) = (Some((part, number)), Assembly::default());
+    Ok(Some(Box::new(Opened { of, rows, assembly, bytes, found })))
 }

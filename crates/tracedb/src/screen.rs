@@ -12,7 +12,6 @@ use storage::codec::Reader;
 use crate::attributes::{self, AttributeColumns};
 use crate::block::{Core, Rest};
 use crate::column::TextColumn;
-use crate::conditions::may_have;
 use crate::part::{BlockMeta, Part};
 use crate::record::kind_of;
 use crate::rows::{Row, Rows, Stretch, duration_ns};
@@ -47,6 +46,20 @@ pub(crate) fn may_match(condition: &SpanCondition, part: &Part, block: &BlockMet
             }
         }
     }
+}
+
+/// Whether the block may have attributes `key` in one of `scopes`.
+pub(crate) fn may_have(
+    part: &Part,
+    block: &BlockMeta,
+    scopes: &[AttributeScope],
+    key: &str,
+) -> bool {
+    let is_it = |number: &u32| {
+        let (scope, text) = part.index.keys[*number as usize];
+        scopes.contains(&scope) && part.text(text) == key
+    };
+    block.keys.as_ref().is_none_or(|keys| keys.iter().any(is_it))
 }
 
 /// Whether block `number` may have a span that satisfies one of `conditions`, by the filter of its values.
@@ -258,10 +271,10 @@ fn cost(condition: &SpanCondition) -> u8 {
 
 /// Which texts of a column of strings satisfy the test, by their codes.
 fn texts_that_hold(test: &ValueTest, texts: &TextColumn) -> Vec<bool> {
-    let all = (0..texts.distinct()).map(|code| texts.text(code));
     if let Some(wanted) = test.text() {
-        return all.map(|text| text == wanted.as_bytes()).collect();
+        return texts.equal(wanted.as_bytes());
     }
+    let all = (0..texts.distinct()).map(|code| texts.text(code));
     // One string for all of them.
     let mut value = AttributeValue::String(String::new());
     let holds = |text: &[u8]| {

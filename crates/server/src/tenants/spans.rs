@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use model::{
     AttributeScope, AttributeValue, Attributes, Budget, Matcher, Operation, Resource, Result, Span,
-    SpanCondition, SpanField, SpanGroup, SpanPlan, TENANT_LABEL, TimeRange, Trace, TracePlan,
-    TraceSource, TraceSummary, ValueTest,
+    SpanCondition, SpanField, SpanGroup, TENANT_LABEL, TimeRange, Trace, TracePlan, TraceSource,
+    ValueTest,
 };
 
 /// Makes `groups` those of `tenant`, whatever their resources say of it.
@@ -56,7 +56,8 @@ impl OfTenants {
         }
         let scope = self.scope.clone();
         let field = SpanField::Attribute(AttributeScope::Resource, TENANT_LABEL.to_owned());
-        test(field, move |value| scope.matches(&value.to_string()))
+        let theirs = ValueTest::new(move |value| scope.matches(&value.to_string()));
+        SpanCondition::Test(field, theirs)
     }
 
     /// Calls `f` with their spans that start within `range` and satisfy `condition`, and others perhaps.
@@ -98,65 +99,6 @@ impl Wanted {
     }
 }
 
-fn test(
-    field: SpanField,
-    test: impl Fn(&AttributeValue) -> bool + Send + Sync + 'static,
-) -> SpanCondition {
-    SpanCondition::Test(field, ValueTest::new(test))
-}
-
-fn is_text(field: SpanField, wanted: &str) -> SpanCondition {
-    let wanted = wanted.to_owned();
-    test(field, move |value| value.to_string() == wanted)
-}
-
-/// What a source may decide of `plan`.
-fn condition(plan: &SpanPlan) -> SpanCondition {
-    let mut all = Vec::new();
-    all.extend(plan.service.as_ref().map(|service| is_text(SpanField::Service, service)));
-    all.extend(plan.name.as_ref().map(|name| is_text(SpanField::Name, name)));
-    for (name, value) in &plan.attributes {
-        let scopes = [AttributeScope::Resource, AttributeScope::Span, AttributeScope::Event];
-        let of = |scope| is_text(SpanField::Attribute(scope, name.clone()), value);
-        all.push(SpanCondition::Any(scopes.map(of).to_vec()));
-    }
-    if let Some(ns_min) = plan.duration_ns_min {
-        all.push(test(SpanField::Duration { ns_min }, |_| true));
-    }
-    SpanCondition::All(all)
-}
-
-/// Whether a span satisfies `plan`.
-fn satisfies(plan: &SpanPlan, resource: &Resource, span: &Span) -> bool {
-    let has = |(name, wanted): &(String, String)| {
-        let events = span.events.iter().flat_map(|event| &event.attributes);
-        let mut all = resource.attributes.iter().chain(&span.attributes).chain(events);
-        all.any(|(known, value)| **known == **name && value.to_string() == *wanted)
-    };
-    plan.range.contains(span.start_ns)
-        && plan.service.as_deref().is_none_or(|service| resource.service() == Some(service))
-        && plan.name.as_deref().is_none_or(|name| *span.name == *name)
-        && plan.status.is_none_or(|status| span.status == status)
-        && plan.duration_ns_min.is_none_or(|min| span.duration_ns() >= min)
-        && plan.duration_ns_max.is_none_or(|max| span.duration_ns() <= max)
-        && plan.attributes.iter().all(has)
-}
-
-fn summary(trace: &Trace) -> TraceSummary {
-    let spans = || trace.groups.iter().flat_map(|g| g.spans.iter().map(move |span| (g, span)));
-    let roots = spans().filter(|(_, span)| span.parent_id == 0);
-    let root = roots.min_by_key(|(_, span)| span.start_ns);
-    let start_ns = spans().map(|(_, span)| span.start_ns).min().unwrap_or(0);
-    let end_ns = spans().map(|(_, span)| span.end_ns.max(span.start_ns)).max().unwrap_or(start_ns);
-    TraceSummary {
-        trace_id: trace.trace_id,
-        root_service: root.and_then(|(group, _)| group.resource.service()).unwrap_or("").into(),
-        root_name: root.map_or_else(|| Arc::from(""), |(_, span)| span.name.clone()),
-        start_ns,
-        duration_ns: end_ns.abs_diff(start_ns),
-    }
-}
-
 fn kind_number(value: &AttributeValue) -> u8 {
     match value {
         AttributeValue::Empty => 0,
@@ -185,34 +127,6 @@ fn attributes_of<'s>(
 }
 
 impl TraceSource for OfTenants {
-    fn find(&self, plan: &SpanPlan, budget: &Budget) -> Result<Vec<TraceSummary>> {
-        let mut found = Vec::new();
-        if plan.limit == 0 {
-            return Ok(found);
-        }
-        let mut names: BTreeSet<String> = BTreeSet::new();
-        names.extend(plan.attributes.iter().map(|(name, _)| name.clone()));
-        let wanted = TracePlan {
-            range: plan.range,
-            conditions: vec![condition(plan)],
-            is_whole: true,
-            details: !names.is_empty(),
-            attributes: Some(names),
-        };
-        self.scan(&wanted, budget, &mut |trace| {
-            let mut groups = trace.groups.iter();
-            if groups.any(|g| g.spans.iter().any(|span| satisfies(plan, &g.resource, span))) {
-                found.push(summary(trace));
-            }
-            match found.len() >= plan.limit {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            }
-        })?;
-        found.sort_by_key(|summary| std::cmp::Reverse(summary.start_ns));
-        Ok(found)
-    }
-
     fn trace(&self, trace_id: u128, budget: &Budget) -> Result<Option<Trace>> {
         let Some(mut trace) = self.all.trace(trace_id, budget)? else { return Ok(None) };
         trace.groups.retain(|group| self.is_theirs(&group.resource.attributes));
@@ -263,7 +177,9 @@ impl TraceSource for OfTenants {
         budget: &Budget,
     ) -> Result<Vec<Operation>> {
         let mut operations = BTreeSet::new();
-        let condition = is_text(SpanField::Service, service);
+        let wanted = service.to_owned();
+        let test = ValueTest::new(move |value| value.to_string() == wanted).with_text(service);
+        let condition = SpanCondition::Test(SpanField::Service, test);
         self.each(range, condition, Wanted::little(), budget, &mut |group, span| {
             if group.resource.service() == Some(service) {
                 let (name, kind) = (span.name.as_ref().to_owned(), span.kind as u8);
@@ -325,10 +241,6 @@ mod tests {
     struct Table(Vec<Trace>);
 
     impl TraceSource for Table {
-        fn find(&self, _plan: &SpanPlan, _budget: &Budget) -> Result<Vec<TraceSummary>> {
-            Ok(Vec::new())
-        }
-
         fn trace(&self, trace_id: u128, _budget: &Budget) -> Result<Option<Trace>> {
             Ok(self.0.iter().find(|trace| trace.trace_id == trace_id).cloned())
         }
@@ -415,17 +327,23 @@ mod tests {
         OfTenants::new(Arc::new(table), scope)
     }
 
-    fn plan(limit: usize) -> SpanPlan {
-        SpanPlan {
+    /// All traces, newest first, each with the services of the spans shown of it.
+    fn found(seen: &OfTenants) -> Vec<(u128, String)> {
+        let plan = TracePlan {
             range: TimeRange::ALL,
-            service: None,
-            name: None,
-            attributes: Vec::new(),
-            duration_ns_min: None,
-            duration_ns_max: None,
-            status: None,
-            limit,
-        }
+            conditions: vec![SpanCondition::Always],
+            is_whole: true,
+            attributes: None,
+            details: true,
+        };
+        let mut found = Vec::new();
+        let mut visit = |trace: &Trace| {
+            let services = trace.groups.iter().filter_map(|group| group.resource.service());
+            found.push((trace.trace_id, services.collect::<Vec<_>>().join(" ")));
+            ControlFlow::Continue(())
+        };
+        seen.scan(&plan, &Budget::unlimited(), &mut visit).unwrap();
+        found
     }
 
     #[test]
@@ -435,8 +353,7 @@ mod tests {
             let seen = of(scope);
             let all = TimeRange::ALL;
             assert_eq!(seen.services(all, &budget).unwrap(), services);
-            let found = seen.find(&plan(10), &budget).unwrap();
-            assert_eq!(found.iter().map(|s| s.trace_id).collect::<Vec<_>>(), ids);
+            assert!(found(&seen).iter().map(|(id, _)| id).eq(ids));
             let scope = AttributeScope::Span;
             let values = seen.attribute_values(scope, "user", all, 10, &budget).unwrap();
             assert_eq!(values, users.iter().map(|user| text(user)).collect::<Vec<_>>());
@@ -483,20 +400,9 @@ mod tests {
 
     #[test]
     fn searches_look_at_their_spans_alone() {
-        let budget = Budget::unlimited();
-        let seen = of(Matcher::equal(TENANT_LABEL, "a"));
-        let find = |plan: SpanPlan| {
-            let found = seen.find(&plan, &budget).unwrap();
-            found.into_iter().map(|s| (s.trace_id, s.root_service.to_string())).collect::<Vec<_>>()
-        };
-        let shop = |id| (id, "shop".to_owned());
-        assert_eq!(find(SpanPlan { limit: 1, ..plan(0) }), [shop(3)]);
-        assert_eq!(find(SpanPlan { name: Some("both".into()), ..plan(5) }), [shop(2)]);
-        assert_eq!(find(SpanPlan { service: Some("bank".into()), ..plan(5) }), []);
-        let user = vec![("user".to_owned(), "b".to_owned())];
-        assert_eq!(find(SpanPlan { attributes: user, ..plan(5) }), []);
-        assert_eq!(find(SpanPlan { duration_ns_min: Some(11), ..plan(5) }), []);
-        let range = TimeRange::new(3, 4);
-        assert_eq!(find(SpanPlan { range, duration_ns_max: Some(10), ..plan(5) }), [shop(3)]);
+        let of = |tenant| found(&of(Matcher::equal(TENANT_LABEL, tenant)));
+        let [shop, bank] = ["shop".to_owned(), "bank".to_owned()];
+        assert_eq!(of("a"), [(3, shop.clone()), (2, shop)]);
+        assert_eq!(of("b"), [(2, bank)]);
     }
 }

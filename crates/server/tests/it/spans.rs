@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 
 use model::{
     AttributeScope, AttributeValue, Budget, Done, Error, ErrorKind, LogBatch, MetricBatch,
-    Operation, Receipt, RejectReason, Result, Sink, SpanBatch, SpanPlan, TimeRange, Trace,
-    TracePlan, TraceSource, TraceSummary,
+    Operation, Receipt, RejectReason, Result, Sink, SpanBatch, TimeRange, Trace, TracePlan,
+    TraceSource,
 };
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -65,10 +65,6 @@ impl Sink for Spans {
 }
 
 impl TraceSource for Spans {
-    fn find(&self, _plan: &SpanPlan, _budget: &Budget) -> Result<Vec<TraceSummary>> {
-        Ok(Vec::new())
-    }
-
     fn trace(&self, trace_id: u128, budget: &Budget) -> Result<Option<Trace>> {
         let mut trace = Trace { trace_id, groups: Vec::new() };
         for mut group in self.batches.lock().iter().flat_map(|batch| batch.groups.clone()) {

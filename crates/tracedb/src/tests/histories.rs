@@ -2,45 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use model::{AttributeScope, Clock as _, Operation, RejectReason};
+use model::{AttributeScope, Clock as _, Operation, RejectReason, SpanField, ValueTest};
 
 use super::*;
-
-fn plans(random: &mut Random, now_ns: i64) -> SpanPlan {
-    let mut plan = everything();
-    let mut is = |n: u64| random.below(n) == 0;
-    let (range, service, name, status, min, max, limit) =
-        (is(3), is(3), is(3), is(3), is(4), is(4), is(2));
-    if range {
-        let start = now_ns - random.below(30) as i64 * 1_000_000_000;
-        plan.range = TimeRange::new(start, start + random.below(20) as i64 * 1_000_000_000);
-    }
-    plan.service = service.then(|| random.one_of(&["cart", "web", "nobody"]).to_owned());
-    plan.name = name.then(|| random.one_of(&["GET /", "", "nothing"]).to_owned());
-    plan.status = status.then(|| random.one_of(&SpanStatus::ALL));
-    plan.duration_ns_min = min.then(|| random.below(6000));
-    plan.duration_ns_max = max.then(|| random.below(6000));
-    let values =
-        ["GET", "2", "true", "", "NaN", "0.5", "/////w==", "[]", "{\"x\":true}", "-1", "cart"];
-    for _ in 0..random.below(3) {
-        let key = random.one_of(&["http.method", "http.status", "a", "", "service.name", "none"]);
-        plan.attributes.push((key.to_owned(), random.one_of(&values).to_owned()));
-    }
-    if limit {
-        plan.limit = random.below(5) as usize;
-    }
-    plan
-}
-
-fn check_finds(store: &Store, plain: &Plain, random: &mut Random, now_ns: i64, context: &str) {
-    for _ in 0..30 {
-        let plan = plans(random, now_ns);
-        let found = store.find(&plan, &Budget::unlimited()).unwrap();
-        let ids: Vec<u128> = found.iter().map(|f| f.trace_id).collect();
-        assert_eq!(ids, plain.find(&plan), "{context}: {plan:?}");
-        found.iter().for_each(|f| check_summary(plain, f));
-    }
-}
 
 fn check_lists(store: &Store, plain: &Plain, context: &str) {
     let budget = Budget::unlimited();
@@ -111,7 +75,7 @@ fn history(seed: u64) {
             3 => rig.clock.advance_ms(random.below(7_200_000) as i64),
             4 if !sent.is_empty() => {
                 let again = random.below(sent.len() as u64) as usize;
-                let count = sent[again].iter().map(|g| g.spans.len() as u64).sum();
+                let count: u64 = sent[again].iter().map(|g| g.spans.len() as u64).sum();
                 assert_eq!(append(&store, sent[again].clone()).stored, count, "{context}");
             }
             _ => {
@@ -141,7 +105,6 @@ fn history(seed: u64) {
             _ => {}
         }
         check_all(&store, &plain, &context);
-        check_finds(&store, &plain, &mut random, now_ns, &context);
         check_lists(&store, &plain, &context);
         super::scans::check(&store, &plain, &mut random, now_ns, &context);
         let stats = store.stats();
@@ -205,11 +168,13 @@ fn long_traces_and_wide_spans_come_back_whole() {
     let check = || {
         let trace = store.trace(7, &Budget::unlimited()).unwrap().unwrap();
         assert!(trace.groups == [group.clone()]);
-        let by_name = SpanPlan { name: Some("name 39999".to_owned()), ..everything() };
-        assert_eq!(store.find(&by_name, &Budget::unlimited()).unwrap().len(), 1);
-        let by_key = vec![("key 9999".to_owned(), "9999".to_owned())];
-        let by_key = SpanPlan { attributes: by_key, ..everything() };
-        assert_eq!(store.find(&by_key, &Budget::unlimited()).unwrap().len(), 1);
+        let has = |field, wanted: &'static str| {
+            let test = ValueTest::new(move |value| value.to_string() == wanted);
+            found(&store, SpanCondition::Test(field, test))
+        };
+        assert_eq!(has(SpanField::Name, "name 39999"), [7]);
+        let field = SpanField::Attribute(AttributeScope::Span, "key 9999".to_owned());
+        assert_eq!(has(field, "9999"), [7]);
         let names = store.attribute_names(TimeRange::ALL, &Budget::unlimited()).unwrap();
         assert_eq!(names.len(), 10_000);
     };
@@ -233,16 +198,7 @@ fn long_traces_and_wide_spans_come_back_whole() {
 fn parts_go_with_their_time_and_for_their_size() {
     let rig = Rig::new();
     let store = rig.open();
-    let ids = || {
-        let mut ids: Vec<u128> = store
-            .find(&everything(), &Budget::unlimited())
-            .unwrap()
-            .iter()
-            .map(|f| f.trace_id)
-            .collect();
-        ids.sort_unstable();
-        ids
-    };
+    let ids = || found(&store, SpanCondition::Always);
     for day in 1..=4_u8 {
         let start_ns = rig.clock.now_ns();
         let span = Span { trace_id: u128::from(day), span_id: 1, start_ns, ..Span::default() };
@@ -300,10 +256,10 @@ fn damaged_blocks_are_left_out_and_the_rest_is_served() {
     let part = store.shared.snapshot().parts[0].summary.file_name();
     // The first block's core is behind the file's magic and the block's header.
     rig.fs.flip_bit(&std::path::Path::new("/traces/parts").join(part), 30 * 8).unwrap();
-    let found = store.find(&everything(), &Budget::unlimited()).unwrap();
-    assert!(!found.is_empty());
+    let rest = found(&store, SpanCondition::Always);
+    assert!(!rest.is_empty());
     assert_eq!(store.stats().quarantined, 1);
     rig.clock.advance_ms(2 * DAY_MS);
     assert_eq!((store.merge().unwrap(), store.stats().parts), (0, 2), "what is damaged stays");
-    assert_eq!(store.find(&everything(), &Budget::unlimited()).unwrap(), found);
+    assert_eq!(found(&store, SpanCondition::Always), rest);
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use model::{AttributeScope, Clock as _, SpanCondition, SpanField, TracePlan, ValueTest};
+use model::{AttributeScope, Clock as _, ErrorKind, Limits, SpanField, ValueTest};
 
 use super::*;
 
@@ -206,4 +206,58 @@ fn scans_stop_and_leave_out_what_they_can() {
     assert_eq!(ids(&plan(vec![named("common")]), 3), [50, 49, 48]);
     assert_eq!(ids(&plan(vec![named("common"), named("rare")]), 99).len(), 10);
     assert_eq!(ids(&plan(vec![named("none")]), 99).len(), 0);
+}
+
+/// While little is found, blocks are opened several at once: the order of what comes stays, and so does what is left out.
+#[test]
+fn blocks_opened_at_once_come_newest_first() {
+    let rig = Rig::new();
+    let store = rig.open();
+    let start_ns = rig.clock.now_ns();
+    for i in 0..40_u8 {
+        let span = Span {
+            trace_id: u128::from(i) + 1,
+            span_id: 1,
+            start_ns: start_ns + i64::from(i),
+            end_ns: start_ns + i64::from(i),
+            name: Arc::from(if i % 8 == 7 { "rare" } else { "common" }),
+            ..Span::default()
+        };
+        append(&store, vec![SpanGroup { spans: vec![span], ..SpanGroup::default() }]);
+        store.flush().unwrap();
+    }
+    assert_eq!(store.stats().parts, 40);
+    // Whether a span is no root stands in its block alone.
+    let rare = ValueTest::new(|name| name.to_string() == "rare");
+    let plan = TracePlan {
+        range: TimeRange::ALL,
+        conditions: vec![SpanCondition::Any(vec![
+            SpanCondition::Test(SpanField::Name, rare),
+            SpanCondition::Test(
+                SpanField::Root,
+                ValueTest::new(|root| *root == AttributeValue::Bool(false)),
+            ),
+        ])],
+        is_whole: true,
+        attributes: None,
+        details: true,
+    };
+    let ids = |limit: usize, budget: &Budget| {
+        let mut ids = Vec::new();
+        let mut visit = |trace: &Trace| {
+            ids.push(trace.trace_id);
+            if ids.len() == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        store.scan(&plan, budget, &mut visit).map(|()| ids)
+    };
+    assert_eq!(ids(9, &Budget::unlimited()).unwrap(), [40, 32, 24, 16, 8]);
+    assert_eq!(ids(2, &Budget::unlimited()).unwrap(), [40, 32]);
+    let file = store.shared.snapshot().parts[15].summary.file_name();
+    rig.fs.flip_bit(&std::path::Path::new("/traces/parts").join(file), 30 * 8).unwrap();
+    let rest = ids(9, &Budget::unlimited()).unwrap();
+    assert!(rest == [40, 32, 24, 8] || rest == [40, 32, 24, 16, 8], "{rest:?}");
+    assert_eq!(store.stats().quarantined, 1);
+    let limits = Limits { samples_max: 20, bytes_max: u64::MAX, time_ms_max: i64::MAX };
+    let error = ids(9, &Budget::new(Arc::clone(&rig.clock) as _, limits)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Limit);
 }

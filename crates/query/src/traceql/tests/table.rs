@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use model::{
     AttributeScope, AttributeValue, Attributes, Budget, Operation, Resource, Result, Scope, Span,
-    SpanCondition, SpanEvent, SpanField, SpanGroup, SpanKind, SpanPlan, SpanStatus, TimeRange,
-    Trace, TracePlan, TraceSource, TraceSummary,
+    SpanCondition, SpanEvent, SpanField, SpanGroup, SpanKind, SpanStatus, TimeRange, Trace,
+    TracePlan, TraceSource,
 };
 
 /// 2024-05-01T00:00:00Z.
@@ -184,10 +184,6 @@ impl TraceSource for Table {
             }
         }
         Ok(())
-    }
-
-    fn find(&self, _: &SpanPlan, _: &Budget) -> Result<Vec<TraceSummary>> {
-        unreachable!("TraceQL scans")
     }
 
     fn trace(&self, _: u128, _: &Budget) -> Result<Option<Trace>> {
