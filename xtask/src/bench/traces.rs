@@ -23,6 +23,8 @@ const SEED: u64 = 1;
 const SPANS: usize = 480_000;
 const DAY_SPANS: usize = 10_000_000;
 const DAY_NS: i64 = 86_400_000_000_000;
+/// Days of ten million traces.
+const MANY_DAYS: i64 = 12;
 /// Spans of a request.
 const BATCH: usize = 2_000;
 /// Traces asked for by their ids, and how often a search is asked.
@@ -32,7 +34,7 @@ const ASKED: usize = 20;
 const REMEMBERED: usize = 997;
 
 /// In the order in which all are run.
-const PHASES: [Phase; 3] = [("push", push), ("size", size), ("day", day)];
+const PHASES: [Phase; 4] = [("push", push), ("size", size), ("day", day), ("many", many)];
 
 /// `cargo xtask bench traces [PHASE…] [--small]`.
 pub(crate) fn traces(args: &[String]) -> Result<()> {
@@ -136,25 +138,51 @@ fn day(run: &Run) -> Result<Vec<Row>> {
     let count = DAY_SPANS / run.divisor;
     let spans = Spans::new(count, DAY_NS / i64::try_from(count)?)?;
     let server = Server::start(&run.work)?;
+    let (server, ids, mut rows) = filled(&spans, server)?;
+    rows.extend(by_ids(&server, &ids)?);
+    searches(&spans, &server, &mut rows)?;
+    server.end()?;
+    Ok(rows)
+}
+
+/// Ten million traces: some of them by their ids.
+fn many(run: &Run) -> Result<Vec<Row>> {
+    let count = usize::try_from(MANY_DAYS)? * DAY_SPANS / run.divisor;
+    let spans = Spans::new(count, MANY_DAYS * DAY_NS / i64::try_from(count)?)?;
+    let (server, ids, mut rows) = filled(&spans, Server::start(&run.work)?)?;
+    rows.extend(by_ids(&server, &ids)?);
+    server.end()?;
+    Ok(rows)
+}
+
+/// The server with all spans, started anew, and ids of some traces.
+fn filled(spans: &Spans, server: Server) -> Result<(Server, Vec<u128>, Vec<Row>)> {
     let began = Instant::now();
     let ids = spans.push(&server)?;
     let written = began.elapsed().as_secs_f64();
     let peak_mb = server.process.memory_mb("VmHWM");
-    let server = server.restart()?;
-    let mut rows = vec![
-        row("a day of spans, written in seconds", written, (f64::NAN, ""), "-"),
+    let traces = (ids.len() * REMEMBERED) as f64 / 1e6;
+    let rows = vec![
+        row("million traces stored", traces, (f64::NAN, ""), "-"),
+        row("their spans, written in seconds", written, (f64::NAN, ""), "-"),
         row("the same, peak memory MB of 2 GiB allowed", peak_mb, (f64::NAN, ""), "-"),
     ];
+    Ok((server.restart()?, ids, rows))
+}
+
+/// Traces by their ids.
+fn by_ids(server: &Server, ids: &[u128]) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
     let mut random = Random::new(SEED);
-    let wanted: Vec<u128> = (0..IDS).map(|_| *random.pick(&ids)).collect();
+    let wanted: Vec<u128> = (0..IDS).map(|_| *random.pick(ids)).collect();
     // Each id once, with nothing of the store in memory; then all of them again.
     let mut cold = Vec::new();
     for id in &wanted {
         forget(&server.data())?;
-        cold.push(trace(&server, *id)?);
+        cold.push(trace(server, *id)?);
     }
     let cpu_before = server.process.cpu_of_living();
-    let warm = wanted.iter().map(|id| trace(&server, *id)).collect::<Result<_>>()?;
+    let warm = wanted.iter().map(|id| trace(server, *id)).collect::<Result<_>>()?;
     let cpu_ms = (server.process.cpu_of_living() - cpu_before) * 1e3 / wanted.len() as f64;
     for (what, times, aim) in [("cold", cold, "<= 10"), ("warm", warm, "<= 2")] {
         let (median, most) = spread(times);
@@ -162,6 +190,11 @@ fn day(run: &Run) -> Result<Vec<Row>> {
         rows.push(row(&format!("trace by id, {what}, 99 % ms"), most, (f64::NAN, ""), "-"));
     }
     rows.push(row("trace by id, warm, CPU ms", cpu_ms, (f64::NAN, ""), "-"));
+    Ok(rows)
+}
+
+/// Searches over all of it.
+fn searches(spans: &Spans, server: &Server, rows: &mut Vec<Row>) -> Result<()> {
     let name = service(7);
     for (what, query) in [
         (
@@ -194,8 +227,7 @@ fn day(run: &Run) -> Result<Vec<Row>> {
         let name = format!("search of a day by {what}, median ms");
         rows.push(row(&name, spread(times).0, (cpu_ms, "CPU ms"), "<= 100"));
     }
-    server.end()?;
-    Ok(rows)
+    Ok(())
 }
 
 /// Asks for one trace; milliseconds until the answer was there.
