@@ -274,8 +274,8 @@ fn answer_comes_back(json: &Value) -> Result<(), String> {
     let groups = whole(decode_protobuf(&shown::batch(&expected), ELEMENTS_MAX))?;
     let trace_id = groups.first().and_then(|group| group.spans.first()).map(|span| span.trace_id);
     let trace = Trace { trace_id: trace_id.ok_or("no spans")?, groups };
-    let found: Value =
-        serde_json::from_str(&answer(&[trace], Adjustment::None)).map_err(|e| e.to_string())?;
+    let found: Vec<u8> = answer(vec![trace], &[], Adjustment::None).flatten().collect();
+    let found: Value = serde_json::from_slice(&found).map_err(|e| e.to_string())?;
     let found = shown::spans(&found["data"][0], false);
     if found == expected { Ok(()) } else { Err(format!("{found:?}, expected {expected:?}")) }
 }
@@ -470,7 +470,8 @@ fn shown_by_jaeger(dir: &Path) -> Result<(), String> {
     let trace_id = groups.first().and_then(|group| group.spans.first()).map(|span| span.trace_id);
     let trace = Trace { trace_id: trace_id.unwrap_or(0), groups };
     let parse = |text: &[u8]| serde_json::from_slice::<Value>(text).map_err(|e| e.to_string());
-    let found = parse(answer(&[trace], Adjustment::None).as_bytes())?;
+    let found: Vec<u8> = answer(vec![trace], &[], Adjustment::None).flatten().collect();
+    let found = parse(&found)?;
     // Scopes were called libraries.
     let expected = String::from_utf8(read("oltp2jaeger-multi-out.json")?)
         .map_err(|e| e.to_string())?

@@ -319,6 +319,47 @@ pub struct Trace {
     pub groups: Vec<SpanGroup>,
 }
 
+impl Trace {
+    /// How many spans it has.
+    pub fn span_count(&self) -> usize {
+        self.groups.iter().map(|group| group.spans.len()).sum()
+    }
+
+    /// Bytes of memory its spans take, about; names, which many share, are not counted.
+    pub fn memory_bytes(&self) -> usize {
+        fn value_bytes(value: &AttributeValue) -> usize {
+            match value {
+                AttributeValue::String(text) => text.len(),
+                AttributeValue::Bytes(bytes) => bytes.len(),
+                AttributeValue::Array(list) => {
+                    list.iter().map(|value| size_of::<AttributeValue>() + value_bytes(value)).sum()
+                }
+                AttributeValue::Map(map) => {
+                    let pair = size_of::<(String, AttributeValue)>();
+                    map.iter().map(|(name, value)| pair + name.len() + value_bytes(value)).sum()
+                }
+                _ => 0,
+            }
+        }
+        fn attribute_bytes(attributes: &Attributes) -> usize {
+            let pair = size_of::<(Arc<str>, AttributeValue)>();
+            attributes.iter().map(|(_, value)| pair + value_bytes(value)).sum()
+        }
+        let span_bytes = |span: &Span| {
+            let events = span.events.iter();
+            let events = events.map(|e| size_of::<SpanEvent>() + attribute_bytes(&e.attributes));
+            let links = span.links.iter();
+            let links = links.map(|l| size_of::<SpanLink>() + attribute_bytes(&l.attributes));
+            size_of::<Span>()
+                + attribute_bytes(&span.attributes)
+                + events.chain(links).sum::<usize>()
+                + span.trace_state.len()
+                + span.status_message.len()
+        };
+        self.groups.iter().flat_map(|group| &group.spans).map(span_bytes).sum()
+    }
+}
+
 /// Where an attribute stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum AttributeScope {

@@ -212,7 +212,8 @@ fn thrift_batch(thrift: &Path, domain: &Path) -> Result<(), String> {
 fn answered(groups: Vec<SpanGroup>) -> Result<Value, String> {
     let trace_id = groups.first().and_then(|group| group.spans.first()).map(|span| span.trace_id);
     let trace = Trace { trace_id: trace_id.ok_or("no spans")?, groups };
-    serde_json::from_str(&answer(&[trace], Adjustment::None)).map_err(|e| e.to_string())
+    let body: Vec<u8> = answer(vec![trace], &[], Adjustment::None).flatten().collect();
+    serde_json::from_slice(&body).map_err(|e| e.to_string())
 }
 
 fn transformed(given: &Path, expected: &Path) -> Result<(), String> {

@@ -16,39 +16,51 @@ use std::collections::BTreeSet;
 use axum::extract::Path;
 use axum::response::Response;
 use http::StatusCode;
-use ingest::jaeger::answer::{Adjustment, NOT_FOUND, answer, answer_missing, kind_name};
-use model::{Done, Error, ErrorKind, Result, SpanKind, TimeRange, Trace};
+use ingest::jaeger::answer::{Adjustment, NOT_FOUND, answer, kind_name};
+use model::{Budget, Done, Error, ErrorKind, Result, SpanKind, TimeRange, Trace};
 use serde_json::{Value, json};
 
-use crate::error;
 use crate::params::Params;
 use crate::tenants::Reader;
+use crate::{error, streamed};
 use search::Asked;
 
-/// Memory that the answer takes for each span, about.
-const ANSWER_BYTES: u64 = 1_024;
+/// Memory that what is said of each span takes, about.
+const SHOWN_BYTES: usize = 128;
 
 pub(crate) async fn trace(app: Reader, Path(id): Path<String>, params: Params) -> Response {
+    let adjustment = adjustment(params.get("raw") == "true");
     let answered = async {
-        let trace = one_trace(&app, trace_id(&id)?).await?;
-        Ok(answer(&[trace], adjustment(params.get("raw") == "true")))
+        one_trace(&app, trace_id(&id)?, move |trace, budget| {
+            pay_for_shown(std::slice::from_ref(&trace), budget)?;
+            Ok(answer(vec![trace], &[], adjustment))
+        })
+        .await
     };
-    respond(answered.await)
+    send(answered.await)
 }
 
 /// `GET /api/traces`.
 pub(crate) async fn search(app: Reader, params: Params) -> Response {
+    let adjustment = adjustment(params.get("raw") == "true");
+    let written = move |traces: Vec<Trace>, missing: &[u128], budget: &Budget| {
+        pay_for_shown(&traces, budget)?;
+        Ok(answer(traces, missing, adjustment))
+    };
     let answered = async {
-        let adjustment = adjustment(params.get("raw") == "true");
         match search::asked(&params, app.clock.now_ns())? {
-            Asked::Search(query) => Ok(answer(&search::find(&app, query).await?, adjustment)),
-            Asked::Ids(ids) => {
-                let (found, missing) = search::by_ids(&app, ids).await?;
-                Ok(answer_missing(&found, &missing, adjustment))
+            Asked::Search(query) => {
+                search::find(&app, query, move |found, budget| written(found, &[], budget)).await
             }
+            Asked::Ids(ids) => search::by_ids(&app, ids, written).await,
         }
     };
-    respond(answered.await)
+    send(answered.await)
+}
+
+fn pay_for_shown(traces: &[Trace], budget: &Budget) -> Result<()> {
+    let spans: usize = traces.iter().map(Trace::span_count).sum();
+    budget.charge_bytes((spans * SHOWN_BYTES) as u64)
 }
 
 /// Clocks are compared, and nothing is moved: Jaeger's default.
@@ -56,9 +68,17 @@ fn adjustment(is_raw: bool) -> Adjustment {
     if is_raw { Adjustment::None } else { Adjustment::Clocks { skew_ns_max: 0 } }
 }
 
-async fn one_trace(app: &Reader, id: u128) -> Result<Trace> {
-    let (mut found, _) = search::by_ids(app, vec![id]).await?;
-    found.pop().ok_or_else(|| Error::new(ErrorKind::NotFound, NOT_FOUND))
+/// What `finish` makes of the trace.
+async fn one_trace<T: Send + 'static>(
+    app: &Reader,
+    id: u128,
+    finish: impl FnOnce(Trace, &Budget) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let finish = move |mut found: Vec<Trace>, _: &[u128], budget: &Budget| {
+        let trace = found.pop().ok_or_else(|| Error::new(ErrorKind::NotFound, NOT_FOUND))?;
+        finish(trace, budget)
+    };
+    search::by_ids(app, vec![id], finish).await
 }
 
 /// A trace's id: up to 32 hexadecimal digits.
@@ -88,7 +108,7 @@ pub(crate) async fn archive(app: Reader, Path(id): Path<String>) -> Response {
 /// Copies a trace into the archive.
 async fn keep(app: &Reader, id: u128) -> Result<()> {
     let archive = app.archive.clone().ok_or_else(|| Error::invalid(NO_ARCHIVE))?;
-    let trace = one_trace(app, id).await?;
+    let trace = one_trace(app, id, |trace, _| Ok(trace)).await?;
     let (answer, wait) = tokio::sync::oneshot::channel();
     // Encoding takes its time.
     let keeping = tokio::task::spawn_blocking(move || {
@@ -122,7 +142,7 @@ async fn operations_of(
     kind: &str,
 ) -> Result<Vec<(String, &'static str)>> {
     let (traces, service) = (app.traces.clone(), service.to_owned());
-    let work = move |budget: &model::Budget| traces.operations(&service, TimeRange::ALL, budget);
+    let work = move |budget: &Budget| traces.operations(&service, TimeRange::ALL, budget);
     let all = app.queries.run(None, work).await?;
     let named = all.into_iter().map(|operation| {
         let kind = SpanKind::ALL.get(usize::from(operation.kind)).copied().unwrap_or_default();
@@ -171,6 +191,14 @@ fn respond(outcome: Result<String>) -> Response {
     match outcome {
         Ok(body) => error::json(StatusCode::OK, body),
         Err(e) => fail(error::status(e.kind()), &error::public_message(&e)),
+    }
+}
+
+/// Likewise, of pieces.
+fn send(outcome: Result<impl Iterator<Item = Vec<u8>> + Send + 'static>) -> Response {
+    match outcome {
+        Ok(pieces) => streamed::respond(pieces, "application/json"),
+        Err(e) => respond(Err(e)),
     }
 }
 

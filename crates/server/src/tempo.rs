@@ -9,14 +9,14 @@ use axum::body::Body;
 use axum::extract::Path;
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use ingest::otlp::traces::{IdForm, to_json, to_protobuf};
+use ingest::otlp::traces::{IdForm, json_pieces, protobuf_bytes, to_protobuf};
 use ingest::protobuf::Writer;
-use model::{Error, ErrorKind, Result, TimeRange, Trace};
+use model::{Budget, Error, ErrorKind, Result, TimeRange, Trace};
 use query::traceql::{self, Query, Search, Times};
 
 use crate::params::{Params, duration_ms, loki_time_ns};
 use crate::tenants::Reader;
-use crate::{App, assets, error, jaeger};
+use crate::{App, assets, error, jaeger, streamed};
 
 const HOUR_NS: i64 = 3_600_000_000_000;
 const TRACES_DEFAULT: usize = 20;
@@ -25,8 +25,6 @@ const TRACES_MAX: usize = 10_000;
 const SPANS_PER_SET_DEFAULT: usize = 3;
 /// Exemplars of one answer, and unless it is asked for fewer.
 const EXEMPLARS_MAX: usize = 100;
-/// Memory that the answer takes for each span, about.
-const ANSWER_BYTES: u64 = 1_024;
 /// The version of Tempo whose API this is: clients choose by it what they ask.
 const API_VERSION: &str = "2.8.0";
 
@@ -140,7 +138,7 @@ async fn found(app: &Reader, params: &Params) -> Result<String> {
         duration_ns_max: in_ns("maxDuration")?,
     };
     let source = app.traces.clone();
-    let work = move |budget: &model::Budget| {
+    let work = move |budget: &Budget| {
         let traces = traceql::search(source.as_ref(), &query, &search, budget)?;
         Ok(json::search(&traces, budget.samples()))
     };
@@ -160,7 +158,7 @@ async fn series(app: &Reader, params: &Params, is_instant: bool) -> Result<Strin
     let query = parse(text)?;
     let times = times(app, params, is_instant)?;
     let source = app.traces.clone();
-    let work = move |budget: &model::Budget| {
+    let work = move |budget: &Budget| {
         let series = traceql::metrics(source.as_ref(), &query, &times, budget)?;
         Ok(json::series(&series, is_instant, budget.samples()))
     };
@@ -195,36 +193,54 @@ pub(crate) async fn trace_or_jaeger(
     if !wants_protobuf(&headers) {
         return jaeger::trace(app, id, params).await;
     }
-    match trace(&app, &id).await {
-        Ok(trace) => protobuf(to_protobuf(&trace.groups)),
+    match trace(&app, &id, in_protobuf).await {
+        Ok(answer) => protobuf(answer),
         Err(e) => fail(&e),
     }
 }
 
 pub(crate) async fn trace_by_id(app: Reader, id: Path<String>, headers: HeaderMap) -> Response {
-    let trace = match trace(&app, &id).await {
-        Ok(trace) => trace,
-        Err(e) => return fail(&e),
-    };
     if wants_protobuf(&headers) {
-        let mut answer = Writer::new();
-        answer.always_bytes(1, &to_protobuf(&trace.groups));
-        return protobuf(answer.finish());
+        let wrapped = |trace, budget: &Budget| {
+            let trace = in_protobuf(trace, budget)?;
+            budget.charge_bytes(trace.len() as u64)?;
+            let mut answer = Writer::new();
+            answer.always_bytes(1, &trace);
+            Ok(answer.finish())
+        };
+        return match trace(&app, &id, wrapped).await {
+            Ok(answer) => protobuf(answer),
+            Err(e) => fail(&e),
+        };
     }
-    let trace = to_json(&trace.groups, IdForm::Base64);
-    error::json(StatusCode::OK, format!("{{\"trace\":{trace},\"metrics\":{{}}}}"))
+    let in_json = |trace: Trace, _: &Budget| {
+        Ok(json_pieces(trace.groups, IdForm::Base64, "{\"trace\":", ",\"metrics\":{}}"))
+    };
+    match trace(&app, &id, in_json).await {
+        Ok(pieces) => streamed::respond(pieces, "application/json"),
+        Err(e) => fail(&e),
+    }
 }
 
-async fn trace(app: &Reader, id: &str) -> Result<Trace> {
+/// A message's length stands before it: it cannot be made while it is sent.
+fn in_protobuf(trace: Trace, budget: &Budget) -> Result<Vec<u8>> {
+    budget.charge_bytes(protobuf_bytes(&trace.groups) as u64)?;
+    Ok(to_protobuf(&trace.groups))
+}
+
+/// What `finish` makes of a trace.
+async fn trace<T: Send + 'static>(
+    app: &Reader,
+    id: &str,
+    finish: impl FnOnce(Trace, &Budget) -> Result<T> + Send + 'static,
+) -> Result<T> {
     let id = trace_id(id)?;
     let source = app.traces.clone();
-    let found = app.queries.run(None, move |budget| {
+    let work = move |budget: &Budget| {
         let trace = source.trace(id, budget)?;
-        let spans: usize = trace.iter().flat_map(|t| &t.groups).map(|g| g.spans.len()).sum();
-        budget.charge_bytes(spans as u64 * ANSWER_BYTES)?;
-        Ok(trace)
-    });
-    found.await?.ok_or_else(|| Error::new(ErrorKind::NotFound, "trace not found"))
+        finish(trace.ok_or_else(|| Error::new(ErrorKind::NotFound, "trace not found"))?, budget)
+    };
+    app.queries.run(None, work).await
 }
 
 /// A trace's id: up to 32 hexadecimal digits.

@@ -235,7 +235,7 @@ impl Merge<'_> {
                 continue;
             }
             let before = self.trace.len();
-            self.sources[*number].part.read_trace(trace_id, &mut self.trace)?;
+            self.sources[*number].part.read_trace(trace_id, &mut self.trace, &mut |_| Ok(()))?;
             if self.trace.len() > before {
                 self.taken.insert((*number, trace_id));
             }

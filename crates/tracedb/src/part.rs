@@ -633,8 +633,13 @@ impl Part {
         Ok(found)
     }
 
-    /// Appends all spans of the trace to `out`.
-    pub(crate) fn read_trace(&self, trace_id: u128, out: &mut Rows) -> Result<()> {
+    /// Appends all spans of the trace to `out`; `after_block` says whether there may be more.
+    pub(crate) fn read_trace(
+        &self,
+        trace_id: u128,
+        out: &mut Rows,
+        after_block: &mut dyn FnMut(&Rows) -> Result<()>,
+    ) -> Result<()> {
         for block in self.blocks_of(trace_id)? {
             self.guard(block, || {
                 let core = self.core(block)?;
@@ -645,6 +650,7 @@ impl Part {
                 }
                 Ok(())
             })?;
+            after_block(out)?;
         }
         Ok(())
     }

@@ -32,27 +32,53 @@ const THREADS_MAX: usize = 8;
 /// Bytes of memory by which a trace that was given is known.
 const GIVEN_BYTES: u64 = 32;
 
+/// Rows of the head that are taken before they are paid for.
+const ROWS_PER_CHARGE: usize = 10_000;
+
+/// What a query has paid for the rows of a trace that grows.
+#[derive(Debug, Default)]
+struct Paid {
+    rows: u64,
+    bytes: u64,
+}
+
+impl Paid {
+    fn pay(&mut self, rows: &Rows, budget: &Budget) -> Result<()> {
+        let (count, bytes) = (rows.len() as u64, rows.memory_bytes() as u64);
+        budget.charge_samples(count - self.rows)?;
+        budget.charge_bytes(bytes.saturating_sub(self.bytes))?;
+        *self = Self { rows: count, bytes: bytes.max(self.bytes) };
+        Ok(())
+    }
+}
+
 impl Store {
     pub(crate) fn read_trace(&self, trace_id: u128, budget: &Budget) -> Result<Option<Trace>> {
         let view = self.shared.snapshot();
         let mut rows = Rows::default();
+        let mut paid = Paid::default();
         for part in &view.parts {
             budget.check()?;
-            part.read_trace(trace_id, &mut rows)?;
+            part.read_trace(trace_id, &mut rows, &mut |rows| paid.pay(rows, budget))?;
         }
         for chunk in &view.chunks {
             let found = chunk.rows_of(trace_id);
-            if !found.is_empty() {
-                let mut map = Renumbering::new(&chunk.rows);
-                found.iter().for_each(|row| rows.push_from(&chunk.rows, *row as usize, &mut map));
+            if found.is_empty() {
+                continue;
+            }
+            let mut map = Renumbering::new(&chunk.rows);
+            for some in found.chunks(ROWS_PER_CHARGE) {
+                some.iter().for_each(|row| rows.push_from(&chunk.rows, *row as usize, &mut map));
+                paid.pay(&rows, budget)?;
             }
         }
-        budget.charge_samples(rows.len() as u64)?;
-        budget.charge_bytes(rows.memory_bytes() as u64)?;
         if rows.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Trace { trace_id, groups: rows.groups()? }))
+        budget.charge_bytes(rows.groups_bytes() as u64)?;
+        let groups = rows.groups()?;
+        budget.release_bytes(paid.bytes);
+        Ok(Some(Trace { trace_id, groups }))
     }
 
     pub(crate) fn scan_traces(

@@ -10,6 +10,7 @@ mod protobuf;
 mod tests;
 
 use std::sync::Arc;
+use std::vec;
 
 use model::{
     AttributeValue, Attributes, Resource, Scope, Span, SpanEvent, SpanGroup, SpanKind, SpanLink,
@@ -41,36 +42,82 @@ pub enum Adjustment {
     },
 }
 
-/// The answer to a search or to a request for one trace.
-pub fn answer(traces: &[Trace], adjustment: Adjustment) -> String {
-    answer_missing(traces, &[], adjustment)
+/// The answer to a search or to a request for traces, of which those with the ids `missing` are not there: pieces of a text
+/// that is made while it is sent. Spans go as they are written.
+///
+/// Cost: what is said of spans (`skew`) is found out at once, for all of them.
+pub fn answer(
+    traces: Vec<Trace>,
+    missing: &[u128],
+    adjustment: Adjustment,
+) -> impl Iterator<Item = Vec<u8>> + Send + use<> {
+    let traces: Vec<_> = traces
+        .into_iter()
+        .map(|trace| {
+            let shown = shown(&trace, adjustment);
+            (trace, shown)
+        })
+        .collect();
+    let mut json = Writer::default();
+    json.open('{');
+    json.key("data").open('[');
+    let mut end = Writer::default();
+    for name in ["total", "limit", "offset"] {
+        end.key(name).bare(0);
+    }
+    end.key("errors");
+    if missing.is_empty() {
+        end.bare("null");
+    } else {
+        end.list(|json| {
+            for id in missing {
+                json.object(|json| {
+                    json.key("msg").plain_text(NOT_FOUND);
+                    json.key("traceID").plain_text(TraceId(*id));
+                });
+            }
+        });
+    }
+    Answer { json, traces: traces.into_iter(), open: None, end: Some(end.finish()) }
 }
 
-/// The answer to a request for several traces, of which those with the ids `missing` are not there.
-pub fn answer_missing(traces: &[Trace], missing: &[u128], adjustment: Adjustment) -> String {
-    let mut writer = Writer::default();
-    writer.object(|json| {
-        json.key("data").list(|json| {
-            traces.iter().for_each(|one| trace(json, one, adjustment));
-        });
-        for name in ["total", "limit", "offset"] {
-            json.key(name).bare(0);
-        }
-        json.key("errors");
-        if missing.is_empty() {
-            json.bare("null");
+/// How far an answer is written.
+struct Answer {
+    json: Writer,
+    traces: vec::IntoIter<(Trace, Vec<Shown>)>,
+    open: Option<OpenTrace>,
+    /// What stands behind the traces; `None` once it was written.
+    end: Option<String>,
+}
+
+impl Answer {
+    /// Writes a span, or the beginning or the end of a trace; `false` when that was all.
+    fn step(&mut self) -> bool {
+        if let Some(open) = &mut self.open {
+            if !open.write_span(&mut self.json) {
+                open.close(&mut self.json);
+                self.open = None;
+            }
+        } else if let Some((trace, shown)) = self.traces.next() {
+            self.open = Some(OpenTrace::begin(trace, shown, &mut self.json));
+        } else if let Some(end) = self.end.take() {
+            self.json.close(']');
+            self.json.members(&end);
+            self.json.close('}');
         } else {
-            json.list(|json| {
-                for id in missing {
-                    json.object(|json| {
-                        json.key("msg").plain_text(NOT_FOUND);
-                        json.key("traceID").plain_text(TraceId(*id));
-                    });
-                }
-            });
+            return false;
         }
-    });
-    writer.finish()
+        true
+    }
+}
+
+impl Iterator for Answer {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        while !self.json.has_piece() && self.step() {}
+        self.json.take_piece()
+    }
 }
 
 /// What is said of a trace that is not there.
@@ -83,8 +130,7 @@ pub fn chunks(trace: &Trace, adjustment: Adjustment) -> Vec<Vec<u8>> {
 
 /// The trace in OpenTelemetry's terms, as the third version of the API shows it: ids and times as
 /// [`answer`] shows them, warnings as the attribute by which Jaeger 2 keeps them.
-pub fn enriched(trace: &Trace, adjustment: Adjustment) -> Trace {
-    let mut trace = trace.clone();
+pub fn enriched(mut trace: Trace, adjustment: Adjustment) -> Trace {
     let all = shown(&trace, adjustment);
     let spans = trace.groups.iter_mut().flat_map(|group| &mut group.spans);
     for (span, shown) in spans.zip(all) {
@@ -123,27 +169,51 @@ fn shown(trace: &Trace, adjustment: Adjustment) -> Vec<Shown> {
     }
 }
 
-fn trace(json: &mut Writer, trace: &Trace, adjustment: Adjustment) {
-    let shown = shown(trace, adjustment);
-    let mut processes = Processes::default();
-    json.object(|json| {
+/// A trace of which some spans are written.
+struct OpenTrace {
+    groups: vec::IntoIter<SpanGroup>,
+    shown: vec::IntoIter<Shown>,
+    /// What is left of a group, and the number of its process.
+    group: Option<(Arc<Scope>, vec::IntoIter<Span>, usize)>,
+    processes: Processes,
+}
+
+impl OpenTrace {
+    fn begin(trace: Trace, shown: Vec<Shown>, json: &mut Writer) -> Self {
+        json.open('{');
         json.key("traceID").plain_text(TraceId(trace.trace_id));
-        json.key("spans").list(|json| {
-            let mut shown = shown.iter();
-            for SpanGroup { resource, scope, spans } in &trace.groups {
-                let process = processes.number(resource);
-                for (one, shown) in spans.iter().zip(shown.by_ref()) {
-                    json.object(|json| span(json, one, scope, shown, process));
-                }
+        json.key("spans").open('[');
+        let (groups, shown) = (trace.groups.into_iter(), shown.into_iter());
+        Self { groups, shown, group: None, processes: Processes::default() }
+    }
+
+    /// `false` when there is none left.
+    fn write_span(&mut self, json: &mut Writer) -> bool {
+        loop {
+            if let Some((scope, spans, process)) = &mut self.group
+                && let Some(one) = spans.next()
+            {
+                let shown = self.shown.next().unwrap_or_default();
+                json.object(|json| span(json, &one, scope, &shown, *process));
+                return true;
             }
-        });
+            let Some(SpanGroup { resource, scope, spans }) = self.groups.next() else {
+                return false;
+            };
+            self.group = Some((scope, spans.into_iter(), self.processes.number(&resource)));
+        }
+    }
+
+    fn close(&self, json: &mut Writer) {
+        json.close(']');
         json.key("processes").object(|json| {
-            for (i, resource) in processes.in_order.iter().enumerate() {
+            for (i, resource) in self.processes.in_order.iter().enumerate() {
                 json.key(&format!("p{}", i + 1)).object(|json| process(json, resource));
             }
         });
         json.key("warnings").bare("null");
-    });
+        json.close('}');
+    }
 }
 
 /// 32 hexadecimal digits, or 16 for ids of 64 bits.
@@ -160,22 +230,25 @@ impl std::fmt::Display for TraceId {
 
 /// Numbers of processes: those that say the same of themselves share one.
 #[derive(Default)]
-struct Processes<'t> {
-    by_place: FxHashMap<usize, usize>,
+struct Processes {
+    /// The resource stays, and so nothing else can be in its place.
+    by_place: FxHashMap<usize, (Arc<Resource>, usize)>,
     by_content: FxHashMap<String, usize>,
-    in_order: Vec<&'t Resource>,
+    in_order: Vec<Arc<Resource>>,
 }
 
-impl<'t> Processes<'t> {
-    fn number(&mut self, resource: &'t Arc<Resource>) -> usize {
-        *self.by_place.entry(Arc::as_ptr(resource).addr()).or_insert_with(|| {
+impl Processes {
+    fn number(&mut self, resource: &Arc<Resource>) -> usize {
+        let known = self.by_place.entry(Arc::as_ptr(resource).addr()).or_insert_with(|| {
             let mut content = Writer::default();
             content.object(|json| process(json, resource));
-            *self.by_content.entry(content.finish()).or_insert_with(|| {
-                self.in_order.push(resource);
+            let number = *self.by_content.entry(content.finish()).or_insert_with(|| {
+                self.in_order.push(Arc::clone(resource));
                 self.in_order.len()
-            })
-        })
+            });
+            (Arc::clone(resource), number)
+        });
+        known.1
     }
 }
 

@@ -12,7 +12,45 @@ pub(crate) struct Writer {
     is_after: bool,
 }
 
+/// A piece of a text that is written while it is sent is given out when it has so many bytes.
+const PIECE_BYTES: usize = 64 << 10;
+
 impl Writer {
+    /// Whether enough is there for a piece.
+    pub(crate) fn has_piece(&self) -> bool {
+        self.out.len() >= PIECE_BYTES
+    }
+
+    /// What was written so far; `None` when that is nothing. What follows is written behind it.
+    pub(crate) fn take_piece(&mut self) -> Option<Vec<u8>> {
+        let piece = std::mem::take(&mut self.out).into_bytes();
+        Some(piece).filter(|piece| !piece.is_empty())
+    }
+
+    /// The beginning of a list or an object, for those that do not fit into one piece.
+    pub(crate) fn open(&mut self, bracket: char) {
+        self.separate();
+        self.out.push(bracket);
+        self.is_after = false;
+    }
+
+    /// Its end.
+    pub(crate) fn close(&mut self, bracket: char) {
+        self.out.push(bracket);
+        self.is_after = true;
+    }
+
+    /// Members of an object that another writer wrote.
+    pub(crate) fn members(&mut self, written: &str) {
+        self.separate();
+        self.out.push_str(written);
+    }
+
+    /// Appends what stands as it is around the value.
+    pub(crate) fn around(&mut self, text: &str) {
+        self.out.push_str(text);
+    }
+
     pub(crate) fn finish(self) -> String {
         self.out
     }
@@ -63,12 +101,9 @@ impl Writer {
     }
 
     fn within(&mut self, open: char, close: char, content: impl FnOnce(&mut Self)) {
-        self.separate();
-        self.out.push(open);
-        self.is_after = false;
+        self.open(open);
         content(self);
-        self.out.push(close);
-        self.is_after = true;
+        self.close(close);
     }
 
     fn separate(&mut self) {

@@ -41,9 +41,25 @@ pub(crate) fn span_bytes(span: &Span) -> usize {
     protobuf::span_bytes(span)
 }
 
+/// Bytes of `TracesData` in binary protobuf, without those of resources and scopes.
+pub fn protobuf_bytes(groups: &[SpanGroup]) -> usize {
+    groups.iter().flat_map(|group| &group.spans).map(protobuf::span_bytes).sum()
+}
+
 /// `TracesData` in JSON, likewise.
 pub fn to_json(groups: &[SpanGroup], form: IdForm) -> String {
-    json::encode(groups, form)
+    let pieces = json_pieces(groups.to_vec(), form, "", "");
+    String::from_utf8_lossy(&pieces.flatten().collect::<Vec<u8>>()).into_owned()
+}
+
+/// Likewise, in pieces of a text that begins with `head`, ends with `tail`, and is made while it is sent.
+pub fn json_pieces(
+    groups: Vec<SpanGroup>,
+    form: IdForm,
+    head: &str,
+    tail: &str,
+) -> impl Iterator<Item = Vec<u8>> + Send + use<> {
+    json::pieces(groups, form, head, tail)
 }
 
 /// Groups of neighbours that have the same resource, and among them those of the same scope.

@@ -5,14 +5,17 @@
 
 use ingest::jaeger::answer::{chunks, enriched};
 use ingest::jaeger::query::{self, SearchRequest};
-use ingest::otlp::traces::to_protobuf;
+use ingest::otlp::traces::{protobuf_bytes, to_protobuf};
 use ingest::protobuf::Writer;
-use model::{Error, Result, SpanGroup, TimeRange, Trace};
+use model::{Budget, Error, Result, SpanGroup, TimeRange, Trace};
 
 use super::dependencies::dependencies;
 use super::search::{self, Query, Tag};
 use super::v3::Summary;
-use super::{adjustment, keep, one_trace, operations_of, service_names, trace_id, unique_names};
+use super::{
+    adjustment, keep, one_trace, operations_of, pay_for_shown, service_names, trace_id,
+    unique_names,
+};
 use crate::tenants::Reader;
 
 /// Spans of one message of the third version: clients take messages of up to 4 MiB unless they are told otherwise.
@@ -50,8 +53,10 @@ pub(crate) async fn answer(
     match call {
         Call::Trace => {
             let request = query::decode_trace(message)?;
-            let trace = one_trace(app, id(version, &request.trace_id)?).await?;
-            Ok(messages(version, &trace, request.raw))
+            let id = id(version, &request.trace_id)?;
+            let raw = request.raw;
+            one_trace(app, id, move |trace, budget| messages(version, vec![trace], raw, budget))
+                .await
         }
         Call::Archive => {
             keep(app, id(version, &query::decode_trace(message)?.trace_id)?).await?;
@@ -61,8 +66,8 @@ pub(crate) async fn answer(
         Call::Search => {
             let request = searched(message)?;
             let (query, raw) = asked(&request)?;
-            let traces = search::find(app, query).await?;
-            Ok(traces.iter().flat_map(|trace| messages(version, trace, raw)).collect())
+            let finish = move |traces, budget: &Budget| messages(version, traces, raw, budget);
+            search::find(app, query, finish).await
         }
         Call::Services => {
             let mut answer = Writer::new();
@@ -101,8 +106,8 @@ pub(crate) async fn answer(
         }
         Call::Summaries => {
             let request = searched(message)?;
-            let traces = search::find(app, asked(&request)?.0).await?;
-            Ok(traces.iter().map(summary).collect())
+            let query = asked(&request)?.0;
+            search::find(app, query, |traces, _| Ok(traces.iter().map(summary).collect())).await
         }
     }
 }
@@ -145,20 +150,37 @@ fn asked(request: &SearchRequest) -> Result<(Query, bool)> {
     Ok((query, request.raw))
 }
 
-fn messages(version: Version, trace: &Trace, raw: bool) -> Vec<Vec<u8>> {
+fn messages(
+    version: Version,
+    traces: Vec<Trace>,
+    raw: bool,
+    budget: &Budget,
+) -> Result<Vec<Vec<u8>>> {
     let adjustment = adjustment(raw);
-    if version == Version::Two {
-        return chunks(trace, adjustment);
-    }
     let mut messages = Vec::new();
+    for trace in traces {
+        pay_for_shown(std::slice::from_ref(&trace), budget)?;
+        // All messages wait until they are sent.
+        budget.charge_bytes(protobuf_bytes(&trace.groups) as u64)?;
+        match version {
+            Version::Two => messages.extend(chunks(&trace, adjustment)),
+            Version::Three => of_version_3(enriched(trace, adjustment), &mut messages),
+        }
+    }
+    Ok(messages)
+}
+
+/// Spans of a trace, so many in a message.
+fn of_version_3(trace: Trace, messages: &mut Vec<Vec<u8>>) {
     let mut groups: Vec<SpanGroup> = Vec::new();
     let mut count = 0;
-    for mut group in enriched(trace, adjustment).groups {
-        while !group.spans.is_empty() {
-            let rest = group.spans.split_off(group.spans.len().min(MESSAGE_SPANS - count));
-            count += group.spans.len();
-            groups.push(SpanGroup { spans: std::mem::take(&mut group.spans), ..group.clone() });
-            group.spans = rest;
+    for SpanGroup { resource, scope, spans } in trace.groups {
+        let mut spans = spans.into_iter();
+        while spans.len() > 0 {
+            let some: Vec<_> = spans.by_ref().take(MESSAGE_SPANS - count).collect();
+            count += some.len();
+            let (resource, scope) = (resource.clone(), scope.clone());
+            groups.push(SpanGroup { resource, scope, spans: some });
             if count == MESSAGE_SPANS {
                 messages.push(to_protobuf(&groups));
                 groups.clear();
@@ -169,7 +191,6 @@ fn messages(version: Version, trace: &Trace, raw: bool) -> Vec<Vec<u8>> {
     if count > 0 {
         messages.push(to_protobuf(&groups));
     }
-    messages
 }
 
 fn summary(trace: &Trace) -> Vec<u8> {

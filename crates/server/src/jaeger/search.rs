@@ -15,7 +15,7 @@ use model::{
 use regex::Regex;
 
 use super::go::{duration_ns, parse_error, parse_int};
-use super::{ANSWER_BYTES, trace_id};
+use super::trace_id;
 use crate::params::Params;
 use crate::tenants::Reader;
 
@@ -398,11 +398,15 @@ impl Query {
     }
 }
 
-/// The newest traces with a span that `query` asks for, whole.
+/// What `finish` makes of the newest traces with a span that `query` asks for, whole.
 ///
 /// # Errors
-/// As the source's.
-pub(super) async fn find(app: &Reader, query: Query) -> Result<Vec<Trace>> {
+/// As the source's, and those of `finish`.
+pub(super) async fn find<T: Send + 'static>(
+    app: &Reader,
+    query: Query,
+    finish: impl FnOnce(Vec<Trace>, &Budget) -> Result<T> + Send + 'static,
+) -> Result<T> {
     let source = app.traces.clone();
     let work = move |budget: &Budget| {
         let mut found: Vec<Trace> = Vec::new();
@@ -413,43 +417,42 @@ pub(super) async fn find(app: &Reader, query: Query) -> Result<Vec<Trace>> {
                 spans.any(|span| query.is_satisfied(&group.resource, &group.scope, span))
             });
             if is_wanted {
-                outcome = budget.charge_bytes(span_count(trace) * ANSWER_BYTES);
-                found.push(trace.clone());
+                outcome = budget.charge_bytes(trace.memory_bytes() as u64);
+                if outcome.is_ok() {
+                    found.push(trace.clone());
+                }
             }
             match outcome.is_err() || found.len() >= query.limit {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
             }
         })?;
-        outcome.map(|()| found)
+        outcome.and_then(|()| finish(found, budget))
     };
     app.queries.run(None, work).await
 }
 
-/// The traces of the ids, and those ids that have none.
+/// What `finish` makes of the traces of the ids, and of those ids that have none.
 ///
 /// # Errors
-/// As the source's.
-pub(super) async fn by_ids(app: &Reader, ids: Vec<u128>) -> Result<(Vec<Trace>, Vec<u128>)> {
+/// As the source's, and those of `finish`.
+pub(super) async fn by_ids<T: Send + 'static>(
+    app: &Reader,
+    ids: Vec<u128>,
+    finish: impl FnOnce(Vec<Trace>, &[u128], &Budget) -> Result<T> + Send + 'static,
+) -> Result<T> {
     let source = app.traces.clone();
     let work = move |budget: &Budget| {
         let (mut found, mut missing) = (Vec::new(), Vec::new());
         for id in ids {
             match source.trace(id, budget)? {
                 None => missing.push(id),
-                Some(trace) => {
-                    budget.charge_bytes(span_count(&trace) * ANSWER_BYTES)?;
-                    found.push(trace);
-                }
+                Some(trace) => found.push(trace),
             }
         }
-        Ok((found, missing))
+        finish(found, &missing, budget)
     };
     app.queries.run(None, work).await
-}
-
-fn span_count(trace: &Trace) -> u64 {
-    trace.groups.iter().map(|group| group.spans.len() as u64).sum()
 }
 
 #[cfg(test)]

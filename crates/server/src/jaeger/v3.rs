@@ -12,17 +12,19 @@ use axum::response::Response;
 use http::StatusCode;
 use http_body_util::{BodyExt as _, Limited};
 use ingest::jaeger::answer::enriched;
-use ingest::otlp::traces::{IdForm, to_json};
-use model::{Error, ErrorKind, Result, SpanStatus, TimeRange, Trace};
+use ingest::otlp::traces::{IdForm, json_pieces};
+use model::{Budget, Error, ErrorKind, Result, SpanStatus, TimeRange, Trace};
 use serde_json::{Value, json};
 
 use super::dependencies::dependencies;
 use super::go::{duration_ns, parse_bool, parse_int};
 use super::search::{self, Query, Tag, json_tags};
-use super::{adjustment, as_json, one_trace, operations_of, service_names, trace_id};
-use crate::error;
+use super::{
+    adjustment, as_json, one_trace, operations_of, pay_for_shown, service_names, trace_id,
+};
 use crate::params::{Params, rfc3339_ns};
 use crate::tenants::Reader;
+use crate::{error, streamed};
 
 /// A posted search may not be larger, nor take longer to come.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -37,6 +39,14 @@ fn respond(outcome: Result<String>) -> Response {
             let error = json!({"httpCode": status.as_u16(), "message": message});
             error::json(status, json!({ "error": error }).to_string())
         }
+    }
+}
+
+/// Likewise, of pieces.
+fn send(outcome: Result<impl Pieces>) -> Response {
+    match outcome {
+        Ok(pieces) => streamed::respond(pieces, "application/json"),
+        Err(e) => respond(Err(e)),
     }
 }
 
@@ -152,35 +162,42 @@ pub(crate) async fn trace(app: Reader, Path(id): Path<String>, params: Params) -
         let id = trace_id(&id).map_err(|e| malformed("trace_id", e.message()))?;
         let given = Given::of_params(&params);
         let is_raw = given.parsed("raw_traces", parse_bool)?.unwrap_or(false);
-        Ok(traces_json(&[one_trace(&app, id).await?], is_raw))
+        one_trace(&app, id, move |trace, budget| traces_json(vec![trace], is_raw, budget)).await
     };
-    respond(answer.await)
+    send(answer.await)
 }
 
 /// `GET /api/v3/traces`.
 pub(crate) async fn find(app: Reader, params: Params) -> Response {
-    respond(found(&app, Ok(Given::of_params(&params))).await)
+    send(found(&app, Ok(Given::of_params(&params))).await)
 }
 
 /// `POST /api/v3/traces`.
 pub(crate) async fn find_posted(app: Reader, body: Body) -> Response {
-    respond(found(&app, posted(body).await).await)
+    send(found(&app, posted(body).await).await)
 }
 
-async fn found(app: &Reader, given: Result<Given>) -> Result<String> {
+async fn found(app: &Reader, given: Result<Given>) -> Result<impl Pieces> {
     let (query, is_raw) = given?.query()?;
-    let traces = search::find(app, query).await?;
-    if traces.is_empty() {
-        return Err(Error::new(ErrorKind::NotFound, "No traces found"));
-    }
-    Ok(traces_json(&traces, is_raw))
+    let finish = move |traces: Vec<Trace>, budget: &Budget| {
+        if traces.is_empty() {
+            return Err(Error::new(ErrorKind::NotFound, "No traces found"));
+        }
+        traces_json(traces, is_raw, budget)
+    };
+    search::find(app, query, finish).await
 }
 
-fn traces_json(traces: &[Trace], is_raw: bool) -> String {
+/// A body that is made while it is sent.
+trait Pieces: Iterator<Item = Vec<u8>> + Send + 'static {}
+
+impl<P: Iterator<Item = Vec<u8>> + Send + 'static> Pieces for P {}
+
+fn traces_json(traces: Vec<Trace>, is_raw: bool, budget: &Budget) -> Result<impl Pieces + use<>> {
+    pay_for_shown(&traces, budget)?;
     let adjustment = adjustment(is_raw);
-    let groups = traces.iter().flat_map(|trace| enriched(trace, adjustment).groups);
-    let groups: Vec<_> = groups.collect();
-    format!("{{\"result\":{}}}", to_json(&groups, IdForm::Hexadecimal))
+    let groups = traces.into_iter().flat_map(|trace| enriched(trace, adjustment).groups);
+    Ok(json_pieces(groups.collect(), IdForm::Hexadecimal, "{\"result\":", "}"))
 }
 
 /// `GET /api/v3/trace-summaries`.
@@ -195,7 +212,6 @@ pub(crate) async fn summaries_posted(app: Reader, body: Body) -> Response {
 
 async fn summarised(app: &Reader, given: Result<Given>) -> Result<String> {
     let (query, _) = given?.query()?;
-    let traces = search::find(app, query).await?;
     let one = |trace: &Trace| {
         let summary = Summary::of(trace);
         let service = |(name, counts): (&&str, &Counts)| json!({"name": name, "spanCount": counts.spans, "errorSpanCount": counts.errors});
@@ -211,8 +227,11 @@ async fn summarised(app: &Reader, given: Result<Given>) -> Result<String> {
             "services": summary.services.iter().map(service).collect::<Vec<_>>(),
         })
     };
-    let summaries: Vec<Value> = traces.iter().map(one).collect();
-    Ok(json!({ "summaries": summaries }).to_string())
+    let finish = move |traces: Vec<Trace>, _: &Budget| {
+        let summaries: Vec<Value> = traces.iter().map(one).collect();
+        Ok(json!({ "summaries": summaries }).to_string())
+    };
+    search::find(app, query, finish).await
 }
 
 /// Spans, and those of them that failed.

@@ -19,6 +19,7 @@ mod scrape;
 mod shippers;
 mod target;
 mod tenants;
+mod trace_bounds;
 mod trace_forward;
 mod tracers;
 mod traces;

@@ -141,7 +141,8 @@ fn what_cannot_be_true_is_stored_and_shown_with_a_warning() {
     let many: Vec<String> = (0..10_000).map(attribute).collect();
     let id = |n: u64| format!("{n:016x}");
     let all = [
-        // Ends before it starts; two that are each other's parents; an orphan; ten thousand attributes; no id at all.
+        // Ends before it starts; two that are each other's parents; an orphan; ten thousand attributes; no
+        // id at all, one too short, one of an odd number of digits, one of zeros.
         span(1, "", now_ns - 1_000, ""),
         span(2, &id(3), now_ns + 1, ""),
         span(3, &id(2), now_ns + 1, ""),
@@ -149,15 +150,19 @@ fn what_cannot_be_true_is_stored_and_shown_with_a_warning() {
         span(5, "", now_ns + 1, &format!(r#","attributes":[{}]"#, many.join(","))),
         span(0, "", now_ns + 1, ""),
         span(6, "", now_ns + 1, "").replace(&format!("{:032x}", 1), "1234"),
+        span(7, "", now_ns + 1, "").replace(&format!("{:032x}", 1), "123"),
+        span(8, "", now_ns + 1, "").replace(&format!("{:032x}", 1), &"0".repeat(32)),
     ];
     let body =
         format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{}]}}]}}]}}"#, all.join(","));
     let (status, answer) = post(&taffrail, "/v1/traces", &body);
     assert_eq!(status, 200);
     for part in [
-        r#""rejectedSpans":"2""#,
+        r#""rejectedSpans":"4""#,
         r#"span \"op0\": SpanID is empty or all zeros"#,
         r#"span \"op6\": invalid length for TraceID: 2 bytes; need 16"#,
+        r#"span \"op7\": invalid TraceID \"123\" of 3 characters: not pairs of hexadecimal digits"#,
+        r#"span \"op8\": TraceID is empty or all zeros"#,
     ] {
         assert!(answer.contains(part), "{part}: {answer}");
     }
@@ -175,7 +180,7 @@ fn what_cannot_be_true_is_stored_and_shown_with_a_warning() {
     let raw = raw["data"][0]["spans"].as_array().unwrap().clone();
     assert!(raw.iter().all(|span| span["warnings"].is_null()), "{raw:?}");
     let account = account(&taffrail, "otlp");
-    assert_eq!((&account["received"], &account["stored"]), (&7.into(), &5.into()));
+    assert_eq!((&account["received"], &account["stored"]), (&9.into(), &5.into()));
     taffrail.assert_quiet(&[]);
 }
 

@@ -33,9 +33,13 @@ fn span(span_id: u64, parent_id: u64, from_ms: i64, to_ms: i64) -> Span {
     }
 }
 
+fn whole(traces: Vec<Trace>, missing: &[u128], adjustment: Adjustment) -> Vec<u8> {
+    answer(traces, missing, adjustment).flatten().collect()
+}
+
 fn read(groups: Vec<SpanGroup>, adjustment: Adjustment) -> Value {
     let trace = Trace { trace_id: 1, groups };
-    let answer: Value = serde_json::from_str(&answer(&[trace], adjustment)).unwrap();
+    let answer: Value = serde_json::from_slice(&whole(vec![trace], &[], adjustment)).unwrap();
     answer["data"][0].clone()
 }
 
@@ -331,16 +335,40 @@ fn spans_over_grpc_are_those_that_were_sent() {
 fn warnings_are_an_attribute_of_the_third_version() {
     let late = Span { attributes: Attributes::new(), ..span(1, 0, 10, 0) };
     let trace = Trace { trace_id: 1, groups: vec![group("a", vec![late, span(2, 1, 0, 1)])] };
-    let shown = enriched(&trace, CLOCKS);
+    let shown = enriched(trace.clone(), CLOCKS);
     let warning = "span ends 10ms before it starts; shown without a duration";
     let list = AttributeValue::Array(vec![AttributeValue::String(warning.to_owned())]);
     assert_eq!(shown.groups[0].spans[0].attributes, [(WARNINGS.into(), list)]);
-    assert_eq!(enriched(&trace, Adjustment::None), trace);
+    assert_eq!(enriched(trace.clone(), Adjustment::None), trace);
+}
+
+#[test]
+fn answers_come_in_pieces() {
+    let spans = |first: u64| (first..first + 1_000).map(|id| span(id, 0, 0, 1)).collect();
+    let trace = |trace_id| {
+        let empty = group("a", Vec::new());
+        Trace { trace_id, groups: vec![group("a", spans(1)), empty, group("b", spans(1_001))] }
+    };
+    let pieces: Vec<Vec<u8>> = answer(vec![trace(1), trace(2)], &[], CLOCKS).collect();
+    assert!(pieces.len() > 5 && pieces.iter().all(|piece| piece.len() < 70_000));
+    let body: Value = serde_json::from_slice(&pieces.concat()).unwrap();
+    for (trace, id) in body["data"].as_array().unwrap().iter().zip(1..) {
+        assert_eq!(trace["traceID"], format!("{id:016x}"));
+        let spans = trace["spans"].as_array().unwrap();
+        let ids = spans.iter().map(|span| span["spanID"].as_str().unwrap().to_owned());
+        assert!(ids.eq((1..=2_000).map(|id| format!("{id:016x}"))));
+        assert_eq!(
+            (&spans[0]["processID"], &spans[1_999]["processID"]),
+            (&json!("p1"), &json!("p2"))
+        );
+        assert_eq!(trace["processes"]["p2"]["serviceName"], "on-b");
+    }
+    assert_eq!(body["data"].as_array().unwrap().len(), 2);
 }
 
 #[test]
 fn missing_traces_are_named() {
-    let body = answer_missing(&[], &[0xAB, 1 << 64], CLOCKS);
+    let body = String::from_utf8(whole(Vec::new(), &[0xAB, 1 << 64], CLOCKS)).unwrap();
     let errors = json!([
         {"msg": "trace not found", "traceID": "00000000000000ab"},
         {"msg": "trace not found", "traceID": "00000000000000010000000000000000"},

@@ -1,8 +1,11 @@
 //! `TracesData` written in JSON: as OTLP/JSON has it, or as protocol buffers' own mapping does, which Tempo answers with.
 
+use std::sync::Arc;
+use std::vec;
+
 use model::{AttributeValue, Attributes, Resource, Scope, Span, SpanEvent, SpanGroup, SpanLink};
 
-use super::{KINDS, STATUSES, by_resource, kind_number, status_number, unsigned};
+use super::{KINDS, STATUSES, kind_number, status_number, unsigned};
 use crate::json::Writer;
 use crate::otlp::base64;
 
@@ -15,43 +18,102 @@ pub enum IdForm {
     Base64,
 }
 
-pub(super) fn encode(groups: &[SpanGroup], form: IdForm) -> String {
-    let mut writer = Writer::default();
-    let json = &mut writer;
-    json.object(|json| {
-        json.key("resourceSpans").list(|json| {
-            for of_resource in by_resource(groups) {
-                let Some(first) = of_resource.first() else { continue };
-                json.object(|json| {
-                    json.key("resource").object(|json| resource(json, &first.resource));
-                    json.key("scopeSpans").list(|json| {
-                        of_resource.iter().for_each(|group| scope_spans(json, group, form));
-                    });
-                    text(json, "schemaUrl", &first.resource.schema_url);
-                });
+/// Pieces of the text, between `head` and `tail`. Spans go as they are written.
+pub(super) fn pieces(
+    groups: Vec<SpanGroup>,
+    form: IdForm,
+    head: &str,
+    tail: &str,
+) -> impl Iterator<Item = Vec<u8>> + Send + use<> {
+    let mut json = Writer::default();
+    json.around(head);
+    json.open('{');
+    json.key("resourceSpans").open('[');
+    let groups = groups.into_iter();
+    Pieces { json, form, groups, resource: None, scope: None, tail: Some(tail.to_owned()) }
+}
+
+/// How far traces are written.
+struct Pieces {
+    json: Writer,
+    form: IdForm,
+    groups: vec::IntoIter<SpanGroup>,
+    /// Those that are open.
+    resource: Option<Arc<Resource>>,
+    scope: Option<(Arc<Scope>, vec::IntoIter<Span>)>,
+    tail: Option<String>,
+}
+
+impl Pieces {
+    /// Writes a span, or what stands between spans; `false` when that was all.
+    fn step(&mut self) -> bool {
+        let Self { json, form, .. } = self;
+        if let Some((scope, spans)) = &mut self.scope {
+            match spans.next() {
+                Some(one) => json.object(|json| span(json, &one, *form)),
+                None => {
+                    json.close(']');
+                    text(json, "schemaUrl", &scope.schema_url);
+                    json.close('}');
+                    self.scope = None;
+                }
             }
-        });
-    });
-    writer.finish()
+            return true;
+        }
+        let next = self.groups.next();
+        let is_same = |open: &Arc<Resource>, SpanGroup { resource, .. }: &SpanGroup| {
+            Arc::ptr_eq(open, resource) || open == resource
+        };
+        let goes_on = next.as_ref().zip(self.resource.as_ref());
+        if !goes_on.is_some_and(|(group, open)| is_same(open, group))
+            && let Some(open) = self.resource.take()
+        {
+            json.close(']');
+            text(json, "schemaUrl", &open.schema_url);
+            json.close('}');
+        }
+        match next {
+            Some(SpanGroup { resource: of, scope, spans }) => {
+                if self.resource.is_none() {
+                    json.open('{');
+                    json.key("resource").object(|json| resource(json, &of));
+                    json.key("scopeSpans").open('[');
+                    self.resource = Some(of);
+                }
+                json.open('{');
+                json.key("scope").object(|json| {
+                    text(json, "name", &scope.name);
+                    text(json, "version", &scope.version);
+                    all(json, &scope.attributes, scope.dropped_attributes);
+                });
+                json.key("spans").open('[');
+                self.scope = Some((scope, spans.into_iter()));
+                true
+            }
+            None => match self.tail.take() {
+                Some(tail) => {
+                    json.close(']');
+                    json.close('}');
+                    json.around(&tail);
+                    true
+                }
+                None => false,
+            },
+        }
+    }
+}
+
+impl Iterator for Pieces {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        while !self.json.has_piece() && self.step() {}
+        self.json.take_piece()
+    }
 }
 
 fn resource(json: &mut Writer, resource: &Resource) {
     all(json, &resource.attributes, resource.dropped_attributes);
-}
-
-fn scope_spans(json: &mut Writer, group: &SpanGroup, form: IdForm) {
-    let Scope { name, version, attributes, dropped_attributes, schema_url } = &*group.scope;
-    json.object(|json| {
-        json.key("scope").object(|json| {
-            text(json, "name", name);
-            text(json, "version", version);
-            all(json, attributes, *dropped_attributes);
-        });
-        json.key("spans").list(|json| {
-            group.spans.iter().for_each(|one| json.object(|json| span(json, one, form)));
-        });
-        text(json, "schemaUrl", schema_url);
-    });
 }
 
 fn span(json: &mut Writer, span: &Span, form: IdForm) {
