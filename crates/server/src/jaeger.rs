@@ -207,3 +207,14 @@ fn fail(status: StatusCode, message: &str) -> Response {
     let body = json!({"data": null, "total": 0, "limit": 0, "offset": 0, "errors": errors});
     error::json(status, body.to_string())
 }
+
+/// For fuzzing: `text` as a search in both versions, and as what stands in one.
+pub(crate) fn fuzz(text: &str) {
+    let params = Params::from_query(text);
+    // Either outcome is fine; it must come back.
+    search::asked(&params, 0).ok();
+    v3::fuzz(&params, text.as_bytes());
+    trace_id(text).ok();
+    go::parse_int(text).ok();
+    go::duration_ns(text).ok();
+}

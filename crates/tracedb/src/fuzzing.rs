@@ -2,11 +2,15 @@
 //!
 //! Does not own: any format.
 
+use model::ValueTest;
 use storage::codec::{Reader, blob};
 
 use crate::attributes::AttributeColumns;
 use crate::block::{Core, OpenBlock, Projection, ROWS_MAX, Rest, decode_ids};
+use crate::filter::{Filter, find_in_page};
+use crate::part::Summary;
 use crate::rows::Rows;
+use crate::values::Values;
 use crate::{part, record};
 
 /// A WAL record, compressed or not.
@@ -49,6 +53,25 @@ pub fn block(bytes: &[u8]) {
             drop(out.groups());
         }
     }
+}
+
+/// What a block may hold, and where a trace may be: a filter of values, one of traces, and a page of fingerprints, of as many
+/// entries as the first byte says.
+pub fn filters(bytes: &[u8]) {
+    let Some((count, bytes)) = bytes.split_first() else { return };
+    let key = String::from_utf8_lossy(&bytes[..bytes.len().min(8)]);
+    if let Ok(values) = Values::decode(bytes) {
+        for test in [ValueTest::new(|_| true), ValueTest::new(|_| true).with_text(key.as_ref())] {
+            values.may_hold(&key, &test);
+        }
+    }
+    let number = u64::from(*count) << 32 | bytes.len() as u64;
+    Filter::decode(bytes).may_have(number);
+    let (count, blocks) = (usize::from(*count), 3);
+    // Either outcome is fine; it must come back.
+    let found = |block| assert!(block < blocks, "block {block} of {blocks}");
+    find_in_page(bytes, count, blocks, number, found).ok();
+    Summary::decode(&mut Reader::new(bytes)).ok();
 }
 
 /// A part's index, decompressed or not.

@@ -128,6 +128,12 @@ impl Given {
     }
 }
 
+/// For fuzzing: a search in parameters, and one in a body.
+pub(super) fn fuzz(params: &Params, body: &[u8]) {
+    Given::of_params(params).query().ok();
+    Given::of_json(body).and_then(|given| given.query()).ok();
+}
+
 /// `query.serviceName` as `query.service_name`.
 fn snake(name: &str) -> String {
     let mut snake = String::with_capacity(name.len() + 4);

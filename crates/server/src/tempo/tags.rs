@@ -159,7 +159,7 @@ fn quoted(name: &str) -> String {
 ///
 /// # Errors
 /// [`Invalid`](model::ErrorKind::Invalid) when they are no pairs.
-pub(super) fn selection(tags: &str) -> Result<String> {
+pub(crate) fn selection(tags: &str) -> Result<String> {
     let conditions = pairs(tags)?.into_iter().map(|(name, value)| {
         // A pattern as a literal of TraceQL: each backslash twice.
         let pattern = escaped(&value).replace('\\', "\\\\").replace('"', "\\\"");
