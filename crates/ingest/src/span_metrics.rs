@@ -99,6 +99,12 @@ impl SpanMetrics {
     ///
     /// Cost: a hash of the names of each span; allocates for what was not seen before, and for each of the dimensions.
     pub fn observe(&mut self, groups: &[SpanGroup], now_ms: i64) {
+        self.observe_but(groups, &[], now_ms);
+    }
+
+    /// Likewise, without the spans `repeated`: numbers in ascending order, the first of all groups' spans being 0.
+    pub fn observe_but(&mut self, groups: &[SpanGroup], repeated: &[u32], now_ms: i64) {
+        let (mut number, mut repeated) = (0, repeated.iter().copied().peekable());
         if let Some(edges) = &mut self.edges {
             edges.expire(now_ms);
         }
@@ -106,6 +112,10 @@ impl SpanMetrics {
             let service = group.resource.service().unwrap_or(NO_SERVICE);
             let caller = self.edges.as_mut().map(|edges| edges.name(service));
             for span in &group.spans {
+                number += 1;
+                if repeated.next_if_eq(&(number - 1)).is_some() {
+                    continue;
+                }
                 let ended_ms = span.end_ns.div_euclid(1_000_000);
                 if ended_ms.abs_diff(now_ms) > self.slack_ms.unsigned_abs() {
                     self.late += 1;

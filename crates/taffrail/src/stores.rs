@@ -414,6 +414,8 @@ impl Sink for Stores {
         let groups = Arc::new(groups);
         let ledger = self.ledger.clone();
         let (observed, metrics) = (groups.clone(), self.span_metrics.clone());
+        let repeated = tracedb::Repeated::default();
+        let sent_again = repeated.clone();
         let clock = self.clock.clone();
         let forward = self.forward_spans.read().clone().filter(|_| !groups.is_empty());
         let forward = forward.map(|feed| (feed.prepare(&groups), feed));
@@ -421,7 +423,7 @@ impl Sink for Stores {
             if let Ok(receipt) = &outcome {
                 ledger.stored(Signal::Traces, &source, receipt);
                 let mut metrics = metrics.lock();
-                metrics.observe(&observed, clock.now_ms());
+                metrics.observe_but(&observed, &sent_again.lock(), clock.now_ms());
                 // Metrics are of all spans, sampled or not.
                 if let Some((sampler, sorted)) = sampled {
                     metrics.observe(&sorted.dropped, clock.now_ms());
@@ -439,7 +441,7 @@ impl Sink for Stores {
                 (outcome, _) => done.call(outcome),
             }
         });
-        self.traces.append(&groups, done);
+        self.traces.append_telling(&groups, repeated, done);
     }
 
     fn cursor(&self, source: &str) -> Result<Option<Vec<u8>>> {
@@ -481,22 +483,26 @@ mod tests {
         let config = config::load(&overrides, &|_| None).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let stores = Stores::open(&config, &clock, Arc::new(TailHub::default())).unwrap();
-        let append = |trace_id| {
-            let (start_ns, end_ns) = (clock.now_ns() - 1_000, clock.now_ns());
-            let span = Span { trace_id, span_id: 1, start_ns, end_ns, ..Span::default() };
-            let groups = vec![SpanGroup { spans: vec![span], ..SpanGroup::default() }];
+        let (start_ns, end_ns) = (clock.now_ns() - 1_000, clock.now_ns());
+        let append = |traces: std::ops::Range<u128>| {
+            let span =
+                |trace_id| Span { trace_id, span_id: 1, start_ns, end_ns, ..Span::default() };
+            let groups =
+                vec![SpanGroup { spans: traces.map(span).collect(), ..SpanGroup::default() }];
             let (answered, answer) = std::sync::mpsc::channel();
             let done = Done::new(move |outcome| drop(answered.send(outcome)));
             stores.append_spans(SpanBatch { source: Arc::from("test"), groups }, done);
             answer.recv().unwrap()
         };
-        assert_eq!(append(1).unwrap().stored, 1);
+        assert_eq!(append(1..3).unwrap().stored, 2);
+        // The answer was lost: they come again, with another.
+        assert_eq!(append(1..4).unwrap().stored, 3);
         stores.close().unwrap();
-        append(2).unwrap_err();
+        append(4..5).unwrap_err();
         let batch = stores.span_metrics.lock().collect(clock.now_ms());
         let calls =
             batch.rows.iter().filter(|row| row.labels.metric_name().ends_with("calls_total"));
-        assert_eq!(calls.map(|row| row.value).collect::<Vec<_>>(), [1.0]);
+        assert_eq!(calls.map(|row| row.value).collect::<Vec<_>>(), [3.0]);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::retention::Retention;
 use crate::rows::Rows;
 use crate::sampling::{Sampling, Sorted};
 use crate::view::Shared;
-use crate::{Config, record};
+use crate::{Config, Repeated, record};
 
 /// zstd level of parts when spans leave the head.
 const FLUSH_LEVEL: i32 = 1;
@@ -38,6 +38,21 @@ pub(crate) struct Batch {
     /// Its WAL record.
     pub(crate) record: Vec<u8>,
     pub(crate) rejected: Vec<(RejectReason, u64)>,
+    /// Which of its spans became no rows, ascending.
+    pub(crate) refused: Vec<u32>,
+    pub(crate) repeated: Repeated,
+}
+
+/// Which spans of a batch rows are of, when spans `refused` became none; both ascend.
+fn spans_of(rows: &[u32], refused: &[u32]) -> Vec<u32> {
+    let mut before = 0;
+    let span = |row: &u32| {
+        while refused.get(before).is_some_and(|span| *span <= row + before as u32) {
+            before += 1;
+        }
+        row + before as u32
+    };
+    rows.iter().map(span).collect()
 }
 
 /// The store's single writer.
@@ -112,8 +127,8 @@ impl Engine {
         true
     }
 
-    /// Makes spans visible; returns how many were there already.
-    fn take_in(&mut self, mut rows: Rows, seq: u64) -> u64 {
+    /// Makes spans visible; returns which rows were there already.
+    fn take_in(&mut self, mut rows: Rows, seq: u64) -> Vec<u32> {
         let parts = self.shared.view.read().parts.clone();
         let repeated = self.seen.remove_repeated(&mut rows, &parts);
         if let Some(chunk) = Chunk::new(rows, self.clock.now_ms()) {
@@ -297,7 +312,10 @@ impl writer::Engine for Engine {
     fn apply(&mut self, batch: Batch, seq: u64) -> Receipt {
         let stored = batch.rows.len() as u64;
         let repeated = self.take_in(batch.rows, seq);
-        self.shared.repeated_spans.fetch_add(repeated, Ordering::Relaxed);
+        self.shared.repeated_spans.fetch_add(repeated.len() as u64, Ordering::Relaxed);
+        if !repeated.is_empty() {
+            *batch.repeated.lock() = spans_of(&repeated, &batch.refused);
+        }
         Receipt { stored, rejected: batch.rejected }
     }
 
@@ -324,5 +342,18 @@ impl writer::Engine for Engine {
 
     fn close(&mut self, wal: &mut Wal) -> Result<()> {
         self.flush(wal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_of_the_spans_that_were_not_refused() {
+        assert_eq!(spans_of(&[0, 1, 2, 4], &[]), [0, 1, 2, 4]);
+        // Spans 1, 3, 4 and 6 are rows 0 to 3.
+        assert_eq!(spans_of(&[0, 1, 2, 3], &[0, 2, 5]), [1, 3, 4, 6]);
+        assert_eq!(spans_of(&[1, 3], &[0, 2, 5, 7]), [3, 6]);
     }
 }

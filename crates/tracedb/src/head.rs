@@ -165,11 +165,10 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// Removes rows whose spans are in the head or in one of `parts`; returns how many there were.
+    /// Removes rows whose spans are in the head or in one of `parts`; returns their numbers, ascending.
     ///
     /// Cost: a lookup per span and part that has spans of its time; a read per block with traces that go on.
-    pub(crate) fn remove_repeated(&mut self, rows: &mut Rows, parts: &[Arc<Part>]) -> u64 {
-        let before = rows.len();
+    pub(crate) fn remove_repeated(&mut self, rows: &mut Rows, parts: &[Arc<Part>]) -> Vec<u32> {
         for row in &rows.rows {
             for part in parts {
                 let summary = &part.summary;
@@ -182,8 +181,16 @@ impl Seen {
                 }
             }
         }
-        rows.rows.retain(|row| self.insert(Key::of(row)));
-        (before - rows.len()) as u64
+        let (mut repeated, mut number) = (Vec::new(), 0);
+        rows.rows.retain(|row| {
+            let is_new = self.insert(Key::of(row));
+            if !is_new {
+                repeated.push(number);
+            }
+            number += 1;
+            is_new
+        });
+        repeated
     }
 
     /// `false` when it is known.

@@ -40,4 +40,4 @@ mod values;
 mod view;
 
 pub use retention::RULES_MAX;
-pub use store::{Config, OpenReport, Stats, Store};
+pub use store::{Config, OpenReport, Repeated, Stats, Store};

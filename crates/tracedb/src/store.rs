@@ -24,6 +24,9 @@ use crate::retention::Retention;
 use crate::rows::Rows;
 use crate::view::{Shared, View};
 
+/// Numbers of a batch's spans that were stored already; see [`Store::append_telling`].
+pub type Repeated = Arc<Mutex<Vec<u32>>>;
+
 /// Batches that may wait for the writer thread.
 const QUEUE: usize = 256;
 /// A group of batches is synced after this many milliseconds at the latest.
@@ -198,6 +201,13 @@ impl Store {
     ///
     /// Cost: encodes on the caller's thread; blocks while 256 batches wait.
     pub fn append(&self, groups: &[SpanGroup], done: Done) {
+        self.append_telling(groups, Repeated::default(), done);
+    }
+
+    /// Likewise; before `done`, `repeated` gets the numbers of spans that were there already, ascending, the first of all
+    /// groups' spans being 0.
+    pub fn append_telling(&self, groups: &[SpanGroup], repeated: Repeated, done: Done) {
+        let (mut number, mut refused) = (0, Vec::new());
         let mut rows = Rows::default();
         rows.reserve(groups);
         let mut rejected = Vec::new();
@@ -215,6 +225,9 @@ impl Store {
         for group in groups {
             let Ok(origin) = rows.origin_of(group) else {
                 reject(RejectReason::Invalid, group.spans.len());
+                let end = number + group.spans.len() as u32;
+                refused.extend(number..end);
+                number = end;
                 continue;
             };
             for span in &group.spans {
@@ -229,7 +242,9 @@ impl Store {
                 };
                 if let Err(reason) = outcome {
                     reject(reason, 1);
+                    refused.push(number);
                 }
+                number += 1;
             }
         }
         if rows.is_empty() {
@@ -237,7 +252,9 @@ impl Store {
         }
         let mut record = Vec::new();
         match record::encode(&rows, &mut record) {
-            Ok(()) => self.writer.send(Batch { rows, record, rejected }, done),
+            Ok(()) => {
+                self.writer.send(Batch { rows, record, rejected, refused, repeated }, done);
+            }
             Err(e) => done.call(Err(e)),
         }
     }
