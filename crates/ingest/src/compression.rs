@@ -16,12 +16,15 @@ use model::{Error, ErrorKind, Result};
 /// Largest zstd window accepted, as a power of two: 8 MiB, what every level up to 19 stays within.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
+/// What frames of snappy begin with.
+const SNAPPY_FRAMES: &[u8] = b"\xff\x06\x00\x00sNaPpY";
+
 /// How a body is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
     /// Not at all.
     Identity,
-    /// Snappy's block format; not the framed one.
+    /// Snappy: a block, or frames if it begins as they do.
     Snappy,
     /// Gzip, one or more members.
     Gzip,
@@ -38,7 +41,7 @@ impl Encoding {
         let name = value.trim();
         Some(if name.is_empty() || name.eq_ignore_ascii_case("identity") {
             Self::Identity
-        } else if name.eq_ignore_ascii_case("snappy") {
+        } else if ["snappy", "x-snappy-framed"].iter().any(|n| name.eq_ignore_ascii_case(n)) {
             Self::Snappy
         } else if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") {
             Self::Gzip
@@ -109,6 +112,10 @@ pub fn unpack(encoding: Encoding, body: &[u8], bytes_max: usize) -> Result<Body<
             Err(too_large(format_args!("{} bytes", body.len()), bytes_max))
         }
         Encoding::Identity => Ok(Body(Bytes::Sent(body))),
+        // Senders say the same name for both.
+        Encoding::Snappy if body.starts_with(SNAPPY_FRAMES) => {
+            drain(snap::read::FrameDecoder::new(body), "framed snappy", bytes_max)
+        }
         Encoding::Snappy => snappy(body, bytes_max),
         Encoding::Gzip => drain(flate2::read::MultiGzDecoder::new(body), "gzip", bytes_max),
         // A zlib header names deflate in its lower four bits, and is a multiple of 31.
@@ -218,6 +225,19 @@ mod tests {
         packer.write_all(b"bare bare bare").unwrap();
         let packed = packer.finish().unwrap();
         assert_eq!(&*unpack(Encoding::Deflate, &packed, 100).unwrap(), b"bare bare bare");
+    }
+
+    #[test]
+    fn frames_of_snappy_are_told_from_blocks() {
+        let plain = vec![7; 1 << 20];
+        let mut packer = snap::write::FrameEncoder::new(Vec::new());
+        packer.write_all(&plain).unwrap();
+        let packed = packer.into_inner().unwrap();
+        let encoding = Encoding::from_header("x-snappy-framed").unwrap();
+        assert_eq!(*unpack(encoding, &packed, plain.len()).unwrap(), plain);
+        assert_eq!(*unpack(Encoding::Snappy, &packed, plain.len()).unwrap(), plain);
+        let error = unpack(encoding, &packed, plain.len() - 1).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Limit);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use model::{Error, ErrorKind, Result};
 pub use write::Writer;
 
 /// Messages inside messages at most; as in Google's decoders.
-pub const DEPTH_MAX: u32 = 100;
+pub const DEPTH_MAX: u32 = 256;
 
 const FIELD_NUMBER_MAX: u64 = (1 << 29) - 1;
 

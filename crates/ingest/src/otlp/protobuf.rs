@@ -43,11 +43,13 @@ struct Decoder {
     /// What a text is that is not UTF-8, though it has to be: senders pass on what programs wrote, and of one broken text
     /// a batch must not be lost.
     text_of: fn(&[u8]) -> Cow<'_, str>,
+    /// Whether the error that ended reading was about a value that goes too deep.
+    is_too_deep: bool,
 }
 
 impl Decoder {
     fn new(elements_max: usize, text_of: fn(&[u8]) -> Cow<'_, str>) -> Self {
-        Self { left: elements_max, elements_max, text_of }
+        Self { left: elements_max, elements_max, text_of, is_too_deep: false }
     }
 
     fn text<'a>(&self, field: &Field<'a>) -> Result<Cow<'a, str>> {
@@ -325,6 +327,7 @@ impl Decoder {
 
     fn value(&mut self, field: &Field<'_>, depth: usize) -> Result<Value> {
         if depth > VALUE_DEPTH_MAX {
+            self.is_too_deep = true;
             return Err(field.error(format_args!("values go deeper than {VALUE_DEPTH_MAX}")));
         }
         let mut value = Value::Empty;

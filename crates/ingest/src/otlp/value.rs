@@ -6,7 +6,7 @@ use crate::json::quote;
 pub type Attributes = Vec<(String, Value)>;
 
 /// Lists and maps inside each other at most.
-pub(super) const VALUE_DEPTH_MAX: usize = 32;
+pub(super) const VALUE_DEPTH_MAX: usize = 64;
 
 /// `AnyValue`
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -85,7 +85,7 @@ fn offsets_count_from_the_start_of_the_stream() {
 #[test]
 fn depth_is_bounded() {
     let mut message = Vec::new();
-    for _ in 0..150 {
+    for _ in 0..=DEPTH_MAX {
         let mut outer = vec![0x0a];
         let mut length = message.len();
         while length >= 0x80 {

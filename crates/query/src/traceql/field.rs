@@ -227,13 +227,13 @@ impl Field {
         matches!(&self.kind, FieldKind::Intrinsic(intrinsic) if intrinsic.is_duration())
     }
 
-    /// Whether every span has it, so that asking for `nil` is a mistake.
-    pub(super) fn is_always_there(&self) -> bool {
-        !self.is_of_parent
-            && match &self.kind {
-                FieldKind::Intrinsic(_) => true,
+    /// Whether `= nil` is a question about it, as Tempo has it.
+    pub(super) fn may_be_asked_for_nil(&self) -> bool {
+        self.is_of_parent
+            || match &self.kind {
+                FieldKind::Intrinsic(_) => false,
                 FieldKind::Attribute(scope, name) => {
-                    *scope == Some(AttributeScope::Resource) && name == "service.name"
+                    *scope != Some(AttributeScope::Resource) || name != "service.name"
                 }
             }
     }

@@ -65,7 +65,7 @@ pub(crate) async fn answer(
         }
         Call::Search => {
             let request = searched(message)?;
-            let (query, raw) = asked(&request)?;
+            let (query, raw) = asked(version, &request)?;
             let finish = move |traces, budget: &Budget| messages(version, traces, raw, budget);
             search::find(app, query, finish).await
         }
@@ -106,7 +106,7 @@ pub(crate) async fn answer(
         }
         Call::Summaries => {
             let request = searched(message)?;
-            let query = asked(&request)?.0;
+            let query = asked(version, &request)?.0;
             search::find(app, query, |traces, _| Ok(traces.iter().map(summary).collect())).await
         }
     }
@@ -126,7 +126,10 @@ fn searched(message: &[u8]) -> Result<SearchRequest> {
     query::decode_search(message)?.ok_or_else(|| Error::invalid("missing query"))
 }
 
-fn asked(request: &SearchRequest) -> Result<(Query, bool)> {
+fn asked(version: Version, request: &SearchRequest) -> Result<(Query, bool)> {
+    if version == Version::Three && (request.start_ns.is_none() || request.end_ns.is_none()) {
+        return Err(Error::invalid("start time min and max are required parameters"));
+    }
     if request.has_filter {
         return Err(Error::invalid(
             "filter is not supported; use service_name, operation_name, attributes and durations",

@@ -390,15 +390,23 @@ async fn queries_come_over_grpc() {
     let traced = start().await;
     let mut id = Writer::new();
     id.bytes(1, &0xAB_u128.to_be_bytes());
-    let mut search = Writer::new();
-    search.message(1, |query| {
-        query.text(1, "cart");
-        query.message(3, |tag| {
-            tag.text(1, "rows");
-            tag.text(2, "7");
+    // The third version wants times.
+    let search = |end_s: Option<u64>| {
+        let mut search = Writer::new();
+        search.message(1, |query| {
+            query.text(1, "cart");
+            query.message(3, |tag| {
+                tag.text(1, "rows");
+                tag.text(2, "7");
+            });
+            if let Some(end_s) = end_s {
+                query.message(4, |time| time.uint(1, 1));
+                query.message(5, |time| time.uint(1, end_s));
+            }
         });
-    });
-    let (id, search) = (id.finish(), search.finish());
+        search.finish()
+    };
+    let id = id.finish();
     let hex = |text: &str| [&[0x0A, text.len() as u8], text.as_bytes()].concat();
     let ask = async |calls: &[(String, Vec<u8>)]| {
         let calls: Vec<(&str, Vec<u8>)> =
@@ -407,16 +415,16 @@ async fn queries_come_over_grpc() {
     };
     let answers = ask(&[
         (format!("{V2}GetTrace"), id.clone()),
-        (format!("{V2}FindTraces"), search.clone()),
+        (format!("{V2}FindTraces"), search(None)),
         (format!("{V2}GetServices"), Vec::new()),
         (format!("{V2}GetOperations"), hex("cart")),
         (format!("{V2}GetDependencies"), Vec::new()),
         (format!("{V3}GetTrace"), hex("ab")),
-        (format!("{V3}FindTraces"), search.clone()),
+        (format!("{V3}FindTraces"), search(Some(4_000_000_000))),
         (format!("{V3}GetServices"), Vec::new()),
         (format!("{V3}GetOperations"), hex("cart")),
         (format!("{V3}GetDependencies"), Vec::new()),
-        (format!("{V3}FindTraceSummaries"), search),
+        (format!("{V3}FindTraceSummaries"), search(Some(4_000_000_000))),
     ])
     .await;
     assert!(answers.iter().all(|(status, _)| status == "0"), "{answers:?}");
@@ -460,8 +468,9 @@ async fn queries_come_over_grpc() {
         (format!("{V3}GetTrace"), hex("77")),
         (format!("{V2}FindTraces"), Vec::new()),
         (format!("{V2}FindTraces"), vec![7]),
+        (format!("{V3}FindTraces"), search(None)),
     ])
     .await;
     let statuses: Vec<&str> = answers.iter().map(|(status, _)| status.as_str()).collect();
-    assert_eq!(statuses, ["3", "5", "3", "3"]);
+    assert_eq!(statuses, ["3", "5", "3", "3", "3"]);
 }

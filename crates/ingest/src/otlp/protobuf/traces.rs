@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use model::{
-    AttributeValue, ErrorKind, Resource, Result, Scope, Span, SpanEvent, SpanLink, SpanStatus,
+    AttributeValue, Error, ErrorKind, Resource, Result, Scope, Span, SpanEvent, SpanLink,
+    SpanStatus,
 };
 
 use super::{Decoder, each};
@@ -19,12 +20,14 @@ pub(crate) fn decode(body: &[u8], elements_max: usize) -> Result<Received> {
         decoder: Decoder::new(elements_max, String::from_utf8_lossy),
         names: Names::new(),
         collected: Collected::default(),
+        too_deep: None,
     };
     each(Reader::new(body), |field| {
         if field.number == 1 {
             reading.resource(&field)?;
         }
-        Ok(())
+        // Of a resource or a scope, which all their spans share.
+        reading.too_deep.take().map_or(Ok(()), Err)
     })
     .map_err(|e| match e.kind() {
         ErrorKind::Limit => e,
@@ -37,6 +40,8 @@ struct Reading {
     decoder: Decoder,
     names: Names,
     collected: Collected,
+    /// What was said of a value that goes too deep; reading went on behind it.
+    too_deep: Option<Error>,
 }
 
 /// `InstrumentationLibrarySpans`, as `ScopeSpans` was called before OTLP 0.15.
@@ -106,6 +111,7 @@ impl Reading {
     /// Fills `span`, and says what is wrong with it.
     fn span(&mut self, field: &Field<'_>, span: &mut Span) -> Result<Option<Refusal>> {
         let mut refusal = None;
+        let of_others = self.too_deep.take();
         span.attributes.reserve(ATTRIBUTES_COMMON);
         each(field.message()?, |field| {
             match field.number {
@@ -144,6 +150,9 @@ impl Reading {
             }
             Ok(())
         })?;
+        if let Some(why) = std::mem::replace(&mut self.too_deep, of_others) {
+            refusal.get_or_insert_with(|| why.to_string());
+        }
         // An id that is not there at all was not looked at yet.
         if refusal.is_none() {
             refusal = trace_id(&span.trace_id.to_be_bytes(), false)
@@ -215,7 +224,13 @@ impl Reading {
             Some(text) if text.number == 1 && message.rest().is_empty() => {
                 Ok(AttributeValue::String(self.decoder.text(&text)?.into_owned()))
             }
-            _ => Ok(self.decoder.value(field, 0)?.into()),
+            _ => match self.decoder.value(field, 0) {
+                Err(why) if std::mem::take(&mut self.decoder.is_too_deep) => {
+                    self.too_deep.get_or_insert(why);
+                    Ok(AttributeValue::Empty)
+                }
+                value => Ok(value?.into()),
+            },
         }
     }
 }

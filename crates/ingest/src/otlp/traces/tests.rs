@@ -161,6 +161,45 @@ fn ids_in_protobuf_are_refused_alike() {
     check(&[1; 16], &[1; 8], &[1], "invalid length for ParentSpanID: 1 bytes; need 8");
 }
 
+/// A value of so many lists or maps inside each other.
+fn nested(depth: usize, is_map: bool) -> AttributeValue {
+    (0..depth).fold(AttributeValue::Int(1), |inner, _| match is_map {
+        true => AttributeValue::Map(vec![("k".to_owned(), inner)]),
+        false => AttributeValue::Array(vec![inner]),
+    })
+}
+
+#[test]
+fn values_that_go_too_deep_cost_their_span_alone() {
+    let span = |span_id, attributes: Vec<AttributeValue>| Span {
+        trace_id: 1,
+        span_id,
+        name: Arc::from("x"),
+        attributes: attributes.into_iter().map(|value| (Arc::from("a"), value)).collect(),
+        ..Span::default()
+    };
+    let check = |deep: AttributeValue, is_taken: bool| {
+        let spans = vec![span(1, vec![deep, AttributeValue::Bool(true)]), span(2, Vec::new())];
+        let group = SpanGroup { spans: spans.clone(), ..SpanGroup::default() };
+        let received = decode(Encoding::Protobuf, &to_protobuf(&[group]), 1000).unwrap();
+        let taken = if is_taken { &spans[..] } else { &spans[1..] };
+        assert_eq!(received.groups[0].spans, taken);
+        let reasons = received.refused.reasons;
+        assert_eq!(reasons.len() + taken.len(), 2);
+        assert!(reasons.iter().all(|why| why.contains("values go deeper than 64")), "{reasons:?}");
+    };
+    for is_map in [true, false] {
+        check(nested(64, is_map), true);
+        check(nested(65, is_map), false);
+        check(nested(200, is_map), false);
+    }
+    let attributes = vec![(Arc::from("a"), nested(65, true))];
+    let resource = Arc::new(Resource { attributes, ..Resource::default() });
+    let group = SpanGroup { resource, spans: vec![span(1, vec![])], ..SpanGroup::default() };
+    let error = decode(Encoding::Protobuf, &to_protobuf(&[group]), 1000).unwrap_err();
+    assert!(error.to_string().contains("values go deeper than 64"), "{error}");
+}
+
 #[test]
 fn older_exporters_library_spans_are_read() {
     let mut writer = crate::protobuf::Writer::new();

@@ -275,8 +275,12 @@ fn check_comparison(
         }
         let other = if left.is_nil() { right } else { left };
         return match &other.expr {
-            Expr::Field(field) if comparison == Comparison::Equal && field.is_always_there() => {
-                Err(other.fail(&format!("every span has {}, it is never nil", field.text)))
+            Expr::Field(field)
+                if comparison == Comparison::Equal && !field.may_be_asked_for_nil() =>
+            {
+                let what =
+                    "is not compared with nil; attributes are, but for resource.service.name";
+                Err(other.fail(&format!("{} {what}", field.text)))
             }
             _ => Ok(()),
         };

@@ -35,7 +35,7 @@ fn mistakes_are_named_where_they_are() {
     refused("{ duration > \"1s\" }", "duration > \"1s\"", "values of one type");
     refused("{ kind }", "kind", "not by a kind");
     refused("{ .a =~ \"[\" }", "\"[\"", "invalid regular expression");
-    refused("{ name = nil }", "name", "never nil");
+    refused("{ name = nil }", "name", "not compared with nil");
     refused("{} | rat()", "rat", "did you mean rate?");
     refused("{} | rate() | topk(0)", ")", "an integer above 0");
     refused("count() > 1 && { true }", "&&", "needs spans in front");
