@@ -111,6 +111,8 @@ impl SpanMetrics {
         for group in groups {
             let service = group.resource.service().unwrap_or(NO_SERVICE);
             let caller = self.edges.as_mut().map(|edges| edges.name(service));
+            // Libraries of OpenTelemetry name themselves, and give every span an id of its own.
+            let may_share = group.scope.name.is_empty();
             for span in &group.spans {
                 number += 1;
                 if repeated.next_if_eq(&(number - 1)).is_some() {
@@ -125,7 +127,7 @@ impl SpanMetrics {
                     requests.observe(service, group, span, now_ms);
                 }
                 if let (Some(edges), Some(service)) = (&mut self.edges, &caller) {
-                    edges.observe(service, span, now_ms);
+                    edges.observe(service, span, may_share, now_ms);
                 }
             }
         }

@@ -4,6 +4,7 @@
 //! was called, whose parent it is. Each waits for the other for a while. A caller's span that names a database is a call
 //! by itself; one that names a peer becomes a call to it when nothing answered; a server's span without a parent was
 //! called by a `user`. Spans of no kind (old clients) are a call where parent and child are of different services.
+//! Zipkin's clients give both sides one id: what may be such a half waits for the other by its own id, too.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -49,6 +50,8 @@ pub(super) struct Edges {
     callers: FxHashMap<Id, Caller>,
     /// Spans whose parent has not come, by its id.
     called: FxHashMap<Id, SmallVec<[Side; 1]>>,
+    /// Called sides that may share their id with their caller, by that id.
+    halves: FxHashMap<Id, Half>,
     /// What waits, in the order it came, with the time its waiting ends.
     order: VecDeque<(i64, Id, Role)>,
     wait_ms: i64,
@@ -61,10 +64,13 @@ pub(super) struct Edges {
 enum Role {
     Caller,
     Called,
+    Half,
 }
 
 #[derive(Debug, Clone)]
 struct Side {
+    /// Of its span.
+    id: u64,
     service: Arc<str>,
     kind: SpanKind,
     seconds: f64,
@@ -76,6 +82,15 @@ struct Caller {
     side: Side,
     peer: Option<String>,
     is_paired: bool,
+    /// Who answered with the same id.
+    half: Option<Arc<str>>,
+}
+
+#[derive(Debug)]
+struct Half {
+    side: Side,
+    /// 0: no parent.
+    parent_id: u64,
 }
 
 /// One call, as it is counted.
@@ -122,6 +137,7 @@ impl Edges {
             lost: Table::new(lost, config.series_max),
             callers: FxHashMap::default(),
             called: FxHashMap::default(),
+            halves: FxHashMap::default(),
             order: VecDeque::new(),
             wait_ms: config.wait_ms,
             waiting_max: config.waiting_max.max(1),
@@ -130,19 +146,27 @@ impl Edges {
         }
     }
 
-    /// Takes a span of `service`, which is from [`name`](Self::name).
-    pub(super) fn observe(&mut self, service: &Arc<str>, span: &Span, now_ms: i64) {
+    /// Takes a span of `service`, which is from [`name`](Self::name); it may share its id with the other side of a call
+    /// if `may_share`.
+    pub(super) fn observe(
+        &mut self,
+        service: &Arc<str>,
+        span: &Span,
+        may_share: bool,
+        now_ms: i64,
+    ) {
         if span.kind == SpanKind::Internal {
             return;
         }
         let side = Side {
+            id: span.span_id,
             service: Arc::clone(service),
             kind: span.kind,
             seconds: span.duration_ns() as f64 / 1e9,
             is_failed: span.status == SpanStatus::Error,
         };
         if matches!(span.kind, SpanKind::Server | SpanKind::Consumer | SpanKind::Unspecified) {
-            self.observe_called(span, side.clone(), now_ms);
+            self.observe_called(span, side.clone(), may_share, now_ms);
         }
         if matches!(span.kind, SpanKind::Client | SpanKind::Producer | SpanKind::Unspecified) {
             self.observe_caller(span, side, now_ms);
@@ -162,24 +186,29 @@ impl Edges {
         name
     }
 
-    fn observe_called(&mut self, span: &Span, side: Side, now_ms: i64) {
-        if span.parent_id == 0 {
-            if side.kind != SpanKind::Unspecified {
-                let call = Call {
-                    client: USER,
-                    server: &side.service,
-                    connection: "virtual_node",
-                    is_failed: side.is_failed,
-                    client_seconds: None,
-                    server_seconds: Some(side.seconds),
-                    trace_id: span.trace_id,
-                };
-                count(&mut self.calls, &mut self.key, &call, now_ms);
+    fn observe_called(&mut self, span: &Span, side: Side, may_share: bool, now_ms: i64) {
+        let (own_id, parent_id) = ((span.trace_id, span.span_id), span.parent_id);
+        let may_share = may_share && side.kind != SpanKind::Unspecified;
+        if may_share && let Some(caller) = self.callers.get_mut(&own_id) {
+            caller.is_paired = true;
+            caller.half = Some(Arc::clone(&side.service));
+            return pair(&mut self.calls, &mut self.key, &caller.side, &side, own_id.0, now_ms);
+        }
+        let id = (span.trace_id, parent_id);
+        let is_answered = self.callers.contains_key(&id);
+        if may_share && !is_answered {
+            self.halves.insert(own_id, Half { side: side.clone(), parent_id });
+            self.wait(own_id, Role::Half, now_ms);
+        }
+        if parent_id == 0 {
+            if side.kind != SpanKind::Unspecified && !may_share {
+                self.count_user(&side, span.trace_id, now_ms);
             }
             return;
         }
-        let id = (span.trace_id, span.parent_id);
         match self.callers.get_mut(&id) {
+            // What the other half did.
+            Some(caller) if caller.half.as_ref() == Some(&side.service) => {}
             Some(caller) => {
                 caller.is_paired = true;
                 pair(&mut self.calls, &mut self.key, &caller.side, &side, id.0, now_ms);
@@ -189,6 +218,20 @@ impl Edges {
                 self.wait(id, Role::Called, now_ms);
             }
         }
+    }
+
+    /// Counts a call by nobody known.
+    fn count_user(&mut self, server: &Side, trace_id: u128, now_ms: i64) {
+        let call = Call {
+            client: USER,
+            server: &server.service,
+            connection: "virtual_node",
+            is_failed: server.is_failed,
+            client_seconds: None,
+            server_seconds: Some(server.seconds),
+            trace_id,
+        };
+        count(&mut self.calls, &mut self.key, &call, now_ms);
     }
 
     fn observe_caller(&mut self, span: &Span, side: Side, now_ms: i64) {
@@ -207,12 +250,23 @@ impl Edges {
             return count(&mut self.calls, &mut self.key, &call, now_ms);
         }
         let id = (span.trace_id, span.span_id);
-        let waited = self.called.remove(&id).unwrap_or_default();
+        let half = self.halves.remove(&id);
+        if let Some(Half { side: called, parent_id }) = &half {
+            // It does not wait for its parent any more.
+            if let Some(others) = self.called.get_mut(&(id.0, *parent_id)) {
+                others.retain(|other| other.id != called.id);
+            }
+            pair(&mut self.calls, &mut self.key, &side, called, id.0, now_ms);
+        }
+        let half = half.map(|half| half.side.service);
+        let mut waited = self.called.remove(&id).unwrap_or_default();
+        waited.retain(|called| half.as_ref() != Some(&called.service));
         for called in &waited {
             pair(&mut self.calls, &mut self.key, &side, called, id.0, now_ms);
         }
         let peer = peer.filter(|_| side.kind != SpanKind::Unspecified).map(ToString::to_string);
-        let caller = Caller { side, peer, is_paired: !waited.is_empty() };
+        let is_paired = half.is_some() || !waited.is_empty();
+        let caller = Caller { side, peer, is_paired, half };
         if self.callers.insert(id, caller).is_none() {
             self.wait(id, Role::Caller, now_ms);
         }
@@ -238,6 +292,19 @@ impl Edges {
 
     /// Forgets what waits as `role`; what found no other side is counted as `lost`.
     fn end(&mut self, id: Id, role: Role, lost: usize, now_ms: i64) {
+        if role == Role::Half {
+            match self.halves.remove(&id) {
+                Some(Half { side, parent_id: 0 }) if lost == UNPAIRED => {
+                    self.count_user(&side, id.0, now_ms);
+                }
+                Some(Half { side, parent_id: 0 }) => {
+                    self.count_lost("", &side.service, lost, now_ms);
+                }
+                // It waits for its parent, too, and is counted there.
+                _ => {}
+            }
+            return;
+        }
         if role == Role::Called {
             // All that wait for one parent came about together; of no kind they need not be calls.
             for side in self.called.remove(&id).unwrap_or_default() {
@@ -248,7 +315,7 @@ impl Edges {
             return;
         }
         match self.callers.remove(&id) {
-            Some(Caller { side, peer: Some(peer), is_paired: false }) if lost == UNPAIRED => {
+            Some(Caller { side, peer: Some(peer), is_paired: false, .. }) if lost == UNPAIRED => {
                 let call = Call {
                     client: &side.service,
                     server: &peer,

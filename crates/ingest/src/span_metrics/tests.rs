@@ -194,6 +194,48 @@ fn databases_peers_users_messages_and_spans_of_no_kind() {
     );
 }
 
+/// Zipkin's clients give both sides of a call one id.
+#[test]
+fn halves_of_shared_spans_are_calls_in_any_order() {
+    let check = |groups: [SpanGroup; 5], want: &[&str]| {
+        for first in 0..groups.len() {
+            let mut metrics = SpanMetrics::new(&only_edges());
+            let rotated = groups[first..].iter().chain(&groups[..first]).cloned();
+            rotated.for_each(|group| metrics.observe(&[group], 0));
+            let rows = shown(&metrics.collect(20_000));
+            let rows =
+                rows.iter().filter(|r| r.contains("request_total") || r.contains("unpaired"));
+            let rows: Vec<String> =
+                rows.map(|r| r.replace("traces_service_graph_request_total", "")).collect();
+            assert_eq!(rows, want, "from {first}");
+        }
+    };
+    let call = |id, parent, kind| span(1, id, parent, "x", kind);
+    let groups = |root| {
+        [
+            of("a", vec![call(2, root, SpanKind::Client)]),
+            of("b", vec![call(2, root, SpanKind::Server)]),
+            // Below the server's half, of no kind.
+            of("b", vec![call(3, 2, SpanKind::Internal)]),
+            of("b", vec![call(4, 3, SpanKind::Client)]),
+            of("c", vec![call(4, 3, SpanKind::Server)]),
+        ]
+    };
+    let calls = [r#"{client="a", server="b"} 1"#, r#"{client="b", server="c"} 1"#];
+    check(groups(0), &calls);
+    check(groups(9), &calls);
+    // Ids that are not shared: a server without a parent, and one below its caller.
+    let others = [
+        of("a", vec![call(1, 0, SpanKind::Server)]),
+        of("a", vec![call(2, 1, SpanKind::Client)]),
+        of("b", vec![call(3, 2, SpanKind::Server)]),
+        of("b", vec![call(4, 3, SpanKind::Client)]),
+        of("c", vec![call(5, 4, SpanKind::Server)]),
+    ];
+    let user = r#"{client="user", connection_type="virtual_node", server="a"} 1"#;
+    check(others, &[calls[0], calls[1], user]);
+}
+
 #[test]
 fn what_is_too_much_is_counted() {
     let config =
