@@ -13,12 +13,13 @@ const MS: i64 = 1_000_000;
 /// 2024-05-01T00:00:00Z.
 const MAY_NS: i64 = 1_714_521_600_000_000_000;
 
-/// Service, id, parent, start and end in milliseconds; a `!` behind the service's name is an error, a `>` a client's kind.
+/// Service, id, parent, start and end in milliseconds; a `!` behind the service's name is an error, a `>` a client's kind, a
+/// `<` a server's.
 type Made = (&'static str, u64, u64, i64, i64);
 
 fn trace(spans: &[Made]) -> Trace {
     let group = |(service, id, parent, start, end): &Made| {
-        let name = service.trim_end_matches(['!', '>']);
+        let name = service.trim_end_matches(['!', '>', '<']);
         let value = AttributeValue::String(name.to_owned());
         let attributes = vec![(Arc::from("service.name"), value)];
         let span = Span {
@@ -26,7 +27,11 @@ fn trace(spans: &[Made]) -> Trace {
             span_id: *id,
             parent_id: *parent,
             name: format!("op{id}").into(),
-            kind: if service.contains('>') { SpanKind::Client } else { SpanKind::Unspecified },
+            kind: match service {
+                caller if caller.contains('>') => SpanKind::Client,
+                called if called.contains('<') => SpanKind::Server,
+                _ => SpanKind::Unspecified,
+            },
             status: if service.contains('!') { SpanStatus::Error } else { SpanStatus::Unset },
             start_ns: MAY_NS + start * MS,
             end_ns: MAY_NS + end * MS,
@@ -57,6 +62,15 @@ fn check(spans: &[Made], expected: &str) {
         })
         .collect();
     assert_eq!(rows.join(" "), expected, "{spans:?}");
+}
+
+/// Zipkin's clients give both sides of a call one id.
+#[test]
+fn the_called_half_of_a_shared_span_is_on_the_path() {
+    check(
+        &[("a", 1, 0, 0, 9), ("a>", 2, 1, 1, 8), ("b<", 2, 1, 2, 7), ("b>", 3, 2, 3, 4)],
+        "1@0 2[0-1,8-9] 2@1 2[1-2,7-8] 2@2 4[2-3,4-7] 3@3 1[3-4]",
+    );
 }
 
 #[test]

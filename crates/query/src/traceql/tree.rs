@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use model::{Span, SpanGroup};
+use model::{Span, SpanGroup, SpanKind};
 use rustc_hash::FxHashMap;
 
 use super::ast::Relation;
@@ -35,7 +35,7 @@ impl Tree {
             child_counts[*parent as usize] += 1;
         }
         let (order, nested) = number(&parents, &child_counts);
-        let families = families(spans);
+        let families = families(spans, &parents);
         Self { parents, child_counts, order, nested, families }
     }
 
@@ -114,7 +114,8 @@ impl Tree {
     }
 }
 
-/// The parent of each span; of several spans with one id, the one of the same process, or else the first.
+/// The parent of each span; of several spans with one id, the one of the same process, or else the one that was called,
+/// or else the first. Zipkin's clients give both sides of a call one id: the called one is the child of the caller's.
 fn parents(spans: &[(&SpanGroup, &Span)]) -> Vec<u32> {
     let mut by_id: FxHashMap<u64, u32> = FxHashMap::default();
     let mut repeated: FxHashMap<u64, Vec<u32>> = FxHashMap::default();
@@ -125,14 +126,27 @@ fn parents(spans: &[(&SpanGroup, &Span)]) -> Vec<u32> {
             repeated.entry(span.span_id).or_insert_with(|| vec![first]).push(index);
         }
     }
+    let first_of = |all: &[u32], is_it: fn(SpanKind) -> bool| {
+        all.iter().copied().find(|i| is_it(spans[*i as usize].1.kind))
+    };
     let parent = |(group, span): &(&SpanGroup, &Span)| {
+        if span.kind.is_called()
+            && let Some(all) = repeated.get(&span.span_id)
+            && let Some(caller) = first_of(all, SpanKind::is_caller)
+        {
+            return caller;
+        }
         if span.parent_id == 0 {
             return NONE;
         }
-        let of_process = repeated.get(&span.parent_id).and_then(|all| {
-            all.iter().find(|i| Arc::ptr_eq(&spans[**i as usize].0.resource, &group.resource))
+        let of_several = repeated.get(&span.parent_id).and_then(|all| {
+            let is_own = |i: &u32| Arc::ptr_eq(&spans[*i as usize].0.resource, &group.resource);
+            let own = all.iter().copied().find(is_own);
+            own.or_else(|| {
+                first_of(all, SpanKind::is_caller).and_then(|_| first_of(all, SpanKind::is_called))
+            })
         });
-        of_process.or_else(|| by_id.get(&span.parent_id)).copied().unwrap_or(NONE)
+        of_several.or_else(|| by_id.get(&span.parent_id).copied()).unwrap_or(NONE)
     };
     spans.iter().map(parent).collect()
 }
@@ -213,16 +227,20 @@ fn number(parents: &[u32], child_counts: &[u32]) -> (Vec<u32>, Vec<(i64, i64)>) 
 }
 
 /// Numbers of families by the id of the parent, stored or not.
-fn families(spans: &[(&SpanGroup, &Span)]) -> Vec<u32> {
-    let mut numbers: FxHashMap<u64, u32> = FxHashMap::default();
-    let family = |(_, span): &(&SpanGroup, &Span)| {
+fn families(spans: &[(&SpanGroup, &Span)], parents: &[u32]) -> Vec<u32> {
+    let mut numbers: FxHashMap<(u64, bool), u32> = FxHashMap::default();
+    let family = |((_, span), parent): (&(&SpanGroup, &Span), &u32)| {
         let next = numbers.len() as u32;
-        match span.parent_id {
-            0 => NONE,
-            id => *numbers.entry(id).or_insert(next),
+        // The called half of a shared span is no sibling of the caller's, which is its parent.
+        let has_its_id = |parent: &u32| spans[*parent as usize].1.span_id == span.span_id;
+        let is_half = *parent != NONE && has_its_id(parent) && span.parent_id != span.span_id;
+        match (is_half, span.parent_id) {
+            (true, _) => *numbers.entry((span.span_id, true)).or_insert(next),
+            (false, 0) => NONE,
+            (false, id) => *numbers.entry((id, false)).or_insert(next),
         }
     };
-    spans.iter().map(family).collect()
+    spans.iter().zip(parents).map(family).collect()
 }
 
 #[cfg(test)]
@@ -251,6 +269,30 @@ mod tests {
         assert_eq!(all, [(1, 8), (2, 5), (6, 7), (3, 4), (9, 10)]);
         assert_eq!(tree.nested_set_parent(3), Some(2));
         assert_eq!((tree.child_count(0), tree.child_count(4)), (2, 0));
+    }
+
+    #[test]
+    fn the_called_half_of_a_shared_span_is_below_the_callers() {
+        let span = |span_id, parent_id, kind, start_ns| Span {
+            span_id,
+            parent_id,
+            kind,
+            start_ns,
+            ..Span::default()
+        };
+        let of = |spans| SpanGroup { resource: Arc::default(), spans, ..SpanGroup::default() };
+        let groups = [
+            of(vec![span(1, 0, SpanKind::Server, 0), span(2, 1, SpanKind::Client, 1)]),
+            of(vec![span(2, 1, SpanKind::Server, 2), span(3, 2, SpanKind::Client, 3)]),
+            // Of nobody known.
+            of(vec![span(4, 2, SpanKind::Internal, 4)]),
+        ];
+        let all = groups.iter().flat_map(|g| g.spans.iter().map(move |s| (g, s)));
+        let tree = Tree::new(&all.collect::<Vec<_>>());
+        let parents: Vec<_> = (0..5).map(|i| tree.parent(i)).collect();
+        assert_eq!(parents, [None, Some(0), Some(1), Some(2), Some(2)]);
+        assert!(!tree.related(Relation::Sibling, &[1])[2]);
+        assert!(tree.related(Relation::Child, &[1])[2]);
     }
 
     #[test]
