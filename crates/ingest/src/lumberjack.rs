@@ -56,7 +56,8 @@ impl Decoder {
     }
 
     /// Takes the whole frames at the beginning of `bytes` until about `rows_max` events are in `lines`. Returns the bytes
-    /// they take and the number of the last event, which is to be acknowledged.
+    /// they take and the numbers to be acknowledged, in this order: of every window that ended the last event's, for each
+    /// is waited for by itself; and that of the last event of a window of which more is to come.
     ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) when they are no frames, [`Limit`](ErrorKind::Limit) beyond a bound.
@@ -67,8 +68,8 @@ impl Decoder {
         roles: &Roles,
         streams: &Streams,
         lines: &mut Lines,
-    ) -> Result<(usize, Option<u32>)> {
-        let (mut used, mut last) = (0, None);
+    ) -> Result<(usize, Vec<u32>)> {
+        let (mut used, mut taken) = (0, Taken::default());
         let mut documents = Documents::new(roles, streams);
         while lines.rows.len() < rows_max {
             let rest = bytes.get(used..).unwrap_or_default();
@@ -86,34 +87,37 @@ impl Decoder {
                     if matches!(frame, Frame::Compressed(_)) {
                         return Err(Error::invalid("a compressed frame inside another"));
                     }
-                    last = self.frame(&frame, &mut documents, lines)?.or(last);
+                    self.frame(&frame, &mut documents, lines, &mut taken)?;
                     inner = inner.get(len..).unwrap_or_default();
                 }
             } else {
-                last = self.frame(&frame, &mut documents, lines)?.or(last);
+                self.frame(&frame, &mut documents, lines, &mut taken)?;
             }
         }
-        Ok((used, last))
+        taken.end_window();
+        Ok((used, taken.numbers))
     }
 
-    /// Takes a window or an event, whose number is returned.
+    /// Takes a window or an event.
     fn frame(
         &mut self,
         frame: &Frame<'_>,
         documents: &mut Documents<'_>,
         lines: &mut Lines,
-    ) -> Result<Option<u32>> {
+        taken: &mut Taken,
+    ) -> Result<()> {
         let (number, json) = match frame {
             Frame::Window(count) if *count > WINDOW_MAX => {
                 let why = format!("window of {count} events; the limit is {WINDOW_MAX}");
                 return Err(Error::new(ErrorKind::Limit, why));
             }
             Frame::Window(count) => {
+                taken.end_window();
                 self.left = Some(*count);
-                return Ok(None);
+                return Ok(());
             }
             Frame::Event { number, json } => (*number, *json),
-            Frame::Compressed(_) => return Ok(None),
+            Frame::Compressed(_) => return Ok(()),
         };
         let left = self.left.and_then(|left| left.checked_sub(1));
         self.left = Some(left.ok_or_else(|| Error::invalid("an event outside of a window"))?);
@@ -123,7 +127,25 @@ impl Decoder {
             Err(e) if e.kind() == ErrorKind::Limit => return Err(e),
             Err(e) => lines.refused.add(1, format!("event {number}: {}", e.message())),
         }
-        Ok(Some(number))
+        taken.last = Some(number);
+        if left == Some(0) {
+            taken.end_window();
+        }
+        Ok(())
+    }
+}
+
+/// Numbers to be acknowledged.
+#[derive(Debug, Default)]
+struct Taken {
+    numbers: Vec<u32>,
+    /// Of the last event, while its window goes on.
+    last: Option<u32>,
+}
+
+impl Taken {
+    fn end_window(&mut self) {
+        self.numbers.extend(self.last.take());
     }
 }
 
@@ -224,9 +246,9 @@ mod tests {
         let (mut decoder, mut held, mut acknowledged) = (Decoder::new(LIMITS), Vec::new(), vec![]);
         for piece in bytes.chunks(step) {
             held.extend_from_slice(piece);
-            let (used, last) = decoder.read(&held, 1_000, &roles, &streams, &mut lines)?;
+            let (used, numbers) = decoder.read(&held, 1_000, &roles, &streams, &mut lines)?;
             held.drain(..used);
-            acknowledged.extend(last);
+            acknowledged.extend(numbers);
         }
         let spelled = lines.rows.iter().map(|row| {
             format!("{} {} {}", row.stream.without("service_name"), row.line, row.fields)
@@ -244,7 +266,7 @@ mod tests {
             r#"{job="beats"} two {}"#,
             r#"{job="beats"} two {}"#,
         ];
-        for (step, acknowledged) in [(1, &[1, 2, 2][..]), (10_000, &[2])] {
+        for (step, acknowledged) in [(1, &[1, 2, 2][..]), (10_000, &[2, 2])] {
             assert_eq!(
                 read(&bytes, step).unwrap(),
                 (expected.map(str::to_owned).to_vec(), acknowledged.to_vec(), vec![])
@@ -280,7 +302,43 @@ mod tests {
         check(b"2C\0\0\0\x02ab", "body is not deflate");
     }
 
+    /// What a client of go-lumber reads while it waits for a window of `count` events: acknowledgements until they reach
+    /// `count`; a larger one is an error, and so is none.
+    fn await_window(
+        acknowledged: &mut impl Iterator<Item = u32>,
+        count: u32,
+    ) -> Result<(), String> {
+        loop {
+            match acknowledged.next() {
+                None => return Err(format!("no acknowledgement of {count}")),
+                Some(number) if number > count => return Err(format!("{number} of {count}")),
+                Some(number) if number == count => return Ok(()),
+                Some(_) => {}
+            }
+        }
+    }
+
     proptest! {
+        #[test]
+        fn windows_on_their_way_at_once_are_acknowledged_one_by_one(
+            windows in proptest::collection::vec((1_u32..8, any::<bool>()), 1..8),
+            step in 1_usize..400,
+        ) {
+            let frames = |&(count, is_packed): &(u32, bool)| {
+                let events = (1..=count).map(|number| event(number, r#"{"message":"x"}"#));
+                let events: Vec<u8> = events.flatten().collect();
+                [window(count), if is_packed { compressed(&events) } else { events }].concat()
+            };
+            let bytes: Vec<u8> = windows.iter().flat_map(frames).collect();
+            let (lines, acknowledged, _) = read(&bytes, step).unwrap();
+            prop_assert_eq!(lines.len(), windows.iter().map(|(count, _)| *count as usize).sum::<usize>());
+            let mut acknowledged = acknowledged.into_iter();
+            for (count, _) in &windows {
+                prop_assert_eq!(await_window(&mut acknowledged, *count), Ok(()));
+            }
+            prop_assert_eq!(acknowledged.next(), None);
+        }
+
         #[test]
         fn noise_is_refused_or_bounded(noise in proptest::collection::vec(any::<u8>(), 0..80)) {
             let head = [Vec::new(), window(3), [window(3), b"2J\0\0\0\x01\0\0\0".to_vec()].concat()];

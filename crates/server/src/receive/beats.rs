@@ -62,7 +62,8 @@ impl Conversation for Connection {
         let limits = lines::limits(&receivers.limits);
         let mut lines = Lines::new(&limits, self.app.clock.now_ms());
         let streams = &receivers.lines.streams;
-        let (used, last) = self.decoder.read(bytes, BATCH_MAX, &self.roles, streams, &mut lines)?;
+        let (used, numbers) =
+            self.decoder.read(bytes, BATCH_MAX, &self.roles, streams, &mut lines)?;
         let mut pushed = lines.finish();
         // A window without its acknowledgement is sent again.
         pushed.rows.set_equal_apart();
@@ -70,8 +71,8 @@ impl Conversation for Connection {
         let delivery = Delivery::begin(&self.app, SOURCE, pushed);
         Ok(Step {
             used,
-            delivered: last.map(|_| delivery.insist(self.stop.clone())),
-            then: last.map(acknowledgement).unwrap_or_default(),
+            delivered: (!numbers.is_empty()).then(|| delivery.insist(self.stop.clone())),
+            then: numbers.into_iter().flat_map(acknowledgement).collect(),
             ..Step::default()
         })
     }

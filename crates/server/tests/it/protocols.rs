@@ -66,6 +66,21 @@ async fn beats_are_acknowledged_once_they_are_stored() {
     assert_eq!(answer::<6>(&mut stream).await[..], acknowledgement(1));
     assert_eq!(house.stored(1).await[0], r#"beats {job="beats"} +0 three"#);
 
+    // Windows that come together are waited for one by one.
+    let numbered: Vec<String> = (0..7).map(|n| format!(r#"{{"message":"{n}"}}"#)).collect();
+    let numbered: Vec<&str> = numbered.iter().map(String::as_str).collect();
+    let both = [window(&numbered[..5]), window(&numbered[5..])].concat();
+    stream.write_all(&both).await.unwrap();
+    for count in [5, 2] {
+        let mut number = 0;
+        while number < count {
+            let frame = answer::<6>(&mut stream).await;
+            number = u32::from_be_bytes(frame[2..].try_into().unwrap());
+        }
+        assert_eq!(number, count);
+    }
+    house.stored(7).await;
+
     let mut stranger = TcpStream::connect(address).await.unwrap();
     assert!(exchange(&mut stranger, b"GET / HTTP/1.1\r\n\r\n").await.is_empty());
     let ended = "taffrail_receive_ended_connections_total{receiver=\"beats\",reason=\"protocol\"}";
