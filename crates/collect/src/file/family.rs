@@ -2,7 +2,8 @@
 //!
 //! `app.log.1`, `app.log-20260131.gz`, `app.log.old` are *successions* of `app.log`: no program writes to a log of such a
 //! name, so they may be taken for its history by their name. `app-2026-01-31.log` may be one, or an instance's own log:
-//! it is only *kin*, and taken for the same log when its content says so.
+//! it is only *kin*, and taken for the same log when its content says so. `app-2026-01-31.log.gz` is no log any more, but
+//! may be what an instance's own log became: it is *doubtful*, and taken unless another log is nearer to it.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -24,6 +25,8 @@ pub(crate) struct Kin {
     pub(crate) packing: Option<Packing>,
     /// See the head of this file.
     pub(crate) is_succession: bool,
+    /// See the head of this file.
+    pub(crate) is_doubtful: bool,
 }
 
 /// The log whose history `path` is by its name.
@@ -38,12 +41,19 @@ pub(crate) fn successor_of(path: &Path) -> Option<PathBuf> {
 
 /// The log of which `path` may be a rotated file, by a name such as `app-20260131.log`.
 pub(crate) fn origin_of(path: &Path) -> Option<PathBuf> {
-    let name = unpacked(path.file_name()?.to_str()?);
-    let (stem, ending) = name.rsplit_once('.')?;
+    origins_of(path).into_iter().next()
+}
+
+/// All logs of which `path` may be a rotated file, by a name such as `app-2-20260131.log`; the shortest name first.
+pub(crate) fn origins_of(path: &Path) -> Vec<PathBuf> {
+    let name = path.file_name().and_then(OsStr::to_str).map(unpacked);
+    let Some((stem, ending)) = name.and_then(|name| name.rsplit_once('.')) else {
+        return Vec::new();
+    };
     stem.match_indices(['.', '-', '_'])
-        .filter(|(at, _)| *at > 0)
-        .find(|(at, _)| is_addition(stem.get(at + 1..).unwrap_or_default()))
-        .and_then(|(at, _)| Some(path.with_file_name(format!("{}.{ending}", stem.get(..at)?))))
+        .filter(|(at, _)| *at > 0 && is_addition(stem.get(at + 1..).unwrap_or_default()))
+        .filter_map(|(at, _)| Some(path.with_file_name(format!("{}.{ending}", stem.get(..at)?))))
+        .collect()
 }
 
 /// What a log and its rotated files may be called: beside its path, and, where that is a link, beside what it leads to.
@@ -136,6 +146,11 @@ impl Family {
         all
     }
 
+    /// Whether `path` is the log's own, or what that leads to.
+    pub(crate) fn is_own(&self, path: &Path) -> bool {
+        self.bases.iter().any(|base| base.dir.join(&base.own) == path)
+    }
+
     /// The names, kin or not, of the file `ino`.
     pub(crate) fn with_inode(&self, ino: u64) -> impl Iterator<Item = PathBuf> {
         let of_base = move |base: &Base| -> Vec<PathBuf> {
@@ -165,10 +180,14 @@ fn kin(dir: &Path, own: &str, name: &str) -> Option<Kin> {
         let middle = plain.strip_prefix(stem)?.strip_suffix(ending)?.strip_suffix('.')?;
         Some(is_addition(middle.strip_prefix(['.', '-', '_'])?))
     };
-    (is_succession || is_packed_self || is_infix() == Some(true)).then(|| Kin {
-        packing: Packing::of(&path),
+    let is_infix = is_infix() == Some(true);
+    let packing = Packing::of(&path);
+    let is_doubtful = is_infix && !is_succession && packing.is_some();
+    (is_succession || is_packed_self || is_infix).then_some(Kin {
         path,
+        packing,
         is_succession,
+        is_doubtful,
     })
 }
 
@@ -217,6 +236,16 @@ mod tests {
         ] {
             assert_eq!(found(name), expected, "{name}");
         }
+        for (name, expected) in [
+            ("app-2026-01-31.log.gz", true),
+            ("app.1.log.zst", true),
+            ("app.1.log", false),
+            ("app.log.1.gz", false),
+            ("app.log.gz", false),
+        ] {
+            let found = kin(Path::new("/l"), "app.log", name).unwrap();
+            assert_eq!(found.is_doubtful, expected, "{name}");
+        }
         assert_eq!(kin(Path::new("/l"), "syslog", "syslog.1").map(|k| k.is_succession), Some(true));
     }
 
@@ -236,5 +265,10 @@ mod tests {
         for name in ["/l/app.log", "/l/app.log.1", "/l/app", "/l/-1.log", "/l/app-web.log"] {
             assert_eq!(of(name), None, "{name}");
         }
+        let of = |name: &str| origins_of(Path::new(name));
+        let paths = |names: &[&str]| -> Vec<PathBuf> { names.iter().map(PathBuf::from).collect() };
+        assert_eq!(of("/l/app-2-31.log.gz"), paths(&["/l/app.log", "/l/app-2.log"]));
+        assert_eq!(of("/l/app.d-2.log"), paths(&["/l/app.d.log"]));
+        assert_eq!(of("/l/app.log.1"), paths(&[]));
     }
 }

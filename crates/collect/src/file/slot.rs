@@ -10,20 +10,22 @@ mod search;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use model::{Labels, LogRows};
 
 use super::Spec;
 use super::content::Packing;
-use super::family::Family;
+use super::family::{Family, Kin};
 use super::generation::{Generation, Now, Progress, Reading};
 use super::listing::Listings;
 use super::mark::{self, MARKS_MAX, Mark};
 use super::open::{self, Seen};
 use crate::counters::Counters;
 use crate::lines::{Flow, HeldLine};
+
+pub(crate) use search::Verdict;
 
 const SECOND_NS: i64 = 1_000_000_000;
 /// A last line without newline is taken when nothing came for so long.
@@ -70,6 +72,10 @@ pub(crate) struct Slot {
     looked_ns: Option<i64>,
     /// Files of which nothing is read, for what they held was read from another.
     copies: Vec<Mark>,
+    /// Files that came unseen and about which others are to be asked.
+    doubts: Vec<(Seen, Kin)>,
+    /// Files of other logs, by device and inode, as long as files are searched.
+    foreign: Vec<(u64, u64)>,
     complaint: Option<String>,
     last_ns: i64,
     counters: Arc<Counters>,
@@ -122,6 +128,8 @@ impl Slot {
             listings,
             looked_ns: None,
             copies: Vec::new(),
+            doubts: Vec::new(),
+            foreign: Vec::new(),
             complaint: None,
             last_ns: 0,
             counters,
@@ -327,6 +335,22 @@ impl Slot {
         for known in self.generations.iter_mut().filter(|known| known.is_resting) {
             (known.is_resting, known.missing_since_ns) = (false, Some(now.monotonic_ns));
         }
+    }
+
+    /// Whether `path` is the log's own, or what that leads to.
+    pub(crate) fn is_own(&self, path: &Path) -> bool {
+        self.family.is_own(path)
+    }
+
+    /// Whether a file at `path` holds what `mark` was read of; `Some(true)` when it holds more.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn goes_on_after(&self, kin: &Kin, mark: &Mark) -> io::Result<Option<bool>> {
+        let Some((mut reading, _)) = self.reopen(&kin.path, kin.packing, mark)? else {
+            return Ok(None);
+        };
+        Ok(Some(reading.len()? > mark.offset))
     }
 
     /// The files of the log, and whether they are open.

@@ -3,6 +3,8 @@
 //! Each log has at most one batch on its way; while the store has not answered, the disk keeps the rest. Nothing here
 //! waits: [`super::watch`] says when to look, and the store's answers are collected when they have come.
 
+mod doubts;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use model::{Clock, Done, ErrorKind, LogBatch, LogRows, Receipt, Result, Sink};
 
 use super::Spec;
+use super::content::Packing;
 use super::family::{origin_of, successor_of};
 use super::generation::Now;
 use super::glob::Found;
@@ -260,8 +263,12 @@ impl Tailer {
     /// While that cannot be told.
     fn is_copy(&mut self, group: usize, path: &Path, now: Now) -> std::io::Result<Option<u64>> {
         let origin = origin_of(path).and_then(|origin| self.by_path.get(&(group, origin)).copied());
-        let judged =
-            origin.and_then(|id| self.with_slot(id, |slot| slot.has_content_of(path, now)));
+        let judged = origin.and_then(|id| {
+            self.with_slot(id, |slot| {
+                let packing = slot.spec.unpacks.then(|| Packing::of(path)).flatten();
+                slot.has_content_of(path, packing, now)
+            })
+        });
         judged.unwrap_or(Ok(None))
     }
 
@@ -378,6 +385,7 @@ impl Tailer {
             self.scratch = scratch;
             let tailed = self.logs.get_mut(&id).expect("BUG: a log that was read just now");
             tailed.is_dirty = has_more == Some(true);
+            self.settle_doubts(id, now);
         } else if is_read {
             let tailed = self.logs.get_mut(&id).expect("BUG: a log that was judged just now");
             tailed.is_dirty = false;

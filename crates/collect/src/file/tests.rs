@@ -1,5 +1,6 @@
 //! Logs are rotated, emptied, compressed and deleted under a reader that crashes; each line must be stored once.
 
+mod compressed;
 mod lives;
 mod scenes;
 pub(super) mod writer;

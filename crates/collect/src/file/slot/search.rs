@@ -14,6 +14,21 @@ use crate::file::generation::{Generation, Now, Reading};
 use crate::file::mark::Mark;
 use crate::file::open::{self, Seen};
 
+/// What others say of a file that may be a log's own.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// It is the log's.
+    Own,
+    /// It is the log's; what stands before the mark was read under another name.
+    Begun(Mark),
+    /// What it holds was read under another name.
+    Read,
+    /// It is another log's.
+    Foreign,
+    /// That cannot be told yet.
+    Unknown,
+}
+
 impl Slot {
     /// Looks for generations that are not open, and for files that came and went.
     pub(super) fn find_missing(&mut self, now: Now) {
@@ -24,6 +39,7 @@ impl Slot {
         if self.looked_ns.is_some_and(is_recent) {
             return;
         }
+        self.doubts.clear();
         // What is closed cannot be compared.
         self.looked_ns = Some(now.monotonic_ns);
         self.wake(now, true);
@@ -154,7 +170,11 @@ impl Slot {
         let Some(search) = self.search else { return true };
         let mut is_decided = true;
         for (seen, kin) in candidates {
-            if !kin.is_succession || seen.mtime_ns < search.since_ns {
+            let may_be_unseen = kin.is_succession || kin.is_doubtful;
+            if !may_be_unseen
+                || seen.mtime_ns < search.since_ns
+                || self.foreign.contains(&seen.id())
+            {
                 continue;
             }
             if seen.size == 0 {
@@ -172,17 +192,73 @@ impl Slot {
                     continue;
                 }
             }
-            match self.open(&kin.path, kin.packing, 0, false) {
-                // Not when the name changed hands meanwhile.
-                Ok(Some((reading, mark))) if mark.id() == seen.id() => {
-                    let at = self.generations.len() - usize::from(self.has_current);
-                    self.generations.insert(at, Generation::new(mark, Some(reading)));
-                    self.is_unsaved = true;
-                }
-                _ => is_decided = false,
+            if kin.is_doubtful {
+                // Others know what they read of it.
+                self.doubts.push((*seen, kin.clone()));
+                is_decided = false;
+            } else {
+                is_decided &= self.take_unseen(seen, kin);
             }
         }
         is_decided
+    }
+
+    /// Reads a file that came and went from its beginning. `false` when it cannot be read, or its name changed hands.
+    fn take_unseen(&mut self, seen: &Seen, kin: &Kin) -> bool {
+        match self.open(&kin.path, kin.packing, 0, false) {
+            Ok(Some((reading, mark))) if mark.id() == seen.id() => {
+                self.insert_older(Generation::new(mark, Some(reading)));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn insert_older(&mut self, generation: Generation) {
+        let at = self.generations.len() - usize::from(self.has_current);
+        self.generations.insert(at, generation);
+        self.is_unsaved = true;
+    }
+
+    /// Files that came unseen and are the log's own unless others say something else.
+    pub(crate) fn take_doubts(&mut self) -> Vec<(Seen, Kin)> {
+        std::mem::take(&mut self.doubts)
+    }
+
+    /// What others say of a file that was in doubt.
+    pub(crate) fn decide(&mut self, seen: &Seen, kin: &Kin, verdict: Verdict) {
+        match verdict {
+            Verdict::Own => drop(self.take_unseen(seen, kin)),
+            Verdict::Begun(mark) => {
+                let found = self.reopen(&kin.path, kin.packing, &mark);
+                if let Ok(Some((reading, found))) = found
+                    && found.id() == seen.id()
+                {
+                    let mut generation = Generation::new(mark, None);
+                    generation.resume(reading, found);
+                    self.insert_older(generation);
+                }
+            }
+            Verdict::Read => {
+                let end = self.open(&kin.path, kin.packing, 0, true);
+                if let Ok(Some((_, end))) = end
+                    && end.id() == seen.id()
+                {
+                    self.note_copy(end);
+                }
+            }
+            Verdict::Foreign => self.foreign.push(seen.id()),
+            Verdict::Unknown => {}
+        }
+    }
+
+    /// Remembers a file of which nothing is read.
+    fn note_copy(&mut self, end: Mark) {
+        self.copies.retain(|copy| copy.id() != end.id());
+        self.copies.push(end);
+        let excess = self.copies.len().saturating_sub(COPIES_MAX);
+        self.copies.drain(..excess);
+        self.is_unsaved = true;
     }
 
     /// How long a file is that holds what was read already, or will be, from another file; `None` when it holds something
@@ -249,11 +325,7 @@ impl Slot {
         }
         // Not before: if the original is gone at the next start, the copy is read instead.
         if is_read && !is_noted && end.mtime_ns == seen.mtime_ns {
-            self.copies.retain(|copy| copy.id() != end.id());
-            self.copies.push(end);
-            let excess = self.copies.len().saturating_sub(COPIES_MAX);
-            self.copies.drain(..excess);
-            self.is_unsaved = true;
+            self.note_copy(end);
         }
         if may_be_emptied {
             return Err(io::Error::other("its original may be about to be emptied"));
@@ -265,12 +337,16 @@ impl Slot {
         Ok(is_known.then_some(len_known))
     }
 
-    /// How long a file is that is no succession by its name and holds what is read, or was, in this log; `None` when it holds
-    /// something else.
+    /// The same of a file at `path` that is no succession by its name.
     ///
     /// # Errors
     /// While that cannot be told.
-    pub(crate) fn has_content_of(&mut self, path: &Path, now: Now) -> io::Result<Option<u64>> {
+    pub(crate) fn has_content_of(
+        &mut self,
+        path: &Path,
+        packing: Option<Packing>,
+        now: Now,
+    ) -> io::Result<Option<u64>> {
         self.refresh(now);
         self.looked_ns = None;
         self.find_missing(now);
@@ -278,8 +354,8 @@ impl Slot {
         if self.files().any(|(mark, is_open)| is_open && mark.id() == seen.id()) {
             return Err(io::Error::other("it is one of the log's files"));
         }
-        let packing = self.spec.unpacks.then(|| Packing::of(path)).flatten();
-        let kin = Kin { path: path.to_owned(), packing, is_succession: false };
+        let path = path.to_owned();
+        let kin = Kin { path, packing, is_succession: false, is_doubtful: false };
         self.is_known_content(&kin, &seen, now)
     }
 
@@ -290,6 +366,9 @@ impl Slot {
             age_ns < SEARCH_NS_MIN || (!is_decided && age_ns < SEARCH_NS)
         });
         self.is_unsaved |= self.has_saved_search && self.search.is_none();
+        if self.search.is_none() {
+            self.foreign.clear();
+        }
         let mut lost = 0;
         for generation in &mut self.generations {
             let Some(since_ns) = generation.missing_since_ns else { continue };

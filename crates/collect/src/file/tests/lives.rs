@@ -78,17 +78,11 @@ impl Life {
         match step {
             Step::Task(task) => {
                 self.make_room(&task);
-                if self.is_unread(&task) {
-                    self.writer.borrow_mut().end_line();
-                    self.scene.look();
-                }
                 self.writer.borrow_mut().apply(&task);
             }
             Step::Beside(task) => {
-                if !self.is_unread(&task) {
-                    self.make_room(&task);
-                    self.writer.borrow_mut().put_off(&task);
-                }
+                self.make_room(&task);
+                self.writer.borrow_mut().put_off(&task);
             }
             Step::Delete => {
                 self.writer.borrow_mut().end_line();
@@ -124,12 +118,6 @@ impl Life {
                 self.scene.answer(Answer::Stores);
             }
         }
-    }
-
-    /// Whether nobody reads what it makes unless some of that was read before.
-    fn is_unread(&self, task: &Task) -> bool {
-        let is_packing = matches!(task, Task::PackAndEmpty | Task::Compress);
-        is_packing && self.writer.borrow().names == Names::Dated
     }
 
     /// The reader may be away for as long as rotated files are kept, not longer.

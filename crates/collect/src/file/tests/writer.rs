@@ -167,8 +167,7 @@ impl Writer {
             Task::WritePart => return vec![Act::WritePart],
             Task::Compress => return vec![Act::BeginPacking, Act::Pack, Act::RemovePlain],
             Task::Rename { .. } | Task::CopyAndEmpty | Task::PackAndEmpty => match self.names {
-                // The rest of a line could be compressed before it is due, and nobody reads a file of such a name of
-                // which nothing is known.
+                // The rest of a line could be compressed before it is due.
                 Names::Dated => vec![Act::EndLine, Act::EndLate, Act::NextDate],
                 Names::Numbered => {
                     let shifts = (1..=KEPT).rev().map(Act::Shift);
