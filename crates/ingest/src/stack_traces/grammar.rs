@@ -7,7 +7,10 @@ use aho_corasick::AhoCorasick;
 /// What kind of trace has begun, and what may come next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// An exception of Java, .NET or Node, or an error chain of Rust: its name has come.
+    /// An exception of Java, .NET or Node, or an error chain of Rust: its name has come, and so many further lines of its
+    /// message, if a frame follows.
+    Named(u8),
+    /// Among its frames.
     Frames,
     /// Behind an exception's line, within the list of modules that required the one that Node did not find.
     Required,
@@ -78,6 +81,9 @@ static SIGN: LazyLock<AhoCorasick> =
 /// Lines of a message in front of the frames.
 const MESSAGE_LINES_MAX: u8 = 64;
 
+/// The same of Java, .NET and Node, whose names are told from other words less surely.
+const NAMED_LINES_MAX: u8 = 16;
+
 /// How .NET's console indents what belongs to a header.
 const CONSOLE_INDENT: &str = "      ";
 
@@ -108,7 +114,7 @@ impl Kind {
             1 => Self::Rust,
             2..=4 => Self::Panic,
             _ if Self::of_python(line) == Self::PythonGroup => Self::PythonGroup,
-            _ => Self::Frames,
+            _ => Self::Named(0),
         })
     }
 
@@ -124,7 +130,19 @@ impl Kind {
         let indented = text.len() < line.len();
         let blank = text.is_empty();
         let next = match self {
-            Self::Frames if line == "Require stack:" => Some(Self::Required),
+            Self::Named(_) | Self::Frames if line == "Require stack:" => Some(Self::Required),
+            Self::Named(count) => {
+                if let Some(next) = self.frame(text, indented) {
+                    return Verdict::Yes(next);
+                }
+                if blank && count == 0 {
+                    return Verdict::Perhaps(Self::BeforeCause);
+                }
+                if !blank && count < NAMED_LINES_MAX && !begins_record(line) {
+                    return Verdict::Perhaps(Self::Named(count + 1));
+                }
+                None
+            }
             Self::Required if line.starts_with("- ") => Some(Self::Required),
             Self::Required => Self::Frames.frame(text, indented),
             Self::Frames | Self::Properties => {
@@ -194,8 +212,13 @@ impl Kind {
     /// Lines behind an exception of Java, .NET or Node.
     fn frame(self, text: &str, indented: bool) -> Option<Self> {
         let is_frame = indented && text.starts_with("at ");
-        if is_frame || text.starts_with("Caused by: ") {
-            let inside = if self == Self::Properties { self } else { Self::Frames };
+        let is_cause = text.starts_with("Caused by: ");
+        let inside = match self {
+            Self::Properties => self,
+            _ if is_cause => Self::Named(0),
+            _ => Self::Frames,
+        };
+        if is_frame || is_cause {
             return Some(if text.ends_with('{') { Self::Properties } else { inside });
         }
         if self == Self::Properties && (indented || text.starts_with(['}', ']'])) {
@@ -218,7 +241,7 @@ impl Kind {
                 || text.starts_with("[cause]: ")
                 || is_more(text));
         let outer = text.starts_with("--- End of stack trace from previous location");
-        (inner || outer).then_some(self)
+        (inner || outer).then_some(inside)
     }
 }
 

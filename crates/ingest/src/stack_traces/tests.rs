@@ -45,6 +45,26 @@ fn java() {
 }
 
 #[test]
+fn messages_of_several_lines_of_java() {
+    check(
+        "org.postgresql.util.PSQLException: ERROR: relation \"carts\" does not exist\n  \
+         Position: 15\n\
+         \tat org.postgresql.core.v3.QueryExecutorImpl.receive(QueryExecutorImpl.java:2725)\n\
+         \tat com.shop.Carts.load(Carts.java:30)\n\
+         Caused by: java.lang.IllegalStateException: first\n\
+         second line: what was found\n\
+         \tat com.shop.Carts.open(Carts.java:12)\n\
+         \t... 3 more",
+    );
+    // Without a frame they stay by themselves, and so does what begins a record.
+    let apart = "request failed: IOException\nusers: 7\nqueue: 9";
+    assert_eq!(joined(apart).len(), 3);
+    let apart =
+        "request failed: IOException\n2026-05-01 10:00:00 next\n\tat com.shop.A.b(A.java:1)";
+    assert_eq!(joined(apart).len(), 3);
+}
+
+#[test]
 fn dot_net() {
     check(
         "Unhandled exception. System.InvalidOperationException: outer\n \

@@ -141,7 +141,9 @@ impl<'t> Parser<'t> {
         let mut matchers = Vec::new();
         while !self.tokens.take("}") {
             if !matchers.is_empty() {
-                self.tokens.expect(",")?;
+                if !self.tokens.take(",") {
+                    return Err(self.tokens.unexpected("} or ,"));
+                }
                 if self.tokens.take("}") {
                     break;
                 }

@@ -162,6 +162,8 @@ fn failures_name_the_cause() {
     check_error(r#"sum_over_time({app="db"}[1m])"#, "without unwrap");
     check_error(r#"{app=~".*"}"#, "at least one");
     check_error(r#"rate({app="db"})"#, "expecting RANGE");
+    check_error(r#"{app="db""#, "syntax error: unexpected $end, expecting } or ,");
+    check_error(r#"{app="db" k="a"}"#, "syntax error: unexpected IDENTIFIER, expecting } or ,");
     check_error(r#"{app="db"} | line_format "{{.x""#, "unclosed action");
     check_error(r#"{app="db"} |~ "(""#, "error parsing regexp");
     let error = parse(r#"{app="db"} | drop 5"#).unwrap_err();

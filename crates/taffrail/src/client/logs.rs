@@ -1,5 +1,6 @@
 //! `taffrail logs`: lines of the past, of a container or a query, with what surrounds them, and new ones as they come.
 
+mod follow;
 mod nothing;
 mod pages;
 
@@ -7,10 +8,7 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write};
 
 use anyhow::{Context as _, Result, bail};
-use futures_util::StreamExt as _;
 use serde::Deserialize;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::tungstenite::{self, Message};
 
 use self::nothing::Asked;
 use self::pages::{ANSWER_LINES_MAX, Pages};
@@ -92,7 +90,7 @@ pub async fn logs(args: &LogsArgs, out: &mut impl Write) -> Result<()> {
         bail!("{what} is for one answer of the server, which has {ANSWER_LINES_MAX} lines at most");
     }
     let limit = args.limit.unwrap_or(LINES_USUAL).to_string();
-    let mut printer = Printer {
+    let printer = Printer {
         args,
         colour: std::io::stdout().is_terminal() && !args.no_color,
         names: args.query.as_deref().is_none_or(|q| q.contains('{')),
@@ -100,7 +98,7 @@ pub async fn logs(args: &LogsArgs, out: &mut impl Write) -> Result<()> {
     let asked = Asked { client: &client, args, query: &query, start: &start };
     if args.follow {
         asked.note_absence().await?;
-        return follow(&client, &query, &start, &limit, &mut printer, out).await;
+        return follow::follow(&client, &query, &start, &limit, &printer, out).await;
     }
     if is_paged {
         return print_pages(&asked, &printer, out).await;
@@ -191,61 +189,6 @@ fn query(args: &LogsArgs) -> Result<String> {
     add("|~", &args.grep);
     add("!~", &args.exclude);
     Ok(query)
-}
-
-async fn follow(
-    client: &Client,
-    query: &str,
-    start: &str,
-    limit: &str,
-    printer: &mut Printer<'_>,
-    out: &mut impl Write,
-) -> Result<()> {
-    let server = client.server.replacen("http", "ws", 1);
-    let url = reqwest::Url::parse_with_params(
-        &format!("{server}/loki/api/v1/tail"),
-        [("query", query), ("start", start), ("limit", limit)],
-    )?;
-    let is_json = printer.args.client.output == Output::Json;
-    let mut request = url.as_str().into_client_request()?;
-    if let Some(token) = &client.token {
-        request.headers_mut().insert("authorization", format!("Bearer {token}").parse()?);
-    }
-    if let Some(tenant) = &client.tenant {
-        request.headers_mut().insert(super::TENANT_HEADER, tenant.parse()?);
-    }
-    if !is_json {
-        request.headers_mut().insert(ENCODING.0, ENCODING.1.parse()?);
-    }
-    let (mut socket, _) = match tokio_tungstenite::connect_async(request).await {
-        Ok(connected) => connected,
-        Err(tungstenite::Error::Http(response)) => {
-            let body = response.body().as_deref().unwrap_or_default();
-            bail!("{}", String::from_utf8_lossy(body).trim());
-        }
-        Err(error) => {
-            return Err(error).with_context(|| {
-                format!("cannot reach {}; is taffrail running there?", client.server)
-            });
-        }
-    };
-    while let Some(message) = socket.next().await {
-        let Message::Text(text) = message? else { continue };
-        if is_json {
-            writeln!(out, "{text}")?;
-        } else {
-            let streams: Streams = serde_json::from_str(&text)?;
-            printer.print(&streams.streams, out)?;
-            if streams.dropped_entries.is_some_and(|dropped| !dropped.is_empty()) {
-                writeln!(
-                    std::io::stderr(),
-                    "note: lines were skipped because they came faster than they could be sent"
-                )?;
-            }
-        }
-        out.flush()?;
-    }
-    bail!("{} ended the stream", client.server)
 }
 
 /// Each stream by itself, its rows with `lines` rows before and after them; what is next to each other is printed once,

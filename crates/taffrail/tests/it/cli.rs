@@ -1,10 +1,14 @@
 //! The commands that ask a running Taffrail.
 
-use std::process::{Command, Output};
+use std::io::{BufRead as _, BufReader};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use testkit::{Options, Taffrail, eventually};
 
-use crate::{PROGRAM, quiet_config};
+use crate::{PROGRAM, now_ns, quiet_config};
 
 fn ask(taffrail: &Taffrail, args: &[&str]) -> Output {
     Command::new(PROGRAM)
@@ -95,4 +99,67 @@ fn logs_come_back_byte_for_byte_and_what_is_absent_is_said() {
         let said = String::from_utf8_lossy(&out.stderr);
         assert!(said.contains(words), "{args:?}: {said}");
     }
+}
+
+/// Connections to the returned address go to where `to` says at that moment.
+fn forwarder(to: Arc<Mutex<SocketAddr>>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let copy = |mut from: TcpStream, mut to: TcpStream| {
+        std::thread::spawn(move || {
+            let _ended = std::io::copy(&mut from, &mut to);
+            let _closed = to.shutdown(std::net::Shutdown::Both);
+        });
+    };
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let Ok(server) = TcpStream::connect(*to.lock().unwrap()) else { continue };
+            copy(client.try_clone().unwrap(), server.try_clone().unwrap());
+            copy(server, client);
+        }
+    });
+    address
+}
+
+#[test]
+fn lines_are_followed_through_a_restart_of_the_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        config: quiet_config("host:\n  enabled: false\ndurability: strict\n"),
+        ..Options::default()
+    };
+    let taffrail = Taffrail::start(PROGRAM, dir.path(), &options);
+    let push = |taffrail: &Taffrail, line: &str| {
+        let t_ns = now_ns();
+        let body =
+            format!(r#"{{"streams":[{{"stream":{{"app":"x"}},"values":[["{t_ns}","{line}"]]}}]}}"#);
+        let headers = [("Content-Type", "application/json")];
+        let path = "POST /loki/api/v1/push";
+        let answer = testkit::send(taffrail.address, path, &headers, body.as_bytes()).unwrap();
+        assert_eq!(answer.status, 204, "{}", answer.body);
+    };
+    push(&taffrail, "one");
+    let to = Arc::new(Mutex::new(taffrail.address));
+    let server = format!("http://{}", forwarder(to.clone()));
+    let mut following = Command::new(PROGRAM)
+        .args(["logs", "{app=\"x\"}", "--follow", "--since", "1h", "--server", &server])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (lines, came) = mpsc::channel();
+    let stdout = BufReader::new(following.stdout.take().unwrap());
+    std::thread::spawn(move || {
+        stdout.lines().map_while(Result::ok).try_for_each(|l| lines.send(l))
+    });
+    let next = || came.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert!(next().ends_with("one"));
+    push(&taffrail, "two");
+    assert!(next().ends_with("two"));
+    taffrail.kill();
+    let taffrail = Taffrail::start(PROGRAM, dir.path(), &options);
+    push(&taffrail, "three");
+    *to.lock().unwrap() = taffrail.address;
+    assert!(next().ends_with("three"), "what was printed is not printed again");
+    following.kill().unwrap();
+    following.wait().unwrap();
 }
