@@ -77,6 +77,18 @@ const SUITES: &[Suite] = &[
     Suite { name: "otlp", topic: "otlp", package: "ingest", example: "conformance_otlp" },
     Suite { name: "jaeger", topic: "jaeger", package: "server", example: "conformance_jaeger" },
     Suite {
+        name: "promtool-rules",
+        topic: "promtool-rules",
+        package: "taffrail",
+        example: "conformance_promtool_rules",
+    },
+    Suite {
+        name: "alert-rules",
+        topic: "alert-rules",
+        package: "taffrail",
+        example: "conformance_alert_rules",
+    },
+    Suite {
         name: "remote-write-sender",
         topic: "compliance",
         package: "collect",
@@ -88,8 +100,6 @@ const SUITES: &[Suite] = &[
 const NOT_YET: &[(&str, &str)] = &[
     ("dashboards", "Grafana dashboards are not read yet"),
     ("alertmanager", "alertmanager.yml is not read yet"),
-    ("alert-rules", "rules are not evaluated yet"),
-    ("promtool-rules", "rules are not evaluated yet"),
 ];
 
 /// What a suite's last line says.

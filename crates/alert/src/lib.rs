@@ -1,4 +1,10 @@
-//! Alerting: rule evaluation, alert state, routing, silences, notifiers and their templates.
+//! Alerting: rules and their evaluation, the states of alerts.
 //!
-//! Owns nothing yet: this release stores and queries, it does not alert. The room exists so that the direction of
-//! data (query → alert → notifiers) is fixed from the start. It will never scrape, store samples or speak HTTP itself.
+//! Owns: rules as data ([`rule`]), one evaluation of one rule and what it remembers between two ([`evaluate`]), the
+//! place where texts of rules become texts of alerts ([`template`]). Will own routing, silences and notifiers. Does not
+//! own: YAML (`taffrail`), when rules are evaluated and where their samples go; it never scrapes, stores or speaks HTTP.
+//! Synchronous: whoever has a clock drives it.
+
+pub mod evaluate;
+pub mod rule;
+pub mod template;

@@ -120,7 +120,21 @@ pub fn evaluate(
     budget: &Budget,
 ) -> Result<Evaluated> {
     let expr = parse(&query.text)?;
-    evaluate::run(source, &expr, query, *options, budget)
+    evaluate_expr(source, &expr, query, options, budget)
+}
+
+/// As [`evaluate`], of what [`parse`] made of `query.text` before: rules are parsed once and evaluated for ever.
+///
+/// # Errors
+/// As [`evaluate`], but those of [`parse`].
+pub fn evaluate_expr(
+    source: &dyn MetricSource,
+    expr: &Expr,
+    query: &PromQuery,
+    options: &Options,
+    budget: &Budget,
+) -> Result<Evaluated> {
+    evaluate::run(source, expr, query, *options, budget)
 }
 
 /// How operators, matchers and aggregations are written.

@@ -150,6 +150,48 @@ pub enum Command {
         after_help = "Examples:\n  taffrail check taffrail.yml\n  taffrail check prometheus.yml --output json"
     )]
     Check(CheckArgs),
+    /// Run unit tests for rules.
+    #[command(
+        after_help = "Examples:\n  taffrail test rules alerts_test.yml\n  taffrail test rules tests/*.yml --run Disk --diff"
+    )]
+    Test {
+        /// What is tested.
+        #[command(subcommand)]
+        what: TestCommand,
+    },
+}
+
+/// What `test` tests.
+#[derive(Debug, Clone, Subcommand)]
+pub enum TestCommand {
+    /// Rules, by the files that `promtool test rules` runs; exits 1 when a test fails.
+    #[command(after_help = "Examples:\n  taffrail test rules alerts_test.yml\n  \
+                            taffrail test rules tests/*.yml --run Disk --diff\n  \
+                            taffrail test rules alerts_test.yml --output json")]
+    Rules(TestRulesArgs),
+}
+
+/// Options of `test rules`.
+#[derive(Debug, Clone, Args)]
+pub struct TestRulesArgs {
+    /// Files of unit tests; paths of rule files in them start from their folders.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Only tests whose names match a regular expression; several: that match any of them.
+    #[arg(long, value_name = "REGEX")]
+    pub run: Vec<String>,
+    /// Print the lines that differ instead of what was expected and what was there.
+    #[arg(long)]
+    pub diff: bool,
+    /// Take no offence at keys that rules do not have.
+    #[arg(long)]
+    pub ignore_unknown_fields: bool,
+    /// Allow experimental functions of PromQL.
+    #[arg(long)]
+    pub experimental: bool,
+    /// Form of the answer.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
 }
 
 /// Options of `run`.

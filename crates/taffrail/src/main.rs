@@ -6,8 +6,8 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use taffrail::cli::{self, Cli, Command, LogsCommand, TracesCommand};
-use taffrail::{check, client, config, import, run};
+use taffrail::cli::{self, Cli, Command, LogsCommand, TestCommand, TracesCommand};
+use taffrail::{check, client, config, import, run, test_rules};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -36,6 +36,7 @@ fn main() -> ExitCode {
             return check::check(&args, &environment, &mut out)
                 .map_or_else(|e| fail(&format!("{e:#}"), 1), ExitCode::from);
         }
+        Command::Test { what: TestCommand::Rules(args) } => test_rules::test_rules(&args, &mut out),
         Command::Query(args) => block_on(client::query(&args, &mut out)).map(|()| true),
         Command::Logs(args) => match &args.command {
             Some(LogsCommand::Patterns(args)) => {

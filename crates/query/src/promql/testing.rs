@@ -9,14 +9,20 @@ mod histogram;
 mod notation;
 mod source;
 
-use model::{Budget, Error, Labels, Result};
+use model::{Budget, Error, Histogram, Labels, Result};
 
 use super::{Evaluated, Options, PromQuery, Value, evaluate};
 use crate::syntax::duration_ms;
 use expect::{Expectations, Got};
 pub use histogram::{notation, parse_histogram};
-pub use notation::{Noted, parse_series};
+pub use notation::{Noted, parse_series, parse_series_start};
 pub use source::MemorySource;
+
+/// Whether two histograms would be written alike in the notation, empty buckets at their ends left out.
+pub fn identical(a: &Histogram, b: &Histogram) -> bool {
+    let equal = |a: f64, b: f64| a == b || (a.is_nan() && b.is_nan());
+    a.hint == b.hint && expect::same_by(a, b, equal)
+}
 
 /// How the evaluations of a script went.
 #[derive(Debug, Default)]

@@ -35,7 +35,10 @@ pub(crate) type Placed = (usize, String);
 impl Node {
     /// Reads the first document of `text`. As in Prometheus, others may follow and mean nothing.
     pub(crate) fn parse(text: &str) -> Result<Self, Placed> {
-        let options = serde_saphyr::options! { emit_comments: false };
+        let options = serde_saphyr::options! {
+            emit_comments: false,
+            non_finite_float_policy: serde_saphyr::options::NonFiniteFloatPolicy::PassThrough,
+        };
         match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options) {
             Ok(raw) => Ok(place(raw, &text.lines().collect::<Vec<_>>())),
             Err(e) => {

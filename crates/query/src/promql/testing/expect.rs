@@ -251,6 +251,12 @@ fn same_points(expected: &[(i64, &Noted)], got: &[(i64, Got)]) -> bool {
 
 /// Whether two histograms have the same populated buckets with counts that are equal up to rounding.
 fn almost_same(a: &Histogram, b: &Histogram) -> bool {
+    same_by(a, b, almost_equal)
+}
+
+/// Whether two histograms have the same populated buckets, with counts that are the same by `equal`. Hints are not
+/// looked at.
+pub(super) fn same_by(a: &Histogram, b: &Histogram, equal: fn(f64, f64) -> bool) -> bool {
     let side = |h: &Histogram, negative: bool| -> Vec<(i32, f64)> {
         let (spans, counts) = if negative {
             (&h.negative_spans, &h.negative)
@@ -262,14 +268,14 @@ fn almost_same(a: &Histogram, b: &Histogram) -> bool {
     };
     let same_side = |negative: bool| {
         let (a, b) = (side(a, negative), side(b, negative));
-        a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| a.0 == b.0 && almost_equal(a.1, b.1))
+        a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| a.0 == b.0 && equal(a.1, b.1))
     };
     a.schema == b.schema
         && a.custom_bounds == b.custom_bounds
         && a.zero_threshold == b.zero_threshold
-        && almost_equal(a.zero_count, b.zero_count)
-        && almost_equal(a.count, b.count)
-        && almost_equal(a.sum, b.sum)
+        && equal(a.zero_count, b.zero_count)
+        && equal(a.count, b.count)
+        && equal(a.sum, b.sum)
         && same_side(false)
         && same_side(true)
 }

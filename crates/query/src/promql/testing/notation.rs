@@ -31,8 +31,16 @@ const VALUES_MAX: usize = 1_000_000;
 /// # Errors
 /// `Invalid` naming the part that is not of the notation; over 1,000,000 values.
 pub fn parse_series(text: &str) -> Result<(Labels, Vec<Option<Noted>>)> {
+    parse_series_start(text, usize::MAX)
+}
+
+/// As [`parse_series`], but gives the first `count` values only; what follows is read all the same.
+///
+/// # Errors
+/// As [`parse_series`]; the bound is on the values that are given.
+pub fn parse_series_start(text: &str, count: usize) -> Result<(Labels, Vec<Option<Noted>>)> {
     let (metric, values) = split(text);
-    Ok((labels(metric)?, expand(values)?))
+    Ok((labels(metric)?, expand_items(values, count, expand_item)?))
 }
 
 /// The series' name with labels, and the rest.
@@ -110,13 +118,13 @@ fn take_quoted(text: &str) -> Option<(String, &str)> {
 
 /// The values of `1 2+3x4 _x5 stale`.
 pub(super) fn expand(text: &str) -> Result<Vec<Option<Noted>>> {
-    expand_items(text, expand_item)
+    expand_items(text, usize::MAX, expand_item)
 }
 
 /// The start times of `-1m-30sx3 _ 0`, relative to the times of their samples.
 pub(super) fn expand_starts(text: &str) -> Result<Vec<Option<i64>>> {
-    expand_items(text, |item, starts| {
-        let (first, times) = repeated(item)?;
+    expand_items(text, usize::MAX, |item, room, starts| {
+        let (first, times) = repeated(item, room)?;
         if first == "_" {
             starts.extend(std::iter::repeat_n(None, times.unwrap_or(1)));
             return Some(());
@@ -139,14 +147,18 @@ pub(super) fn expand_starts(text: &str) -> Result<Vec<Option<i64>>> {
     })
 }
 
+/// The first `count` values; `expand` may stop repeating once it has added as many as there is room for.
 fn expand_items<T>(
     text: &str,
-    expand: impl Fn(&str, &mut Vec<Option<T>>) -> Option<()>,
+    count: usize,
+    expand: impl Fn(&str, usize, &mut Vec<Option<T>>) -> Option<()>,
 ) -> Result<Vec<Option<T>>> {
     let mut values = Vec::new();
     for item in items(text) {
-        expand(item, &mut values)
+        let room = count.min(VALUES_MAX + 1).saturating_sub(values.len());
+        expand(item, room, &mut values)
             .ok_or_else(|| Error::invalid(format!("cannot read values {item:?}")))?;
+        values.truncate(count);
         if values.len() > VALUES_MAX {
             return Err(Error::invalid(format!(
                 "series expands to over {VALUES_MAX} values, at {item:?}"
@@ -172,19 +184,19 @@ fn items(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// What stands before `x3`, and the 3.
-fn repeated(item: &str) -> Option<(&str, Option<usize>)> {
+/// What stands before `x3`, and the 3, at most `room`.
+fn repeated(item: &str, room: usize) -> Option<(&str, Option<usize>)> {
     match item.rsplit_once('x') {
-        Some((first, count)) => Some((first, Some(count.parse::<usize>().ok()?.min(VALUES_MAX)))),
+        Some((first, count)) => Some((first, Some(count.parse::<usize>().ok()?.min(room)))),
         None => Some((item, None)),
     }
 }
 
-fn expand_item(item: &str, values: &mut Vec<Option<Noted>>) -> Option<()> {
+fn expand_item(item: &str, room: usize, values: &mut Vec<Option<Noted>>) -> Option<()> {
     if item.starts_with("{{") {
-        return expand_histogram(item, values);
+        return expand_histogram(item, room, values);
     }
-    let (item, times) = repeated(item)?;
+    let (item, times) = repeated(item, room)?;
     match (item, times) {
         ("_", times) => values.extend(std::iter::repeat_n(None, times.unwrap_or(1))),
         ("stale", times) => {
@@ -220,7 +232,7 @@ fn expand_item(item: &str, values: &mut Vec<Option<Noted>>) -> Option<()> {
 }
 
 /// `{{…}}`, `{{…}}x3`, `{{…}}+{{…}}x3`, `{{…}}-{{…}}x3`.
-fn expand_histogram(item: &str, values: &mut Vec<Option<Noted>>) -> Option<()> {
+fn expand_histogram(item: &str, room: usize, values: &mut Vec<Option<Noted>>) -> Option<()> {
     let (first, hint_given, rest) = take_histogram(item)?;
     let noted = |histogram: Histogram| {
         Some(Noted::Histogram { histogram: Arc::new(histogram), hint_given })
@@ -235,7 +247,7 @@ fn expand_histogram(item: &str, values: &mut Vec<Option<Noted>>) -> Option<()> {
     };
     let times = match rest {
         "" if step.is_none() => 0,
-        _ => rest.strip_prefix('x')?.parse::<usize>().ok()?.min(VALUES_MAX),
+        _ => rest.strip_prefix('x')?.parse::<usize>().ok()?.min(room),
     };
     let mut current = first;
     for i in 0..=times {
@@ -271,4 +283,27 @@ pub(super) fn take_number(text: &str) -> Option<(f64, &str)> {
     let (number, rest) = body.split_at(len);
     let value = parse_number(number)?;
     Some((if text.starts_with('-') { -value } else { value }, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_start_of_a_series_is_enough() {
+        let check = |text: &str, count: usize, expected: &[f64]| {
+            let (_, values) = parse_series_start(text, count).unwrap();
+            let numbers = values.into_iter().map(|v| match v {
+                Some(Noted::Number(value)) => value,
+                _ => -1.0,
+            });
+            assert_eq!(numbers.collect::<Vec<_>>(), expected, "{text}");
+        };
+        check("a 1+1x100000000000 5", 3, &[1.0, 2.0, 3.0]);
+        check("a _x2 1x2 5", 4, &[-1.0, -1.0, 1.0, 1.0]);
+        check("a _x2 1x2 5", 9, &[-1.0, -1.0, 1.0, 1.0, 1.0, 5.0]);
+        assert!(parse_series_start("a 1x9 nonsense", 3).is_err());
+        assert!(parse_series("a 1x100000000000").is_err());
+        assert!(parse_series("a 1x999999").is_ok() && parse_series("a 1x999999 1").is_err());
+    }
 }

@@ -1,0 +1,63 @@
+//! Groups and rules as data, after every check. Source: Prometheus documentation, "Recording rules" and "Alerting
+//! rules".
+
+use std::collections::BTreeMap;
+
+use query::promql::Expr;
+
+/// The label that holds an alert's name.
+pub const ALERT_NAME: &str = "alertname";
+
+/// Rules that are evaluated one after the other, at the same time.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// Its name, which no other group of its file has.
+    pub name: String,
+    /// The file it stands in.
+    pub file: String,
+    /// Milliseconds between evaluations; `None` for the global interval.
+    pub interval_ms: Option<u64>,
+    /// How far back in time it is evaluated, milliseconds; `None` for the global offset.
+    pub query_offset_ms: Option<u64>,
+    /// Most series of a recording rule, and most active alerts of an alerting rule; 0 for no limit.
+    pub limit: usize,
+    /// In the order of the file.
+    pub rules: Vec<Rule>,
+}
+
+/// One rule.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// The series that is recorded, or the alert.
+    pub name: String,
+    /// The expression as written.
+    pub text: String,
+    /// The expression.
+    pub expr: Expr,
+    /// The group's labels and its own; templates in those of alerts.
+    pub labels: BTreeMap<String, String>,
+    /// What it does with the result.
+    pub kind: Kind,
+    /// Line in its file, from 1.
+    pub line: usize,
+}
+
+/// What a rule does with what its expression gives.
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// Stores it under another name.
+    Recording,
+    /// Alerts.
+    Alerting(Alerting),
+}
+
+/// What alerting rules have beside.
+#[derive(Debug, Clone, Default)]
+pub struct Alerting {
+    /// How long the expression must hold before an alert fires, milliseconds.
+    pub for_ms: u64,
+    /// How long an alert goes on firing after it, milliseconds.
+    pub keep_firing_for_ms: u64,
+    /// Templates by name.
+    pub annotations: BTreeMap<String, String>,
+}
