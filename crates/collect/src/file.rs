@@ -28,7 +28,6 @@ mod tailer;
 mod tests;
 mod watch;
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +37,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 pub use glob::Pattern;
-pub use positions::Positions;
+pub use positions::{FilePositions, Positions};
 pub use split::Encoding;
 
 use crate::counters::Counters;
@@ -71,7 +70,7 @@ pub struct Target {
     /// Directories, beside those of the patterns, into which symbolic links may lead.
     pub follow: Vec<PathBuf>,
     /// Where another program stopped reading, for files without a cursor.
-    pub positions: Arc<HashMap<PathBuf, u64>>,
+    pub positions: Arc<FilePositions>,
 }
 
 /// A [`Target`] as the reader has it.
@@ -89,7 +88,7 @@ struct Spec {
     unpacks: bool,
     /// Directories in which files may lie.
     roots: Vec<PathBuf>,
-    positions: Arc<HashMap<PathBuf, u64>>,
+    positions: Arc<FilePositions>,
 }
 
 /// A running file collector.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use twox_hash::XxHash3_64;
 
-use super::content::Packing;
+use super::content::{Packing, is_unread};
 use super::listing::{Listing, Listings};
 
 /// Longest addition to a name.
@@ -143,6 +143,24 @@ impl Family {
         // A name that says more wins.
         all.sort_by(|a, b| (&a.path, b.is_succession).cmp(&(&b.path, a.is_succession)));
         all.dedup_by(|a, b| a.path == b.path);
+        all
+    }
+
+    /// Rotated files that are compressed in a way that is not read.
+    pub(crate) fn unread(&self) -> Vec<PathBuf> {
+        let of_base = |base: &Base| -> Vec<PathBuf> {
+            let is_rotated = |path: &PathBuf| {
+                let plain = path.file_stem().and_then(OsStr::to_str);
+                is_unread(path)
+                    && plain.is_some_and(|plain| {
+                        plain == base.own || kin(&base.dir, &base.own, plain).is_some()
+                    })
+            };
+            base.names().map(|(name, _)| base.dir.join(name)).filter(is_rotated).collect()
+        };
+        let mut all: Vec<PathBuf> = self.bases.iter().flat_map(of_base).collect();
+        all.sort();
+        all.dedup();
         all
     }
 

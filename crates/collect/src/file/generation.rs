@@ -13,6 +13,8 @@ use super::split::{Encoding, Split, split};
 
 /// Bytes read at a time; more than the longest line.
 pub(crate) const CHUNK_BYTES: usize = 512 << 10;
+/// A damaged file that did not change for so long is not being written.
+const DAMAGED_QUIET_NS: i64 = 60_000_000_000;
 const _: () = assert!(CHUNK_BYTES > super::split::LINE_BYTES_MAX + 8);
 
 /// A file and how far it was read.
@@ -33,12 +35,23 @@ pub(crate) struct Reading {
     pub(crate) is_packed: bool,
     head: Vec<u8>,
     tail: Vec<u8>,
+    /// What is wrong behind the bytes that can be read, and since when the file did not change, on the monotonic clock.
+    damage: Option<Damage>,
     /// Bytes behind the mark when the end was last seen.
     rest_len: usize,
     /// Since when there was nothing new, on the monotonic clock.
     quiet_since_ns: Option<i64>,
     /// The file was truncated under a writer that goes on at its old place: NUL bytes at the beginning are no text.
     may_begin_with_hole: bool,
+}
+
+/// A compressed file that cannot be unpacked to its end. It may still be written.
+#[derive(Debug, Clone, Copy)]
+struct Damage {
+    seen: Seen,
+    since_ns: i64,
+    /// Nothing more is expected, and somebody was told.
+    is_final: bool,
 }
 
 /// What reading brought.
@@ -50,6 +63,8 @@ pub(crate) enum Progress {
     None,
     /// The content is another than the one that was read.
     Replaced,
+    /// It is damaged behind what was read, and did not change for so long that this is all.
+    Damaged,
 }
 
 /// Moments at which something is done.
@@ -105,6 +120,7 @@ impl Reading {
             is_packed: packing.is_some(),
             head,
             tail,
+            damage: None,
             rest_len: 0,
             quiet_since_ns: None,
             may_begin_with_hole: false,
@@ -147,6 +163,7 @@ impl Reading {
             is_packed: false,
             head: Vec::new(),
             tail: Vec::new(),
+            damage: None,
             rest_len: 0,
             quiet_since_ns: None,
             may_begin_with_hole: true,
@@ -170,6 +187,27 @@ impl Reading {
         let found = self.content.exactly(offset - self.tail.len() as u64, self.tail.len());
         // What cannot be read is complained about when it is.
         found.is_ok_and(|found| found.as_deref() != Some(self.tail.as_slice()))
+    }
+
+    /// Whether a damaged file is as it was for so long that nobody writes it any more.
+    fn is_damage_final(&mut self, seen: &Seen, now: Now) -> bool {
+        let is_same = |damage: &Damage| {
+            (damage.seen.size, damage.seen.mtime_ns) == (seen.size, seen.mtime_ns)
+        };
+        let damage = self.damage.filter(is_same).unwrap_or(Damage {
+            seen: *seen,
+            since_ns: now.monotonic_ns,
+            is_final: false,
+        });
+        self.damage = Some(damage);
+        now.monotonic_ns.saturating_sub(damage.since_ns) >= DAMAGED_QUIET_NS
+    }
+
+    /// Says once that no more can be read.
+    fn tell_damage(&mut self) -> Progress {
+        let Some(damage) = &mut self.damage else { return Progress::None };
+        let was_told = std::mem::replace(&mut damage.is_final, true);
+        if was_told { Progress::None } else { Progress::Damaged }
     }
 
     /// Number of bytes it holds.
@@ -207,6 +245,11 @@ impl Reading {
     /// Bytes of a line whose end has not come.
     pub(crate) fn rest_len(&self) -> u64 {
         self.rest_len as u64
+    }
+
+    /// Whether it cannot be read to its end, and nobody was told yet that this is all.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.damage.is_some_and(|damage| !damage.is_final)
     }
 
     /// Whether a line without its end waits for more.
@@ -286,7 +329,8 @@ impl Generation {
         let tail_len = reading.tail.len();
         scratch.resize(CHUNK_BYTES + TAIL_BYTES, 0);
         // Asked first: a copy of what is read now is made later, even if the file is emptied and written to meanwhile.
-        let mtime_ns = reading.seen()?.mtime_ns.min(mtime_ns_max);
+        let seen = reading.seen()?;
+        let mtime_ns = seen.mtime_ns.min(mtime_ns_max);
         let start = mark.offset - tail_len as u64;
         let read = reading.content.read_once_at(start, scratch)?;
         if scratch.get(..tail_len.min(read)) != Some(reading.tail.as_slice()) {
@@ -299,7 +343,10 @@ impl Generation {
                 return Ok(Progress::Replaced);
             }
         }
-        let is_end = read < scratch.len();
+        let damage =
+            reading.content.damage().map(|error| io::Error::new(error.kind(), error.to_string()));
+        let is_damage_final = damage.is_some() && reading.is_damage_final(&seen, now);
+        let is_end = read < scratch.len() && (damage.is_none() || is_damage_final);
         let fresh = &scratch[tail_len..read];
         let mut skipped = 0;
         if reading.may_begin_with_hole && !fresh.is_empty() {
@@ -312,7 +359,7 @@ impl Generation {
         } else {
             encoding.with_mark(&reading.head)
         };
-        let to_the_end = to_the_end && is_end;
+        let to_the_end = (to_the_end || is_damage_final) && is_end;
         let mut done = split(encoding, text, &mut mark.is_cut, to_the_end, CHUNK_BYTES, take);
         done.consumed += skipped;
         let rest_len = fresh.len() - done.consumed;
@@ -325,7 +372,11 @@ impl Generation {
         reading.rest_len = rest_len;
         mark.mtime_ns = mtime_ns;
         if done.consumed == 0 {
-            return Ok(Progress::None);
+            return match damage {
+                Some(_) if is_damage_final => Ok(reading.tell_damage()),
+                Some(error) => Err(error),
+                None => Ok(Progress::None),
+            };
         }
         let known = &scratch[..tail_len + done.consumed];
         let head_len = reading.head.len();

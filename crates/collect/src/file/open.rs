@@ -7,6 +7,7 @@ use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -19,20 +20,25 @@ pub(crate) struct Seen {
     pub(crate) size: u64,
     /// Time of the last change of its content, Unix nanoseconds.
     pub(crate) mtime_ns: i64,
+    /// When it was made, if the file system says; and the time of the last change of what is known of it, its name among
+    /// that. Unix nanoseconds.
+    pub(crate) born_ns: Option<i64>,
+    pub(crate) changed_ns: i64,
     /// Names it has; 0 once it is deleted.
     pub(crate) names: u64,
 }
 
 impl Seen {
     pub(crate) fn of(found: &Metadata) -> Self {
+        let ns = |seconds: i64, ns: i64| seconds.saturating_mul(1_000_000_000).saturating_add(ns);
+        let born = found.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
         Self {
             dev: found.dev(),
             ino: found.ino(),
             size: found.size(),
-            mtime_ns: found
-                .mtime()
-                .saturating_mul(1_000_000_000)
-                .saturating_add(found.mtime_nsec()),
+            mtime_ns: ns(found.mtime(), found.mtime_nsec()),
+            born_ns: born.and_then(|since| i64::try_from(since.as_nanos()).ok()),
+            changed_ns: ns(found.ctime(), found.ctime_nsec()),
             names: found.nlink(),
         }
     }

@@ -5,6 +5,8 @@
 //! descriptor, by its inode under another name, or by its content in a copy or a compressed file. Files that came and
 //! went in between are recognised by their names and times and read as well. All generations share one cursor.
 
+mod handover;
+mod losses;
 mod opening;
 mod search;
 
@@ -76,6 +78,8 @@ pub(crate) struct Slot {
     doubts: Vec<(Seen, Kin)>,
     /// Files of other logs, by device and inode, as long as files are searched.
     foreign: Vec<(u64, u64)>,
+    /// Files of a kind that is not read, by device and inode, of which somebody was told.
+    told: Vec<(u64, u64)>,
     complaint: Option<String>,
     last_ns: i64,
     counters: Arc<Counters>,
@@ -95,6 +99,8 @@ struct Search {
 pub(crate) struct Beginning {
     /// Where another program stopped reading.
     pub(crate) offset: Option<u64>,
+    /// When it said so, Unix nanoseconds; `None` where that is not known.
+    pub(crate) saved_ns: Option<i64>,
     /// Only what is written from now on.
     pub(crate) at_end: bool,
     /// Rotated files that are to be read, too.
@@ -130,6 +136,7 @@ impl Slot {
             copies: Vec::new(),
             doubts: Vec::new(),
             foreign: Vec::new(),
+            told: Vec::new(),
             complaint: None,
             last_ns: 0,
             counters,
@@ -194,10 +201,9 @@ impl Slot {
         let mut ids = BTreeSet::new();
         self.generations.retain(|generation| ids.insert(generation.mark.id()));
         if let Some(offset) = beginning.offset {
-            match self.open(&self.path, self.own_packing(), offset, false) {
-                Ok(Some((reading, mark))) => return self.set_current(reading, mark),
-                // Shorter than what was read: that file was rotated since.
-                Ok(None) => self.resume_rotated(offset),
+            match self.take_over(offset, beginning.saved_ns, now) {
+                Ok(true) => return,
+                Ok(false) => {}
                 Err(error) => self.complain(&error),
             }
         } else if beginning.at_end {
@@ -274,7 +280,7 @@ impl Slot {
                 let is_current = self.has_current && at + 1 == self.generations.len();
                 let is_waiting = match &generation.reading {
                     None => !generation.is_resting,
-                    Some(reading) => !is_current || reading.has_rest(),
+                    Some(reading) => !is_current || reading.has_rest() || reading.is_damaged(),
                 };
                 !generation.mark.is_done && is_waiting
             })
@@ -453,6 +459,14 @@ impl Slot {
                     self.replaced(at, now);
                     return true;
                 }
+                Ok(Progress::Damaged) => {
+                    Counters::add(&self.counters.log_gaps, 1);
+                    tracing::warn!(
+                        path = %self.path.display(),
+                        bytes = self.generations[at].mark.offset,
+                        "a compressed log file is damaged; it was read up to the damage, what follows is lost"
+                    );
+                }
                 Err(error) => self.complain(&error),
             }
         }
@@ -486,27 +500,16 @@ impl Slot {
             search.since_ns = search.since_ns.max(newest_ns.saturating_add(1));
         }
         let mut excess = self.generations.len().saturating_sub(GENERATIONS_MAX);
-        let mut lost = 0;
+        let mut lost = Vec::new();
         self.generations.retain(|known| {
             let goes = excess > 0 && (known.mark.is_done || known.is_missing());
             excess -= usize::from(goes);
-            lost += u64::from(goes && !known.mark.is_done);
+            if goes && !known.mark.is_done {
+                lost.push(known.mark.mtime_ns);
+            }
             !goes
         });
-        self.tell_lost(lost);
-    }
-
-    /// Counts files of which the rest, if any, was not found.
-    fn tell_lost(&mut self, lost: u64) {
-        if lost > 0 {
-            self.is_unsaved = true;
-            Counters::add(&self.counters.log_gaps, lost);
-            tracing::warn!(
-                path = %self.path.display(),
-                files = lost,
-                "an earlier file of this log is gone; what it held beyond what was read, if anything, is lost"
-            );
-        }
+        self.tell_lost(&lost);
     }
 
     /// The content of an open file is another than the one that was read.

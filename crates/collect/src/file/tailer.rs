@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use model::{Clock, Done, ErrorKind, LogBatch, LogRows, Receipt, Result, Sink};
 
 use super::Spec;
-use super::content::Packing;
+use super::content::{Packing, is_unread};
 use super::family::{origin_of, successor_of};
 use super::generation::Now;
 use super::glob::Found;
@@ -36,8 +36,6 @@ pub(crate) const LOGS_MAX: usize = 20_000;
 const BACKOFF_NS: (i64, i64) = (50_000_000, 5_000_000_000);
 /// Cursors of sources that are quiet for longer than the retention are forgotten by the store; so they are stored again.
 const CURSOR_EVERY_NS: i64 = 3_600_000_000_000;
-/// Files that are compressed in a way that is not read.
-const UNREAD_ENDINGS: [&str; 9] = ["bz2", "xz", "Z", "lz4", "lzma", "br", "zip", "tar", "tgz"];
 
 type Answer = (u64, Result<Receipt>);
 
@@ -169,6 +167,8 @@ impl Tailer {
             }
         }
         self.is_undecided = false;
+        // What another program had read first: it may have another name now, and match by that, too.
+        fresh.sort_by_key(|(_, path, _, spec)| !spec.positions.offsets.contains_key(path));
         let mut known = if fresh.is_empty() { HashMap::new() } else { self.known_files() };
         for (group, path, source, spec) in fresh {
             let Ok(Some(seen)) = open::look(&path) else { continue };
@@ -194,7 +194,8 @@ impl Tailer {
                     may_be_copied = is_copy.is_some();
                     let history = histories.get(&(group, path.clone())).cloned();
                     let beginning = Beginning {
-                        offset: spec.positions.get(&path).copied(),
+                        offset: spec.positions.offsets.get(&path).copied(),
+                        saved_ns: spec.positions.saved_ns,
                         at_end: (spec.start_at_end && self.is_first_scan) || may_be_copied,
                         history: history.unwrap_or_default(),
                     };
@@ -515,7 +516,7 @@ impl Tailer {
                 let ending =
                     path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
                 let is_packed = matches!(ending, "gz" | "zst");
-                if (is_packed && !spec.unpacks) || UNREAD_ENDINGS.contains(&ending) {
+                if (is_packed && !spec.unpacks) || is_unread(&path) {
                     if self.skipped.insert(path.clone()) {
                         Counters::add(&self.counters.log_files_skipped, 1);
                         tracing::info!(path = %path.display(), "compressed file is not read");

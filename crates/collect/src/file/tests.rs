@@ -1,6 +1,7 @@
 //! Logs are rotated, emptied, compressed and deleted under a reader that crashes; each line must be stored once.
 
 mod compressed;
+mod handover;
 mod lives;
 mod scenes;
 pub(super) mod writer;
@@ -15,7 +16,7 @@ use model::{Done, Labels, LogBatch, ManualClock, MetricBatch, Receipt, Result, S
 use parking_lot::Mutex;
 
 use super::tailer::Tailer;
-use super::{Encoding, Pattern, Target, specs};
+use super::{Encoding, FilePositions, Pattern, Target, specs};
 use crate::counters::Counters;
 use crate::lines::Treatment;
 

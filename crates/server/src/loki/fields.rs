@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use axum::extract::Path;
 use axum::response::Response;
 use http::HeaderMap;
-use model::{Error, Labels, MatchOp, Result, TimeRange};
+use model::{Error, ErrorKind, Labels, MatchOp, Result, TimeRange};
 use query::logql::{self, DetectedField};
 use serde_json::json;
 
@@ -123,6 +123,30 @@ async fn detect(app: &Reader, params: &Params, fields_max: usize) -> Result<Vec<
         .await
 }
 
+/// Whether `wanted` is among the streams that have its labels.
+///
+/// # Errors
+/// [`NotFound`](ErrorKind::NotFound) with the labels that are missing.
+fn is_stream(wanted: &Labels, found: &[Labels]) -> Result<()> {
+    if found.contains(wanted) {
+        return Ok(());
+    }
+    let why = match found {
+        [] => format!("no stream has the labels {wanted}"),
+        [first, ..] => {
+            let missing = first.iter().filter(|(name, _)| wanted.get(name).is_none());
+            let missing: Vec<&str> = missing.map(|(name, _)| name).collect();
+            format!(
+                "context is of one stream, whose labels must all be named; of {} streams with {wanted}, the first has {} \
+                 besides",
+                found.len(),
+                missing.join(", ")
+            )
+        }
+    };
+    Err(Error::new(ErrorKind::NotFound, why))
+}
+
 /// Our own: rows before and after a moment of one stream, whose labels `query` names one by one.
 pub(crate) async fn context(app: Reader, headers: HeaderMap, params: Params) -> Response {
     let encoding = encoding(&headers);
@@ -145,13 +169,20 @@ pub(crate) async fn context(app: Reader, headers: HeaderMap, params: Params) -> 
         };
         // The row asked for is the first one behind.
         let counts = (count("before")?, count("after")? + 1);
-        let source = app.logs.clone();
+        let (source, wanted) = (app.logs.clone(), stream.clone());
         let around = app
             .queries
             .run(None, move |budget| {
-                logql::surroundings(source.as_ref(), &stream, t_ns, counts, budget)
+                logql::surroundings(source.as_ref(), &wanted, t_ns, counts, budget)
             })
             .await?;
+        if around.before.is_empty() && around.after.is_empty() {
+            let source = app.logs.clone();
+            let always = TimeRange::new(i64::MIN, i64::MAX);
+            let found =
+                app.queries.run(None, move |budget| source.streams(&[matchers], always, budget));
+            is_stream(&stream, &found.await?)?;
+        }
         let rows = |rows: &[(i64, String)]| -> Vec<_> {
             rows.iter().map(|(t_ns, line)| json!([t_ns.to_string(), encoding.line(line)])).collect()
         };

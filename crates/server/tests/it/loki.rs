@@ -153,6 +153,13 @@ async fn rows_have_surroundings() {
         assert_eq!(status, 400, "{query}");
         assert!(body.contains(part), "{query}: {body}");
     }
+    let part = "query=%7Bcontainer%3D%22web%22%7D&time=1435781455000000000";
+    let (status, _, body) = get(&router, &format!("{path}?{part}")).await;
+    assert_eq!(status, 404);
+    assert!(body.contains("the first has stream besides"), "{body}");
+    // Nothing is there then, and the stream is.
+    let (status, ..) = get(&router, &format!("{path}?{exact}&time=1&before=0&after=0")).await;
+    assert_eq!(status, 200);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use collect::file::{Encoding, Pattern, Positions, Target};
+use collect::file::{Encoding, FilePositions, Pattern, Positions, Target};
 use collect::scrape::{DockerSd, matching_files, read_target_groups};
 use ingest::relabel;
 use model::LabelsBuilder;
@@ -60,7 +60,7 @@ pub(super) fn encoding(job: &Job) -> Result<Encoding, String> {
 #[derive(Debug, Default)]
 pub(super) struct ReadBefore {
     /// Bytes of files.
-    files: Arc<HashMap<PathBuf, u64>>,
+    files: Arc<FilePositions>,
     /// Cursors of journals by job.
     pub(super) journals: HashMap<String, String>,
     /// Times of the last lines of containers by id, Unix nanoseconds.
@@ -159,7 +159,7 @@ fn of_job(
     planned: &Planned,
     host_name: &str,
     engine: Option<&Path>,
-    positions: &Arc<HashMap<PathBuf, u64>>,
+    positions: &Arc<FilePositions>,
 ) -> Found {
     let job = &planned.job;
     let mut found = Found {
@@ -259,7 +259,7 @@ fn discover(job: &Job, complaints: &mut Vec<String>) -> Vec<BTreeMap<String, Str
 fn target(
     planned: &Planned,
     mut labels: LabelsBuilder,
-    positions: &Arc<HashMap<PathBuf, u64>>,
+    positions: &Arc<FilePositions>,
 ) -> Result<Target, Option<String>> {
     let pattern = |name: &str| -> Result<Option<Pattern>, Option<String>> {
         let text = labels.get(name);

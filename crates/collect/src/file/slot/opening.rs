@@ -90,18 +90,4 @@ impl Slot {
         let (file, seen) = open::open(&self.spec.roots, path)?;
         Ok(Reading::resume(file, seen, packing, mark)?.map(|reading| (reading, seen)))
     }
-
-    /// Another program had read `offset` bytes of what must be the file rotated last.
-    pub(super) fn resume_rotated(&mut self, offset: u64) {
-        let newest = (self.family.kin().into_iter())
-            .filter(|kin| kin.is_succession)
-            .filter_map(|kin| Some((open::look(&kin.path).ok()??.mtime_ns, kin)))
-            .max_by_key(|(mtime_ns, _)| *mtime_ns);
-        if let Some((_, kin)) = newest
-            && let Ok(Some((reading, mark))) = self.open(&kin.path, kin.packing, offset, false)
-        {
-            self.generations.retain(|known| known.mark.id() != mark.id());
-            self.generations.push(Generation::new(mark, Some(reading)));
-        }
-    }
 }

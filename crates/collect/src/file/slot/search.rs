@@ -361,6 +361,7 @@ impl Slot {
 
     /// Ends searches that took long enough.
     fn give_up(&mut self, is_decided: bool, now: Now) {
+        let before = self.search;
         self.search = self.search.filter(|search| {
             let age_ns = now.monotonic_ns.saturating_sub(search.begun_ns);
             age_ns < SEARCH_NS_MIN || (!is_decided && age_ns < SEARCH_NS)
@@ -369,17 +370,22 @@ impl Slot {
         if self.search.is_none() {
             self.foreign.clear();
         }
-        let mut lost = 0;
+        let mut lost = Vec::new();
         for generation in &mut self.generations {
             let Some(since_ns) = generation.missing_since_ns else { continue };
             let is_empty = generation.mark.offset == 0;
             if is_empty || now.monotonic_ns.saturating_sub(since_ns) > SEARCH_NS {
-                lost += u64::from(!is_empty);
+                if !is_empty {
+                    lost.push(generation.mark.mtime_ns);
+                }
                 generation.close();
                 self.is_unsaved = true;
             }
         }
-        self.tell_lost(lost);
+        self.tell_lost(&lost);
+        if let Some(search) = before.filter(|_| self.search.is_none()) {
+            self.tell_unread(search.since_ns);
+        }
         self.forget_old();
     }
 }

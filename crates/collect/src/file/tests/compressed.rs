@@ -183,3 +183,118 @@ fn a_file_compressed_for_long_is_read_once_it_is_whole() {
     scene.wait_long();
     assert_eq!(counted(scene.lines()), expected(1..=402));
 }
+
+#[test]
+fn of_damaged_files_what_is_whole_is_read() {
+    let text = numbers(1..=20_000);
+    let pack_bytes = |text: &str| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    };
+    let whole = pack_bytes(&text);
+    let members =
+        [pack_bytes(&numbers(1..=10_000)), pack_bytes(&numbers(10_001..=20_000))].concat();
+    let zstd = zstd::bulk::compress(text.as_bytes(), 1).unwrap();
+    let cut = |bytes: &[u8]| bytes[..bytes.len() * 3 / 4].to_vec();
+    for (name, bytes, gaps, is_whole) in [
+        ("a.gz", whole.clone(), 0, true),
+        ("members.gz", members.clone(), 0, true),
+        ("filled.gz", [whole.clone(), vec![0; 100_000]].concat(), 0, true),
+        ("followed.gz", [whole.clone(), b"else".to_vec()].concat(), 1, true),
+        ("cut.gz", cut(&whole), 1, false),
+        ("cut-members.gz", cut(&members), 1, false),
+        ("cut.zst", cut(&zstd), 1, false),
+        ("nothing.gz", vec![0; 100], 1, false),
+    ] {
+        let mut scene = Scene::new(&["*"]);
+        scene.target.unpacks = true;
+        scene.append(name, &bytes);
+        scene.look();
+        // It may still be written.
+        assert_eq!(scene.count("log_gaps"), 0, "{name}");
+        scene.wait_long();
+        scene.wait_long();
+        assert_eq!(scene.count("log_gaps"), gaps, "{name}");
+        let (lines, all) = (scene.lines(), text.lines().collect::<Vec<_>>());
+        if is_whole {
+            assert_eq!(lines, all, "{name}");
+        } else if name != "nothing.gz" && !name.ends_with("zst") {
+            // The last one is cut anywhere.
+            let (last, whole) = lines.split_last().unwrap();
+            assert!(
+                whole.len() > 5_000
+                    && all.starts_with(&whole.iter().map(String::as_str).collect::<Vec<_>>()),
+                "{name}"
+            );
+            assert!(all[whole.len()].starts_with(last.as_str()), "{name} {last}");
+        }
+        assert!(!scene.tailer().is_waiting(), "{name}");
+    }
+}
+
+#[test]
+fn a_compressed_file_that_is_written_slowly_is_read_as_it_comes() {
+    let mut scene = Scene::new(&["*"]);
+    scene.target.unpacks = true;
+    scene.append("kept", numbers(1..=50_000));
+    pack(&scene.path("kept"), &scene.path("packed"));
+    let packed = fs::read(scene.path("packed")).unwrap();
+    remove(&scene.path("kept"));
+    remove(&scene.path("packed"));
+    for piece in packed.chunks(packed.len() / 5 + 1) {
+        scene.append("a.gz", piece);
+        for _ in 0..3 {
+            scene.wait_ms(15_000);
+            scene.look();
+        }
+    }
+    scene.wait_long();
+    assert_eq!(counted(scene.lines()), expected(1..=50_000));
+    assert_eq!(scene.count("log_gaps"), 0);
+}
+
+#[test]
+fn rotated_files_of_a_kind_that_is_not_read_are_told() {
+    // The content of such a file is not looked at; its times are those of what was compressed.
+    let pack = |scene: &Scene, plain: &str, ending: &str| {
+        let packed = scene.path(&format!("{plain}.{ending}"));
+        let modified = fs::metadata(scene.path(plain)).unwrap().modified().unwrap();
+        rename(&scene.path(plain), &scene.path("packing"));
+        appending(&packed).set_modified(modified).unwrap();
+        remove(&scene.path("packing"));
+    };
+    for ending in ["xz", "bz2"] {
+        for (stops, gaps) in [(true, 2), (false, 1)] {
+            let mut scene = Scene::new(&["*.log"]);
+            scene.append("a.log", numbers(1..=3));
+            scene.look();
+            if stops {
+                scene.restart();
+            }
+            scene.append("a.log", numbers(4..=8));
+            // The open file is read to its end, whatever becomes of it.
+            rename(&scene.path("a.log"), &scene.path("a.log.2"));
+            pack(&scene, "a.log.2", ending);
+            scene.append("a.log", numbers(9..=13));
+            rename(&scene.path("a.log"), &scene.path("a.log.1"));
+            pack(&scene, "a.log.1", ending);
+            scene.append("a.log", numbers(14..=18));
+            scene.wait_long();
+            assert_eq!(scene.count("log_gaps"), gaps, "{ending} {stops}");
+            let mut expected = expected(14..=18);
+            let read = if stops { 1..=3 } else { 1..=8 };
+            expected.extend(read.map(|n: usize| (n.to_string(), 1)));
+            assert_eq!(counted(scene.lines()), expected, "{ending} {stops}");
+            // Once.
+            scene.append("a.log", numbers(19..=19));
+            rename(&scene.path("a.log"), &scene.path("a.log.1"));
+            scene.append("a.log", numbers(20..=20));
+            scene.wait_long();
+            pack(&scene, "a.log.1", ending);
+            scene.append("a.log", numbers(21..=21));
+            scene.wait_long();
+            assert_eq!(scene.count("log_gaps"), gaps, "{ending} {stops}");
+        }
+    }
+}

@@ -382,8 +382,8 @@ fn positions_of_another_program_are_taken_over() {
     rename(&scene.path("c.log"), &scene.path("c.log.1"));
     scene.append("c.log", "c\n");
     let positions = [("a.log", 5), ("c.log", 5), ("gone.log", 7)];
-    scene.target.positions =
-        Arc::new(positions.into_iter().map(|(name, at)| (scene.path(name), at)).collect());
+    let offsets = positions.into_iter().map(|(name, at)| (scene.path(name), at)).collect();
+    scene.target.positions = Arc::new(FilePositions { offsets, saved_ns: None });
     scene.look();
     let counts = counted(scene.lines());
     assert_eq!((counts["read"], counts["not read"], counts["c"]), (1, 3, 1));
