@@ -1,7 +1,8 @@
 //! What one query may cost, and the switch that stops it.
 
-use std::sync::Arc;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::{Clock, Error, ErrorKind, Result};
 
@@ -25,6 +26,8 @@ pub struct Budget {
     samples: AtomicU64,
     bytes: AtomicU64,
     cancelled: AtomicBool,
+    /// What was left out; `None` where nothing may be.
+    left_out: Mutex<Option<Vec<(u128, Error)>>>,
 }
 
 impl Budget {
@@ -39,6 +42,7 @@ impl Budget {
             samples: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             cancelled: AtomicBool::new(false),
+            left_out: Mutex::new(None),
         }
     }
 
@@ -91,6 +95,36 @@ impl Budget {
         self.bytes.fetch_sub(n, Ordering::Relaxed);
     }
 
+    /// Bytes to be given back together, when what is returned is dropped; none yet.
+    pub fn hold(&self) -> Held<'_> {
+        Held { budget: self, bytes: Cell::new(0) }
+    }
+
+    /// From now on traces that are too large for it may be left out: who calls this tells of those
+    /// [left out](Self::left_out).
+    pub fn allow_leaving_out(&self) {
+        self.left_out.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default();
+    }
+
+    /// Leaves out a trace that is too large for it, as `why` says.
+    ///
+    /// # Errors
+    /// `why` where none [may be](Self::allow_leaving_out) left out.
+    pub fn leave_out(&self, trace_id: u128, why: Error) -> Result<()> {
+        let why = why.context(format_args!("trace {trace_id:032x}"));
+        match &mut *self.left_out.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(all) => all.push((trace_id, why)),
+            None => return Err(why),
+        }
+        Ok(())
+    }
+
+    /// Ids of the traces left out since it was asked last, with the [`Limit`](ErrorKind::Limit) of each.
+    pub fn left_out(&self) -> Vec<(u128, Error)> {
+        let mut all = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        all.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
     /// Whether it may go on; call it once per block of work.
     ///
     /// # Errors
@@ -117,5 +151,29 @@ impl Budget {
     /// Samples or rows read so far.
     pub fn samples(&self) -> u64 {
         self.samples.load(Ordering::Relaxed)
+    }
+}
+
+/// Bytes of a [`Budget`] that something takes for as long as it is there.
+#[derive(Debug)]
+pub struct Held<'b> {
+    budget: &'b Budget,
+    bytes: Cell<u64>,
+}
+
+impl Held<'_> {
+    /// Accounts for `n` more.
+    ///
+    /// # Errors
+    /// As [`Budget::charge_bytes`]; they are given back with the others all the same.
+    pub fn add(&self, n: u64) -> Result<()> {
+        self.bytes.set(self.bytes.get().saturating_add(n));
+        self.budget.charge_bytes(n)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.budget.release_bytes(self.bytes.get());
     }
 }

@@ -23,7 +23,7 @@ mod spans;
 mod time;
 mod visit;
 
-pub use budget::{Budget, Limits};
+pub use budget::{Budget, Held, Limits};
 pub use duration::{DurationMistake, go_duration_ns, go_unit_ns, sum_of_units};
 pub use error::{Error, ErrorKind, Result};
 pub use histogram::{BucketSpan, Histogram, ResetHint};

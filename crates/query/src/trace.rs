@@ -18,4 +18,4 @@ pub use self::compare::{
 };
 pub use self::lines::{Lines, lines};
 pub use self::warning::Warning;
-pub use self::waterfall::{Row, Waterfall};
+pub use self::waterfall::{Row, WaitedFor, Waterfall};

@@ -44,13 +44,20 @@ pub(crate) async fn trace(app: Reader, Path(id): Path<String>, params: Params) -
 pub(crate) async fn search(app: Reader, params: Params) -> Response {
     let adjustment = adjustment(params.get("raw") == "true");
     let written = move |traces: Vec<Trace>, missing: &[u128], budget: &Budget| {
+        let mut left_out = budget.left_out();
+        if traces.is_empty() && !left_out.is_empty() {
+            return Err(left_out.swap_remove(0).1);
+        }
         pay_for_shown(&traces, budget)?;
-        Ok(answer(traces, missing, adjustment))
+        let missing = missing.iter().map(|id| (*id, NOT_FOUND));
+        let left_out = left_out.iter().map(|(id, why)| (*id, why.message()));
+        Ok(answer(traces, &missing.chain(left_out).collect::<Vec<_>>(), adjustment))
     };
     let answered = async {
         match search::asked(&params, app.clock.now_ns())? {
             Asked::Search(query) => {
-                search::find(&app, query, move |found, budget| written(found, &[], budget)).await
+                let finish = move |found, budget: &Budget| written(found, &[], budget);
+                search::find(&app, query, true, finish).await
             }
             Asked::Ids(ids) => search::by_ids(&app, ids, written).await,
         }

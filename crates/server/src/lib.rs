@@ -22,6 +22,7 @@ mod loki;
 pub mod operations;
 mod own_api;
 mod own_spans;
+mod paid_body;
 mod params;
 mod prometheus;
 pub mod receive;

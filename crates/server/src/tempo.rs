@@ -14,6 +14,7 @@ use ingest::protobuf::Writer;
 use model::{Budget, Error, ErrorKind, Result, TimeRange, Trace};
 use query::traceql::{self, Query, Search, Times};
 
+use crate::paid_body::{PaidBody, Pieces};
 use crate::params::{Params, duration_ms, loki_time_ns};
 use crate::tenants::Reader;
 use crate::{App, assets, error, jaeger, streamed};
@@ -52,6 +53,13 @@ pub(crate) async fn build_info() -> Response {
 /// Tempo's errors are plain text.
 fn fail(error: &Error) -> Response {
     assets::plain(error::status(error.kind()), &error::public_message(error))
+}
+
+fn respond_in_pieces(answer: Result<Pieces>) -> Response {
+    match answer {
+        Ok(body) => body.respond(),
+        Err(e) => fail(&e),
+    }
 }
 
 fn respond(answer: Result<String>) -> Response {
@@ -114,10 +122,10 @@ pub(crate) fn duration(params: &Params, name: &str) -> Result<Option<i64>> {
 }
 
 pub(crate) async fn search(app: Reader, params: Params) -> Response {
-    respond(found(&app, &params).await)
+    respond_in_pieces(found(&app, &params).await)
 }
 
-async fn found(app: &Reader, params: &Params) -> Result<String> {
+async fn found(app: &Reader, params: &Params) -> Result<Pieces> {
     let text = match params.non_empty("q") {
         Some(text) => text.to_owned(),
         None => tags::selection(params.get("tags"))?,
@@ -139,28 +147,37 @@ async fn found(app: &Reader, params: &Params) -> Result<String> {
     };
     let source = app.traces.clone();
     let work = move |budget: &Budget| {
+        budget.allow_leaving_out();
         let traces = traceql::search(source.as_ref(), &query, &search, budget)?;
-        Ok(json::search(&traces, budget.samples()))
+        let mut left_out = budget.left_out();
+        if traces.is_empty() && !left_out.is_empty() {
+            return Err(left_out.swap_remove(0).1);
+        }
+        let mut body = PaidBody::new(budget);
+        json::search(&mut body, &traces, &left_out, budget.samples())?;
+        Ok(body.finish())
     };
     app.queries.run(None, work).await
 }
 
 pub(crate) async fn query_range(app: Reader, params: Params) -> Response {
-    respond(series(&app, &params, false).await)
+    respond_in_pieces(series(&app, &params, false).await)
 }
 
 pub(crate) async fn query(app: Reader, params: Params) -> Response {
-    respond(series(&app, &params, true).await)
+    respond_in_pieces(series(&app, &params, true).await)
 }
 
-async fn series(app: &Reader, params: &Params, is_instant: bool) -> Result<String> {
+async fn series(app: &Reader, params: &Params, is_instant: bool) -> Result<Pieces> {
     let text = params.non_empty("q").unwrap_or_else(|| params.get("query"));
     let query = parse(text)?;
     let times = times(app, params, is_instant)?;
     let source = app.traces.clone();
     let work = move |budget: &Budget| {
         let series = traceql::metrics(source.as_ref(), &query, &times, budget)?;
-        Ok(json::series(&series, is_instant, budget.samples()))
+        let mut body = PaidBody::new(budget);
+        json::series(&mut body, &series, is_instant, budget.samples())?;
+        Ok(body.finish())
     };
     app.queries.run(None, work).await
 }

@@ -6,11 +6,11 @@ mod json;
 
 use axum::extract::Path;
 use axum::response::Response;
-use http::StatusCode;
 use model::{Budget, Error, ErrorKind, Result, TimeRange, Trace};
 use query::trace::{self, Comparison, Side, Waterfall};
 use query::traceql::{self, Query, Search};
 
+use crate::paid_body::{PaidBody, Pieces};
 use crate::params::Params;
 use crate::tenants::Reader;
 use crate::{error, tempo};
@@ -25,18 +25,12 @@ const TRACES_MAX: usize = 10_000;
 /// What programs write of a trace they write so long before its first span starts or after its last one ends, unless
 /// something else is said.
 const SLACK_NS: i64 = 60_000_000_000;
-/// Memory that the answer takes for each span, about.
-const ANSWER_BYTES: u64 = 1_024;
 
-fn respond(answer: Result<String>) -> Response {
+fn respond(answer: Result<Pieces>) -> Response {
     match answer {
-        Ok(body) => error::json(StatusCode::OK, body),
+        Ok(body) => body.respond(),
         Err(e) => error::prometheus(&e),
     }
-}
-
-fn spans(trace: &Trace) -> usize {
-    trace.groups.iter().map(|group| group.spans.len()).sum()
 }
 
 pub(crate) async fn waterfall(app: Reader, Path(id): Path<String>, params: Params) -> Response {
@@ -48,9 +42,10 @@ pub(crate) async fn waterfall(app: Reader, Path(id): Path<String>, params: Param
         let source = app.traces.clone();
         let work = move |budget: &Budget| {
             let Some(trace) = source.trace(id, budget)? else { return Err(not_found(id)) };
-            budget.charge_bytes(spans(&trace).min(limit) as u64 * ANSWER_BYTES)?;
             let waterfall = Waterfall::new(&trace, budget)?;
-            Ok(json::waterfall(id, &waterfall, limit))
+            let mut body = PaidBody::new(budget);
+            json::waterfall(&mut body, id, &waterfall, limit)?;
+            Ok(body.finish())
         };
         app.queries.run(None, work).await
     };
@@ -88,7 +83,9 @@ pub(crate) async fn lines(app: Reader, Path(id): Path<String>, params: Params) -
                 }
             };
             let found = trace::lines(logs.as_ref(), id, range, limit, budget)?;
-            Ok(json::lines(id, range, &found))
+            let mut body = PaidBody::new(budget);
+            json::lines(&mut body, id, range, &found)?;
+            Ok(body.finish())
         };
         app.queries.run(None, work).await
     };
@@ -109,7 +106,7 @@ pub(crate) async fn compare(app: Reader, params: Params) -> Response {
 
 /// The sets `baseline` and `selection`, each a search; or one search `q`, of which traces that took at least `slower`
 /// are the selection.
-async fn compared(app: &Reader, params: &Params) -> Result<String> {
+async fn compared(app: &Reader, params: &Params) -> Result<Pieces> {
     let rows = params.count("limit")?.unwrap_or(ROWS_DEFAULT);
     let traces = params.count("traces")?.unwrap_or(TRACES_DEFAULT);
     if !(1..=TRACES_MAX).contains(&traces) {
@@ -168,7 +165,9 @@ async fn compared(app: &Reader, params: &Params) -> Result<String> {
                 comparison.add(side, trace, budget)
             })?;
         }
-        Ok(json::sides(&comparison.finish(), rows, traces))
+        let mut body = PaidBody::new(budget);
+        json::sides(&mut body, &comparison.finish(), rows, traces)?;
+        Ok(body.finish())
     };
     app.queries.run(None, work).await
 }

@@ -2,12 +2,15 @@
 //!
 //! Does not own: the rows (`rows`), nor which of them are wanted.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use model::{Attributes, Resource, Result, Scope, Span, SpanEvent, SpanGroup, SpanLink};
+use model::{
+    AttributeValue, Attributes, Resource, Result, Scope, Span, SpanEvent, SpanGroup, SpanLink,
+};
 use rustc_hash::FxHashMap;
 
-use crate::rows::{Event, Link, Rows, Stretch};
+use crate::rows::{Event, Link, Row, Rows, Stretch, Value};
 use crate::texts::Text;
 
 /// What was made of one set of tables so far.
@@ -16,6 +19,44 @@ pub(crate) struct Assembly {
     texts: FxHashMap<Text, Arc<str>>,
     resources: FxHashMap<Text, Arc<Resource>>,
     scopes: FxHashMap<Text, Arc<Scope>>,
+}
+
+/// Bytes that an allocation takes beside what is in it, about.
+const ALLOCATION_BYTES: usize = 16;
+/// A value within another one takes so many times the memory of what is stored of it, about.
+const NESTED_FACTOR: usize = 16;
+
+/// Bytes of memory that the spans of `wanted` rows take, about. Names and keys are shared.
+pub(crate) fn span_bytes(rows: &Rows, wanted: Range<usize>) -> u64 {
+    let text = |text: Text| match rows.texts.get(text).len() {
+        0 => 0,
+        len => len + ALLOCATION_BYTES,
+    };
+    let value = |value: Value| match value {
+        Value::String(of) | Value::Bytes(of) => text(of),
+        Value::Nested(of) => text(of) * NESTED_FACTOR,
+        Value::Empty | Value::Bool(_) | Value::Int(_) | Value::Double(_) => 0,
+    };
+    let attributes = |of: Stretch| {
+        let values = rows.attributes[of.range()].iter().map(|attribute| value(attribute.value));
+        of.len() * size_of::<(Arc<str>, AttributeValue)>() + values.sum::<usize>()
+    };
+    let of_row = |row: &Row| {
+        let events = rows.events[row.events.range()].iter();
+        let links = rows.links[row.links.range()].iter();
+        let link = |link: &Link| {
+            size_of::<SpanLink>() + text(link.trace_state) + attributes(link.attributes)
+        };
+        // The span, and its place while they are put in order.
+        size_of::<Span>()
+            + size_of::<usize>()
+            + text(row.trace_state)
+            + text(row.status_message)
+            + attributes(row.attributes)
+            + events.map(|e| size_of::<SpanEvent>() + attributes(e.attributes)).sum::<usize>()
+            + links.map(link).sum::<usize>()
+    };
+    rows.rows[wanted].iter().map(of_row).sum::<usize>() as u64
 }
 
 impl Assembly {

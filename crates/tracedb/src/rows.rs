@@ -5,11 +5,10 @@
 //! disk (`record`, `block`).
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use model::{
-    AttributeValue, Attributes, Error, Resource, Result, Scope, Span, SpanEvent, SpanGroup,
-    SpanKind, SpanLink, SpanStatus,
+    AttributeValue, Attributes, Error, Resource, Result, Scope, Span, SpanGroup, SpanKind,
+    SpanStatus,
 };
 use storage::codec::Reader;
 
@@ -189,21 +188,6 @@ impl Rows {
             + self.events.capacity() * size_of::<Event>()
             + self.links.capacity() * size_of::<Link>()
             + self.origins.capacity() * size_of::<Origin>()
-    }
-
-    /// Bytes of memory that [`groups`](Self::groups) take, about: the texts of values are copied.
-    pub(crate) fn groups_bytes(&self) -> usize {
-        let text_bytes = |attribute: &Attribute| match attribute.value {
-            Value::String(text) | Value::Bytes(text) | Value::Nested(text) => {
-                self.texts.get(text).len()
-            }
-            _ => 0,
-        };
-        self.rows.len() * size_of::<Span>()
-            + self.attributes.len() * size_of::<(Arc<str>, AttributeValue)>()
-            + self.attributes.iter().map(text_bytes).sum::<usize>()
-            + self.events.len() * size_of::<SpanEvent>()
-            + self.links.len() * size_of::<SpanLink>()
     }
 
     /// Makes room for as much as `groups` have.

@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::available_parallelism;
 
-use model::{Budget, Result, Trace, TracePlan};
+use model::{Budget, Error, ErrorKind, Result, Trace, TracePlan};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::assembly::Assembly;
+use crate::assembly::{Assembly, span_bytes};
 use crate::block::{Core, OpenBlock, Projection};
 use crate::part::Part;
 use crate::rows::{Renumbering, Rows};
@@ -75,7 +75,7 @@ impl Store {
         if rows.is_empty() {
             return Ok(None);
         }
-        budget.charge_bytes(rows.groups_bytes() as u64)?;
+        budget.charge_bytes(span_bytes(&rows, 0..rows.len()))?;
         let groups = rows.groups()?;
         budget.release_bytes(paid.bytes);
         Ok(Some(Trace { trace_id, groups }))
@@ -113,7 +113,16 @@ struct Waiting<'v> {
 enum What<'v> {
     Block(&'v Part, usize),
     Opened(Box<Opened<'v>>),
-    Ready(Box<Trace>),
+    Ready(Box<Made>),
+}
+
+/// A trace to give.
+struct Made {
+    /// Of its first span.
+    start_ns: i64,
+    trace: Trace,
+    /// What is paid for it.
+    bytes: u64,
 }
 
 impl PartialEq for Waiting<'_> {
@@ -212,17 +221,18 @@ impl<'v> Scan<'v> {
                 }
                 What::Opened(mut opened) => {
                     let Some(found) = opened.found.pop() else { continue };
-                    let trace = self.trace(&mut opened, &found)?;
+                    let made = self.trace(&mut opened, &found)?;
                     self.wait_for(Some(opened));
-                    let Some((start_ns, trace)) = trace else { continue };
+                    let Some(made) = made else { continue };
+                    let start_ns = made.start_ns;
                     if self.queue.peek().is_some_and(|next| next.start_ns > start_ns) {
-                        self.queue.push(Waiting { start_ns, what: What::Ready(Box::new(trace)) });
-                    } else if visit(&trace).is_break() {
+                        self.queue.push(Waiting { start_ns, what: What::Ready(Box::new(made)) });
+                    } else if self.give(made, visit).is_break() {
                         return Ok(());
                     }
                 }
-                What::Ready(trace) => {
-                    if visit(&trace).is_break() {
+                What::Ready(made) => {
+                    if self.give(*made, visit).is_break() {
                         return Ok(());
                     }
                 }
@@ -238,11 +248,25 @@ impl<'v> Scan<'v> {
             Some(next) => {
                 self.queue.push(Waiting { start_ns: next.start_ns, what: What::Opened(opened) });
             }
-            None => {
-                self.budget.release_bytes(opened.bytes);
-                self.held_bytes -= opened.bytes;
-            }
+            None => self.release(opened.bytes),
         }
+    }
+
+    fn give(
+        &mut self,
+        made: Made,
+        visit: &mut dyn FnMut(&Trace) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let flow = visit(&made.trace);
+        let bytes = made.bytes;
+        drop(made);
+        self.release(bytes);
+        flow
+    }
+
+    fn release(&mut self, bytes: u64) {
+        self.budget.release_bytes(bytes);
+        self.held_bytes -= bytes;
     }
 
     fn hold(&mut self, bytes: u64) -> Result<()> {
@@ -334,33 +358,54 @@ impl<'v> Scan<'v> {
         Ok(())
     }
 
-    /// The trace with all its spans and its start, unless it was given before or does not satisfy the conditions.
-    fn trace(&mut self, opened: &mut Opened<'v>, found: &Found) -> Result<Option<(i64, Trace)>> {
+    /// The trace with all its spans, unless it was given before or does not satisfy the conditions.
+    fn trace(&mut self, opened: &mut Opened<'v>, found: &Found) -> Result<Option<Made>> {
         let trace_id = found.trace_id;
         let mut others = Rows::default();
+        let mut others_bytes = 0;
         if self.plan.is_whole {
             if self.given.contains(&trace_id) {
                 return Ok(None);
             }
-            self.read_others(opened, found, &mut others)?;
+            let read = self.read_others(opened, found, &mut others, &mut others_bytes);
+            if let Err(e) = read {
+                return self.leave_out(trace_id, others_bytes, e);
+            }
             if others.is_empty() && !found.is_complete {
                 return Ok(None);
             }
         }
         if others.is_empty() {
+            let bytes = span_bytes(&opened.rows, found.rows.clone());
+            if let Err(e) = self.hold(bytes) {
+                return self.leave_out(trace_id, bytes, e);
+            }
             let groups = opened.assembly.groups(&opened.rows, found.rows.clone())?;
-            return Ok(Some((found.start_ns, Trace { trace_id, groups })));
+            let start_ns = found.start_ns;
+            return Ok(Some(Made { start_ns, trace: Trace { trace_id, groups }, bytes }));
         }
-        self.given.insert(trace_id);
-        self.hold(GIVEN_BYTES)?;
         let mut map = Renumbering::new(&opened.rows);
         found.rows.clone().for_each(|row| others.push_from(&opened.rows, row, &mut map));
         let start_ns = others.rows.iter().map(|row| row.start_ns).min().unwrap_or(found.start_ns);
-        Ok(Some((start_ns, Trace { trace_id, groups: others.groups()? })))
+        let bytes = span_bytes(&others, 0..others.len());
+        if let Err(e) = self.hold(bytes) {
+            return self.leave_out(trace_id, others_bytes + bytes, e);
+        }
+        self.given.insert(trace_id);
+        self.hold(GIVEN_BYTES)?;
+        let trace = Trace { trace_id, groups: others.groups()? };
+        self.release(others_bytes);
+        Ok(Some(Made { start_ns, trace, bytes }))
     }
 
-    /// Appends the spans of a trace in other places than the one where it was found.
-    fn read_others(&mut self, opened: &Opened<'v>, found: &Found, out: &mut Rows) -> Result<()> {
+    /// Appends the spans of a trace in other places than the one where it was found, and holds their `bytes`.
+    fn read_others(
+        &mut self,
+        opened: &Opened<'v>,
+        found: &Found,
+        out: &mut Rows,
+        bytes: &mut u64,
+    ) -> Result<()> {
         let view = self.view;
         let trace_id = found.trace_id;
         for part in &view.parts {
@@ -379,6 +424,7 @@ impl<'v> Scan<'v> {
                     let map = map.get_or_insert_with(|| Renumbering::new(rows));
                     out.push_from(rows, row, map);
                 }
+                self.grow(bytes, out)?;
             }
         }
         for chunk in &view.chunks {
@@ -386,9 +432,31 @@ impl<'v> Scan<'v> {
             if !of_trace.is_empty() {
                 let mut map = Renumbering::new(&chunk.rows);
                 of_trace.iter().for_each(|r| out.push_from(&chunk.rows, *r as usize, &mut map));
+                self.grow(bytes, out)?;
             }
         }
         Ok(())
+    }
+
+    /// Holds what `rows` takes more than the `bytes` held for it.
+    fn grow(&mut self, bytes: &mut u64, rows: &Rows) -> Result<()> {
+        let now = if rows.is_empty() { 0 } else { rows.memory_bytes() as u64 };
+        let more = now.saturating_sub(*bytes);
+        *bytes += more;
+        self.hold(more)
+    }
+
+    /// Gives up a trace for which `bytes` are held where that is allowed and it is too large.
+    fn leave_out(&mut self, trace_id: u128, bytes: u64, why: Error) -> Result<Option<Made>> {
+        if why.kind() != ErrorKind::Limit {
+            return Err(why);
+        }
+        self.release(bytes);
+        // It is found in each of its blocks.
+        self.given.insert(trace_id);
+        self.hold(GIVEN_BYTES)?;
+        self.budget.leave_out(trace_id, why)?;
+        Ok(None)
     }
 
     /// A block with all its rows; `None` when it is damaged.
@@ -409,9 +477,7 @@ impl<'v> Scan<'v> {
         if self.others.len() >= OTHERS_MAX
             && let Some(old) = self.others.pop_front()
         {
-            let bytes = old.block.1.memory_bytes() as u64;
-            self.budget.release_bytes(bytes);
-            self.held_bytes -= bytes;
+            self.release(old.block.1.memory_bytes() as u64);
         }
         self.others.push_back(Other { part: id, number, block: Arc::clone(&block) });
         Ok(Some(block))

@@ -23,7 +23,33 @@ use crate::scrape::http::{Http, post};
 /// Of an answer that refuses something, so much is shown.
 const REASON_BYTES_MAX: usize = 500;
 /// The same kind of trouble is logged again after so long.
-pub(super) const LOG_EVERY_MS: i64 = 60_000;
+const LOG_EVERY_MS: i64 = 60_000;
+
+/// What goes wrong while sending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// It comes later, or more than once.
+    Delay,
+    /// Something does not come at all.
+    Loss,
+}
+
+/// When each kind of trouble was logged last: what repeats hides nothing of the other kind.
+#[derive(Debug, Default)]
+pub(super) struct Logged(Mutex<[Option<i64>; 2]>);
+
+impl Logged {
+    /// Whether trouble is to be logged now.
+    pub(super) fn is_due(&self, kind: Trouble, now_ms: i64) -> bool {
+        let last_ms = &mut self.0.lock()[kind as usize];
+        let is_due = last_ms.is_none_or(|last| now_ms.saturating_sub(last) >= LOG_EVERY_MS);
+        if is_due {
+            *last_ms = Some(now_ms);
+        }
+        is_due
+    }
+}
+
 /// A receiver that asks for a longer pause is asked again anyway.
 pub(super) const RETRY_AFTER_MS_MAX: u64 = 300_000;
 
@@ -45,7 +71,7 @@ struct Requests {
     clock: Arc<dyn Clock>,
     /// The receiver does not know version 2.0.
     fell_back: AtomicBool,
-    logged_ms: Mutex<i64>,
+    logged: Logged,
 }
 
 /// What became of a request.
@@ -73,7 +99,7 @@ impl Sender {
             lookup: Mutex::new(Lookup::new(shared.source.clone())),
             clock: shared.clock.clone(),
             fell_back: AtomicBool::new(false),
-            logged_ms: Mutex::new(i64::MIN),
+            logged: Logged::default(),
         };
         let outbound = Outbound::new(remote.clone(), external_labels, figures.clone());
         Self { shared, remote, figures, outbound, request: Arc::new(request) }
@@ -119,7 +145,7 @@ impl Sender {
         let most = full.saturating_mul(queue.max_shards as u64);
         let window = Window { full, most, deadline_ms: queue.batch_send_deadline_ms };
         let trouble = |error: Error| {
-            self.request.log(&format!("cannot read the queue: {error}"));
+            self.request.log(Trouble::Loss, &format!("cannot read the queue: {error}"));
             add(&self.figures.damaged, 1);
         };
         gather::next(&self.shared.spool, reader, repeated, window, trouble).await
@@ -130,7 +156,7 @@ impl Sender {
         let noted = tokio::task::spawn_blocking(move || spool.set_cursor(&id, cursor)).await;
         if let Ok(Err(error)) = noted {
             // Sending goes on; a crash now sends more than once.
-            self.request.log(&format!("cannot note the position: {error}"));
+            self.request.log(Trouble::Delay, &format!("cannot note the position: {error}"));
         }
     }
 
@@ -158,11 +184,8 @@ impl Requests {
         if self.fell_back.load(Ordering::Relaxed) { Version::V1 } else { self.remote.version }
     }
 
-    fn log(&self, trouble: &str) {
-        let now_ms = self.clock.now_ms();
-        let mut logged_ms = self.logged_ms.lock();
-        if now_ms.saturating_sub(*logged_ms) >= LOG_EVERY_MS {
-            *logged_ms = now_ms;
+    fn log(&self, kind: Trouble, trouble: &str) {
+        if self.logged.is_due(kind, self.clock.now_ms()) {
             tracing::warn!(remote = self.remote.name, "remote write: {trouble}");
         }
     }
@@ -186,7 +209,8 @@ impl Requests {
                 Answer::Taken => return self.taken(&series),
                 Answer::Refused(why) => {
                     add(&self.figures.failed, samples);
-                    return self.log(&format!("{samples} samples are refused: {why}"));
+                    return self
+                        .log(Trouble::Loss, &format!("{samples} samples are refused: {why}"));
                 }
                 Answer::OtherVersion => {
                     body = None;
@@ -199,7 +223,7 @@ impl Requests {
                 }
                 Answer::Later(why, wait_ms) => {
                     add(&self.figures.retried, samples);
-                    self.log(&format!("trying again: {why}"));
+                    self.log(Trouble::Delay, &format!("trying again: {why}"));
                     let wait_ms = wait_ms.unwrap_or(backoff_ms).min(RETRY_AFTER_MS_MAX);
                     tokio::time::sleep(Duration::from_millis(wait_ms)).await;
                     backoff_ms = (backoff_ms * 2).min(queue.max_backoff_ms.max(1));
@@ -329,7 +353,7 @@ async fn metadata_requests(requests: Arc<Requests>) {
             match requests.send(Version::V1, body, false).await {
                 Answer::Taken => add(&requests.figures.metadata, metadata.len()),
                 Answer::Refused(why) | Answer::Later(why, _) => {
-                    requests.log(&format!("metadata was not taken: {why}"));
+                    requests.log(Trouble::Delay, &format!("metadata was not taken: {why}"));
                 }
                 Answer::OtherVersion => {}
             }

@@ -17,14 +17,13 @@ use futures_util::StreamExt as _;
 use ingest::compression::{Encoding, unpack};
 use ingest::protobuf;
 use model::{Clock, Error, Result};
-use parking_lot::Mutex;
 use reqwest::header;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::figures::add;
 use super::gather::{self, Window};
-use super::sender::{LOG_EVERY_MS, RETRY_AFTER_MS_MAX, first_line, retry_after_ms};
+use super::sender::{Logged, RETRY_AFTER_MS_MAX, Trouble, first_line, retry_after_ms};
 use super::{Cursor, Record, Spool};
 use crate::scrape::HttpOptions;
 use crate::scrape::http::{Http, post};
@@ -124,7 +123,7 @@ pub fn spawn(
             figures: figures.clone(),
             http: Http::new(version, clock.clone()),
             clock: clock.clone(),
-            logged_ms: Mutex::new(i64::MIN),
+            logged: Logged::default(),
         };
         let windows = windows(spool.clone(), Arc::new(requests));
         let cancel = cancel.clone();
@@ -162,7 +161,7 @@ async fn windows(spool: Arc<dyn Spool>, requests: Arc<Requests>) {
     loop {
         let records;
         let trouble = |error: Error| {
-            requests.log(&format!("cannot read the queue: {error}"));
+            requests.log(Trouble::Loss, &format!("cannot read the queue: {error}"));
             add(&requests.figures.damaged, 1);
         };
         (reader, records) = gather::next(&spool, reader, None, window, trouble).await;
@@ -179,7 +178,7 @@ async fn windows(spool: Arc<dyn Spool>, requests: Arc<Requests>) {
         let noted = tokio::task::spawn_blocking(move || noting.set_cursor(&id, cursor)).await;
         if let Ok(Err(error)) = noted {
             // Sending goes on; a crash now sends more than once.
-            requests.log(&format!("cannot note the position: {error}"));
+            requests.log(Trouble::Delay, &format!("cannot note the position: {error}"));
         }
         requests.figures.pending.store(0, Ordering::Relaxed);
     }
@@ -207,7 +206,7 @@ struct Requests {
     figures: Arc<SpanFigures>,
     http: Http,
     clock: Arc<dyn Clock>,
-    logged_ms: Mutex<i64>,
+    logged: Logged,
 }
 
 /// What became of a request.
@@ -221,11 +220,8 @@ enum Answer {
 }
 
 impl Requests {
-    fn log(&self, trouble: &str) {
-        let now_ms = self.clock.now_ms();
-        let mut logged_ms = self.logged_ms.lock();
-        if now_ms.saturating_sub(*logged_ms) >= LOG_EVERY_MS {
-            *logged_ms = now_ms;
+    fn log(&self, kind: Trouble, trouble: &str) {
+        if self.logged.is_due(kind, self.clock.now_ms()) {
             tracing::warn!(remote = self.remote.name, "forwarding spans: {trouble}");
         }
     }
@@ -247,17 +243,20 @@ impl Requests {
                     self.figures.sent.fetch_add(spans - refused, Ordering::Relaxed);
                     self.figures.refused.fetch_add(refused, Ordering::Relaxed);
                     if refused > 0 {
-                        self.log(&format!("{refused} of {spans} spans are refused: {why}"));
+                        self.log(
+                            Trouble::Loss,
+                            &format!("{refused} of {spans} spans are refused: {why}"),
+                        );
                     }
                     return;
                 }
                 Answer::Refused(why) => {
                     self.figures.refused.fetch_add(spans, Ordering::Relaxed);
-                    return self.log(&format!("{spans} spans are refused: {why}"));
+                    return self.log(Trouble::Loss, &format!("{spans} spans are refused: {why}"));
                 }
                 Answer::Later(why, wait_ms) => {
                     self.figures.retried.fetch_add(spans, Ordering::Relaxed);
-                    self.log(&format!("trying again: {why}"));
+                    self.log(Trouble::Delay, &format!("trying again: {why}"));
                     let wait_ms = wait_ms.unwrap_or(backoff_ms).min(RETRY_AFTER_MS_MAX);
                     tokio::time::sleep(Duration::from_millis(wait_ms)).await;
                     backoff_ms = (backoff_ms * 2).min(self.remote.queue.max_backoff_ms.max(1));

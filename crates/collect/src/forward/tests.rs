@@ -20,6 +20,7 @@ use model::{
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::sender::{Logged, Trouble};
 use super::*;
 use crate::scrape::HttpOptions;
 
@@ -441,4 +442,15 @@ fn requests_hold_no_more_than_they_may() {
         .collect();
     assert_eq!(shape, [vec![("a", 2), ("b", 2)], vec![("b", 4)], vec![("b", 1), ("c", 1)]]);
     assert_eq!(requests[1][0].samples[0].0, 2);
+}
+
+#[test]
+fn delays_that_repeat_hide_no_loss() {
+    let logged = Logged::default();
+    let check = |kind, now_ms, expected| assert_eq!(logged.is_due(kind, now_ms), expected);
+    check(Trouble::Delay, 0, true);
+    check(Trouble::Delay, 59_999, false);
+    check(Trouble::Loss, 59_999, true);
+    check(Trouble::Loss, 60_000, false);
+    check(Trouble::Delay, 60_000, true);
 }

@@ -42,13 +42,13 @@ pub enum Adjustment {
     },
 }
 
-/// The answer to a search or to a request for traces, of which those with the ids `missing` are not there: pieces of a text
+/// The answer to a search or to a request for traces, without those whose ids are in `errors`, with the reason: pieces of a text
 /// that is made while it is sent. Spans go as they are written.
 ///
 /// Cost: what is said of spans (`skew`) is found out at once, for all of them.
 pub fn answer(
     traces: Vec<Trace>,
-    missing: &[u128],
+    errors: &[(u128, &str)],
     adjustment: Adjustment,
 ) -> impl Iterator<Item = Vec<u8>> + Send + use<> {
     let traces: Vec<_> = traces
@@ -66,13 +66,13 @@ pub fn answer(
         end.key(name).bare(0);
     }
     end.key("errors");
-    if missing.is_empty() {
+    if errors.is_empty() {
         end.bare("null");
     } else {
         end.list(|json| {
-            for id in missing {
+            for (id, why) in errors {
                 json.object(|json| {
-                    json.key("msg").plain_text(NOT_FOUND);
+                    json.key("msg").text(why);
                     json.key("traceID").plain_text(TraceId(*id));
                 });
             }

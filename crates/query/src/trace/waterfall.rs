@@ -1,5 +1,7 @@
 //! The spans of a trace in the order of its tree, with what each of them is to the whole.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::{Budget, Result, Span, SpanGroup, SpanKind, SpanStatus, Trace};
@@ -11,6 +13,9 @@ use crate::traceql::tree::Tree;
 
 /// Spans between two looks at the budget.
 const CHECK_EVERY: usize = 4_096;
+
+/// Memory that a row takes beside itself, about: parts of the critical path, the tree, what was waited for.
+const BESIDE_BYTES: usize = 192;
 
 /// A trace, taken apart.
 #[derive(Debug)]
@@ -72,7 +77,7 @@ impl<'t> Waterfall<'t> {
     ///
     /// # Errors
     /// [`Limit`](model::ErrorKind::Limit) or [`Cancelled`](model::ErrorKind::Cancelled) from `budget`, which pays about
-    /// 200 bytes for a span.
+    /// 300 bytes for a span.
     pub fn new(trace: &'t Trace, budget: &Budget) -> Result<Self> {
         let mut spans: Vec<(&SpanGroup, &Span)> =
             trace.groups.iter().flat_map(|g| g.spans.iter().map(move |s| (g, s))).collect();
@@ -99,7 +104,7 @@ impl<'t> Waterfall<'t> {
 
     /// Memory that a trace of `spans` takes, about.
     pub(super) fn cost_bytes(spans: usize) -> u64 {
-        (spans * (size_of::<Row<'_>>() + 64)) as u64
+        (spans * (size_of::<Row<'_>>() + BESIDE_BYTES)) as u64
     }
 
     /// Rows on the critical path, in the order in which the path enters them.
@@ -109,6 +114,29 @@ impl<'t> Waterfall<'t> {
         path.sort_by_key(|at| self.rows[*at].critical.first().map(|(start, _)| *start));
         path
     }
+
+    /// What the trace waited for: the critical path by service and name of its spans, the longest first.
+    pub fn waited_for(&self) -> Vec<WaitedFor<'_>> {
+        let mut by_name: BTreeMap<(Option<&str>, &str), u64> = BTreeMap::new();
+        for row in self.rows.iter().filter(|row| !row.critical.is_empty()) {
+            *by_name.entry((row.service(), &*row.span.name)).or_default() += row.critical_ns();
+        }
+        let of = |((service, name), critical_ns)| WaitedFor { service, name, critical_ns };
+        let mut all: Vec<WaitedFor<'_>> = by_name.into_iter().map(of).collect();
+        all.sort_by_key(|of| Reverse(of.critical_ns));
+        all
+    }
+}
+
+/// Time on the critical path of all spans of one name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitedFor<'w> {
+    /// Their service, if it is known.
+    pub service: Option<&'w str>,
+    /// Their name.
+    pub name: &'w str,
+    /// Nanoseconds.
+    pub critical_ns: u64,
 }
 
 /// Rows in order, without what only the whole tells.

@@ -222,8 +222,8 @@ impl Context<'_> {
         gathered: &mut Gathered<'_>,
     ) -> Result<()> {
         self.budget.check()?;
-        let view = View::new(trace);
-        for set in spansets::run(&view, &metric.stages) {
+        let view = View::paid(trace, self.budget)?;
+        for set in spansets::run(&view, &metric.stages)? {
             for span in set.spans {
                 let Some(step) = self.steps.index(view.span(span).start_ns) else { continue };
                 match gathered {

@@ -165,23 +165,21 @@ fn look_at(
     budget: &Budget,
 ) -> Result<Option<FoundTrace>> {
     budget.check()?;
-    let view = View::new(trace);
+    let view = View::paid(trace, budget)?;
     let duration_ns = view.duration_ns();
     if search.duration_ns_min.is_some_and(|min| duration_ns < min)
         || search.duration_ns_max.is_some_and(|max| duration_ns > max)
     {
         return Ok(None);
     }
-    let sets = spansets::run(&view, stages);
+    let sets = spansets::run(&view, stages)?;
     let is_within = |span: &u32| search.range.contains(view.span(*span).start_ns);
     if !sets.iter().flat_map(|set| &set.spans).any(is_within) {
         return Ok(None);
     }
-    let sets: Vec<FoundSet> =
-        sets.into_iter().map(|set| show(&view, set, fields, search)).collect();
-    let spans = sets.iter().map(|set| set.spans.len()).sum::<usize>();
-    let bytes = size_of::<FoundTrace>() + spans * (size_of::<FoundSpan>() + 64 * fields.len());
-    budget.charge_bytes(bytes as u64)?;
+    budget.charge_bytes(size_of::<FoundTrace>() as u64)?;
+    let shown = sets.into_iter().map(|set| show(&view, set, fields, search, budget));
+    let sets = shown.collect::<Result<_>>()?;
     Ok(Some(FoundTrace {
         trace_id: trace.trace_id,
         root_service: view.root_service().map(str::to_owned),
@@ -192,24 +190,42 @@ fn look_at(
     }))
 }
 
-fn show(view: &View<'_>, set: Set, fields: &[&Field], search: &Search) -> FoundSet {
+/// What is shown of a set, which `budget` pays for.
+fn show(
+    view: &View<'_>,
+    set: Set,
+    fields: &[&Field],
+    search: &Search,
+    budget: &Budget,
+) -> Result<FoundSet> {
     let matched = set.spans.len();
+    let said = set.said.iter().map(|(name, value)| pair_bytes(name, value)).sum::<usize>();
+    budget.charge_bytes((size_of::<FoundSet>() + said) as u64)?;
     let span = |index: u32| {
         let span = view.span(index);
         let value = |field: &&Field| match view.value(index, field) {
             Value::Nil => None,
             value => Some((key(field), value.into_owned())),
         };
-        FoundSpan {
+        let attributes: Vec<_> = fields.iter().filter_map(value).collect();
+        let pairs = attributes.iter().map(|(name, value)| pair_bytes(name, value));
+        let bytes = size_of::<FoundSpan>() + span.name.len() + pairs.sum::<usize>();
+        budget.charge_bytes(bytes as u64)?;
+        Ok(FoundSpan {
             span_id: span.span_id,
             name: span.name.to_string(),
             start_ns: span.start_ns,
             duration_ns: span.duration_ns(),
-            attributes: fields.iter().filter_map(value).collect(),
-        }
+            attributes,
+        })
     };
-    let spans = set.spans.into_iter().take(search.spans_per_set).map(span).collect();
-    FoundSet { spans, matched, attributes: set.said }
+    let spans = set.spans.into_iter().take(search.spans_per_set).map(span);
+    Ok(FoundSet { spans: spans.collect::<Result<_>>()?, matched, attributes: set.said })
+}
+
+/// Memory that a pair of a name and a value takes, about.
+fn pair_bytes(name: &str, value: &Value<'_>) -> usize {
+    size_of::<(String, Value<'_>)>() + name.len() + value.heap_bytes()
 }
 
 /// What a field is called in results: attributes go without their scope.

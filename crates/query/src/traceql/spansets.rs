@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use model::Result;
+
 use super::ast::{Aggregate, Expr, Form, Scalar, Spanset, SpansetOp, Stage};
 use super::value::{Value, compare};
 use super::view::View;
@@ -17,20 +19,36 @@ pub(super) struct Set {
     pub(super) said: Vec<(String, Value<'static>)>,
 }
 
+/// Memory that a set takes beside its spans and texts, about.
+const SET_BYTES: usize = 256;
+/// Memory that something said of a set takes beside its texts, about.
+const SAID_BYTES: usize = 96;
+
 /// Runs `stages` over all spans of a trace.
-pub(super) fn run(view: &View<'_>, stages: &[Stage]) -> Vec<Set> {
+///
+/// # Errors
+/// As [`View::pay`], which pays for groups.
+pub(super) fn run(view: &View<'_>, stages: &[Stage]) -> Result<Vec<Set>> {
     let all = Set { spans: (0..view.len() as u32).collect(), said: Vec::new() };
     run_on(view, stages, vec![all])
 }
 
-fn run_on(view: &View<'_>, stages: &[Stage], mut sets: Vec<Set>) -> Vec<Set> {
+fn run_on(view: &View<'_>, stages: &[Stage], mut sets: Vec<Set>) -> Result<Vec<Set>> {
     for stage in stages {
         sets = match stage {
-            Stage::Spans(spanset) => sets
-                .into_iter()
-                .map(|set| Set { spans: select(view, spanset, &set.spans), said: set.said })
-                .collect(),
-            Stage::By(key) => sets.into_iter().flat_map(|set| group(view, key, set)).collect(),
+            Stage::Spans(spanset) => {
+                let selected = |set: Set| {
+                    Ok(Set { spans: select(view, spanset, &set.spans)?, said: set.said })
+                };
+                sets.into_iter().map(selected).collect::<Result<_>>()?
+            }
+            Stage::By(key) => {
+                let mut groups = Vec::new();
+                for set in sets {
+                    groups.append(&mut group(view, key, set)?);
+                }
+                groups
+            }
             Stage::Coalesce => {
                 let mut spans: Vec<u32> = sets.into_iter().flat_map(|set| set.spans).collect();
                 spans.sort_unstable();
@@ -39,56 +57,51 @@ fn run_on(view: &View<'_>, stages: &[Stage], mut sets: Vec<Set>) -> Vec<Set> {
             }
             // What is selected is shown (`search`); it leaves nothing out.
             Stage::Select(_) => sets,
-            Stage::Scalar(comparison, left, right) => sets
-                .into_iter()
-                .filter_map(|mut set| {
+            Stage::Scalar(comparison, left, right) => {
+                let mut kept = Vec::new();
+                for mut set in sets {
                     let l = scalar(view, left, &set.spans)?;
                     let r = scalar(view, right, &set.spans)?;
+                    let (Some(l), Some(r)) = (l, r) else { continue };
                     if !compare(*comparison, &l, &r) {
-                        return None;
+                        continue;
                     }
                     for (side, value) in [(left, l), (right, r)] {
                         if let Some(name) = name(side) {
                             set.said.push((name, value));
                         }
                     }
-                    if let Some(spans) = spans_of_pipelines(view, [left, right], &set.spans) {
+                    if let Some(spans) = spans_of_pipelines(view, [left, right], &set.spans)? {
                         set.spans = spans;
                     }
-                    Some(set)
-                })
-                .collect(),
+                    kept.push(set);
+                }
+                kept
+            }
         };
         sets.retain(|set| !set.spans.is_empty());
         if sets.is_empty() {
             break;
         }
     }
-    sets
+    Ok(sets)
 }
 
 /// Those of `from` that `spanset` selects.
-fn select(view: &View<'_>, spanset: &Spanset, from: &[u32]) -> Vec<u32> {
-    match spanset {
+fn select(view: &View<'_>, spanset: &Spanset, from: &[u32]) -> Result<Vec<u32>> {
+    Ok(match spanset {
         Spanset::Filter(Expr::Literal(Value::Bool(true))) => from.to_vec(),
         Spanset::Filter(expr) => from.iter().copied().filter(|s| expr.holds(view, *s)).collect(),
-        Spanset::Pipeline(stages) => {
-            let start = Set { spans: from.to_vec(), said: Vec::new() };
-            let mut spans: Vec<u32> =
-                run_on(view, stages, vec![start]).into_iter().flat_map(|set| set.spans).collect();
-            spans.sort_unstable();
-            spans.dedup();
-            spans
-        }
+        Spanset::Pipeline(stages) => pipeline(view, stages, from)?,
         Spanset::Operation(op, left, right) => {
-            let left = select(view, left, from);
+            let left = select(view, left, from)?;
             if left.is_empty() && *op == SpansetOp::And {
-                return left;
+                return Ok(left);
             }
-            let right = select(view, right, from);
+            let right = select(view, right, from)?;
             operate(view, *op, &left, &right)
         }
-    }
+    })
 }
 
 /// What an operator makes of two selections.
@@ -120,22 +133,30 @@ fn union(left: &[u32], right: &[u32]) -> Vec<u32> {
 }
 
 /// A set for each value of `key`, in order of their first spans.
-fn group(view: &View<'_>, key: &Expr, set: Set) -> Vec<Set> {
+fn group(view: &View<'_>, key: &Expr, set: Set) -> Result<Vec<Set>> {
+    let described = format!("by({})", describe(key));
     let mut by_value: BTreeMap<String, usize> = BTreeMap::new();
     let mut groups: Vec<Set> = Vec::new();
     for span in set.spans {
         let value = key.value(view, span);
         // Values of different types are different groups.
         let name = format!("{value:?}");
-        let at = *by_value.entry(name).or_insert_with(|| {
-            let mut said = set.said.clone();
-            said.push((format!("by({})", describe(key)), value.into_owned()));
-            groups.push(Set { spans: Vec::new(), said });
-            groups.len() - 1
-        });
+        let at = match by_value.get(&name) {
+            Some(at) => *at,
+            None => {
+                // What was said before, and the value twice: as the key and as what is said.
+                let texts = (set.said.len() + 1) * (described.len() + SAID_BYTES);
+                view.pay(SET_BYTES + texts + 2 * name.len())?;
+                let mut said = set.said.clone();
+                said.push((described.clone(), value.into_owned()));
+                groups.push(Set { spans: Vec::new(), said });
+                by_value.insert(name, groups.len() - 1);
+                groups.len() - 1
+            }
+        };
         groups[at].spans.push(span);
     }
-    groups
+    Ok(groups)
 }
 
 /// An expression in few words: the field it is, or the fields it is made of.
@@ -164,22 +185,24 @@ fn name(scalar: &Scalar) -> Option<String> {
 }
 
 /// The number that `scalar` says of `spans`; `None` when no span has a value.
-fn scalar(view: &View<'_>, scalar: &Scalar, spans: &[u32]) -> Option<Value<'static>> {
-    match scalar {
+fn scalar(view: &View<'_>, scalar: &Scalar, spans: &[u32]) -> Result<Option<Value<'static>>> {
+    Ok(match scalar {
         Scalar::Literal(value) => Some(value.clone()),
         Scalar::Count => Some(Value::Int(spans.len() as i64)),
-        Scalar::Calculate(op, left, right) => Some(
-            op.on_values(&self::scalar(view, left, spans)?, &self::scalar(view, right, spans)?),
-        ),
+        Scalar::Calculate(op, left, right) => {
+            let left = self::scalar(view, left, spans)?;
+            let right = self::scalar(view, right, spans)?;
+            left.zip(right).map(|(left, right)| op.on_values(&left, &right))
+        }
         Scalar::Pipeline(stages, inner) => {
-            let selected = pipeline(view, stages, spans);
-            if selected.is_empty() { None } else { self::scalar(view, inner, &selected) }
+            let selected = pipeline(view, stages, spans)?;
+            if selected.is_empty() { None } else { self::scalar(view, inner, &selected)? }
         }
         Scalar::Aggregate(function, expr) => {
             let values = spans.iter().map(|span| expr.value(view, *span));
             aggregate(*function, values)
         }
-    }
+    })
 }
 
 /// One number of many; what is no number does not count.
@@ -210,17 +233,22 @@ fn aggregate<'t>(
     Some(if is_duration { Value::Duration(result as i64) } else { Value::Float(result) })
 }
 
-fn pipeline(view: &View<'_>, stages: &[Stage], spans: &[u32]) -> Vec<u32> {
+/// Spans of all sets that a pipeline leaves of `spans`.
+fn pipeline(view: &View<'_>, stages: &[Stage], spans: &[u32]) -> Result<Vec<u32>> {
     let start = Set { spans: spans.to_vec(), said: Vec::new() };
-    let sets = run_on(view, stages, vec![start]);
+    let sets = run_on(view, stages, vec![start])?;
     let mut all: Vec<u32> = sets.into_iter().flat_map(|set| set.spans).collect();
     all.sort_unstable();
     all.dedup();
-    all
+    Ok(all)
 }
 
 /// Where numbers are of pipelines in parentheses: the spans that these select.
-fn spans_of_pipelines(view: &View<'_>, sides: [&Scalar; 2], spans: &[u32]) -> Option<Vec<u32>> {
+fn spans_of_pipelines(
+    view: &View<'_>,
+    sides: [&Scalar; 2],
+    spans: &[u32],
+) -> Result<Option<Vec<u32>>> {
     fn collect<'s>(scalar: &'s Scalar, out: &mut Vec<&'s [Stage]>) {
         match scalar {
             Scalar::Pipeline(stages, _) => out.push(stages),
@@ -233,6 +261,10 @@ fn spans_of_pipelines(view: &View<'_>, sides: [&Scalar; 2], spans: &[u32]) -> Op
     }
     let mut pipelines = Vec::new();
     sides.into_iter().for_each(|side| collect(side, &mut pipelines));
-    let all = pipelines.into_iter().map(|stages| pipeline(view, stages, spans));
-    all.reduce(|left, right| union(&left, &right))
+    let mut all = None;
+    for stages in pipelines {
+        let spans = pipeline(view, stages, spans)?;
+        all = Some(all.map_or_else(|| spans.clone(), |left: Vec<u32>| union(&left, &spans)));
+    }
+    Ok(all)
 }

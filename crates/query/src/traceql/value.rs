@@ -188,6 +188,15 @@ impl Value<'_> {
         }
     }
 
+    /// Memory that its texts and values take beside itself, about.
+    pub(super) fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Many(all) => all.iter().map(|v| size_of::<Self>() + v.heap_bytes()).sum(),
+            _ => 0,
+        }
+    }
+
     /// The same with a text of its own.
     pub fn into_owned(self) -> Value<'static> {
         match self {

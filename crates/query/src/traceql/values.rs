@@ -3,6 +3,7 @@
 //! What cannot be read from a source's lists is gathered from spans, the newest traces first.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::ControlFlow;
 
 use model::{
@@ -18,6 +19,9 @@ use super::view::View;
 
 /// Traces whose spans are looked at, where a source has no list: the newest ones.
 const TRACES_MAX: usize = 10_000;
+
+/// Memory that a value takes beside its texts, about.
+const VALUE_BYTES: usize = 128;
 
 /// Values of the field called `name`, as in `resource.service.name`, `.foo`, `name` or `span:status`, of spans that start
 /// within `range`; each once, in order of their texts, `limit` at most.
@@ -117,16 +121,21 @@ fn gathered(
     let plan = demand.plan(&stages, range);
     let [Stage::Spans(Spanset::Filter(filter))] = &stages else { return Ok(Vec::new()) };
     let mut all = Distinct::default();
+    let held = budget.hold();
     let mut traces = 0;
     let outcome = source.scan(&plan, budget, &mut |trace| {
         traces += 1;
-        let view = View::new(trace);
+        let Ok(view) = View::paid(trace, budget) else { return ControlFlow::Break(()) };
+        let mut is_over = traces >= TRACES_MAX || budget.check().is_err();
         for span in 0..view.len() as u32 {
             if range.contains(view.span(span).start_ns) && filter.holds(&view, span) {
-                all.add(view.value(span, field));
+                let bytes = all.add(view.value(span, field));
+                is_over |= held.add(bytes).is_err() || all.0.len() >= limit;
+                if is_over {
+                    break;
+                }
             }
         }
-        let is_over = all.0.len() >= limit || traces >= TRACES_MAX || budget.check().is_err();
         if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     match outcome {
@@ -140,13 +149,21 @@ fn gathered(
 struct Distinct(BTreeMap<(String, bool), Value<'static>>);
 
 impl Distinct {
-    fn add(&mut self, value: Value<'_>) {
+    /// Adds what is new, and says how many bytes of memory that takes, about.
+    fn add(&mut self, value: Value<'_>) -> u64 {
         match value {
-            Value::Nil => {}
-            Value::Many(all) => all.into_iter().for_each(|value| self.add(value)),
+            Value::Nil => 0,
+            Value::Many(all) => all.into_iter().map(|value| self.add(value)).sum(),
             value => {
                 let key = (value.to_string(), matches!(value, Value::Text(_)));
-                self.0.entry(key).or_insert_with(|| value.into_owned());
+                let bytes = key.0.len() + value.heap_bytes() + VALUE_BYTES;
+                match self.0.entry(key) {
+                    Entry::Occupied(_) => 0,
+                    Entry::Vacant(place) => {
+                        place.insert(value.into_owned());
+                        bytes as u64
+                    }
+                }
             }
         }
     }

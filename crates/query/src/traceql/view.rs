@@ -5,11 +5,14 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
-use model::{AttributeScope, Attributes, Span, SpanGroup, Trace};
+use model::{AttributeScope, Attributes, Budget, Held, Result, Span, SpanGroup, Trace};
 
 use super::field::{Field, FieldKind, Intrinsic};
 use super::tree::Tree;
 use super::value::Value;
+
+/// Memory that looking at a span takes, about: its place here and in a set, and in the tree.
+const SPAN_BYTES: u64 = 96;
 
 /// A trace to look at.
 pub(super) struct View<'t> {
@@ -19,6 +22,8 @@ pub(super) struct View<'t> {
     /// First start and last end.
     extent: (i64, i64),
     root: OnceCell<Option<u32>>,
+    /// What is paid as long as the trace is looked at.
+    held: Option<Held<'t>>,
 }
 
 impl<'t> View<'t> {
@@ -28,7 +33,27 @@ impl<'t> View<'t> {
         spans.sort_by_key(|(_, span)| span.start_ns);
         let start_ns = spans.first().map_or(0, |(_, span)| span.start_ns);
         let end_ns = spans.iter().map(|(_, span)| span.end_ns).max().unwrap_or(start_ns);
-        Self { spans, tree: OnceCell::new(), extent: (start_ns, end_ns), root: OnceCell::new() }
+        let (tree, root) = (OnceCell::new(), OnceCell::new());
+        Self { spans, tree, extent: (start_ns, end_ns), root, held: None }
+    }
+
+    /// The same, paid from `budget` with all that is made of it until it is dropped.
+    ///
+    /// # Errors
+    /// As [`Budget::charge_bytes`].
+    pub(super) fn paid(trace: &'t Trace, budget: &'t Budget) -> Result<Self> {
+        let held = budget.hold();
+        let spans: usize = trace.groups.iter().map(|group| group.spans.len()).sum();
+        held.add(spans as u64 * SPAN_BYTES)?;
+        Ok(Self { held: Some(held), ..Self::new(trace) })
+    }
+
+    /// Pays for `bytes` that are made of it.
+    ///
+    /// # Errors
+    /// As [`Budget::charge_bytes`].
+    pub(super) fn pay(&self, bytes: usize) -> Result<()> {
+        self.held.as_ref().map_or(Ok(()), |held| held.add(bytes as u64))
     }
 
     pub(super) fn len(&self) -> usize {

@@ -67,7 +67,7 @@ pub(crate) async fn answer(
             let request = searched(message)?;
             let (query, raw) = asked(version, &request)?;
             let finish = move |traces, budget: &Budget| messages(version, traces, raw, budget);
-            search::find(app, query, finish).await
+            search::find(app, query, false, finish).await
         }
         Call::Services => {
             let mut answer = Writer::new();
@@ -107,7 +107,8 @@ pub(crate) async fn answer(
         Call::Summaries => {
             let request = searched(message)?;
             let query = asked(version, &request)?.0;
-            search::find(app, query, |traces, _| Ok(traces.iter().map(summary).collect())).await
+            search::find(app, query, false, |traces, _| Ok(traces.iter().map(summary).collect()))
+                .await
         }
     }
 }

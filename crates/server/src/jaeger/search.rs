@@ -398,17 +398,22 @@ impl Query {
     }
 }
 
-/// What `finish` makes of the newest traces with a span that `query` asks for, whole.
+/// What `finish` makes of the newest traces with a span that `query` asks for, whole. Where it `may_leave_out` those that
+/// are too large, `finish` tells of them.
 ///
 /// # Errors
 /// As the source's, and those of `finish`.
 pub(super) async fn find<T: Send + 'static>(
     app: &Reader,
     query: Query,
+    may_leave_out: bool,
     finish: impl FnOnce(Vec<Trace>, &Budget) -> Result<T> + Send + 'static,
 ) -> Result<T> {
     let source = app.traces.clone();
     let work = move |budget: &Budget| {
+        if may_leave_out {
+            budget.allow_leaving_out();
+        }
         let mut found: Vec<Trace> = Vec::new();
         let mut outcome = Ok(());
         source.scan(&query.plan(), budget, &mut |trace| {
@@ -417,9 +422,13 @@ pub(super) async fn find<T: Send + 'static>(
                 spans.any(|span| query.is_satisfied(&group.resource, &group.scope, span))
             });
             if is_wanted {
-                outcome = budget.charge_bytes(trace.memory_bytes() as u64);
-                if outcome.is_ok() {
-                    found.push(trace.clone());
+                let bytes = trace.memory_bytes() as u64;
+                match budget.charge_bytes(bytes) {
+                    Ok(()) => found.push(trace.clone()),
+                    Err(e) => {
+                        budget.release_bytes(bytes);
+                        outcome = budget.leave_out(trace.trace_id, e);
+                    }
                 }
             }
             match outcome.is_err() || found.len() >= query.limit {

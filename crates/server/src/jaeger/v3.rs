@@ -191,7 +191,7 @@ async fn found(app: &Reader, given: Result<Given>) -> Result<impl Pieces> {
         }
         traces_json(traces, is_raw, budget)
     };
-    search::find(app, query, finish).await
+    search::find(app, query, false, finish).await
 }
 
 /// A body that is made while it is sent.
@@ -237,7 +237,7 @@ async fn summarised(app: &Reader, given: Result<Given>) -> Result<String> {
         let summaries: Vec<Value> = traces.iter().map(one).collect();
         Ok(json!({ "summaries": summaries }).to_string())
     };
-    search::find(app, query, finish).await
+    search::find(app, query, false, finish).await
 }
 
 /// Spans, and those of them that failed.

@@ -1,7 +1,11 @@
 //! Bodies of Tempo's answers: protocol buffers in their JSON mapping, where 64-bit integers are texts.
 
 use ::query::traceql::{Exemplar, FoundSet, FoundSpan, FoundTrace, Series, Value};
+use model::{Error, Result};
+use serde::Serialize;
 use serde_json::{Value as Json, json};
+
+use crate::paid_body::{Each, PaidBody};
 
 /// What a trace without a stored root span is said to have.
 const NO_ROOT: &str = "<root span not yet received>";
@@ -50,33 +54,74 @@ fn span(span: &FoundSpan) -> Json {
     body
 }
 
-fn set(set: &FoundSet) -> Json {
-    let spans: Vec<Json> = set.spans.iter().map(span).collect();
-    let mut body = json!({"spans": spans, "matched": set.matched});
-    if !set.attributes.is_empty() {
-        body["attributes"] = attributes(&set.attributes);
+#[derive(Serialize)]
+struct Set<S> {
+    spans: S,
+    matched: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attributes: Option<Json>,
+}
+
+fn set(set: &FoundSet) -> impl Serialize {
+    let said = (!set.attributes.is_empty()).then(|| attributes(&set.attributes));
+    Set { spans: Each(|| set.spans.iter().map(span)), matched: set.matched, attributes: said }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Trace<'t, F, S> {
+    #[serde(rename = "traceID")]
+    trace_id: String,
+    root_service_name: &'t str,
+    root_trace_name: &'t str,
+    start_time_unix_nano: String,
+    duration_ms: u64,
+    /// Clients before there could be several sets read the first one here.
+    span_set: Option<F>,
+    span_sets: S,
+}
+
+fn trace(trace: &FoundTrace) -> impl Serialize {
+    Trace {
+        trace_id: format!("{:032x}", trace.trace_id),
+        root_service_name: trace.root_service.as_deref().unwrap_or(NO_ROOT),
+        root_trace_name: trace.root_name.as_deref().unwrap_or(NO_ROOT),
+        start_time_unix_nano: trace.start_ns.to_string(),
+        duration_ms: trace.duration_ns / 1_000_000,
+        span_set: trace.sets.first().map(set),
+        span_sets: Each(|| trace.sets.iter().map(set)),
     }
-    body
 }
 
-fn trace(trace: &FoundTrace) -> Json {
-    let sets: Vec<Json> = trace.sets.iter().map(set).collect();
-    json!({
-        "traceID": format!("{:032x}", trace.trace_id),
-        "rootServiceName": trace.root_service.as_deref().unwrap_or(NO_ROOT),
-        "rootTraceName": trace.root_name.as_deref().unwrap_or(NO_ROOT),
-        "startTimeUnixNano": trace.start_ns.to_string(),
-        "durationMs": trace.duration_ns / 1_000_000,
-        // Clients before there could be several sets read the first one here.
-        "spanSet": sets.first(),
-        "spanSets": sets,
+#[derive(Serialize)]
+struct Search<T> {
+    traces: T,
+    metrics: Json,
+    /// As Tempo says it of a trace of which it does not have everything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+}
+
+/// Writes the answer to a search, and which traces were left out of it.
+///
+/// # Errors
+/// As [`PaidBody::put`].
+pub(super) fn search(
+    body: &mut PaidBody<'_>,
+    found: &[FoundTrace],
+    left_out: &[(u128, Error)],
+    inspected: u64,
+) -> Result<()> {
+    let texts: Vec<&str> = left_out.iter().map(|(_, why)| why.message()).collect();
+    let is_partial = !texts.is_empty();
+    body.json(&Search {
+        traces: Each(|| found.iter().map(trace)),
+        metrics: metrics(inspected),
+        status: is_partial.then_some("PARTIAL"),
+        message: is_partial.then(|| format!("not searched: {}", texts.join("; "))),
     })
-}
-
-/// The answer to a search.
-pub(super) fn search(traces: &[FoundTrace], inspected_spans: u64) -> String {
-    let traces: Vec<Json> = traces.iter().map(trace).collect();
-    json!({"traces": traces, "metrics": metrics(inspected_spans)}).to_string()
 }
 
 fn metrics(inspected_spans: u64) -> Json {
@@ -106,8 +151,22 @@ fn exemplar(exemplar: &Exemplar) -> Json {
     })
 }
 
-/// The answer to a metrics query; an instant one has one value for each series.
-pub(super) fn series(all: &[Series], is_instant: bool, inspected_spans: u64) -> String {
+#[derive(Serialize)]
+struct Metrics<S> {
+    series: S,
+    metrics: Json,
+}
+
+/// Writes the answer to a metrics query; an instant one has one value for each series.
+///
+/// # Errors
+/// As [`PaidBody::put`].
+pub(super) fn series(
+    body: &mut PaidBody<'_>,
+    all: &[Series],
+    is_instant: bool,
+    inspected: u64,
+) -> Result<()> {
     let one = |series: &Series| {
         let mut body = json!({
             "labels": attributes(&series.labels),
@@ -126,8 +185,7 @@ pub(super) fn series(all: &[Series], is_instant: bool, inspected_spans: u64) -> 
         }
         body
     };
-    let all: Vec<Json> = all.iter().map(one).collect();
-    json!({"series": all, "metrics": metrics(inspected_spans)}).to_string()
+    body.json(&Metrics { series: Each(|| all.iter().map(one)), metrics: metrics(inspected) })
 }
 
 #[cfg(test)]

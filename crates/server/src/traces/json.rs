@@ -1,10 +1,18 @@
 //! How our own API writes traces. Times are texts of Unix nanoseconds, which numbers of JSON do not hold; durations are
 //! numbers.
 
-use model::{AttributeValue, Attributes, LogRecord, SpanEvent, TimeRange, shown_text};
-use query::trace::{Lines, OperationTime, Row, ServiceTime, SideTime, Sides, Waterfall};
+use model::{
+    AttributeValue, Attributes, LogRecord, Result, SpanEvent, SpanStatus, TimeRange, shown_text,
+};
+use query::trace::{Lines, OperationTime, Row, ServiceTime, SideTime, Sides, WaitedFor, Waterfall};
 use query::traceql::Value as Field;
+use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
+
+use crate::paid_body::{Each, PaidBody};
+
+/// Steps of the critical path that are listed where fewer spans are asked for.
+const STEPS_MAX: usize = 10_000;
 
 /// Names in the order of the pairs.
 const SIDES: [&str; 2] = ["baseline", "selection"];
@@ -28,62 +36,119 @@ fn value(value: &AttributeValue) -> Json {
 }
 
 /// A list, for names may repeat.
-fn attributes(all: &Attributes) -> Json {
-    all.iter().map(|(name, of)| json!({"name": &**name, "value": value(of)})).collect()
+fn attributes(all: &Attributes) -> impl Serialize {
+    Each(|| all.iter().map(|(name, of)| json!({"name": &**name, "value": value(of)})))
 }
 
-fn event(event: &SpanEvent) -> Json {
-    json!({
-        "timeNs": event.t_ns.to_string(),
-        "name": &*event.name,
-        "attributes": attributes(&event.attributes),
-    })
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct EventOf<'t, A> {
+    time_ns: String,
+    name: &'t str,
+    attributes: A,
 }
 
-fn span(at: usize, row: &Row<'_>, on_error_path: bool) -> Json {
+fn event(event: &SpanEvent) -> impl Serialize {
+    EventOf {
+        time_ns: event.t_ns.to_string(),
+        name: &event.name,
+        attributes: attributes(&event.attributes),
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SpanOf<'t, C, A, R, E, W> {
+    row: usize,
+    parent_row: Option<u32>,
+    depth: u32,
+    child_count: u32,
+    span_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent_span_id: Option<String>,
+    service: Option<&'t str>,
+    name: &'t str,
+    kind: String,
+    status: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    status_message: &'t str,
+    start_ns: String,
+    duration_ns: u64,
+    self_ns: u64,
+    critical: C,
+    on_error_path: bool,
+    attributes: A,
+    resource: R,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events: Option<E>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warnings: Option<W>,
+}
+
+fn span(at: usize, row: &Row<'_>, on_error_path: bool) -> impl Serialize {
     let span = row.span;
-    let part = |(start, end): &(i64, i64)| json!([start.to_string(), start.abs_diff(*end)]);
-    let mut body = json!({
-        "row": at,
-        "parentRow": row.parent,
-        "depth": row.depth,
-        "childCount": row.child_count,
-        "spanId": format!("{:016x}", span.span_id),
-        "service": row.service(),
-        "name": &*span.name,
-        "kind": Field::Kind(span.kind).to_string(),
-        "status": Field::Status(span.status).to_string(),
-        "startNs": span.start_ns.to_string(),
-        "durationNs": span.duration_ns(),
-        "selfNs": row.self_ns,
-        "critical": row.critical.iter().map(part).collect::<Json>(),
-        "onErrorPath": on_error_path,
-        "attributes": attributes(&span.attributes),
-        "resource": attributes(&row.group.resource.attributes),
-    });
-    if span.parent_id != 0 {
-        body["parentSpanId"] = json!(format!("{:016x}", span.parent_id));
+    let part = |(start, end): &(i64, i64)| (start.to_string(), start.abs_diff(*end));
+    SpanOf {
+        row: at,
+        parent_row: row.parent,
+        depth: row.depth,
+        child_count: row.child_count,
+        span_id: format!("{:016x}", span.span_id),
+        parent_span_id: (span.parent_id != 0).then(|| format!("{:016x}", span.parent_id)),
+        service: row.service(),
+        name: &span.name,
+        kind: Field::Kind(span.kind).to_string(),
+        status: Field::Status(span.status).to_string(),
+        status_message: &span.status_message,
+        start_ns: span.start_ns.to_string(),
+        duration_ns: span.duration_ns(),
+        self_ns: row.self_ns,
+        critical: Each(move || row.critical.iter().map(part)),
+        on_error_path,
+        attributes: attributes(&span.attributes),
+        resource: attributes(&row.group.resource.attributes),
+        events: (!span.events.is_empty()).then_some(Each(|| span.events.iter().map(event))),
+        warnings: (!row.warnings.is_empty())
+            .then_some(Each(|| row.warnings.iter().map(ToString::to_string))),
     }
-    if !span.status_message.is_empty() {
-        body["statusMessage"] = json!(span.status_message);
-    }
-    if !span.events.is_empty() {
-        body["events"] = span.events.iter().map(event).collect();
-    }
-    if !row.warnings.is_empty() {
-        body["warnings"] = row.warnings.iter().map(ToString::to_string).collect();
-    }
-    body
 }
 
-/// A trace as a waterfall, with the first `limit` of its spans.
-pub(super) fn waterfall(id: u128, waterfall: &Waterfall<'_>, limit: usize) -> String {
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WaterfallOf<'t, W, C, E, S> {
+    trace_id: String,
+    root_service: Option<&'t str>,
+    root_name: Option<&'t str>,
+    root_row: Option<usize>,
+    start_ns: String,
+    duration_ns: u64,
+    span_count: usize,
+    error_count: usize,
+    services: Vec<&'t str>,
+    critical_ns: u64,
+    waited_for: W,
+    waited_for_count: usize,
+    critical_path: C,
+    critical_path_count: usize,
+    error_path: E,
+    spans: S,
+}
+
+/// Writes a trace as a waterfall, with the first `limit` of its spans. What is said of the whole is said of all spans.
+///
+/// # Errors
+/// As [`PaidBody::put`].
+pub(super) fn waterfall(
+    body: &mut PaidBody<'_>,
+    id: u128,
+    waterfall: &Waterfall<'_>,
+    limit: usize,
+) -> Result<()> {
     let rows = &waterfall.rows;
     let root = waterfall.root.map(|root| &rows[root]);
     let mut services: Vec<&str> = rows.iter().filter_map(Row::service).collect();
     services.sort_unstable();
     services.dedup();
-    let errors = rows.iter().filter(|row| row.span.status == model::SpanStatus::Error).count();
     let mut is_failing = vec![false; rows.len()];
     waterfall.error_path.iter().for_each(|at| is_failing[*at] = true);
     let step = |at: &usize| {
@@ -96,28 +161,51 @@ pub(super) fn waterfall(id: u128, waterfall: &Waterfall<'_>, limit: usize) -> St
             "criticalNs": row.critical_ns(),
         })
     };
-    let steps = |path: &[usize]| path.iter().take(limit).map(step).collect::<Json>();
-    let shown = rows.iter().zip(&is_failing).take(limit).enumerate();
-    let spans: Vec<Json> = shown.map(|(at, (row, failing))| span(at, row, *failing)).collect();
-    json!({
-        "traceId": format!("{id:032x}"),
-        "rootService": root.and_then(Row::service),
-        "rootName": root.map(|row| &*row.span.name),
-        "rootRow": waterfall.root,
-        "startNs": waterfall.start_ns.to_string(),
-        "durationNs": waterfall.duration_ns,
-        "spanCount": rows.len(),
-        "errorCount": errors,
-        "services": services,
-        "criticalPath": steps(&waterfall.critical_path()),
-        "errorPath": steps(&waterfall.error_path),
-        "spans": spans,
+    let waited = |of: &WaitedFor<'_>| json!({"service": of.service, "name": of.name, "criticalNs": of.critical_ns});
+    let (critical_path, waited_for) = (waterfall.critical_path(), waterfall.waited_for());
+    let steps_max = limit.max(STEPS_MAX);
+    let shown = || rows.iter().zip(&is_failing).take(limit).enumerate();
+    body.json(&WaterfallOf {
+        trace_id: format!("{id:032x}"),
+        root_service: root.and_then(Row::service),
+        root_name: root.map(|row| &*row.span.name),
+        root_row: waterfall.root,
+        start_ns: waterfall.start_ns.to_string(),
+        duration_ns: waterfall.duration_ns,
+        span_count: rows.len(),
+        error_count: rows.iter().filter(|row| row.span.status == SpanStatus::Error).count(),
+        services,
+        critical_ns: waited_for.iter().map(|of| of.critical_ns).sum(),
+        waited_for: Each(|| waited_for.iter().take(steps_max).map(waited)),
+        waited_for_count: waited_for.len(),
+        critical_path: Each(|| critical_path.iter().take(steps_max).map(step)),
+        critical_path_count: critical_path.len(),
+        error_path: Each(|| waterfall.error_path.iter().map(step)),
+        spans: Each(|| shown().map(|(at, (row, failing))| span(at, row, *failing))),
     })
-    .to_string()
 }
 
-/// Log lines of a trace.
-pub(super) fn lines(id: u128, range: TimeRange, found: &Lines) -> String {
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LinesOf<'t, L> {
+    trace_id: String,
+    start_ns: String,
+    end_ns: String,
+    lines: L,
+    is_cut: bool,
+    warnings: &'t [String],
+}
+
+/// Writes the log lines of a trace.
+///
+/// # Errors
+/// As [`PaidBody::put`].
+pub(super) fn lines(
+    body: &mut PaidBody<'_>,
+    id: u128,
+    range: TimeRange,
+    found: &Lines,
+) -> Result<()> {
     let pairs = |labels: &model::Labels| -> Map<String, Json> {
         labels.iter().map(|(name, value)| (name.to_owned(), json!(value))).collect()
     };
@@ -129,15 +217,14 @@ pub(super) fn lines(id: u128, range: TimeRange, found: &Lines) -> String {
             "line": shown_text(&row.line),
         })
     };
-    json!({
-        "traceId": format!("{id:032x}"),
-        "startNs": range.start_ns.to_string(),
-        "endNs": range.end_ns.to_string(),
-        "lines": found.rows.iter().map(line).collect::<Vec<_>>(),
-        "isCut": found.is_cut,
-        "warnings": found.warnings,
+    body.json(&LinesOf {
+        trace_id: format!("{id:032x}"),
+        start_ns: range.start_ns.to_string(),
+        end_ns: range.end_ns.to_string(),
+        lines: Each(|| found.rows.iter().map(line)),
+        is_cut: found.is_cut,
+        warnings: &found.warnings,
     })
-    .to_string()
 }
 
 /// An object with what `of` gives for each side.
@@ -172,8 +259,30 @@ fn operation(of: &OperationTime) -> Json {
     })
 }
 
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SidesOf<A, S, O> {
+    baseline: Json,
+    selection: Json,
+    attribute_count: usize,
+    attributes: A,
+    service_count: usize,
+    services: S,
+    operation_count: usize,
+    operations: O,
+    attributes_cut: Json,
+}
+
 /// What is different, the first `limit` rows of each list with their whole number; `traces_max` were looked at of each set.
-pub(super) fn sides(sides: &Sides, limit: usize, traces_max: usize) -> String {
+///
+/// # Errors
+/// As [`PaidBody::put`].
+pub(super) fn sides(
+    body: &mut PaidBody<'_>,
+    sides: &Sides,
+    limit: usize,
+    traces_max: usize,
+) -> Result<()> {
     let side = |of: &SideTime| {
         json!({
             "traces": of.traces,
@@ -194,13 +303,16 @@ pub(super) fn sides(sides: &Sides, limit: usize, traces_max: usize) -> String {
             "difference": share.difference(),
         })
     };
-    let mut body = each(|i| side(&sides.sides[i]));
-    body["attributeCount"] = json!(attributes.clone().count());
-    body["attributes"] = attributes.take(limit).map(attribute).collect();
-    body["serviceCount"] = json!(sides.services.len());
-    body["services"] = sides.services.iter().take(limit).map(service).collect();
-    body["operationCount"] = json!(sides.operations.len());
-    body["operations"] = sides.operations.iter().take(limit).map(operation).collect();
-    body["attributesCut"] = json!(sides.cut);
-    body.to_string()
+    let [baseline, selection] = sides.sides.each_ref().map(side);
+    body.json(&SidesOf {
+        baseline,
+        selection,
+        attribute_count: attributes.clone().count(),
+        attributes: Each(|| attributes.clone().take(limit).map(attribute)),
+        service_count: sides.services.len(),
+        services: Each(|| sides.services.iter().take(limit).map(service)),
+        operation_count: sides.operations.len(),
+        operations: Each(|| sides.operations.iter().take(limit).map(operation)),
+        attributes_cut: json!(sides.cut),
+    })
 }

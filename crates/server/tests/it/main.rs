@@ -19,6 +19,7 @@ mod table;
 mod tail;
 mod tempo;
 mod tenants;
+mod trace_costs;
 mod traced;
 mod traces;
 

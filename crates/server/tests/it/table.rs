@@ -624,11 +624,19 @@ pub(crate) fn app_tracing(access: Access, store: Arc<Spans>) -> Arc<App> {
     build(access, true, store.clone(), Arc::new(Logs), store, files).0
 }
 
-/// The application over traces that are stored for good.
-pub(crate) fn app_over_traces(sink: Arc<dyn Sink>, traces: Arc<dyn TraceSource>) -> Arc<App> {
+/// The application over traces that are stored for good, of which one query may hold so many bytes.
+pub(crate) fn app_over_traces(
+    sink: Arc<dyn Sink>,
+    traces: Arc<dyn TraceSource>,
+    bytes_max: u64,
+) -> Arc<App> {
     let files = Arc::new(Files::default());
-    build(open_access(), true, sink, Arc::new(Logs), traces, files).0
+    let limits = model::Limits { bytes_max, ..LIMITS_OF_QUERIES };
+    build_with(None, limits, open_access(), true, sink, Arc::new(Logs), traces, files).0
 }
+
+const LIMITS_OF_QUERIES: model::Limits =
+    model::Limits { samples_max: 1_000_000, bytes_max: 1 << 30, time_ms_max: 10_000 };
 
 fn build(
     access: Access,
@@ -638,18 +646,21 @@ fn build(
     traces: Arc<dyn TraceSource>,
     files: Arc<dyn GroupFiles>,
 ) -> (Arc<App>, Arc<TailHub>) {
-    build_with(None, access, admin_api, sink, logs, traces, files)
+    build_with(None, LIMITS_OF_QUERIES, access, admin_api, sink, logs, traces, files)
 }
 
 /// The application that makes spans about itself.
 pub(crate) fn app_traced(access: Access, own_spans: Arc<OwnSpans>) -> Arc<App> {
     let store = Arc::new(Spans::default());
     let files = Arc::new(Files::default());
-    build_with(Some(own_spans), access, true, store.clone(), Arc::new(Logs), store, files).0
+    let limits = LIMITS_OF_QUERIES;
+    build_with(Some(own_spans), limits, access, true, store.clone(), Arc::new(Logs), store, files).0
 }
 
+#[expect(clippy::too_many_arguments, reason = "everything that a test may choose")]
 fn build_with(
     own_spans: Option<Arc<OwnSpans>>,
+    limits: model::Limits,
     access: Access,
     admin_api: bool,
     sink: Arc<dyn Sink>,
@@ -657,7 +668,6 @@ fn build_with(
     traces: Arc<dyn TraceSource>,
     files: Arc<dyn GroupFiles>,
 ) -> (Arc<App>, Arc<TailHub>) {
-    let limits = model::Limits { samples_max: 1_000_000, bytes_max: 1 << 30, time_ms_max: 10_000 };
     let config = Config {
         query_concurrency: 4,
         query_limits: limits,

@@ -47,6 +47,11 @@ pub(crate) struct Traced {
 impl Traced {
     /// Takes spans of all times.
     pub(crate) fn start() -> Self {
+        Self::start_with(1 << 30)
+    }
+
+    /// The same, where one query may hold so many bytes.
+    pub(crate) fn start_with(bytes_max: u64) -> Self {
         let config = Config {
             dir: "/traces".into(),
             durability: Durability::Strict,
@@ -63,7 +68,8 @@ impl Traced {
         let clock = Arc::new(ManualClock::at_ms(NOW_MS));
         let fs = Arc::new(FaultyFs::new());
         let (store, _) = Store::open(fs, clock, config).expect("BUG: an empty store opens");
-        Self { app: app_over_traces(Arc::new(Traces(store.clone())), store.clone()), store }
+        let sink = Arc::new(Traces(store.clone()));
+        Self { app: app_over_traces(sink, store.clone(), bytes_max), store }
     }
 
     /// Sends spans by OTLP; all must be taken.

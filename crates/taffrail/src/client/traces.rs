@@ -22,6 +22,9 @@ const GRAPH_COLUMNS: usize = 40;
 struct Found {
     #[serde(default)]
     traces: Vec<FoundTrace>,
+    /// What was left out.
+    #[serde(default)]
+    message: String,
 }
 
 #[derive(Deserialize)]
@@ -99,7 +102,11 @@ pub async fn traces(args: &TracesArgs, out: &mut impl Write) -> Result<()> {
     }
     let found: Found =
         serde_json::from_str(&body).context("the server's answer holds no traces")?;
-    print_traces(&found.traces, args, out)
+    print_traces(&found.traces, args, out)?;
+    if !found.message.is_empty() {
+        writeln!(std::io::stderr(), "note: {}", visible(&found.message))?;
+    }
+    Ok(())
 }
 
 fn print_traces(traces: &[FoundTrace], args: &TracesArgs, out: &mut impl Write) -> Result<()> {

@@ -242,6 +242,38 @@ fn traces_are_found_counted_and_compared() {
     taffrail.assert_quiet(&[]);
 }
 
+/// What was waited for, and what failed, comes behind more spans than are shown.
+#[test]
+fn what_is_said_of_a_trace_is_said_of_all_its_spans() {
+    let dir = tempfile::tempdir().unwrap();
+    let taffrail = start(dir.path());
+    let mut spans: Vec<Made<'_>> = vec![("shop", 1, 0, "root", 0, 10_000, "1", false)];
+    for i in 0..1_200 {
+        let at = i128::from(i) * 2;
+        spans.push(("shop", 2 + i, 1, "quick", at, at + 1, "1", false));
+    }
+    spans.push(("shop", 5_000, 1, "culprit", 3_000, 9_000, "1", false));
+    spans.push(("shop", 5_001, 5_000, "deep culprit", 3_500, 8_500, "1", true));
+    push(&taffrail, 0x3000, now_ns() - 60_000 * MS, &spans);
+    let said = |limit: &str| {
+        let text = printed(&taffrail, &["trace", "3000", "--limit", limit]);
+        text.lines().skip(1).take(3).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let whole = [
+        "1203 spans, 1 service, 1 error",
+        "waited for: shop deep culprit 5s (50 %), shop root 2.8s (28 %), shop quick 1.2s (12 %), shop culprit 1s (10 %)",
+        "failed in:  shop root > shop culprit > shop deep culprit",
+    ];
+    for limit in ["0", "1000", "1"] {
+        assert_eq!(said(limit), whole, "--limit {limit}");
+    }
+    let answer = taffrail.get("/api/taffrail/v1/traces/3000", &[("limit", "1")]).json();
+    assert_eq!(answer["criticalPath"].as_array().unwrap().len(), 1_203);
+    let counts = ["criticalPathCount", "waitedForCount", "criticalNs"].map(|key| &answer[key]);
+    assert_eq!(counts, [&json!(1_203), &json!(4), &json!(10_000_000_000_u64)]);
+    assert_eq!(answer["spans"].as_array().unwrap().len(), 1);
+}
+
 #[test]
 fn exemplars_of_metrics_open_their_trace() {
     let dir = tempfile::tempdir().unwrap();

@@ -33,8 +33,8 @@ fn span(span_id: u64, parent_id: u64, from_ms: i64, to_ms: i64) -> Span {
     }
 }
 
-fn whole(traces: Vec<Trace>, missing: &[u128], adjustment: Adjustment) -> Vec<u8> {
-    answer(traces, missing, adjustment).flatten().collect()
+fn whole(traces: Vec<Trace>, errors: &[(u128, &str)], adjustment: Adjustment) -> Vec<u8> {
+    answer(traces, errors, adjustment).flatten().collect()
 }
 
 fn read(groups: Vec<SpanGroup>, adjustment: Adjustment) -> Value {
@@ -368,7 +368,9 @@ fn answers_come_in_pieces() {
 
 #[test]
 fn missing_traces_are_named() {
-    let body = String::from_utf8(whole(Vec::new(), &[0xAB, 1 << 64], CLOCKS)).unwrap();
+    let body =
+        String::from_utf8(whole(Vec::new(), &[(0xAB, NOT_FOUND), (1 << 64, NOT_FOUND)], CLOCKS))
+            .unwrap();
     let errors = json!([
         {"msg": "trace not found", "traceID": "00000000000000ab"},
         {"msg": "trace not found", "traceID": "00000000000000010000000000000000"},

@@ -36,7 +36,9 @@ struct Answer {
     span_count: usize,
     error_count: usize,
     services: Vec<String>,
-    critical_path: Vec<Step>,
+    critical_ns: u64,
+    waited_for: Vec<Step>,
+    waited_for_count: usize,
     error_path: Vec<Step>,
     spans: Vec<Span>,
 }
@@ -46,6 +48,7 @@ struct Answer {
 struct Step {
     service: Option<String>,
     name: String,
+    /// On the critical path: of this span, or of all of the name.
     critical_ns: u64,
 }
 
@@ -179,23 +182,16 @@ impl Printer<'_> {
 
     /// Where the time went, the longest first, and where the error came from.
     fn print_paths(&self, trace: &Answer, out: &mut impl Write) -> Result<()> {
-        let mut by_name: BTreeMap<String, u64> = BTreeMap::new();
-        for step in &trace.critical_path {
-            let name = operation(step.service.as_deref(), Some(&step.name));
-            *by_name.entry(name).or_default() += step.critical_ns;
-        }
-        let mut steps: Vec<(String, u64)> = by_name.into_iter().collect();
-        steps.sort_by_key(|(_, ns)| std::cmp::Reverse(*ns));
-        let whole: u64 = steps.iter().map(|(_, ns)| ns).sum();
+        let steps = trace.waited_for.iter().take(STEPS_MAX);
         let mut shown: Vec<String> = steps
-            .iter()
-            .take(STEPS_MAX)
-            .map(|(name, ns)| {
-                let percent = *ns as f64 * 100.0 / whole.max(1) as f64;
-                format!("{name} {} ({percent:.0} %)", took(*ns))
+            .map(|step| {
+                let name = operation(step.service.as_deref(), Some(&step.name));
+                let percent = step.critical_ns as f64 * 100.0 / trace.critical_ns.max(1) as f64;
+                format!("{name} {} ({percent:.0} %)", took(step.critical_ns))
             })
             .collect();
-        if let Some(rest) = steps.len().checked_sub(STEPS_MAX).filter(|rest| *rest > 0) {
+        let rest = trace.waited_for_count.saturating_sub(shown.len());
+        if rest > 0 {
             shown.push(format!("{rest} more"));
         }
         if !shown.is_empty() {
@@ -347,7 +343,8 @@ mod tests {
     const ANSWER: &str = r#"{
       "traceId":"ab","rootService":"web","rootName":"GET /","startNs":"1000000000","durationNs":100000000,
       "spanCount":3,"errorCount":1,"services":["bank","web"],
-      "criticalPath":[{"service":"web","name":"GET /","criticalNs":20000000},{"service":"bank","name":"pay\u001b","criticalNs":80000000}],
+      "criticalNs":100000000,"waitedForCount":2,
+      "waitedFor":[{"service":"bank","name":"pay\u001b","criticalNs":80000000},{"service":"web","name":"GET /","criticalNs":20000000}],
       "errorPath":[{"service":"web","name":"GET /","criticalNs":1},{"service":"bank","name":"pay","criticalNs":1}],
       "spans":[
         {"depth":0,"service":"web","name":"GET /","status":"unset","startNs":"1000000000","durationNs":100000000,"selfNs":20000000,
