@@ -217,6 +217,25 @@ impl Field {
         self.kind == FieldKind::Intrinsic(Intrinsic::NestedSetParent)
     }
 
+    /// What the field is compared with: of an id in fewer digits, or in capitals, the whole one.
+    pub(super) fn whole_id(&self, value: Value<'static>) -> Value<'static> {
+        let FieldKind::Intrinsic(intrinsic) = &self.kind else { return value };
+        let digits = match intrinsic {
+            Intrinsic::TraceId | Intrinsic::LinkTraceId => 32,
+            Intrinsic::SpanId | Intrinsic::ParentId | Intrinsic::LinkSpanId => 16,
+            _ => return value,
+        };
+        match value {
+            Value::Text(id)
+                if (1..=digits).contains(&id.len())
+                    && id.bytes().all(|b| b.is_ascii_hexdigit()) =>
+            {
+                Value::Text(format!("{:0>digits$}", id.to_ascii_lowercase()).into())
+            }
+            other => other,
+        }
+    }
+
     /// Instead of that number: whether there is none, below 0.
     pub(super) fn into_is_root(self) -> Self {
         Self { kind: FieldKind::Intrinsic(Intrinsic::IsRoot), ..self }

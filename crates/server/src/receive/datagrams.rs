@@ -75,6 +75,7 @@ async fn receive(
         let Ok((len, peer)) = received else { continue };
         let bytes = buffer.get(..len).unwrap_or_default();
         if bytes.is_empty() {
+            desk.lose("empty", 1);
             continue;
         }
         if queued.load(Ordering::Relaxed) + len + ENTRY_BYTES > QUEUE_BYTES_MAX {

@@ -313,6 +313,7 @@ async fn datagrams_of_jaegers_clients_are_taken_and_others_counted() {
         // The store is slow for a moment; nothing is lost.
         spans.failures.lock().push_back(ErrorKind::Busy);
         socket.send_to(b"nonsense", address).await.unwrap();
+        socket.send_to(b"", address).await.unwrap();
         socket.send_to(&file(name), address).await.unwrap();
         tokio::time::timeout(SOON, spans.came.notified()).await.unwrap();
     }
@@ -323,6 +324,7 @@ async fn datagrams_of_jaegers_clients_are_taken_and_others_counted() {
             "taffrail_receive_lost_datagrams_total{{receiver=\"{receiver}\",reason=\"malformed\"}} 1\n"
         );
         assert!(figures.contains(&line), "{figures}");
+        assert!(figures.contains(&line.replace("malformed", "empty")), "{figures}");
     }
     stop.cancel();
 }

@@ -253,12 +253,30 @@ impl<'t> Grammar for Expressions<'_, 't> {
                     {
                         Expr::Field(field.into_is_root())
                     }
-                    (l, r) => Expr::Compare(comparison, Box::new(l), Box::new(r)),
+                    (l, r) => {
+                        let (l, r) = with_whole_id(l, r);
+                        Expr::Compare(comparison, Box::new(l), Box::new(r))
+                    }
                 };
                 (expr, Type::Bool)
             }
         };
         Ok(Typed { expr, value_type, has_field, start, end })
+    }
+}
+
+/// Two sides of a comparison: an id that is compared with a field has all its digits, as in Tempo.
+fn with_whole_id(left: Expr, right: Expr) -> (Expr, Expr) {
+    match (left, right) {
+        (Expr::Field(field), Expr::Literal(value)) => {
+            let value = field.whole_id(value);
+            (Expr::Field(field), Expr::Literal(value))
+        }
+        (Expr::Literal(value), Expr::Field(field)) => {
+            let value = field.whole_id(value);
+            (Expr::Literal(value), Expr::Field(field))
+        }
+        sides => sides,
     }
 }
 

@@ -67,6 +67,9 @@ fn spans_are_selected_by_their_fields() {
     check("{ span:id = \"0000000000000004\" }", "1:4");
     check("{ span:parentID = \"0000000000000002\" }", "1:4,5");
     check("{ trace:id = \"00000000000000000000000000000002\" }", "2:7");
+    check("{ trace:id = \"2\" }", "2:7");
+    check("{ \"002\" = trace:id }", "2:7");
+    check("{ span:id = \"4\" }", "1:4");
     check("{ instrumentation:name = \"lib\" && instrumentation:version != \"1.2\" }", "");
     check("{ .nothing != \"x\" }", "");
 }

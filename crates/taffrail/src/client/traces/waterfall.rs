@@ -18,6 +18,8 @@ const BAR_COLUMNS_MAX: usize = 120;
 /// Widest columns of services and names that keep the columns behind them in line.
 const SERVICE_CHARS_MAX: usize = 24;
 const NAME_CHARS_MAX: usize = 60;
+/// Longer services and names are cut where they stand in a line with others.
+const OPERATION_CHARS_MAX: usize = 100;
 /// Deeper spans are not moved further in.
 const INDENT_MAX: u32 = 24;
 /// Steps of the critical path that are named in one line.
@@ -67,6 +69,8 @@ struct Span {
     critical: Vec<(String, u64)>,
     attributes: Vec<Attribute>,
     #[serde(default)]
+    resource: Vec<Attribute>,
+    #[serde(default)]
     events: Vec<Event>,
     #[serde(default)]
     warnings: Vec<String>,
@@ -110,12 +114,9 @@ struct Line {
 pub async fn trace(args: &TraceArgs, out: &mut impl Write) -> Result<()> {
     let client = Client::new(&args.client)?;
     // An id is digits; anything else must not become another path.
-    anyhow::ensure!(
-        (1..=32).contains(&args.id.len()) && args.id.bytes().all(|b| b.is_ascii_hexdigit()),
-        "trace id {:?} is not 1 to 32 hexadecimal digits",
-        args.id
-    );
-    let path = format!("/api/taffrail/v1/traces/{}", args.id);
+    let id = digits(&args.id)
+        .with_context(|| format!("trace id {:?} is not 1 to 32 hexadecimal digits", args.id))?;
+    let path = format!("/api/taffrail/v1/traces/{id}");
     let limit = args.limit.to_string();
     let body = client.get(&path, &[("limit", &limit)]).await?;
     let lines = match args.logs {
@@ -147,6 +148,16 @@ pub async fn trace(args: &TraceArgs, out: &mut impl Write) -> Result<()> {
         writeln!(std::io::stderr(), "note: {shown} of {all} spans; --limit 0 shows all")?;
     }
     Ok(())
+}
+
+/// The digits of an id, which some write in groups as a UUID has them.
+fn digits(id: &str) -> Option<String> {
+    let groups: Vec<usize> = id.split('-').map(str::len).collect();
+    let is_uuid = groups == [8, 4, 4, 4, 12];
+    let digits = if is_uuid { id.replace('-', "") } else { id.to_owned() };
+    let is_sound =
+        (1..=32).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    is_sound.then_some(digits)
 }
 
 /// Columns of the terminal.
@@ -278,6 +289,9 @@ impl Printer<'_> {
             for attribute in &span.attributes {
                 writeln!(out, "      {}", pair(attribute))?;
             }
+            for attribute in &span.resource {
+                writeln!(out, "      resource.{}", pair(attribute))?;
+            }
         }
         if self.args.events {
             let start_ns: i64 = span.start_ns.parse().unwrap_or(0);
@@ -306,7 +320,12 @@ fn cells(span: &Span) -> [String; 4] {
 }
 
 fn operation(service: Option<&str>, name: Option<&str>) -> String {
-    visible(&format!("{} {}", service.unwrap_or("-"), name.unwrap_or("(no root)")))
+    let cut = |text: &str| match text.char_indices().nth(OPERATION_CHARS_MAX) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    };
+    let (service, name) = (service.unwrap_or("-"), name.unwrap_or("(no root)"));
+    visible(&format!("{} {}", cut(service), cut(name)))
 }
 
 fn pair(attribute: &Attribute) -> String {
@@ -348,7 +367,8 @@ mod tests {
       "errorPath":[{"service":"web","name":"GET /","criticalNs":1},{"service":"bank","name":"pay","criticalNs":1}],
       "spans":[
         {"depth":0,"service":"web","name":"GET /","status":"unset","startNs":"1000000000","durationNs":100000000,"selfNs":20000000,
-         "critical":[["1000000000",10000000],["1090000000",10000000]],"attributes":[{"name":"a","value":[1,"x"]}]},
+         "critical":[["1000000000",10000000],["1090000000",10000000]],"attributes":[{"name":"a","value":[1,"x"]}],
+         "resource":[{"name":"container.name","value":"web-1"}]},
         {"depth":1,"service":"bank","name":"pay\u001b","status":"error","statusMessage":"declined","startNs":"1010000000","durationNs":80000000,"selfNs":80000000,
          "critical":[["1010000000",80000000]],"attributes":[],"warnings":["odd"],
          "events":[{"timeNs":"1011000000","name":"retry","attributes":[{"name":"n","value":2}]}]},
@@ -387,10 +407,33 @@ mod tests {
         ];
         check(&[], &[&first[..], &[web, bank, "      ? odd", "      ! declined", late]].concat());
         let (attribute, event) = ("      a=[1,\"x\"]", "      +1ms retry n=2");
+        let resource = "      resource.container.name=\"web-1\"";
         check(
             &["--events", "--attributes"],
-            &[&first[..], &[web, attribute, bank, "      ? odd", "      ! declined", event, late]]
-                .concat(),
+            &[
+                &first[..],
+                &[web, attribute, resource, bank, "      ? odd", "      ! declined", event, late],
+            ]
+            .concat(),
         );
+    }
+
+    #[test]
+    fn ids_are_digits_or_uuids() {
+        let check = |id: &str, expected: Option<&str>| {
+            assert_eq!(digits(id).as_deref(), expected, "{id}");
+        };
+        check("D005", Some("D005"));
+        let uuid = "4bf92f35-77b3-4da6-a3ce-929d0e0e4736";
+        check(uuid, Some("4bf92f3577b34da6a3ce929d0e0e4736"));
+        check("4bf92f35-77b3", None);
+        check("../x", None);
+        check("", None);
+    }
+
+    #[test]
+    fn long_names_are_cut_in_lines_with_others() {
+        let text = operation(Some("web"), Some(&"é".repeat(100_000)));
+        assert_eq!(text, format!("web {}…", "é".repeat(100)));
     }
 }
