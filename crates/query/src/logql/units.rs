@@ -5,6 +5,8 @@
 
 use model::DurationMistake;
 
+use crate::template::read_number;
+
 /// Longest excerpt of a foreign text that goes into an error text.
 const EXCERPT_BYTES_MAX: usize = 128;
 
@@ -66,38 +68,6 @@ pub(crate) fn bytes_of_unit(unit: &str) -> Option<f64> {
 pub(crate) fn parse_number(text: &str) -> Result<f64, String> {
     read_number(text)
         .ok_or_else(|| format!("strconv.ParseFloat: parsing {:?}: invalid syntax", excerpt(text)))
-}
-
-fn read_number(text: &str) -> Option<f64> {
-    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
-    if let Some(hex) = unsigned.strip_prefix("0x").or_else(|| unsigned.strip_prefix("0X")) {
-        let value = read_hex_float(hex)?;
-        return Some(if text.starts_with('-') { -value } else { value });
-    }
-    let lower = unsigned.to_ascii_lowercase();
-    let is_word = matches!(lower.as_str(), "inf" | "infinity" | "nan");
-    let starts_numeric = unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.');
-    if is_word || starts_numeric { text.parse().ok() } else { None }
-}
-
-/// `1.8p3` as mantissa in base 16 and exponent of two; the exponent is required.
-fn read_hex_float(hex: &str) -> Option<f64> {
-    let (mantissa, exponent) = hex.split_once(['p', 'P'])?;
-    let exponent: i32 = exponent.parse().ok()?;
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    if whole.is_empty() && fraction.is_empty() {
-        return None;
-    }
-    let mut value = 0.0;
-    for digit in whole.chars() {
-        value = value * 16.0 + f64::from(digit.to_digit(16)?);
-    }
-    let mut scale = 1.0 / 16.0;
-    for digit in fraction.chars() {
-        value += f64::from(digit.to_digit(16)?) * scale;
-        scale /= 16.0;
-    }
-    Some(value * 2f64.powi(exponent))
 }
 
 /// The beginning of `text`, cut at a character boundary.

@@ -1,185 +1,128 @@
-//! The functions templates may call: those Loki documents, and those that all of Go's templates have.
+//! The functions LogQL's templates may call beside those that all of Go's templates have: those Loki documents.
 
 use std::borrow::Cow;
 
 use jiff::tz::TimeZone;
-use model::{Clock as _, SystemClock, layout};
+use model::layout::{self, Layout};
 use regex::{Captures, Regex};
 
-use super::escapes;
-use super::printf;
-use super::value::{Time, Value, saturate};
-use super::{Context, OUTPUT_BYTES_MAX};
-use crate::logql::{regexes, units};
+use crate::logql::units;
+use crate::template::{ANY_LIST, ANY_MAP, Function, Moment, Param, Value, bounded, url_query};
 
-/// A function and how many arguments it takes.
-#[derive(Debug)]
-pub(super) struct Function {
+const ANY: Param = Param::Any;
+
+const fn function(
     name: &'static str,
-    args_min: usize,
-    /// `usize::MAX` for any number.
-    args_max: usize,
-    run: Run,
+    params: &'static [Param],
+    run: fn(&[Value]) -> Result<Value, String>,
+) -> Function {
+    Function::new(name, params, run)
 }
 
-type Run = fn(&Context<'_>, &[Value]) -> Result<Value, String>;
-
-/// The function called `name`.
-pub(super) fn find(name: &str) -> Option<&'static Function> {
-    FUNCTIONS.iter().find(|f| f.name == name)
+const fn variadic(
+    name: &'static str,
+    params: &'static [Param],
+    run: fn(&[Value]) -> Result<Value, String>,
+) -> Function {
+    Function::variadic(name, params, ANY, run)
 }
 
-impl Function {
-    /// Calls it.
-    pub(super) fn call(&self, context: &Context<'_>, args: &[Value]) -> Result<Value, String> {
-        let count = args.len();
-        if self.args_max == usize::MAX && count < self.args_min {
-            let (name, min) = (self.name, self.args_min);
-            return Err(format!(
-                "wrong number of args for {name}: want at least {min} got {count}"
-            ));
-        }
-        if !(self.args_min..=self.args_max).contains(&count) {
-            let (name, max) = (self.name, self.args_max);
-            return Err(format!("wrong number of args for {name}: want {max} got {count}"));
-        }
-        (self.run)(context, args)
-    }
-
-    /// Whether its arguments are evaluated one by one.
-    pub(super) fn is_short_circuit(&self) -> bool {
-        matches!(self.name, "and" | "or")
-    }
-
-    /// The truth at which it stops.
-    pub(super) fn stops_on(&self) -> bool {
-        self.name == "or"
-    }
-}
-
-const fn function(name: &'static str, args: usize, run: Run) -> Function {
-    Function { name, args_min: args, args_max: args, run }
-}
-
-const fn variadic(name: &'static str, args_min: usize, run: Run) -> Function {
-    Function { name, args_min, args_max: usize::MAX, run }
-}
-
-static FUNCTIONS: &[Function] = &[
+pub(super) static FUNCTIONS: &[Function] = &[
     // The row itself.
-    function("__line__", 0, |c, _| Ok(Value::Text(c.line.to_owned()))),
-    function("__timestamp__", 0, |c, _| Ok(time(c.t_ns.into()))),
+    Function::env("__line__", &[]),
+    Function::env("__timestamp__", &[]),
     // Text.
-    function("ToLower", 1, |_, a| Ok(Value::Text(text(&a[0])?.to_lowercase()))),
-    function("lower", 1, |_, a| Ok(Value::Text(text(&a[0])?.to_lowercase()))),
-    function("ToUpper", 1, |_, a| Ok(Value::Text(text(&a[0])?.to_uppercase()))),
-    function("upper", 1, |_, a| Ok(Value::Text(text(&a[0])?.to_uppercase()))),
-    function("title", 1, |_, a| Ok(Value::Text(title(text(&a[0])?)))),
-    function("Replace", 4, |_, a| replace(text(&a[0])?, text(&a[1])?, text(&a[2])?, a[3].to_int())),
-    function("replace", 3, |_, a| replace(text(&a[2])?, text(&a[0])?, text(&a[1])?, -1)),
-    function("Trim", 2, |_, a| Ok(trim(text(&a[0])?, text(&a[1])?, true, true))),
-    function("TrimLeft", 2, |_, a| Ok(trim(text(&a[0])?, text(&a[1])?, true, false))),
-    function("TrimRight", 2, |_, a| Ok(trim(text(&a[0])?, text(&a[1])?, false, true))),
-    function("TrimPrefix", 2, |_, a| Ok(trim_prefix(text(&a[0])?, text(&a[1])?))),
-    function("TrimSuffix", 2, |_, a| Ok(trim_suffix(text(&a[0])?, text(&a[1])?))),
-    function("TrimSpace", 1, |_, a| Ok(Value::Text(text(&a[0])?.trim().to_owned()))),
-    function("trim", 1, |_, a| Ok(Value::Text(text(&a[0])?.trim().to_owned()))),
-    function("trimAll", 2, |_, a| Ok(trim(text(&a[1])?, text(&a[0])?, true, true))),
-    function("trimPrefix", 2, |_, a| Ok(trim_prefix(text(&a[1])?, text(&a[0])?))),
-    function("trimSuffix", 2, |_, a| Ok(trim_suffix(text(&a[1])?, text(&a[0])?))),
-    function("contains", 2, |_, a| Ok(Value::Bool(text(&a[1])?.contains(text(&a[0])?)))),
-    function("hasPrefix", 2, |_, a| Ok(Value::Bool(text(&a[1])?.starts_with(text(&a[0])?)))),
-    function("hasSuffix", 2, |_, a| Ok(Value::Bool(text(&a[1])?.ends_with(text(&a[0])?)))),
-    function("substr", 3, |_, a| Ok(substring(a[0].to_int(), a[1].to_int(), text(&a[2])?))),
-    function("trunc", 2, |_, a| Ok(truncate(a[0].to_int(), text(&a[1])?))),
-    function("repeat", 2, |_, a| repeat(a[0].to_int(), text(&a[1])?)),
-    function("indent", 2, |_, a| indent(a[0].to_int(), text(&a[1])?, "")),
-    function("nindent", 2, |_, a| indent(a[0].to_int(), text(&a[1])?, "\n")),
-    function("alignLeft", 2, |_, a| align(a[0].to_int(), text(&a[1])?, true)),
-    function("alignRight", 2, |_, a| align(a[0].to_int(), text(&a[1])?, false)),
-    function("default", 2, |_, a| Ok(if a[1].is_true() { a[1].clone() } else { a[0].clone() })),
-    function("regexReplaceAll", 3, |_, a| {
+    function("ToLower", &[ANY], |a| Ok(Value::Text(text(&a[0])?.to_lowercase()))),
+    function("lower", &[ANY], |a| Ok(Value::Text(text(&a[0])?.to_lowercase()))),
+    function("ToUpper", &[ANY], |a| Ok(Value::Text(text(&a[0])?.to_uppercase()))),
+    function("upper", &[ANY], |a| Ok(Value::Text(text(&a[0])?.to_uppercase()))),
+    function("title", &[ANY], |a| Ok(Value::Text(title(text(&a[0])?)))),
+    function("Replace", &[ANY; 4], |a| {
+        replace(text(&a[0])?, text(&a[1])?, text(&a[2])?, to_int(&a[3]))
+    }),
+    function("replace", &[ANY; 3], |a| replace(text(&a[2])?, text(&a[0])?, text(&a[1])?, -1)),
+    function("Trim", &[ANY; 2], |a| Ok(trim(text(&a[0])?, text(&a[1])?, true, true))),
+    function("TrimLeft", &[ANY; 2], |a| Ok(trim(text(&a[0])?, text(&a[1])?, true, false))),
+    function("TrimRight", &[ANY; 2], |a| Ok(trim(text(&a[0])?, text(&a[1])?, false, true))),
+    function("TrimPrefix", &[ANY; 2], |a| Ok(trim_prefix(text(&a[0])?, text(&a[1])?))),
+    function("TrimSuffix", &[ANY; 2], |a| Ok(trim_suffix(text(&a[0])?, text(&a[1])?))),
+    function("TrimSpace", &[ANY], |a| Ok(Value::Text(text(&a[0])?.trim().to_owned()))),
+    function("trim", &[ANY], |a| Ok(Value::Text(text(&a[0])?.trim().to_owned()))),
+    function("trimAll", &[ANY; 2], |a| Ok(trim(text(&a[1])?, text(&a[0])?, true, true))),
+    function("trimPrefix", &[ANY; 2], |a| Ok(trim_prefix(text(&a[1])?, text(&a[0])?))),
+    function("trimSuffix", &[ANY; 2], |a| Ok(trim_suffix(text(&a[1])?, text(&a[0])?))),
+    function("contains", &[ANY; 2], |a| Ok(Value::Bool(text(&a[1])?.contains(text(&a[0])?)))),
+    function("hasPrefix", &[ANY; 2], |a| Ok(Value::Bool(text(&a[1])?.starts_with(text(&a[0])?)))),
+    function("hasSuffix", &[ANY; 2], |a| Ok(Value::Bool(text(&a[1])?.ends_with(text(&a[0])?)))),
+    function("substr", &[ANY; 3], |a| Ok(substring(to_int(&a[0]), to_int(&a[1]), text(&a[2])?))),
+    function("trunc", &[ANY; 2], |a| Ok(truncate(to_int(&a[0]), text(&a[1])?))),
+    function("repeat", &[ANY; 2], |a| repeat(to_int(&a[0]), text(&a[1])?)),
+    function("indent", &[ANY; 2], |a| indent(to_int(&a[0]), text(&a[1])?, "")),
+    function("nindent", &[ANY; 2], |a| indent(to_int(&a[0]), text(&a[1])?, "\n")),
+    function("alignLeft", &[ANY; 2], |a| align(to_int(&a[0]), text(&a[1])?, true)),
+    function("alignRight", &[ANY; 2], |a| align(to_int(&a[0]), text(&a[1])?, false)),
+    function("default", &[ANY; 2], |a| {
+        Ok(if a[1].is_true() { a[1].clone() } else { a[0].clone() })
+    }),
+    function("regexReplaceAll", &[Param::Pattern, ANY, ANY], |a| {
         let by = text(&a[2])?;
         replace_all(&*pattern(&a[0])?, text(&a[1])?, |found, out| found.expand(by, out))
     }),
-    function("regexReplaceAllLiteral", 3, |_, a| {
+    function("regexReplaceAllLiteral", &[Param::Pattern, ANY, ANY], |a| {
         let by = text(&a[2])?;
         replace_all(&*pattern(&a[0])?, text(&a[1])?, |_, out| out.push_str(by))
     }),
-    function("count", 2, |_, a| Ok(Value::index(pattern(&a[0])?.find_iter(text(&a[1])?).count()))),
-    function("urlencode", 1, |_, a| Ok(Value::Text(url_encode(text(&a[0])?)))),
-    function("urldecode", 1, |_, a| url_decode(text(&a[0])?)),
-    function("b64enc", 1, |_, a| Ok(Value::Text(base64_encode(text(&a[0])?)))),
-    function("b64dec", 1, |_, a| base64_decode(text(&a[0])?)),
-    function("fromJson", 1, |_, a| from_json(text(&a[0])?)),
-    variadic("printf", 1, |_, a| printf::format(text(&a[0])?, &a[1..]).map(Value::Text)),
-    variadic("print", 0, |_, a| joined(a, "").map(Value::Text)),
-    variadic("println", 0, |_, a| joined(a, " ").map(|t| Value::Text(t + "\n"))),
-    variadic("html", 0, |_, a| joined(a, "").map(|t| Value::Text(escapes::html(&t)))),
-    variadic("js", 0, |_, a| joined(a, "").map(|t| Value::Text(escapes::js(&t)))),
-    variadic("urlquery", 0, |_, a| joined(a, "").map(|t| Value::Text(url_encode(&t)))),
-    // Numbers.
-    function("int", 1, |_, a| Ok(Value::Int(a[0].to_int()))),
-    function("float64", 1, |_, a| Ok(Value::Float(a[0].to_float()))),
-    variadic("add", 1, |_, a| Ok(fold_int(a, i64::wrapping_add))),
-    function("sub", 2, |_, a| Ok(fold_int(a, i64::wrapping_sub))),
-    variadic("mul", 1, |_, a| Ok(fold_int(a, i64::wrapping_mul))),
-    function("div", 2, |_, a| divide(a, i64::checked_div)),
-    function("mod", 2, |_, a| divide(a, i64::checked_rem)),
-    variadic("addf", 1, |_, a| Ok(fold_float(a, |x, y| x + y))),
-    variadic("subf", 1, |_, a| Ok(fold_float(a, |x, y| x - y))),
-    variadic("mulf", 1, |_, a| Ok(fold_float(a, |x, y| x * y))),
-    variadic("divf", 1, |_, a| Ok(fold_float(a, |x, y| x / y))),
-    variadic("max", 1, |_, a| Ok(fold_int(a, i64::max))),
-    variadic("min", 1, |_, a| Ok(fold_int(a, i64::min))),
-    variadic("maxf", 1, |_, a| Ok(fold_float(a, f64::max))),
-    variadic("minf", 1, |_, a| Ok(fold_float(a, f64::min))),
-    function("ceil", 1, |_, a| Ok(Value::Float(a[0].to_float().ceil()))),
-    function("floor", 1, |_, a| Ok(Value::Float(a[0].to_float().floor()))),
-    variadic("round", 2, |_, a| {
-        Ok(round(a[0].to_float(), a[1].to_int(), a.get(2).map_or(0.5, Value::to_float)))
+    function("count", &[Param::Pattern, ANY], |a| {
+        Ok(Value::index(pattern(&a[0])?.find_iter(text(&a[1])?).count()))
     }),
-    function("bytes", 1, |_, a| units::parse_bytes(text(&a[0])?).map(Value::Float)),
-    function("duration", 1, |_, a| units::parse_duration(text(&a[0])?).map(Value::Float)),
-    function("duration_seconds", 1, |_, a| units::parse_duration(text(&a[0])?).map(Value::Float)),
+    function("urlencode", &[ANY], |a| Ok(Value::Text(url_query(text(&a[0])?)))),
+    function("urldecode", &[ANY], |a| url_decode(text(&a[0])?)),
+    function("b64enc", &[ANY], |a| Ok(Value::Text(base64_encode(text(&a[0])?)))),
+    function("b64dec", &[ANY], |a| base64_decode(text(&a[0])?)),
+    function("fromJson", &[ANY], |a| from_json(text(&a[0])?)),
+    // Numbers.
+    function("int", &[ANY], |a| Ok(Value::Int(to_int(&a[0])))),
+    function("float64", &[ANY], |a| Ok(Value::Float(to_float(&a[0])))),
+    variadic("add", &[ANY], |a| Ok(fold_int(a, i64::wrapping_add))),
+    function("sub", &[ANY; 2], |a| Ok(fold_int(a, i64::wrapping_sub))),
+    variadic("mul", &[ANY], |a| Ok(fold_int(a, i64::wrapping_mul))),
+    function("div", &[ANY; 2], |a| divide(a, i64::checked_div)),
+    function("mod", &[ANY; 2], |a| divide(a, i64::checked_rem)),
+    variadic("addf", &[ANY], |a| Ok(fold_float(a, |x, y| x + y))),
+    variadic("subf", &[ANY], |a| Ok(fold_float(a, |x, y| x - y))),
+    variadic("mulf", &[ANY], |a| Ok(fold_float(a, |x, y| x * y))),
+    variadic("divf", &[ANY], |a| Ok(fold_float(a, |x, y| x / y))),
+    variadic("max", &[ANY], |a| Ok(fold_int(a, i64::max))),
+    variadic("min", &[ANY], |a| Ok(fold_int(a, i64::min))),
+    variadic("maxf", &[ANY], |a| Ok(fold_float(a, f64::max))),
+    variadic("minf", &[ANY], |a| Ok(fold_float(a, f64::min))),
+    function("ceil", &[ANY], |a| Ok(Value::Float(to_float(&a[0]).ceil()))),
+    function("floor", &[ANY], |a| Ok(Value::Float(to_float(&a[0]).floor()))),
+    variadic("round", &[ANY; 2], |a| {
+        Ok(round(to_float(&a[0]), to_int(&a[1]), a.get(2).map_or(0.5, to_float)))
+    }),
+    function("bytes", &[ANY], |a| units::parse_bytes(text(&a[0])?).map(Value::Float)),
+    function("duration", &[ANY], |a| units::parse_duration(text(&a[0])?).map(Value::Float)),
+    function("duration_seconds", &[ANY], |a| units::parse_duration(text(&a[0])?).map(Value::Float)),
     // Times.
-    function("now", 0, |_, _| Ok(time(SystemClock.now_ns().into()))),
-    function("date", 2, |_, a| {
+    Function::env("now", &[]),
+    function("date", &[ANY; 2], |a| {
         let layout = text(&a[0])?;
         Ok(Value::Text(moment(&a[1])?.format(layout)))
     }),
-    function("toDate", 2, |_, a| {
-        Time::parse(text(&a[0])?, text(&a[1])?, &TimeZone::UTC).map(Value::Time)
+    function("toDate", &[ANY; 2], |a| {
+        parse_time(text(&a[0])?, text(&a[1])?, &TimeZone::UTC).map(Value::Time)
     }),
-    function("toDateInZone", 3, |_, a| {
+    function("toDateInZone", &[ANY; 3], |a| {
         let name = text(&a[1])?;
         let unknown = || format!("unknown time zone {}", units::excerpt(name));
         let zone = layout::zone(name).ok_or_else(unknown)?;
-        Time::parse(text(&a[0])?, text(&a[2])?, &zone).map(Value::Time)
+        parse_time(text(&a[0])?, text(&a[2])?, &zone).map(Value::Time)
     }),
-    function("unixToTime", 1, |_, a| unix_to_time(text(&a[0])?)),
-    function("unixEpoch", 1, |_, a| epoch(&a[0], 1_000_000_000)),
-    function("unixEpochMillis", 1, |_, a| epoch(&a[0], 1_000_000)),
-    function("unixEpochNanos", 1, |_, a| epoch(&a[0], 1)),
-    // Logic.
-    variadic("and", 1, |_, a| Ok(a.last().cloned().unwrap_or(Value::Nil))),
-    variadic("or", 1, |_, a| Ok(a.last().cloned().unwrap_or(Value::Nil))),
-    function("not", 1, |_, a| Ok(Value::Bool(!a[0].is_true()))),
-    variadic("eq", 2, |_, a| {
-        let mut any = false;
-        for other in &a[1..] {
-            any |= compare(&a[0], other)?.is_eq();
-        }
-        Ok(Value::Bool(any))
-    }),
-    function("ne", 2, |_, a| Ok(Value::Bool(compare(&a[0], &a[1])?.is_ne()))),
-    function("lt", 2, |_, a| Ok(Value::Bool(compare(&a[0], &a[1])?.is_lt()))),
-    function("le", 2, |_, a| Ok(Value::Bool(compare(&a[0], &a[1])?.is_le()))),
-    function("gt", 2, |_, a| Ok(Value::Bool(compare(&a[0], &a[1])?.is_gt()))),
-    function("ge", 2, |_, a| Ok(Value::Bool(compare(&a[0], &a[1])?.is_ge()))),
-    function("len", 1, |_, a| length(&a[0])),
-    variadic("index", 1, |_, a| index(&a[0], &a[1..])),
-    variadic("slice", 1, |_, a| escapes::slice(&a[0], &a[1..])),
+    function("unixToTime", &[ANY], |a| unix_to_time(text(&a[0])?)),
+    function("unixEpoch", &[ANY], |a| epoch(&a[0], 1_000_000_000)),
+    function("unixEpochMillis", &[ANY], |a| epoch(&a[0], 1_000_000)),
+    function("unixEpochNanos", &[ANY], |a| epoch(&a[0], 1)),
 ];
 
 fn text(value: &Value) -> Result<&str, String> {
@@ -190,23 +133,11 @@ fn text(value: &Value) -> Result<&str, String> {
     }
 }
 
-fn bounded(bytes: usize) -> Result<(), String> {
-    if bytes > OUTPUT_BYTES_MAX {
-        return Err(format!("result has {bytes} bytes; the limit is {OUTPUT_BYTES_MAX}"));
-    }
-    Ok(())
-}
-
-/// Functions whose first argument is a pattern, which is compiled with the template when it stands there as text.
-pub(super) fn takes_pattern(name: &str) -> bool {
-    matches!(name, "regexReplaceAll" | "regexReplaceAllLiteral" | "count")
-}
-
 fn pattern(value: &Value) -> Result<Cow<'_, Regex>, String> {
     match value {
         Value::Regex(regex) => Ok(Cow::Borrowed(regex)),
         other => {
-            let compiled = regexes::compile(text(other)?);
+            let compiled = model::line_regex(text(other)?);
             compiled.map(Cow::Owned).map_err(|e| e.message().to_owned())
         }
     }
@@ -229,17 +160,6 @@ fn replace_all(
     }
     out.push_str(text.get(copied..).unwrap_or(""));
     Ok(Value::Text(out))
-}
-
-/// The arguments' texts with `separator` between them.
-fn joined(args: &[Value], separator: &str) -> Result<String, String> {
-    let mut out = String::new();
-    for (i, value) in args.iter().enumerate() {
-        out.push_str(if i == 0 { "" } else { separator });
-        value.print(&mut out);
-        bounded(out.len())?;
-    }
-    Ok(out)
 }
 
 fn title(text: &str) -> String {
@@ -326,15 +246,15 @@ fn align(width: i64, text: &str, left: bool) -> Result<Value, String> {
 }
 
 fn fold_int(args: &[Value], f: fn(i64, i64) -> i64) -> Value {
-    Value::Int(args.iter().map(Value::to_int).reduce(f).unwrap_or(0))
+    Value::Int(args.iter().map(to_int).reduce(f).unwrap_or(0))
 }
 
 fn fold_float(args: &[Value], f: fn(f64, f64) -> f64) -> Value {
-    Value::Float(args.iter().map(Value::to_float).reduce(f).unwrap_or(0.0))
+    Value::Float(args.iter().map(to_float).reduce(f).unwrap_or(0.0))
 }
 
 fn divide(args: &[Value], f: fn(i64, i64) -> Option<i64>) -> Result<Value, String> {
-    let quotient = f(args[0].to_int(), args[1].to_int());
+    let quotient = f(to_int(&args[0]), to_int(&args[1]));
     quotient.map(Value::Int).ok_or_else(|| "integer divide by zero".to_owned())
 }
 
@@ -349,19 +269,6 @@ fn round(x: f64, places: i64, up_from: f64) -> Value {
         scaled.trunc()
     };
     Value::Float(whole / scale)
-}
-
-fn url_encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b' ' => out.push('+'),
-            b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
-            _ if byte.is_ascii_alphanumeric() => out.push(char::from(byte)),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
 }
 
 fn url_decode(text: &str) -> Result<Value, String> {
@@ -429,26 +336,27 @@ fn json_value(value: serde_json::Value) -> Value {
         serde_json::Value::Bool(b) => Value::Bool(b),
         serde_json::Value::Number(n) => Value::Float(n.as_f64().unwrap_or(f64::NAN)),
         serde_json::Value::String(s) => Value::Text(s),
-        serde_json::Value::Array(items) => Value::List(items.into_iter().map(json_value).collect()),
+        serde_json::Value::Array(items) => {
+            Value::list(&ANY_LIST, items.into_iter().map(json_value).collect())
+        }
         serde_json::Value::Object(items) => {
-            let mut pairs: Vec<_> = items.into_iter().map(|(k, v)| (k, json_value(v))).collect();
-            pairs.sort_by(|a, b| a.0.cmp(&b.0));
-            Value::Map(pairs)
+            let pairs = items.into_iter().map(|(k, v)| (k, json_value(v))).collect();
+            Value::map(&ANY_MAP, pairs)
         }
     }
 }
 
 fn time(t_ns: i128) -> Value {
-    Value::Time(Time { t_ns, zone: TimeZone::UTC })
+    Value::Time(Moment::utc(t_ns))
 }
 
 /// A time, or whole seconds that stand for one.
-fn moment(value: &Value) -> Result<Time, String> {
+fn moment(value: &Value) -> Result<Moment, String> {
     match value {
         Value::Time(time) => Ok(time.clone()),
         Value::Int(_) | Value::Float(_) => {
-            let t_ns = i128::from(value.to_int()) * 1_000_000_000;
-            Ok(Time { t_ns, zone: TimeZone::UTC })
+            let t_ns = i128::from(to_int(value)) * 1_000_000_000;
+            Ok(Moment::utc(t_ns))
         }
         other => {
             Err(format!("wrong type for value; expected time.Time; got {}", other.type_name()))
@@ -483,48 +391,41 @@ fn unix_to_time(text: &str) -> Result<Value, String> {
     Ok(time(number * unit_ns))
 }
 
-fn compare(a: &Value, b: &Value) -> Result<std::cmp::Ordering, String> {
-    let incompatible = || "incompatible types for comparison".to_owned();
-    match (a, b) {
-        (Value::Text(a), Value::Text(b)) => Ok(a.cmp(b)),
-        (Value::Bool(a), Value::Bool(b)) => Ok(a.cmp(b)),
-        (Value::Int(a), Value::Int(b)) => Ok(a.cmp(b)),
-        (Value::Float(_) | Value::Int(_), Value::Float(_) | Value::Int(_)) => {
-            a.to_float().partial_cmp(&b.to_float()).ok_or_else(incompatible)
-        }
-        (Value::Time(a), Value::Time(b)) => Ok(a.t_ns.cmp(&b.t_ns)),
-        _ => Err(incompatible()),
+/// Reads `text` in `layout`; without an offset in it, it is a wall clock time in `zone`.
+fn parse_time(layout: &str, text: &str, zone: &TimeZone) -> Result<Moment, String> {
+    let read = Layout::new(layout).read(text).and_then(|time| time.to_zoned(zone));
+    let zoned = read.ok_or_else(|| {
+        let (text, layout) = (units::excerpt(text), units::excerpt(layout));
+        format!("parsing time {text:?} as {layout:?}: cannot parse")
+    })?;
+    let t_ns = zoned.timestamp().as_nanosecond();
+    Ok(Moment { t_ns, zone: zoned.time_zone().clone() })
+}
+
+/// A value as a whole number; what is no number counts as 0.
+fn to_int(value: &Value) -> i64 {
+    match value {
+        Value::Int(n) | Value::Duration(n) => *n,
+        Value::Bool(b) => i64::from(*b),
+        Value::Text(text) => match text.parse() {
+            Ok(n) => n,
+            Err(_) => saturate(text.parse().unwrap_or(0.0)),
+        },
+        Value::Float(x) => saturate(*x),
+        _ => 0,
     }
 }
 
-fn length(value: &Value) -> Result<Value, String> {
-    Ok(Value::index(match value {
-        Value::Text(text) => text.len(),
-        Value::List(items) => items.len(),
-        Value::Map(items) => items.len(),
-        other => return Err(format!("len of type {}", other.type_name())),
-    }))
+/// A value as a number; what is no number counts as 0.
+fn to_float(value: &Value) -> f64 {
+    match value {
+        Value::Float(x) => *x,
+        Value::Text(text) => text.parse().unwrap_or(0.0),
+        other => to_int(other) as f64,
+    }
 }
 
-fn index(value: &Value, path: &[Value]) -> Result<Value, String> {
-    let mut value = value.clone();
-    for step in path {
-        value = match value {
-            Value::List(items) => {
-                let at = usize::try_from(step.to_int()).unwrap_or(usize::MAX);
-                items.into_iter().nth(at).ok_or_else(|| {
-                    format!(
-                        "error calling index: index out of range: {}",
-                        saturate(step.to_float())
-                    )
-                })?
-            }
-            Value::Map(items) => {
-                let key = text(step)?;
-                items.into_iter().find(|(k, _)| k == key).map_or(Value::Nil, |(_, v)| v)
-            }
-            other => return Err(format!("can't index item of type {}", other.type_name())),
-        };
-    }
-    Ok(value)
+/// Cuts off the fraction and keeps within bounds.
+fn saturate(x: f64) -> i64 {
+    x as i64
 }
