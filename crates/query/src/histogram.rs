@@ -14,7 +14,8 @@ mod trim;
 pub(crate) use compare::{equal, is_reset};
 pub(crate) use estimate::{NanShare, fraction, quantile, variance};
 pub(crate) use fold::{mean, sum};
-pub(crate) use text::{describe, format_general};
+pub use text::describe;
+pub(crate) use text::format_general;
 pub(crate) use total::{Merged, MixedSchemas, Total, negated, scaled};
 pub(crate) use trim::trimmed;
 

@@ -21,7 +21,8 @@ use std::sync::Arc;
 
 use model::{Budget, Histogram, Labels, MetricSource, Result};
 
-pub use crate::syntax::position;
+pub use crate::histogram::describe as histogram_text;
+pub use crate::syntax::{duration_ms, position};
 pub use ast::Expr;
 pub use format::format;
 pub use parse::{parse, parse_selector};

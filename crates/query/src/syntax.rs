@@ -9,9 +9,9 @@ mod nearest;
 mod pratt;
 
 pub(crate) use lexer::{Kind, Token, tokenize};
+pub use literal::duration_ms;
 pub(crate) use literal::{
-    Quoted, duration_ms, format_duration_ms, format_float, parse_float, parse_number, quote,
-    unquote,
+    Quoted, format_duration_ms, format_float, parse_float, parse_number, quote, unquote,
 };
 pub(crate) use nearest::nearest;
 pub(crate) use pratt::{Grammar, Power, climb};

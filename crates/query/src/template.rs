@@ -10,6 +10,7 @@ mod ast;
 mod builtins;
 mod escapes;
 mod function;
+mod html;
 mod lex;
 mod moment;
 mod numbers;
@@ -74,13 +75,20 @@ pub struct Set {
     trees: BTreeMap<Arc<str>, Arc<Tree>>,
     /// Whether the text of what a map has not is empty where the map holds texts (`missingkey=zero`).
     missing_is_zero: bool,
+    escapes_html: bool,
 }
 
 impl Set {
     /// An empty set whose templates may call `functions` and those that all of Go's templates have. What a map of texts
     /// has not is an empty text, as with Go's option `missingkey=zero`.
     pub fn new(functions: &'static [Function]) -> Self {
-        Self { functions, trees: BTreeMap::new(), missing_is_zero: true }
+        Self { functions, trees: BTreeMap::new(), missing_is_zero: true, escapes_html: false }
+    }
+
+    /// The same for pages of HTML: what is printed is escaped for the place it stands in, as by Go's html/template.
+    pub fn escaping_html(mut self) -> Self {
+        self.escapes_html = true;
+        self
     }
 
     /// Parses `text` and adds it as `name`, and the templates it defines. One with the name of an earlier one replaces it,

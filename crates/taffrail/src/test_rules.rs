@@ -14,8 +14,8 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use alert::expand::prometheus::GoTemplates;
 use alert::rule::Group;
-use alert::template::NoTemplates;
 use anyhow::{Context as _, Result};
 use collect::scrape::matching_files;
 use regex::Regex;
@@ -181,7 +181,7 @@ fn tests(
         let failures = match &groups {
             Ok(groups) => {
                 let settings = Settings {
-                    templates: &NoTemplates,
+                    templates: &GoTemplates,
                     is_experimental: options.is_experimental,
                     diff: options.diff,
                     lookback_ms: options.lookback_ms,

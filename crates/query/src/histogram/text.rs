@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use model::Histogram;
 
 /// `{count:3, sum:5, [-2,-1):1, (1,2]:2}`: what `count_values` labels a histogram with.
-pub(crate) fn describe(h: &Histogram) -> String {
+pub fn describe(h: &Histogram) -> String {
     let mut out = format!("{{count:{}, sum:{}", format_general(h.count), format_general(h.sum));
     for b in h.buckets().iter().filter(|b| b.count != 0.0) {
         let _infallible = write!(

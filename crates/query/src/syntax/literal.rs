@@ -172,7 +172,7 @@ const UNITS_MS: [(&str, i64); 7] = [
 ];
 
 /// A duration such as `1h30m` or `0` in milliseconds: each unit at most once, from large to small.
-pub(crate) fn duration_ms(text: &str) -> Option<i64> {
+pub fn duration_ms(text: &str) -> Option<i64> {
     if text == "0" {
         return Some(0);
     }

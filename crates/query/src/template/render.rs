@@ -5,6 +5,7 @@ use std::cell::Cell;
 use super::ast::{At, Command, Node, Operand, Pipe, Term, Tree};
 use super::builtins;
 use super::function::{Function, Run};
+use super::html::Page;
 use super::value::Value;
 use super::{Env, NODES_MAX, OUTPUT_BYTES_MAX, Set};
 
@@ -52,6 +53,7 @@ fn render(caller: &Caller<'_>, name: &str, dot: Value) -> Result<String, String>
         tree,
         at: At::Start,
         out: String::new(),
+        page: set.escapes_html.then(Page::default),
         root: dot.clone(),
         variables: Vec::new(),
         nodes_rendered,
@@ -76,6 +78,8 @@ struct Renderer<'r> {
     tree: &'r Tree,
     at: At<'r>,
     out: String,
+    /// Where in an HTML page the output is, if it is one.
+    page: Option<Page>,
     /// `$`, what the template being rendered is rendered for.
     root: Value,
     /// The others of it.
@@ -124,11 +128,14 @@ impl<'r> Renderer<'r> {
 
     fn node(&mut self, node: &'r Node, dot: &Value) -> Outcome<Flow> {
         match node {
-            Node::Text(text) => self.out.push_str(text),
+            Node::Text(text) => match &mut self.page {
+                Some(page) => page.push_text(text, &mut self.out),
+                None => self.out.push_str(text),
+            },
             Node::Action(pipe) => {
                 let value = self.pipe(pipe, dot)?;
                 if pipe.variables.is_empty() {
-                    self.print(&value);
+                    self.print(&value)?;
                 }
             }
             Node::If { pipe, body, otherwise } => {
@@ -161,10 +168,21 @@ impl<'r> Renderer<'r> {
         Ok(Flow::On)
     }
 
-    fn print(&mut self, value: &Value) {
-        match value {
-            Value::Root => self.env.all().print(&mut self.out),
-            value => value.print(&mut self.out),
+    fn print(&mut self, value: &Value) -> Outcome<()> {
+        let all;
+        let value = match value {
+            Value::Root => {
+                all = self.env.all();
+                &all
+            }
+            value => value,
+        };
+        match &mut self.page {
+            Some(page) => page.push_value(value, &mut self.out).map_err(|what| self.fail(what)),
+            None => {
+                value.print(&mut self.out);
+                Ok(())
+            }
         }
     }
 

@@ -184,6 +184,50 @@ fn a_set_keeps_templates_of_several_texts() {
     assert!(set.render("z", &Nested, Value::Nil).is_err() && !set.contains("third"));
 }
 
+#[test]
+fn pages_escape_what_is_printed() {
+    let check = |template: &str, expected: Result<&str, &str>| {
+        let mut set = Set::new(&[]).escaping_html();
+        set.parse("t", template).unwrap();
+        let labels = [
+            ("x", "<b>&\"'+"),
+            ("js", "javascript:alert(1)"),
+            ("url", "http://a/b?c=d&e=ü"),
+            ("css", "red"),
+        ];
+        let items = labels.map(|(name, value)| (name.to_owned(), text(value)));
+        let found = set.render("t", &Nested, Value::map(&TEXT_MAP, items.to_vec()));
+        match expected {
+            Ok(expected) => assert_eq!(found, Ok(expected.to_owned()), "{template}"),
+            Err(what) => assert!(found.is_err_and(|found| found.contains(what)), "{template}"),
+        }
+    };
+    let x = "&lt;b&gt;&amp;&#34;&#39;&#43;";
+    check("<p>{{.x}}</p>{{nil | print}}", Err("not a command"));
+    check("<p>{{.x}}</p>", Ok(&format!("<p>{x}</p>")));
+    check("<p title=\"{{.x}}\" id='{{.x}}'>", Ok(&format!("<p title=\"{x}\" id='{x}'>")));
+    check("<p id={{.css}} class={{.nope}}>", Ok("<p id=red class=ZgotmplZ>"));
+    check("<a href=\"{{.js}}\">", Ok("<a href=\"#ZgotmplZ\">"));
+    check("<a href=\"{{.url}}\">", Ok("<a href=\"http://a/b?c=d&amp;e=%c3%bc\">"));
+    check(
+        "<a href=\"/x?y={{.url}}\">",
+        Ok("<a href=\"/x?y=http%3a%2f%2fa%2fb%3fc%3dd%26e%3d%c3%bc\">"),
+    );
+    check(
+        "<p style=\"color: {{.css}}\">{{with .css}}<i>{{.}}</i>{{end}}",
+        Ok("<p style=\"color: red\"><i>red</i>"),
+    );
+    check("<p style=\"color: {{.js}}\">", Ok("<p style=\"color: ZgotmplZ\">"));
+    check(
+        "a<!-- {{.x}} -->b<!DOCTYPE html><style>p > a {}</style>{{.css}}",
+        Ok("ab<!DOCTYPE html><style>p > a {}</style>red"),
+    );
+    check("<script>a < b</script>{{.css}}", Ok("<script>a < b</script>red"));
+    check("<script>{{.x}}</script>", Err("values in <script> are not supported"));
+    check("<p onclick=\"{{.x}}\">", Err("are not supported"));
+    check("<p {{.css}}=\"1\" {{.x}}>", Ok("<p red=\"1\" ZgotmplZ>"));
+}
+
 proptest! {
     #[test]
     fn foreign_templates_never_panic(

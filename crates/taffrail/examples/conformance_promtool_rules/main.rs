@@ -1,4 +1,4 @@
-//! Rule files and unit tests of rules that come with Prometheus.
+//! Rule files, unit tests of rules and templates that come with Prometheus.
 //!
 //! Usage: `conformance_promtool_rules DIR`, DIR with the layout of the `promtool-rules` topic. One module per kind of
 //! fact.
@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a report for the terminal")]
 
 mod rule_files;
+mod templates;
 mod unit_tests;
 
 use std::path::Path;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     let upstream = dir.join("prometheus__prometheus");
     rule_files::run(&upstream, &mut tally);
     unit_tests::run(&upstream, &mut tally);
+    templates::run(dir, &mut tally);
     let Tally { passed, failed, skipped } = tally;
     println!("promtool-rules: {passed} passed, {failed} failed, {skipped} skipped");
     if passed + failed == 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
