@@ -3,6 +3,7 @@
 //!
 //! Does not own: when something is expanded, nor what becomes of an error's text.
 
+pub mod alertmanager;
 mod numbers;
 pub mod prometheus;
 mod texts;
