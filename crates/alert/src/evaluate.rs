@@ -14,8 +14,8 @@ use std::sync::Arc;
 use model::{Budget, Error, ErrorKind, Labels, METRIC_NAME, MetricSource, Result, stale_nan};
 use query::promql::{self, PromQuery, Sample, Value};
 
+use crate::expand::prometheus::{Surroundings, alert_data, expand_alert};
 use crate::rule::{ALERT_NAME, Alerting, Kind, Rule};
-use crate::template::{About, Templates};
 pub use state::{Alert, State};
 
 /// The series with 1 for each pending or firing alert.
@@ -32,8 +32,6 @@ pub struct Context<'a> {
     pub options: promql::Options,
     /// How far back an instant selector looks for a sample, milliseconds.
     pub lookback_ms: i64,
-    /// What carries out templates.
-    pub templates: &'a dyn Templates,
     /// For templates.
     pub external_labels: &'a Labels,
     /// For templates.
@@ -152,6 +150,11 @@ fn record(rule: &Rule, mut result: Vec<Sample>, limit: usize) -> Result<Vec<Samp
     Ok(result)
 }
 
+/// What errors call the templates of a rule.
+pub fn template_name(rule: &str) -> String {
+    format!("__alert_{rule}")
+}
+
 /// The alerts that a result stands for, each as if it were new.
 fn found(
     rule: &Rule,
@@ -164,20 +167,18 @@ fn found(
         let query = instant(text, at_ms, cx.lookback_ms);
         vector(promql::evaluate(cx.source, &query, &cx.options, cx.budget)?.value)
     };
+    let surroundings = Surroundings { query: &query, t_ms: at_ms, external_url: cx.external_url };
     let mut alerts = BTreeMap::new();
     for sample in result {
-        let about = About {
-            rule: &rule.name,
-            sample: &sample,
-            at_ms,
-            external_labels: cx.external_labels,
-            external_url: cx.external_url,
-            query: &query,
-        };
+        let data = || alert_data(&sample, cx.external_labels, cx.external_url);
         // As in Prometheus: a template that fails makes the alert say so, and the alert is there all the same.
         let expand = |text: &String| {
-            let expanded = cx.templates.expand(text, &about);
-            expanded.unwrap_or_else(|e| format!("<error expanding template: {}>", e.message()))
+            // Most texts are no templates.
+            if !text.contains("{{") {
+                return text.clone();
+            }
+            let expanded = expand_alert(&template_name(&rule.name), text, data(), &surroundings);
+            expanded.unwrap_or_else(|e| format!("<error expanding template: {e}>"))
         };
         let mut labels = sample.labels.to_builder();
         labels.remove(METRIC_NAME);

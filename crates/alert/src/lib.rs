@@ -1,11 +1,10 @@
 //! Alerting: rules and their evaluation, the states of alerts.
 //!
-//! Owns: rules as data ([`rule`]), one evaluation of one rule and what it remembers between two ([`evaluate`]), the
-//! place where texts of rules become texts of alerts ([`template`]), what their templates can do ([`expand`]). Will own
-//! routing, silences and notifiers. Does not own: YAML (`taffrail`), when rules are evaluated and where their samples
-//! go; it never scrapes, stores or speaks HTTP. Synchronous: whoever has a clock drives it.
+//! Owns: rules as data ([`rule`]), one evaluation of one rule and what it remembers between two ([`evaluate`]), what
+//! templates of rules and notifications can do ([`expand`]). Will own routing, silences and notifiers. Does not own: YAML
+//! (`taffrail`), when rules are evaluated and where their samples go; it never scrapes, stores or speaks HTTP.
+//! Synchronous: whoever has a clock drives it.
 
 pub mod evaluate;
 pub mod expand;
 pub mod rule;
-pub mod template;

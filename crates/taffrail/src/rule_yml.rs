@@ -10,6 +10,8 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use alert::evaluate::template_name;
+use alert::expand::prometheus::check_alert;
 use alert::rule::{Alerting, Group, Kind, Rule};
 use collect::scrape::parse_duration;
 use model::METRIC_NAME;
@@ -190,6 +192,18 @@ fn rule(
     }
     let own = texts(node.get("labels"));
     label_names(&own, node, mistakes);
+    if record.is_empty() {
+        for (key, texts) in [("labels", &own), ("annotations", &annotations)] {
+            let entries = node.get(key).map(Node::entries).unwrap_or_default();
+            let line_of = |name: &str| entries.iter().find(|(k, _)| k.name == name);
+            for (name, text) in texts {
+                if let Err(e) = check_alert(&template_name(alert), text) {
+                    let line = line_of(name).map_or(node.line, |(key, _)| key.line);
+                    mistakes.push((line, format!("{key}.{name}: {e}")));
+                }
+            }
+        }
+    }
     let mut labels = group_labels.clone();
     labels.extend(own);
     let expr = parsed.filter(|_| mistakes.len() == before)?;

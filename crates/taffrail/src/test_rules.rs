@@ -14,7 +14,6 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use alert::expand::prometheus::GoTemplates;
 use alert::rule::Group;
 use anyhow::{Context as _, Result};
 use collect::scrape::matching_files;
@@ -181,12 +180,11 @@ fn tests(
         let failures = match &groups {
             Ok(groups) => {
                 let settings = Settings {
-                    templates: &GoTemplates,
                     is_experimental: options.is_experimental,
                     diff: options.diff,
                     lookback_ms: options.lookback_ms,
                 };
-                run::run(test, file, groups, &settings)
+                run::run(test, file, groups, settings)
             }
             Err(mistakes) => mistakes.clone(),
         };

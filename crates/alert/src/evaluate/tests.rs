@@ -4,29 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use model::{Budget, Labels, Result, is_stale};
+use model::{Budget, Labels, is_stale};
 use query::promql::testing::{MemorySource, Noted, parse_series};
 use query::promql::{self, Options, Sample};
 
 use super::{Context, RuleState};
 use crate::rule::{Alerting, Kind, Rule};
-use crate::template::{About, Templates};
-
-/// Puts the value of the label that `{{name}}` names.
-struct Braces;
-
-impl Templates for Braces {
-    fn expand(&self, text: &str, about: &About<'_>) -> Result<String> {
-        let Some((before, rest)) = text.split_once("{{") else { return Ok(text.to_owned()) };
-        let (name, after) = rest.split_once("}}").unwrap();
-        let value = if name == "query" {
-            (about.query)("count(x)")?.first().map_or(0.0, |s| s.value).to_string()
-        } else {
-            about.sample.labels.get(name).unwrap_or("").to_owned()
-        };
-        Ok(format!("{before}{value}{after}"))
-    }
-}
 
 fn rule(name: &str, expr: &str, labels: &[(&str, &str)], kind: Kind) -> Rule {
     let labels = labels.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
@@ -41,7 +24,7 @@ fn rule(name: &str, expr: &str, labels: &[(&str, &str)], kind: Kind) -> Rule {
 }
 
 fn alerting(for_m: u64, keep_m: u64) -> Kind {
-    let annotations = BTreeMap::from([("text".to_owned(), "is {{a}}".to_owned())]);
+    let annotations = BTreeMap::from([("text".to_owned(), "is {{ $labels.a }}".to_owned())]);
     Kind::Alerting(Alerting {
         for_ms: for_m * 60_000,
         keep_firing_for_ms: keep_m * 60_000,
@@ -70,7 +53,6 @@ fn check(rule: Rule, series: &[&str], offset_ms: u64, limit: usize, expected: &[
         source: &source,
         options: Options::default(),
         lookback_ms: 300_000,
-        templates: &Braces,
         external_labels: &Labels::default(),
         external_url: "",
         query_offset_ms: offset_ms,
@@ -101,7 +83,8 @@ const FIRING: &str = r#"ALERTS{alertname="A", alertstate="firing", l="v-1"}"#;
 const SINCE: &str = r#"ALERTS_FOR_STATE{alertname="A", l="v-1"}"#;
 
 fn alert(for_m: u64, keep_m: u64) -> Rule {
-    let mut rule = rule("A", "x > 0", &[("l", "v-{{a}}"), ("a", "")], alerting(for_m, keep_m));
+    let mut rule =
+        rule("A", "x > 0", &[("l", "v-{{ $labels.a }}"), ("a", "")], alerting(for_m, keep_m));
     rule.name = "A".to_owned();
     rule
 }
@@ -207,21 +190,26 @@ fn resolved_alerts_are_kept_for_15_minutes_and_templates_may_ask() {
         source: &source,
         options: Options::default(),
         lookback_ms: 300_000,
-        templates: &Braces,
-        external_labels: &Labels::default(),
-        external_url: "",
+        external_labels: &Labels::from_pairs([("e", "x")]),
+        external_url: "http://here",
         query_offset_ms: 0,
         limit: 0,
         budget: &budget,
     };
-    let annotations = BTreeMap::from([("n".to_owned(), "{{query}}".to_owned())]);
+    let annotations = BTreeMap::from([("n".to_owned(), "{{ query `count(x)` | first | value }} {{ $value }} {{ nope }}".to_owned()),
+        ("m".to_owned(), "{{ query `count(x)` | first | value }} {{ $value }} {{ $externalLabels.e }} {{ $externalURL }}".to_owned()),
+    ]);
     let kind = Kind::Alerting(Alerting { annotations, ..Alerting::default() });
     let mut state = RuleState::new(Arc::new(rule("A", "x > 0", &[], kind)));
     for minute in 0..=17 {
         state.evaluate(&cx, minute * 60_000).unwrap();
         assert_eq!(state.alerts().count(), usize::from(minute <= 16), "{minute}");
         if let Some(alert) = state.alerts().next() {
-            assert_eq!(alert.annotations["n"], "1");
+            assert_eq!(alert.annotations["m"], "1 1 x http://here");
+            assert!(
+                alert.annotations["n"]
+                    .starts_with("<error expanding template: error parsing template __alert_A: ")
+            );
             assert_eq!(alert.resolved_ms, (minute > 0).then_some(60_000));
         }
     }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use model::{Error, Labels, Result as Answer};
+use model::{Labels, Result as Answer};
 use query::promql::{self, Sample};
 use query::template::{
     ANY_MAP, Caller, Env, Function, Param, Set, TEXT_MAP, Trust, Type, Value, url_query,
@@ -11,7 +11,6 @@ use query::template::{
 
 use super::numbers;
 use super::texts::{change, matches, replace_all, text, title};
-use crate::template::{About, Templates};
 
 /// What stands in front of every template.
 const DEFINITIONS: &str = "{{$labels := .Labels}}{{$externalLabels := .ExternalLabels}}\
@@ -24,23 +23,6 @@ static DATA: Type = Type {
 };
 static SAMPLE: Type = Type { name: "*template.sample", methods: &[], is_of_texts: false };
 static QUERY_RESULT: Type = Type { name: "template.queryResult", methods: &[], is_of_texts: false };
-
-/// Carries out the templates of rules.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct GoTemplates;
-
-impl Templates for GoTemplates {
-    fn expand(&self, text: &str, about: &About<'_>) -> Answer<String> {
-        let surroundings = Surroundings {
-            query: about.query,
-            t_ms: about.at_ms,
-            external_url: about.external_url,
-        };
-        let data = alert_data(about.sample, about.external_labels, about.external_url);
-        let name = format!("__alert_{}", about.rule);
-        expand_alert(&name, text, data, &surroundings).map_err(Error::invalid)
-    }
-}
 
 /// What a template may ask of its surroundings.
 pub struct Surroundings<'a> {
@@ -291,6 +273,8 @@ fn parse_duration(text: &str) -> Result<f64, String> {
 
 #[cfg(test)]
 mod tests {
+    use model::Error;
+
     use super::*;
 
     fn sample(labels: &[(&str, &str)], value: f64) -> Sample {

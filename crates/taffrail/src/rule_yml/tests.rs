@@ -75,6 +75,10 @@ fn all_mistakes_are_named_with_their_places() {
         "r.yml:5:5: unknown key \"annotation\" in rule; the nearest known key is \"annotations\"",
     );
     check(
+        "groups:\n- name: g\n  rules:\n  - alert: a\n    expr: b\n    annotations:\n      ok: '{{ $value }}'\n      bad: '{{ $label.x }}'\n",
+        "r.yml:8:7: annotations.bad: error parsing template __alert_a: template: __alert_a:1: undefined variable \"$label\"",
+    );
+    check(
         "groups:\n- name: g\n  type: logql\n",
         "r.yml:2:3: rules of type \"logql\" are not supported yet; use \"promql\"",
     );

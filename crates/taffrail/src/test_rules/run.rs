@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use alert::evaluate::{Context, RuleState, State, vector};
 use alert::rule::{Group, Kind};
-use alert::template::Templates;
 use collect::scrape::format_duration;
 use model::{Budget, Labels, Result, is_stale};
 use query::promql::testing::{identical, parse_histogram, parse_series};
@@ -18,8 +17,8 @@ use super::file::{AlertTest, ExpectedSample, ExpressionTest, Test, TestFile, Tex
 use super::report;
 use super::storage::{Input, Storage};
 
-pub(super) struct Settings<'a> {
-    pub(super) templates: &'a dyn Templates,
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settings {
     /// Experimental functions of PromQL.
     pub(super) is_experimental: bool,
     /// Differences instead of both sides.
@@ -33,7 +32,7 @@ pub(super) fn run(
     test: &Test,
     file: &TestFile,
     groups: &[Group],
-    settings: &Settings<'_>,
+    settings: Settings,
 ) -> Vec<String> {
     if let Some(case) = test.alerts.iter().find(|case| case.name.is_empty()) {
         let within = if test.name.is_empty() {
@@ -90,7 +89,7 @@ fn shown(ms: i64) -> String {
 struct Running<'a> {
     test: &'a Test,
     file: &'a TestFile,
-    settings: &'a Settings<'a>,
+    settings: Settings,
     storage: Storage,
     input: Input,
     budget: Budget,
@@ -146,7 +145,6 @@ impl Running<'_> {
             source: self.storage.source(),
             options: self.options(),
             lookback_ms: self.settings.lookback_ms,
-            templates: self.settings.templates,
             external_labels: &self.test.external_labels,
             external_url: &self.test.external_url,
             query_offset_ms: group.query_offset_ms.unwrap_or(0),
