@@ -27,7 +27,7 @@ use std::sync::Arc;
 use model::Result;
 
 pub use self::builtins::url_query;
-pub use self::escapes::{go_quote, html};
+pub use self::escapes::{go_quote, go_unquote, html};
 pub use self::function::{Function, Param, Run, bounded};
 pub use self::moment::{Moment, duration_text};
 pub(crate) use self::numbers::read_number;

@@ -46,6 +46,19 @@ pub fn go_quote(text: &str) -> String {
     out
 }
 
+/// The value of a string that Go quotes with `"`.
+///
+/// # Errors
+/// `Invalid` when it is none, or its value no UTF-8.
+pub fn go_unquote(literal: &str) -> model::Result<String> {
+    let is_whole = literal.len() > 1 && literal.starts_with('"') && literal.ends_with('"');
+    let value = crate::syntax::unquote(literal, 0)?;
+    if !is_whole || value.lossy || literal.contains('\n') {
+        return Err(model::Error::invalid(format!("no string of Go: {literal}")));
+    }
+    Ok(value.text)
+}
+
 /// As [`go_quote`], with what is not ASCII escaped (`%+q`).
 pub(super) fn go_quote_ascii(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
