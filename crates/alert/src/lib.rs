@@ -1,11 +1,16 @@
-//! Alerting: rules and their evaluation, the states of alerts.
+//! Alerting: rules and their evaluation, the states of alerts, whom they are told.
 //!
-//! Owns: rules as data ([`rule`]), one evaluation of one rule and what it remembers between two ([`evaluate`]), what
-//! templates of rules and notifications can do ([`expand`]), conditions on labels ([`matcher`]). Will own routing, silences and notifiers. Does not own: YAML
-//! (`taffrail`), when rules are evaluated and where their samples go; it never scrapes, stores or speaks HTTP.
-//! Synchronous: whoever has a clock drives it.
+//! Owns:
+//! - rules as data ([`rule`]), one evaluation of one rule and what it remembers between two ([`evaluate`]);
+//! - conditions on labels ([`matcher`]);
+//! - whom notifications go to ([`receiver`]);
+//! - what templates of rules and notifications can do ([`expand`]).
+//!
+//! Will own routing, silences and notifiers. Does not own: YAML (`taffrail`), when rules are evaluated and where their samples
+//! go; it never scrapes, stores or speaks HTTP. Synchronous: whoever has a clock drives it.
 
 pub mod evaluate;
 pub mod expand;
 pub mod matcher;
+pub mod receiver;
 pub mod rule;

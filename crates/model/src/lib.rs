@@ -9,6 +9,7 @@ mod budget;
 mod duration;
 mod error;
 pub mod histogram;
+pub mod http;
 mod labels;
 pub mod layout;
 mod logs;
