@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use query::promql::Expr;
+use query::{logql, promql, traceql};
 
 /// The label that holds an alert's name.
 pub const ALERT_NAME: &str = "alertname";
@@ -33,13 +33,39 @@ pub struct Rule {
     /// The expression as written.
     pub text: String,
     /// The expression.
-    pub expr: Expr,
+    pub expr: Expression,
     /// The group's labels and its own; templates in those of alerts.
     pub labels: BTreeMap<String, String>,
     /// What it does with the result.
     pub kind: Kind,
     /// Line in its file, from 1.
     pub line: usize,
+}
+
+impl Rule {
+    /// The expression in the layout in which Prometheus shows it: on one line. Other languages are shown as written.
+    pub fn shown(&self) -> String {
+        match &self.expr {
+            Expression::Promql(expr) => promql::one_line(expr),
+            Expression::Logql(_) | Expression::Traceql(_) => self.text.clone(),
+        }
+    }
+
+    /// Whether it alerts.
+    pub fn is_alerting(&self) -> bool {
+        matches!(self.kind, Kind::Alerting(_))
+    }
+}
+
+/// An expression in the language of its group.
+#[derive(Debug, Clone)]
+pub enum Expression {
+    /// Over samples.
+    Promql(promql::Expr),
+    /// Over log lines; a metric query.
+    Logql(Box<logql::Expr>),
+    /// Over spans; a metrics query.
+    Traceql(Box<traceql::Query>),
 }
 
 /// What a rule does with what its expression gives.

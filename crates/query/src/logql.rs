@@ -130,9 +130,21 @@ pub struct Categories {
 /// [`Invalid`](model::ErrorKind::Invalid) for a malformed query or a row a metric query cannot make a number of;
 /// [`Limit`](model::ErrorKind::Limit) or [`Cancelled`](model::ErrorKind::Cancelled) from `budget`; failures of `source`.
 pub fn evaluate(source: &dyn LogSource, query: &LogQuery, budget: &Budget) -> Result<Evaluated> {
-    let expr = parse(&query.text)?;
+    evaluate_expr(source, &parse(&query.text)?, query, budget)
+}
+
+/// As [`evaluate`], of what [`parse`] made of `query.text` before: rules are parsed once and evaluated for ever.
+///
+/// # Errors
+/// As [`evaluate`], but for a malformed query.
+pub fn evaluate_expr(
+    source: &dyn LogSource,
+    expr: &Expr,
+    query: &LogQuery,
+    budget: &Budget,
+) -> Result<Evaluated> {
     match &expr.kind {
         ExprKind::Log(log) => logs::evaluate(source, log, query, budget),
-        _ => metric::evaluate(source, &expr, query, budget),
+        _ => metric::evaluate(source, expr, query, budget),
     }
 }

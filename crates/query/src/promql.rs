@@ -24,7 +24,7 @@ use model::{Budget, Histogram, Labels, MetricSource, Result};
 pub use crate::histogram::describe as histogram_text;
 pub use crate::syntax::{duration_ms, position};
 pub use ast::Expr;
-pub use format::format;
+pub use format::{format, one_line};
 pub use parse::{parse, parse_selector};
 pub use tree::{selectors, tree};
 

@@ -12,10 +12,10 @@ use std::path::Path;
 
 use alert::evaluate::template_name;
 use alert::expand::prometheus::check_alert;
-use alert::rule::{Alerting, Group, Kind, Rule};
+use alert::rule::{Alerting, Expression, Group, Kind, Rule};
 use collect::scrape::parse_duration;
-use model::METRIC_NAME;
-use query::promql;
+use model::{Error, METRIC_NAME};
+use query::{logql, promql, traceql};
 
 use crate::prometheus_yml::mistake;
 use crate::prometheus_yml::node::{Node, Placed, Value};
@@ -105,17 +105,16 @@ fn prune(object: &str, node: &mut Node) {
 
 fn group(node: &Node, name: &str, file: &str) -> Result<Group, Vec<Placed>> {
     let mut mistakes = Vec::new();
-    match node.text_of("type").unwrap_or("promql") {
-        "" | "promql" | "prometheus" => {}
-        language @ ("logql" | "traceql") => {
-            let why = format!("rules of type {language:?} are not supported yet; use \"promql\"");
-            return Err(vec![(node.line, why)]);
-        }
+    let language = match node.text_of("type").unwrap_or("promql") {
+        "" | "promql" | "prometheus" => Language::Promql,
+        "logql" | "loki" => Language::Logql,
+        "traceql" | "tempo" => Language::Traceql,
         other => {
+            let line = node.get("type").map_or(node.line, |value| value.line);
             let why = format!("type must be one of promql, logql, traceql; not {other:?}");
-            return Err(vec![(node.line, why)]);
+            return Err(vec![(line, why)]);
         }
-    }
+    };
     let limit = node.text_of("limit").filter(|text| !text.is_empty()).map(str::parse::<i64>);
     if let Some(Err(_)) = limit {
         mistakes.push((node.line, format!("limit must be a whole number, in group {name:?}")));
@@ -124,7 +123,7 @@ fn group(node: &Node, name: &str, file: &str) -> Result<Group, Vec<Placed>> {
     label_names(&labels, node, &mut mistakes);
     let mut rules = Vec::new();
     for node in node.get("rules").map(Node::items).unwrap_or_default() {
-        rules.extend(rule(node, &labels, &mut mistakes));
+        rules.extend(rule(node, language, &labels, &mut mistakes));
     }
     if !mistakes.is_empty() {
         return Err(mistakes);
@@ -141,8 +140,55 @@ fn group(node: &Node, name: &str, file: &str) -> Result<Group, Vec<Placed>> {
     })
 }
 
+/// What expressions of a group are written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Language {
+    Promql,
+    Logql,
+    Traceql,
+}
+
+impl Language {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Promql => "promql",
+            Self::Logql => "logql",
+            Self::Traceql => "traceql",
+        }
+    }
+
+    /// Reads an expression of a rule.
+    ///
+    /// # Errors
+    /// What its grammar refuses, and queries that give no numbers.
+    fn parse(self, text: &str) -> Result<Expression, Error> {
+        match self {
+            Self::Promql => promql::parse(text).map(Expression::Promql),
+            Self::Logql => match logql::parse(text)? {
+                expr if expr.is_log_query() => Err(Error::invalid(
+                    "it gives lines; a rule needs numbers, as in count_over_time(… [5m])",
+                )),
+                expr => Ok(Expression::Logql(Box::new(expr))),
+            },
+            Self::Traceql => match traceql::parse(text)? {
+                query if query.is_metric() => Ok(Expression::Traceql(Box::new(query))),
+                _ => {
+                    Err(Error::invalid("it gives traces; a rule needs numbers, as in {…} | rate()"))
+                }
+            },
+        }
+    }
+
+    /// Another language in which `text` is an expression of a rule.
+    fn instead(self, text: &str) -> Option<Self> {
+        let others = [Self::Promql, Self::Logql, Self::Traceql].into_iter();
+        others.filter(|other| *other != self).find(|other| other.parse(text).is_ok())
+    }
+}
+
 fn rule(
     node: &Node,
+    language: Language,
     group_labels: &BTreeMap<String, String>,
     mistakes: &mut Vec<Placed>,
 ) -> Option<Rule> {
@@ -161,10 +207,15 @@ fn rule(
         wrong("", format!("rule {name:?} needs expr"));
         None
     } else {
-        let parsed = promql::parse(expr);
+        let parsed = language.parse(expr);
         if let Err(e) = &parsed {
             let (line, column) = promql::position(expr, e.span().map_or(0, |(start, _)| start));
-            let why = format!("cannot parse expr of {name:?}: {line}:{column}: {}", e.message());
+            let mut why =
+                format!("cannot parse expr of {name:?}: {line}:{column}: {}", e.message());
+            if let Some(other) = language.instead(expr) {
+                let (written, other) = (language.as_str(), other.as_str());
+                why.push_str(&format!("; the group is of type {written}, and this is {other}"));
+            }
             wrong("expr", why);
         }
         parsed.ok()

@@ -1,7 +1,7 @@
 //! The life of an alert: pending until `for` has passed, firing, resolved and kept for a while so that everybody hears
 //! of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::Labels;
 
@@ -51,38 +51,54 @@ pub struct Alert {
     pub resolved_ms: Option<i64>,
     /// Since when it fires only because of `keep_firing_for`.
     pub keep_firing_since_ms: Option<i64>,
+    /// When it was last sent to whom alerts go.
+    pub sent_ms: Option<i64>,
 }
 
-/// Moves `active` on to `at_ms`, when the expression gave `found`.
+/// Moves `active` on to `at_ms`, when the expression gave `found`, but alerts that are `awaited` and not found; says whether
+/// an alert came, went or changed its state.
 pub(super) fn advance(
     active: &mut BTreeMap<Labels, Alert>,
+    awaited: &mut BTreeSet<Labels>,
     rule: &Alerting,
     mut found: BTreeMap<Labels, Alert>,
     at_ms: i64,
-) {
+) -> bool {
+    let mut is_changed = false;
+    awaited.retain(|labels| !found.contains_key(labels));
     let lasts = |since_ms: i64, ms: u64| {
         u64::try_from(at_ms.saturating_sub(since_ms)).is_ok_and(|passed| passed >= ms)
     };
     active.retain(|labels, alert| match found.remove(labels) {
         Some(fresh) if alert.state == State::Inactive => {
+            is_changed = true;
             *alert = fresh;
             true
         }
         Some(fresh) => {
             alert.value = fresh.value;
             alert.annotations = fresh.annotations;
-            alert.keep_firing_since_ms = None;
+            is_changed |= alert.keep_firing_since_ms.take().is_some();
             true
         }
-        None => ended(alert, rule.keep_firing_for_ms, at_ms),
+        None if awaited.contains(labels) => true,
+        None => {
+            let before = (alert.state, alert.keep_firing_since_ms);
+            let is_kept = ended(alert, rule.keep_firing_for_ms, at_ms);
+            is_changed |= !is_kept || before != (alert.state, alert.keep_firing_since_ms);
+            is_kept
+        }
     });
+    is_changed |= !found.is_empty();
     active.append(&mut found);
     for alert in active.values_mut().filter(|alert| alert.state == State::Pending) {
-        if lasts(alert.active_ms, rule.for_ms) {
+        if lasts(alert.active_ms, rule.for_ms) && !awaited.contains(&alert.labels) {
             alert.state = State::Firing;
             alert.fired_ms = Some(at_ms);
+            is_changed = true;
         }
     }
+    is_changed
 }
 
 /// Moves an alert on whose expression does not hold; whether it is kept.

@@ -9,14 +9,14 @@ use query::promql::testing::{MemorySource, Noted, parse_series};
 use query::promql::{self, Options, Sample};
 
 use super::{Context, RuleState};
-use crate::rule::{Alerting, Kind, Rule};
+use crate::rule::{Alerting, Expression, Kind, Rule};
 
 fn rule(name: &str, expr: &str, labels: &[(&str, &str)], kind: Kind) -> Rule {
     let labels = labels.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
     Rule {
         name: name.to_owned(),
         text: expr.to_owned(),
-        expr: promql::parse(expr).unwrap(),
+        expr: Expression::Promql(promql::parse(expr).unwrap()),
         labels,
         kind,
         line: 1,
@@ -51,6 +51,8 @@ fn check(rule: Rule, series: &[&str], offset_ms: u64, limit: usize, expected: &[
     let budget = Budget::unlimited();
     let cx = Context {
         source: &source,
+        logs: None,
+        traces: None,
         options: Options::default(),
         lookback_ms: 300_000,
         external_labels: &Labels::default(),
@@ -188,6 +190,8 @@ fn resolved_alerts_are_kept_for_15_minutes_and_templates_may_ask() {
     let budget = Budget::unlimited();
     let cx = Context {
         source: &source,
+        logs: None,
+        traces: None,
         options: Options::default(),
         lookback_ms: 300_000,
         external_labels: &Labels::from_pairs([("e", "x")]),

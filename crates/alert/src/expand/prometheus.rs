@@ -223,7 +223,8 @@ fn sample_label(sample: Option<&Value>, name: &str) -> Value {
     }
 }
 
-fn link(expr: &str, tab: u8) -> String {
+/// Path and query of the page that shows `expr` as a table (1) or a graph (0).
+pub(crate) fn link(expr: &str, tab: u8) -> String {
     format!("/graph?g0.expr={}&g0.tab={tab}", url_query(expr))
 }
 

@@ -83,7 +83,8 @@ fn bracketed(out: &mut String, head: &str, args: &[&Expr], level: usize, own_lin
     out.push(')');
 }
 
-fn one_line(expr: &Expr) -> String {
+/// `expr` on one line, as Prometheus shows the expressions of rules.
+pub fn one_line(expr: &Expr) -> String {
     match &expr.kind {
         Kind::Number(n) => number(*n),
         Kind::Text { value, .. } => quote(value),

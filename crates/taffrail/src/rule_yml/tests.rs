@@ -79,8 +79,8 @@ fn all_mistakes_are_named_with_their_places() {
         "r.yml:8:7: annotations.bad: error parsing template __alert_a: template: __alert_a:1: undefined variable \"$label\"",
     );
     check(
-        "groups:\n- name: g\n  type: logql\n",
-        "r.yml:2:3: rules of type \"logql\" are not supported yet; use \"promql\"",
+        "groups:\n- name: g\n  type: sql\n",
+        "r.yml:3:3: type must be one of promql, logql, traceql; not \"sql\"",
     );
     check(
         "groups:\n- rules:\n  - record: 'a{b=\"c\"}'\n    expr: x\n",
@@ -95,4 +95,31 @@ fn unknown_keys_can_be_ignored() {
     let groups = load(Path::new("r.yml"), text, true).unwrap();
     assert_eq!(groups[0].rules[0].labels["owner"], "d");
     assert!(load(Path::new("r.yml"), text, false).is_err());
+}
+
+#[test]
+fn groups_have_a_language() {
+    let group = |language: &str, expr: &str| {
+        format!(
+            "groups:\n- name: g\n  type: {language}\n  rules:\n  - alert: a\n    expr: '{expr}'\n"
+        )
+    };
+    let [promql, logql, traceql] = [
+        "rate(x[5m]) > 1",
+        "sum(rate({app=\"x\"} |= \"e\" [5m])) > 1",
+        "{ status = error } | rate() > 1",
+    ];
+    for (language, expr) in [("promql", promql), ("logql", logql), ("traceql", traceql)] {
+        load(Path::new("r.yml"), &group(language, expr), false).unwrap();
+    }
+    let shown = |language, expr| {
+        load(Path::new("r.yml"), &group(language, expr), false).unwrap_err()[0].to_string()
+    };
+    let wrong = shown("promql", logql);
+    assert!(wrong.starts_with("r.yml:6:5: cannot parse expr of \"a\": 1:"), "{wrong}");
+    assert!(wrong.ends_with("; the group is of type promql, and this is logql"), "{wrong}");
+    let wrong = shown("logql", traceql);
+    assert!(wrong.ends_with("; the group is of type logql, and this is traceql"), "{wrong}");
+    assert!(shown("logql", "{app=\"x\"}").contains("it gives lines"));
+    assert!(shown("traceql", "{ status = error }").contains("it gives traces"));
 }

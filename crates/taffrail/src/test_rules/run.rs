@@ -143,6 +143,8 @@ impl Running<'_> {
     fn evaluate_rule(&mut self, group: &Group, rule: &mut RuleState, at_ms: i64) -> Result<()> {
         let context = Context {
             source: self.storage.source(),
+            logs: None,
+            traces: None,
             options: self.options(),
             lookback_ms: self.settings.lookback_ms,
             external_labels: &self.test.external_labels,
