@@ -1,0 +1,271 @@
+//! The outbox: messages on their way to receivers, kept until they have arrived.
+//!
+//! Owns: the order of messages, when each is tried again, how many are kept for how long. Does not own: sending and
+//! durability. Messages of one group to one integration arrive in order; groups do not wait for each other.
+
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use model::Labels;
+
+use crate::active::{ActiveAlert, Fingerprint, pairs};
+use crate::expand::alertmanager::{self, Pairs};
+use crate::notification_log::{LogEntry, LogKey, Reason};
+
+/// Messages kept of one group to one integration; beyond, the oldest are dropped.
+pub const GROUP_JOBS_MAX: usize = 100;
+/// Messages kept altogether; beyond, the oldest of the group with the most are dropped.
+pub const JOBS_MAX: usize = 20_000;
+/// How long a message is tried: three days, so that one of a Friday evening arrives on Monday.
+pub const JOB_AGE_MAX_MS: i64 = 72 * 3_600_000;
+/// Before the second attempt.
+const BACKOFF_MIN_MS: i64 = 500;
+/// Between attempts at most.
+const BACKOFF_MAX_MS: i64 = 60_000;
+
+/// An alert as a message tells it. Times are Unix milliseconds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Told {
+    /// Its identity.
+    pub labels: Labels,
+    /// What is said of it.
+    pub annotations: Pairs,
+    /// Since when.
+    pub starts_ms: i64,
+    /// Until when; `None` while it fires.
+    pub ends_ms: Option<i64>,
+    /// Where it comes from.
+    pub generator_url: String,
+}
+
+impl Told {
+    /// An alert as it is at `now_ms`.
+    pub fn new(alert: &ActiveAlert, now_ms: i64) -> Self {
+        Self {
+            labels: alert.labels.clone(),
+            annotations: alert.annotations.clone(),
+            starts_ms: alert.starts_ms,
+            ends_ms: alert.resolved(now_ms).then_some(alert.ends_ms),
+            generator_url: alert.generator_url.clone(),
+        }
+    }
+
+    /// It as templates see it.
+    pub fn for_templates(&self) -> alertmanager::Alert {
+        let ns = |ms: i64| ms.saturating_mul(1_000_000);
+        alertmanager::Alert {
+            resolved: self.ends_ms.is_some(),
+            labels: pairs(&self.labels),
+            annotations: self.annotations.clone(),
+            starts_at_ns: ns(self.starts_ms),
+            ends_at_ns: self.ends_ms.map(ns),
+            generator_url: self.generator_url.clone(),
+            fingerprint: Fingerprint::of(&self.labels).to_string(),
+        }
+    }
+
+    /// The order in which alerts are told: by job, by instance, then fewer labels first, then by labels.
+    pub fn order(&self, other: &Self) -> Ordering {
+        let (a, b) = (&self.labels, &other.labels);
+        // An alert that has the label comes first.
+        let by = |name: &str| match (a.get(name), b.get(name)) {
+            (None, None) => Ordering::Equal,
+            (None, _) => Ordering::Greater,
+            (_, None) => Ordering::Less,
+            (a, b) => a.cmp(&b),
+        };
+        let labels =
+            || a.iter().count().cmp(&b.iter().count()).then_with(|| a.iter().cmp(b.iter()));
+        by("job").then_with(|| by("instance")).then_with(labels)
+    }
+}
+
+/// A message to be sent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// Its number.
+    pub id: u64,
+    /// To whom, and of which group.
+    pub key: LogKey,
+    /// Why.
+    pub reason: Reason,
+    /// What its alerts were grouped by.
+    pub group_labels: Labels,
+    /// The id of its route.
+    pub route_id: String,
+    /// Its alerts, in the order they are told.
+    pub alerts: Vec<Told>,
+    /// When it was made, Unix milliseconds.
+    pub at_ms: i64,
+    /// Of its route.
+    pub repeat_interval_ms: u64,
+    /// What was told before it.
+    pub former: Option<LogEntry>,
+}
+
+/// A message that was given up.
+#[derive(Debug)]
+pub struct Dropped {
+    /// It.
+    pub job: Arc<Job>,
+    /// Why.
+    pub why: &'static str,
+}
+
+/// All messages that have not arrived.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    lanes: BTreeMap<LogKey, Lane>,
+    count: usize,
+    last_id: u64,
+    dropped: Vec<Dropped>,
+}
+
+/// The messages of one group to one integration.
+#[derive(Debug, Default)]
+struct Lane {
+    jobs: VecDeque<Arc<Job>>,
+    /// How often the first was tried in vain.
+    failures: u32,
+    /// Not before, Unix milliseconds.
+    next_ms: i64,
+    /// Whether the first is being sent.
+    under_way: bool,
+}
+
+impl Outbox {
+    /// The number of the next message.
+    pub fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    /// Puts a message behind those of the same group and integration.
+    pub fn add(&mut self, job: Arc<Job>) {
+        let lane = self.lanes.entry(job.key.clone()).or_default();
+        lane.jobs.push_back(job);
+        self.count += 1;
+        let full = if lane.jobs.len() > GROUP_JOBS_MAX {
+            lane.drop_oldest()
+        } else if self.count > JOBS_MAX {
+            self.lanes.values_mut().max_by_key(|lane| lane.jobs.len()).and_then(Lane::drop_oldest)
+        } else {
+            return;
+        };
+        if let Some(job) = full {
+            self.count -= 1;
+            self.dropped.push(Dropped { job, why: "too many wait" });
+        }
+    }
+
+    /// Takes back a message of a former life.
+    pub fn restore(&mut self, job: Arc<Job>) {
+        self.last_id = self.last_id.max(job.id);
+        self.add(job);
+    }
+
+    /// Takes messages away that are done with.
+    pub fn remove(&mut self, ids: &[u64]) {
+        for id in ids {
+            self.done(*id);
+        }
+    }
+
+    /// Whether a message waits there.
+    pub fn waits(&self, key: &LogKey) -> bool {
+        self.lanes.contains_key(key)
+    }
+
+    /// All messages, in order within a group and integration.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Job>> {
+        self.lanes.values().flat_map(|lane| &lane.jobs)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// When the next can be sent, Unix milliseconds.
+    pub fn next_ms(&self) -> Option<i64> {
+        self.lanes.values().filter(|lane| !lane.under_way).map(|lane| lane.next_ms).min()
+    }
+
+    /// Messages that can be sent now, at most `max`, which are under way from now on.
+    pub fn take_due(&mut self, max: usize, now_ms: i64) -> Vec<Arc<Job>> {
+        let due = self.lanes.values_mut().filter(|lane| !lane.under_way && lane.next_ms <= now_ms);
+        let taken = due.take(max).filter_map(|lane| {
+            lane.under_way = true;
+            lane.jobs.front().cloned()
+        });
+        taken.collect()
+    }
+
+    /// A message under way is done with; `None` if there is no such message.
+    pub fn done(&mut self, id: u64) -> Option<Arc<Job>> {
+        let (key, lane) = self.lanes.iter_mut().find(|(_, l)| l.jobs.iter().any(|j| j.id == id))?;
+        let position = lane.jobs.iter().position(|job| job.id == id)?;
+        let job = lane.jobs.remove(position)?;
+        if position == 0 {
+            (lane.failures, lane.next_ms, lane.under_way) = (0, 0, false);
+        }
+        if lane.jobs.is_empty() {
+            let key = key.clone();
+            self.lanes.remove(&key);
+        }
+        self.count -= 1;
+        Some(job)
+    }
+
+    /// A message under way did not arrive; when it is tried again.
+    pub fn failed(&mut self, id: u64, after_ms: Option<i64>, now_ms: i64) -> Option<i64> {
+        let is_first = |lane: &&mut Lane| lane.jobs.front().is_some_and(|job| job.id == id);
+        let lane = self.lanes.values_mut().find(is_first)?;
+        lane.under_way = false;
+        let wait_ms = backoff_ms(lane.failures).max(after_ms.unwrap_or(0).min(JOB_AGE_MAX_MS));
+        lane.failures = lane.failures.saturating_add(1);
+        lane.next_ms = now_ms.saturating_add(wait_ms);
+        Some(lane.next_ms)
+    }
+
+    /// Gives up messages that waited too long.
+    pub fn forget_old(&mut self, now_ms: i64) {
+        let old = |job: &Job| job.at_ms.saturating_add(JOB_AGE_MAX_MS) < now_ms;
+        for lane in self.lanes.values_mut().filter(|lane| !lane.under_way) {
+            while lane.jobs.front().is_some_and(|job| old(job))
+                && let Some(job) = lane.drop_oldest()
+            {
+                self.count -= 1;
+                self.dropped.push(Dropped { job, why: "it waited for three days" });
+            }
+        }
+        self.lanes.retain(|_, lane| !lane.jobs.is_empty());
+    }
+
+    /// Messages that were given up since the last call.
+    pub fn take_dropped(&mut self) -> Vec<Dropped> {
+        std::mem::take(&mut self.dropped)
+    }
+}
+
+impl Lane {
+    /// The oldest that is not being sent.
+    fn drop_oldest(&mut self) -> Option<Arc<Job>> {
+        self.jobs.remove(usize::from(self.under_way))
+    }
+}
+
+/// How long to wait after so many failures in a row: half again as long each time.
+pub fn backoff_ms(failures: u32) -> i64 {
+    let wait_ms = BACKOFF_MIN_MS as f64 * 1.5_f64.powi(failures.min(64).cast_signed());
+    (wait_ms as i64).min(BACKOFF_MAX_MS)
+}

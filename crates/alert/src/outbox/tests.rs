@@ -1,0 +1,93 @@
+//! The order of messages and when they are tried again.
+
+use super::*;
+
+fn job(outbox: &mut Outbox, group: &str, at_ms: i64) -> Arc<Job> {
+    let key = LogKey {
+        group_key: group.to_owned(),
+        receiver: "r".to_owned(),
+        integration: "webhook".to_owned(),
+        index: 0,
+    };
+    let job = Arc::new(Job {
+        id: outbox.next_id(),
+        key,
+        reason: Reason::First,
+        group_labels: Labels::default(),
+        route_id: "{}".to_owned(),
+        alerts: Vec::new(),
+        at_ms,
+        repeat_interval_ms: 1,
+        former: None,
+    });
+    outbox.add(job.clone());
+    job
+}
+
+fn due(outbox: &mut Outbox, now_ms: i64) -> Vec<u64> {
+    outbox.take_due(10, now_ms).iter().map(|job| job.id).collect()
+}
+
+#[test]
+fn a_group_waits_for_its_first_message_and_for_no_other_group() {
+    let mut outbox = Outbox::default();
+    for group in ["a", "a", "b"] {
+        job(&mut outbox, group, 0);
+    }
+    assert_eq!(due(&mut outbox, 0), [1, 3]);
+    assert_eq!((outbox.failed(1, None, 0), outbox.next_ms()), (Some(500), Some(500)));
+    outbox.done(3);
+    assert_eq!(due(&mut outbox, 499), [0_u64; 0]);
+    assert_eq!(due(&mut outbox, 500), [1]);
+    assert_eq!(outbox.failed(1, Some(90_000), 500), Some(90_500), "as the receiver asks");
+    assert_eq!(due(&mut outbox, 90_500), [1]);
+    outbox.done(1);
+    assert_eq!((due(&mut outbox, 90_500), outbox.len()), (vec![2], 1));
+}
+
+#[test]
+fn waits_grow_to_a_minute() {
+    let waits: Vec<_> = [0, 1, 2, 3, 11, 12, 1000].into_iter().map(backoff_ms).collect();
+    assert_eq!(waits, [500, 750, 1125, 1687, 43_248, 60_000, 60_000]);
+}
+
+#[test]
+fn what_is_too_much_or_too_old_is_given_up_and_said() {
+    let mut outbox = Outbox::default();
+    for at_ms in 0..=GROUP_JOBS_MAX {
+        job(&mut outbox, "a", i64::try_from(at_ms).unwrap());
+    }
+    let dropped = outbox.take_dropped();
+    assert_eq!((dropped.len(), dropped[0].job.id, outbox.len()), (1, 1, GROUP_JOBS_MAX));
+    // What is being sent stays.
+    assert_eq!(due(&mut outbox, 1000), [2]);
+    job(&mut outbox, "a", 1000);
+    assert_eq!(outbox.take_dropped()[0].job.id, 3);
+    outbox.failed(2, None, 1000);
+    outbox.forget_old(JOB_AGE_MAX_MS + 10);
+    let dropped: Vec<_> = outbox.take_dropped().iter().map(|dropped| dropped.job.id).collect();
+    assert_eq!(dropped, [2, 4, 5, 6, 7, 8, 9, 10], "those made before 10");
+}
+
+#[test]
+fn alerts_are_told_by_job_and_instance_first() {
+    let mut told: Vec<Told> = [
+        &[("alertname", "x")][..],
+        &[("alertname", "b"), ("job", "j"), ("instance", "2")],
+        &[("alertname", "c"), ("job", "j"), ("instance", "1")],
+        &[("alertname", "a"), ("b", "c")],
+        &[("alertname", "z"), ("job", "a")],
+    ]
+    .iter()
+    .map(|pairs| Told {
+        labels: Labels::from_pairs(pairs.iter().copied()),
+        annotations: Pairs::new(),
+        starts_ms: 0,
+        ends_ms: None,
+        generator_url: String::new(),
+    })
+    .collect();
+    told.sort_by(Told::order);
+    let names: Vec<_> = told.iter().map(|told| told.labels.get("alertname").unwrap()).collect();
+    assert_eq!(names, ["z", "c", "b", "x", "a"]);
+}
