@@ -75,6 +75,7 @@ pub(crate) fn npm_packages() -> Result<()> {
 pub(crate) fn clients() -> Result<PathBuf> {
     packages(&[
         ("prometheus", "prometheus"),
+        ("prometheus-alertmanager", "prometheus-alertmanager"),
         ("go", "golang-go"),
         (
             "/usr/share/gocode/src/github.com/prometheus/client_golang",

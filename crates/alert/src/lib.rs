@@ -8,11 +8,12 @@
 //! - alerts as they are handed over ([`active`]), what keeps them silent ([`inhibit`], [`silence`]), and their way through
 //!   groups ([`dispatch`]) and what was told before ([`notification_log`]) into the [`outbox`];
 //! - whom notifications go to ([`receiver`]), and all of that as a configuration ([`config`]);
+//! - what receivers are told and what their answers mean ([`notify`]);
 //! - records of what is remembered ([`record`]);
 //! - what templates of rules and notifications can do ([`expand`]).
 //!
-//! Will own notifiers. Does not own: YAML (`taffrail`), threads, where the samples of rules go; it
-//! never scrapes, stores or speaks HTTP. Synchronous: whoever has a clock drives it.
+//! Does not own: YAML (`taffrail`), threads, where the samples of rules go; it never scrapes, stores or speaks HTTP.
+//! Synchronous: whoever has a clock drives it.
 
 pub mod active;
 pub mod config;
@@ -23,6 +24,7 @@ pub mod group;
 pub mod inhibit;
 pub mod matcher;
 pub mod notification_log;
+pub mod notify;
 pub mod outbox;
 pub mod receiver;
 pub mod record;

@@ -10,21 +10,25 @@
     reason = "test support talks to the system directly, and a failed step is a failed test"
 )]
 
+mod alertmanager;
 mod clients;
 mod engine;
 mod http;
 pub mod loki_push;
 pub mod mix;
 mod prometheus;
+mod recorder;
 pub mod remote_write;
 pub mod service_logs;
 pub mod service_spans;
 mod taffrail;
 
+pub use alertmanager::Alertmanager;
 pub use clients::{Instrumented, clients_wanted};
 pub use engine::{Container, docker, engine_wanted, image};
 pub use http::{Answer, get, post, send, url_encode};
 pub use prometheus::Prometheus;
+pub use recorder::{MailRecorder, Recorded, RecordedMail, Recorder, Reply};
 pub use taffrail::{Options, Taffrail};
 
 use std::time::{Duration, Instant};

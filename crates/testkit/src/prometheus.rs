@@ -55,6 +55,6 @@ impl Drop for Prometheus {
 }
 
 /// A loopback address that was free a moment ago.
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }

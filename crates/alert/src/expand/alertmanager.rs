@@ -2,13 +2,14 @@
 
 mod data;
 mod functions;
-mod json;
+pub(crate) mod json;
 
 use std::cell::Cell;
 use std::fmt;
 
 use query::template::{Caller, Env, Set, Value};
 
+pub(crate) use self::data::field;
 pub use self::data::{Alert, Notification, Pairs};
 
 /// Route labels whose templates ask for each other.

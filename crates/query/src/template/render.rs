@@ -6,7 +6,7 @@ use super::ast::{At, Command, Node, Operand, Pipe, Term, Tree};
 use super::builtins;
 use super::function::{Function, Run};
 use super::html::Page;
-use super::value::Value;
+use super::value::{Trust, Value};
 use super::{Env, NODES_MAX, OUTPUT_BYTES_MAX, Set};
 
 /// Templates and blocks within each other.
@@ -91,6 +91,19 @@ struct Renderer<'r> {
 
 type Outcome<T> = Result<T, String>;
 
+/// What is not escaped a second time in a page: it went through the function that escapes for such a place last.
+fn escaped_by(pipe: &Pipe) -> Option<Trust> {
+    let last = pipe.commands.last()?.args.first()?;
+    match &last.term {
+        Term::Function(function) if last.fields.is_empty() => match function.name {
+            "urlquery" => Some(Trust::Url),
+            "html" => Some(Trust::Html),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 impl<'r> Renderer<'r> {
     fn fail(&self, what: impl std::fmt::Display) -> String {
         let place = self.tree.source.place(self.at.pos());
@@ -135,7 +148,12 @@ impl<'r> Renderer<'r> {
             Node::Action(pipe) => {
                 let value = self.pipe(pipe, dot)?;
                 if pipe.variables.is_empty() {
-                    self.print(&value)?;
+                    match self.page.as_ref().and_then(|_| escaped_by(pipe)) {
+                        Some(trust) => {
+                            self.print(&Value::Trusted(trust, value.as_text().to_owned()))?;
+                        }
+                        None => self.print(&value)?,
+                    }
                 }
             }
             Node::If { pipe, body, otherwise } => {

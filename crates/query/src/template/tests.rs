@@ -213,6 +213,14 @@ fn pages_escape_what_is_printed() {
         "<a href=\"/x?y={{.url}}\">",
         Ok("<a href=\"/x?y=http%3a%2f%2fa%2fb%3fc%3dd%26e%3d%c3%bc\">"),
     );
+    // What was escaped for its place already is not escaped again.
+    check("<p>{{.x | html}}</p>", Ok("<p>&lt;b&gt;&amp;&#34;&#39;+</p>"));
+    check(
+        "<a href=\"/x?y={{urlquery .url}}\">{{.url | urlquery}}",
+        Ok(
+            "<a href=\"/x?y=http%3A%2F%2Fa%2Fb%3Fc%3Dd%26e%3D%C3%BC\">http%3A%2F%2Fa%2Fb%3Fc%3Dd%26e%3D%C3%BC",
+        ),
+    );
     check(
         "<p style=\"color: {{.css}}\">{{with .css}}<i>{{.}}</i>{{end}}",
         Ok("<p style=\"color: red\"><i>red</i>"),

@@ -126,7 +126,7 @@ fn kv(pairs: &Pairs) -> Value {
 }
 
 /// What is called `name` in a struct or map.
-pub(super) fn field<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
+pub(crate) fn field<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
     match value {
         Value::Struct(record) => {
             record.fields.iter().find(|(field, _)| *field == name).map(|(_, value)| value)

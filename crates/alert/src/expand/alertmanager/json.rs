@@ -9,7 +9,7 @@ const GO_NAMES: &str = "template.Pair";
 ///
 /// # Errors
 /// For numbers JSON does not have, and for more bytes than a rendering may have.
-pub(super) fn write(value: &Value) -> Result<String, String> {
+pub(crate) fn write(value: &Value) -> Result<String, String> {
     let mut out = String::new();
     push(value, &mut out)?;
     Ok(out)
@@ -79,7 +79,7 @@ fn push_time(time: &Moment, out: &mut String) {
 }
 
 /// A text with what HTML gives a meaning escaped, as Go does.
-fn push_text(text: &str, out: &mut String) {
+pub(crate) fn push_text(text: &str, out: &mut String) {
     let quoted = serde_json::to_string(text).expect("BUG: texts are JSON");
     for c in quoted.chars() {
         match c {
