@@ -1,5 +1,5 @@
-//! `taffrail check`: reads configuration files as a start would, and reports the first mistake of each file and every
-//! key that has no effect here.
+//! `taffrail check`: reads configuration files as a start would, and reports the first mistake of each file, of an
+//! `alertmanager.yml` all of them, and every key that has no effect here.
 
 use std::io::Write;
 use std::path::Path;
@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::cli::{CheckArgs, Output};
 use crate::config::{self, Overrides};
 use crate::yaml::ConfigError;
-use crate::{prometheus_yml, promtail, promtail_yml};
+use crate::{alertmanager_yml, prometheus_yml, promtail, promtail_yml};
 
 /// What was found in one file.
 #[derive(Serialize)]
@@ -32,13 +32,15 @@ pub fn check(
     env: &dyn Fn(&str) -> Option<String>,
     out: &mut impl Write,
 ) -> Result<u8> {
-    let reports: Vec<Report> = args.files.iter().map(|file| report(file, env)).collect();
+    let reports: Vec<Report> =
+        args.files.iter().map(|file| report(file, args.strict, env)).collect();
     if args.output == Output::Json {
         writeln!(out, "{}", serde_json::to_string_pretty(&reports)?)?;
     } else {
         for report in &reports {
             match &report.error {
-                Some(error) => writeln!(out, "FAILED   {error}")?,
+                // Of several mistakes each has its line.
+                Some(error) => writeln!(out, "FAILED   {}", error.replace('\n', "\n         "))?,
                 None => {
                     writeln!(out, "SUCCESS  {} ({}): {}", report.file, report.kind, report.summary)?
                 }
@@ -51,22 +53,28 @@ pub fn check(
     Ok(if reports.iter().any(|r| r.error.is_some()) { 2 } else { 0 })
 }
 
-fn report(file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Report {
+fn report(file: &Path, strict: bool, env: &dyn Fn(&str) -> Option<String>) -> Report {
     let text = std::fs::read_to_string(file);
     let kind = match &text {
+        Ok(text) if alertmanager_yml::looks_like_alertmanager(text) => "alertmanager",
         Ok(text) if promtail_yml::looks_like_promtail(text) => "promtail",
         Ok(text) if looks_like_prometheus(text) => "prometheus",
         _ => "taffrail",
     };
+    let one = |mistake| vec![mistake];
     let outcome = match text {
-        Err(error) => Err(ConfigError::whole_file(file, format!("cannot read: {error}"))),
-        Ok(text) if kind == "promtail" => promtail_file(file, &text, env),
-        Ok(text) if kind == "prometheus" => prometheus(file, &text, env),
-        Ok(_) => taffrail(file, env),
+        Err(error) => Err(one(ConfigError::whole_file(file, format!("cannot read: {error}")))),
+        Ok(text) if kind == "alertmanager" => alertmanager(file, &text, strict, env),
+        Ok(text) if kind == "promtail" => promtail_file(file, &text, env).map_err(one),
+        Ok(text) if kind == "prometheus" => prometheus(file, &text, env).map_err(one),
+        Ok(_) => taffrail(file, strict, env),
     };
     let (error, (summary, notes)) = match outcome {
         Ok(found) => (None, found),
-        Err(mistake) => (Some(mistake.to_string()), Default::default()),
+        Err(mistakes) => {
+            let mistakes: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+            (Some(mistakes.join("\n")), Default::default())
+        }
     };
     Report { file: file.display().to_string(), kind, error, notes, summary }
 }
@@ -118,13 +126,42 @@ fn promtail_file(
     ))
 }
 
-/// Also reads the `prometheus.yml` and the `promtail.yml` it points at.
+/// Also reads the template files that it names.
+fn alertmanager(
+    file: &Path,
+    text: &str,
+    strict: bool,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<(String, Vec<String>), Vec<ConfigError>> {
+    let options = alertmanager_yml::Options { strict, ..Default::default() };
+    let loaded = alertmanager_yml::load(file, text, options, env)?;
+    let config = loaded.config;
+    alertmanager_yml::templates(&config)?;
+    let integrations: usize = config.receivers.iter().map(|r| r.integrations.len()).sum();
+    let mut summary = format!(
+        "{}, {} with {}, {}, {}",
+        counted(config.route.walk().len(), "route"),
+        counted(config.receivers.len(), "receiver"),
+        counted(integrations, "integration"),
+        counted(config.inhibit_rules.len(), "inhibition rule"),
+        counted(config.time_intervals.len(), "time interval"),
+    );
+    if !loaded.switched_off.is_empty() {
+        let off = counted(loaded.switched_off.len(), "integration");
+        summary.push_str(&format!("; {off} switched off"));
+    }
+    Ok((summary, loaded.warnings.iter().map(ToString::to_string).collect()))
+}
+
+/// Also reads the `prometheus.yml`, the `promtail.yml` and the `alertmanager.yml` it points at.
 fn taffrail(
     file: &Path,
+    strict: bool,
     env: &dyn Fn(&str) -> Option<String>,
-) -> Result<(String, Vec<String>), ConfigError> {
+) -> Result<(String, Vec<String>), Vec<ConfigError>> {
+    let one = |mistake| vec![mistake];
     let overrides = Overrides { config: Some(file.to_owned()), ..Overrides::default() };
-    let config = config::load(&overrides, env)?;
+    let config = config::load(&overrides, env).map_err(one)?;
     let mut notes = Vec::new();
     let says_nothing = |text: String| {
         text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
@@ -135,19 +172,22 @@ fn taffrail(
             file.display()
         ));
     }
-    if let Some(path) = &config.prometheus {
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| ConfigError::whole_file(path, format!("cannot read: {e}")))?;
-        let (summary, more) = prometheus(path, &text, env)?;
+    let read = |path: &Path| {
+        std::fs::read_to_string(path)
+            .map_err(|e| one(ConfigError::whole_file(path, format!("cannot read: {e}"))))
+    };
+    let mut add = |path: &Path, (summary, more): (String, Vec<String>)| {
         notes.push(format!("{}: {summary}", path.display()));
         notes.extend(more);
+    };
+    if let Some(path) = &config.prometheus {
+        add(path, prometheus(path, &read(path)?, env).map_err(one)?);
     }
     if let Some(path) = &config.promtail {
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| ConfigError::whole_file(path, format!("cannot read: {e}")))?;
-        let (summary, more) = promtail_file(path, &text, env)?;
-        notes.push(format!("{}: {summary}", path.display()));
-        notes.extend(more);
+        add(path, promtail_file(path, &read(path)?, env).map_err(one)?);
+    }
+    if let Some(path) = &config.alertmanager {
+        add(path, alertmanager(path, &read(path)?, strict, env)?);
     }
     Ok((format!("listens on {}, data in {}", config.listen, config.data_dir.display()), notes))
 }

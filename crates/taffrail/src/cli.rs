@@ -145,9 +145,10 @@ pub enum Command {
         #[command(subcommand)]
         source: ImportSource,
     },
-    /// Read configuration files and report each file's first mistake; exits 2 when there is one.
+    /// Read configuration files and report each file's mistakes; exits 2 when there is one.
     #[command(
-        after_help = "Examples:\n  taffrail check taffrail.yml\n  taffrail check prometheus.yml --output json"
+        after_help = "Examples:\n  taffrail check taffrail.yml\n  taffrail check prometheus.yml --output json\n  \
+                      taffrail check alertmanager.yml --strict"
     )]
     Check(CheckArgs),
     /// Run unit tests for rules.
@@ -621,9 +622,12 @@ pub struct ImportTarget {
 /// Options of `check`.
 #[derive(Debug, Clone, Args)]
 pub struct CheckArgs {
-    /// `taffrail.yml` and `prometheus.yml` files.
+    /// `taffrail.yml`, `prometheus.yml`, `promtail.yml` and `alertmanager.yml` files, known by their content.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
+    /// Judge an `alertmanager.yml` exactly as Alertmanager does: no variables, no integration switched off.
+    #[arg(long)]
+    pub strict: bool,
     /// Form of the answer.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub output: Output,

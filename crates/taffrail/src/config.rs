@@ -56,6 +56,8 @@ pub struct RawConfig {
     pub prometheus: Option<PathBuf>,
     /// A `promtail.yml`, read as it is; its jobs run. Relative to this file.
     pub promtail: Option<PathBuf>,
+    /// An `alertmanager.yml`, read as it is. Relative to this file.
+    pub alertmanager: Option<PathBuf>,
     /// Containers: metrics, events, logs.
     pub containers: Option<RawContainers>,
     /// Log files that are read; of several entries the first that matches a file counts.
@@ -252,6 +254,8 @@ pub struct Config {
     pub prometheus: Option<PathBuf>,
     /// `promtail.yml`.
     pub promtail: Option<PathBuf>,
+    /// `alertmanager.yml`.
+    pub alertmanager: Option<PathBuf>,
     /// Container collection, unless switched off.
     pub containers: Option<Containers>,
     /// Log files that are read.
@@ -450,6 +454,7 @@ fn check(
         durability,
         prometheus: raw.prometheus.map(|file| base.join(file)),
         promtail: raw.promtail.map(|file| base.join(file)),
+        alertmanager: raw.alertmanager.map(|file| base.join(file)),
         containers: containers.enabled.unwrap_or(true).then(|| Containers {
             socket,
             interval_ms: containers_interval_ms,

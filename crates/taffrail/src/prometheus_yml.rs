@@ -4,9 +4,9 @@
 //! environment variables, and the notes about keys that are read without effect. Does not own: running anything, rule
 //! files, and Taffrail's own configuration.
 
-mod dump;
+pub(crate) mod dump;
 pub(crate) mod expand;
-mod http;
+pub(crate) mod http;
 pub(crate) mod jobs;
 pub(crate) mod node;
 mod otlp;

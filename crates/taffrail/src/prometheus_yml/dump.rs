@@ -6,7 +6,7 @@ use collect::scrape::{ScrapeJob, format_duration};
 
 use super::node::{Node, Value};
 
-const SECRET: &str = "<secret>";
+pub(crate) const SECRET: &str = "<secret>";
 /// Keys whose texts are secrets, alone or behind an underscore (`client_secret`).
 const SECRET_KEYS: [&str; 8] = [
     "password",
@@ -20,7 +20,7 @@ const SECRET_KEYS: [&str; 8] = [
 ];
 
 /// The whole file.
-pub(super) fn file(root: &Node) -> String {
+pub(crate) fn file(root: &Node) -> String {
     let mut out = String::new();
     map(&mut out, root.entries().iter().map(|(key, node)| (key.name.as_str(), node)), 0);
     out

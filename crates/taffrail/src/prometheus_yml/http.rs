@@ -15,7 +15,7 @@ const CLIENT_CREDENTIALS: &str = "client_credentials";
 pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// The HTTP keys of `node`; relative paths start from `dir`.
-pub(super) fn options(node: &Node, dir: &Path) -> HttpOptions {
+pub(crate) fn options(node: &Node, dir: &Path) -> HttpOptions {
     let empty = || Secret::Text(String::new());
     let basic_auth = node.get("basic_auth").map(|auth| {
         let user = secret(auth, "username", "username_file", dir).unwrap_or_else(empty);
@@ -95,7 +95,7 @@ fn assertion(node: &Node, dir: &Path) -> Assertion {
 }
 
 /// What a value of YAML is in JSON: numbers and truth values are what they look like unless they are quoted.
-fn json(node: &Node) -> serde_json::Value {
+pub(crate) fn json(node: &Node) -> serde_json::Value {
     match &node.value {
         Value::Null => serde_json::Value::Null,
         Value::Text(text) => text.as_str().into(),
@@ -124,7 +124,7 @@ fn proxy(node: &Node) -> ProxyOptions {
     }
 }
 
-fn tls(node: &Node, dir: &Path) -> TlsOptions {
+pub(crate) fn tls(node: &Node, dir: &Path) -> TlsOptions {
     let version = |key: &str| {
         Some(match node.text_of(key)? {
             "TLS10" => TlsVersion::Tls10,

@@ -1,6 +1,6 @@
 //! Every key Prometheus 3 knows, with its type and what this release does about it, and the walk that checks a file.
 //!
-//! The table is text: `key:type`, separated by blanks. Types are `str`, `int`, `float`, `bool`, `dur`, `size`, `any`,
+//! The table is text: `key:type`, separated by blanks. Types are `str`, `int`, `num`, `float`, `bool`, `dur`, `godur`, `size`, `any`,
 //! `{object}`, `[type]` for lists and `<type>` for maps with free keys. A key behind `-` is read and not needed, one
 //! behind `~` is not supported yet; `+object` takes in all keys of another object.
 //!
@@ -250,18 +250,43 @@ pub(crate) struct Walk<'a> {
     pub(crate) check: &'a dyn Fn(&str, &Node) -> Result<(), Placed>,
 }
 
+/// What is wrong in a file.
+pub(crate) struct Mistake {
+    pub(crate) placed: Placed,
+    /// The object that has no such key, of which some readers only warn.
+    pub(crate) unknown_in: Option<String>,
+}
+
 impl Walk<'_> {
-    /// Checks `node` against the object called `name`. Inside a key that is noted as a whole, notes are `silent`.
+    /// Checks `node` against the object called `name`; the first mistake. Inside a key that is noted as a whole, notes are
+    /// `silent`.
     pub(crate) fn object(&mut self, name: &str, node: &Node, silent: bool) -> Result<(), Placed> {
+        match self.mistakes(name, node, silent).into_iter().next() {
+            Some(mistake) => Err(mistake.placed),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks as [`Walk::object`] does; all mistakes.
+    pub(crate) fn mistakes(&mut self, name: &str, node: &Node, silent: bool) -> Vec<Mistake> {
+        let mut found = Found(Vec::new());
+        self.walk(name, node, silent, &mut found);
+        found.0
+    }
+
+    fn walk(&mut self, name: &str, node: &Node, silent: bool, found: &mut Found) {
         let entries = match &node.value {
             Value::Map(entries) => entries,
-            Value::Null => return Ok(()),
-            _ => return Err((node.line, format!("{name} must be a mapping"))),
+            Value::Null => return,
+            _ => return found.add(node.line, format!("{name} must be a mapping")),
         };
+        let before = found.0.len();
         let fields = fields(self.tables, name);
         for (key, value) in entries {
             let Some(field) = fields.iter().find(|f| f.name == key.name) else {
-                return Err((key.line, unknown_key(key, name, &fields)));
+                let placed = (key.line, unknown_key(key, name, &fields));
+                found.0.push(Mistake { placed, unknown_in: Some(name.to_owned()) });
+                continue;
             };
             if let Some(kind) = field.note.filter(|_| !silent) {
                 self.notes.push(Note {
@@ -271,40 +296,49 @@ impl Walk<'_> {
                     kind,
                 });
             }
-            self.value(&key.name, field.shape, value, silent || field.note.is_some())?;
+            self.value(&key.name, field.shape, value, silent || field.note.is_some(), found);
         }
-        (self.check)(name, node)
+        if found.0.len() == before
+            && let Err((line, why)) = (self.check)(name, node)
+        {
+            found.add(line, why);
+        }
     }
 
-    fn value(&mut self, key: &str, shape: &str, node: &Node, silent: bool) -> Result<(), Placed> {
+    fn value(&mut self, key: &str, shape: &str, node: &Node, silent: bool, found: &mut Found) {
         if node.value == Value::Null {
-            return Ok(());
+            return;
         }
         if let Some(item) = inside(shape, '[', ']') {
             let Value::List(items) = &node.value else {
-                return Err((node.line, format!("{key} must be a list")));
+                return found.add(node.line, format!("{key} must be a list"));
             };
             for item_node in items {
                 if item_node.value == Value::Null {
-                    return Err((
-                        item_node.line.max(node.line),
-                        format!("{key} has an empty or null item"),
-                    ));
+                    let line = item_node.line.max(node.line);
+                    found.add(line, format!("{key} has an empty or null item"));
+                } else {
+                    self.value(key, item, item_node, silent, found);
                 }
-                self.value(key, item, item_node, silent)?;
             }
-            return Ok(());
-        }
-        if let Some(object) = inside(shape, '{', '}') {
-            return self.object(object, node, silent);
-        }
-        if let Some(item) = inside(shape, '<', '>') {
+        } else if let Some(object) = inside(shape, '{', '}') {
+            self.walk(object, node, silent, found);
+        } else if let Some(item) = inside(shape, '<', '>') {
             let Value::Map(entries) = &node.value else {
-                return Err((node.line, format!("{key} must be a mapping")));
+                return found.add(node.line, format!("{key} must be a mapping"));
             };
-            return entries.iter().try_for_each(|(k, v)| self.value(&k.name, item, v, silent));
+            entries.iter().for_each(|(k, v)| self.value(&k.name, item, v, silent, found));
+        } else if let Err((line, why)) = scalar(key, shape, node) {
+            found.add(line, why);
         }
-        scalar(key, shape, node)
+    }
+}
+
+struct Found(Vec<Mistake>);
+
+impl Found {
+    fn add(&mut self, line: usize, why: String) {
+        self.0.push(Mistake { placed: (line, why), unknown_in: None });
     }
 }
 
@@ -317,9 +351,11 @@ fn scalar(key: &str, shape: &str, node: &Node) -> Result<(), Placed> {
     };
     let (fits, what) = match shape {
         "int" => (text.parse::<i64>().is_ok_and(|n| n >= 0), "a whole number from 0"),
+        "num" => (text.parse::<i64>().is_ok(), "a whole number"),
         "float" => (text.parse::<f64>().is_ok(), "a number"),
         "bool" => (parse_bool(text).is_some(), "true or false"),
         "dur" => (parse_duration(text).is_some(), "a duration such as 15s or 1h30m"),
+        "godur" => (go_duration_ms(text).is_some(), "a duration of Go such as 15s, 1.5h or 1h30m"),
         "size" => (parse_size(text).is_some(), "a size with its unit, such as 100MB"),
         _ => (true, "a text"),
     };
@@ -358,13 +394,20 @@ fn fields(tables: &[Table], object: &str) -> Vec<Field> {
 }
 
 fn unknown_key(key: &Key, object: &str, fields: &[Field]) -> String {
-    let nearest = fields.iter().max_by(|a, b| {
-        let nearness = |f: &Field| strsim::jaro_winkler(f.name, &key.name);
-        nearness(a).total_cmp(&nearness(b))
-    });
+    // What is not like it at all was not meant.
+    let nearest = fields
+        .iter()
+        .map(|field| (strsim::jaro_winkler(field.name, &key.name), field.name))
+        .filter(|(nearness, _)| *nearness > 0.7)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
     let hint =
-        nearest.map(|f| format!("; the nearest known key is {:?}", f.name)).unwrap_or_default();
+        nearest.map(|(_, name)| format!("; the nearest known key is {name:?}")).unwrap_or_default();
     format!("unknown key {:?} in {object}{hint}", key.name)
+}
+
+/// Milliseconds of a duration of Go, which is not negative.
+pub(crate) fn go_duration_ms(text: &str) -> Option<u64> {
+    model::go_duration_ns(text).ok().filter(|ns| *ns >= 0.0).map(|ns| (ns / 1e6) as u64)
 }
 
 /// Bytes of a size such as `15MB`; units are powers of 1024, as in Prometheus. A bare `0` is no limit.
@@ -390,7 +433,8 @@ pub(crate) mod tests {
 
     /// Tables are text; a slip in one would only show as a wrong error for some user.
     pub(crate) fn check(tables: &[Table]) {
-        const SCALARS: [&str; 7] = ["str", "int", "float", "bool", "dur", "size", "any"];
+        const SCALARS: [&str; 9] =
+            ["str", "int", "num", "float", "bool", "dur", "godur", "size", "any"];
         let rows = || tables.iter().flat_map(|table| table.iter());
         let known = |name: &str| rows().any(|(n, _)| *n == name);
         for (object, spec) in rows() {
