@@ -49,7 +49,7 @@ pub struct Settings<'a> {
 /// The program around groups: threads, storage, budgets.
 pub trait Program: Sync {
     /// What one evaluation of one rule may cost.
-    fn budget(&self) -> Budget;
+    fn budget(&self) -> Arc<Budget>;
 
     /// Stores samples of the group that is evaluated, all of one time; queries find them once it returns.
     ///

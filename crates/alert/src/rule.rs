@@ -25,6 +25,19 @@ pub struct Group {
     pub rules: Vec<Rule>,
 }
 
+impl Group {
+    /// Whether `other` would do the same: what is written is the same, wherever it stands in its file.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let head = |group: &Self| {
+            (group.interval_ms, group.query_offset_ms, group.limit, group.rules.len())
+        };
+        self.name == other.name
+            && self.file == other.file
+            && head(self) == head(other)
+            && self.rules.iter().zip(&other.rules).all(|(a, b)| a.is_same(b))
+    }
+}
+
 /// One rule.
 #[derive(Debug, Clone)]
 pub struct Rule {
@@ -51,6 +64,14 @@ impl Rule {
         }
     }
 
+    fn is_same(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.text == other.text
+            && std::mem::discriminant(&self.expr) == std::mem::discriminant(&other.expr)
+            && self.labels == other.labels
+            && self.kind == other.kind
+    }
+
     /// Whether it alerts.
     pub fn is_alerting(&self) -> bool {
         matches!(self.kind, Kind::Alerting(_))
@@ -69,7 +90,7 @@ pub enum Expression {
 }
 
 /// What a rule does with what its expression gives.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     /// Stores it under another name.
     Recording,
@@ -78,7 +99,7 @@ pub enum Kind {
 }
 
 /// What alerting rules have beside.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Alerting {
     /// How long the expression must hold before an alert fires, milliseconds.
     pub for_ms: u64,

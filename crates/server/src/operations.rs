@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use alert::group::GroupReport;
 use ingest::relabel::Rule;
 use model::{LogDeletion, Matcher, Result, RetentionPreview, RetentionRule};
 
@@ -30,6 +31,16 @@ pub trait Operations: Send + Sync {
 
     /// Everything configured that reads series.
     fn readers(&self) -> Readers;
+
+    /// Groups of rules as they are now, by file and name.
+    fn rule_groups(&self) -> Vec<GroupReport> {
+        Vec::new()
+    }
+
+    /// URLs to which alerts are sent, and those of Alertmanagers that relabelling took out.
+    fn alertmanagers(&self) -> (Vec<String>, Vec<String>) {
+        Default::default()
+    }
 
     /// Deletes the samples in `[start_ms, end_ms]` (Unix milliseconds, both inside) of the series that match any of
     /// `selectors`.

@@ -58,6 +58,8 @@ pub struct RawConfig {
     pub promtail: Option<PathBuf>,
     /// An `alertmanager.yml`, read as it is. Relative to this file.
     pub alertmanager: Option<PathBuf>,
+    /// Rule files beside those that `prometheus.yml` names: patterns such as `rules/*.yml`. Relative to this file.
+    pub rules: Option<Vec<String>>,
     /// Containers: metrics, events, logs.
     pub containers: Option<RawContainers>,
     /// Log files that are read; of several entries the first that matches a file counts.
@@ -143,6 +145,9 @@ pub struct RawServer {
     pub host_names: Option<Vec<String>>,
     /// Bearer tokens. With any token set, requests without one are refused, also on loopback.
     pub tokens: Option<Vec<RawToken>>,
+    /// The address users reach this server under, such as `https://taffrail.example.org`: links in alerts begin with it.
+    /// Default: `listen`, with the host's name when that is beyond loopback.
+    pub external_url: Option<String>,
     /// Whether admins may delete series and make snapshots over HTTP (`/api/v1/admin/tsdb/*`). Default: false.
     pub admin_api: Option<bool>,
     /// Pages of which origins may read the Prometheus API: a regular expression, matched against the whole origin, such
@@ -256,6 +261,10 @@ pub struct Config {
     pub promtail: Option<PathBuf>,
     /// `alertmanager.yml`.
     pub alertmanager: Option<PathBuf>,
+    /// Patterns of rule files beside those of `prometheus.yml`, as written.
+    pub rules: Vec<String>,
+    /// Where users reach this server, without a slash at its end; `None` for its own address.
+    pub external_url: Option<String>,
     /// Container collection, unless switched off.
     pub containers: Option<Containers>,
     /// Log files that are read.
@@ -377,6 +386,9 @@ fn check(
         overrides.listen.clone().or(raw.listen).unwrap_or_else(|| "127.0.0.1:7245".to_owned());
     let listen = mistakes.address(&listen)?;
     let server = raw.server.unwrap_or_default();
+    let external_url = server.external_url.clone();
+    let external_url =
+        external_url.map(|url| mistakes.url("server.external_url", &url)).transpose()?;
     let (admin_api, cors_origin) = (server.admin_api.unwrap_or(false), server.cors_origin.clone());
     let tenants = tenants(raw.tenants.unwrap_or_default(), &mistakes)?;
     let access = access(server, listen, tenants, &base, &mistakes)?;
@@ -455,6 +467,8 @@ fn check(
         prometheus: raw.prometheus.map(|file| base.join(file)),
         promtail: raw.promtail.map(|file| base.join(file)),
         alertmanager: raw.alertmanager.map(|file| base.join(file)),
+        rules: raw.rules.unwrap_or_default(),
+        external_url,
         containers: containers.enabled.unwrap_or(true).then(|| Containers {
             socket,
             interval_ms: containers_interval_ms,
@@ -699,6 +713,17 @@ impl Mistakes<'_> {
         };
         let (line, column) = yaml::place_of(self.text, key).unwrap_or((0, 0));
         ConfigError { path: path.to_owned(), line, column, message }
+    }
+
+    /// An address of pages, without a slash at its end.
+    fn url(&self, key: &str, text: &str) -> Result<String, ConfigError> {
+        let parsed = reqwest::Url::parse(text).ok();
+        if parsed.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+            return Ok(text.trim_end_matches('/').to_owned());
+        }
+        let message =
+            format!("{key}: {text:?} is not an address such as https://taffrail.example.org");
+        Err(self.error(key, message))
     }
 
     fn address(&self, text: &str) -> Result<SocketAddr, ConfigError> {

@@ -21,6 +21,7 @@ pub mod pushed;
 mod redaction;
 pub mod remote_write;
 pub mod rule_yml;
+mod rules;
 pub mod run;
 mod sampling;
 pub mod span_forward;

@@ -122,12 +122,12 @@ impl Operations for Process {
     }
 
     fn readers(&self) -> Readers {
-        let (dir, patterns) = {
-            let loaded = self.loaded.lock();
-            let file = self.config.prometheus.as_deref().and_then(std::path::Path::parent);
-            (file.unwrap_or(std::path::Path::new("")).to_owned(), loaded.config.rule_files.clone())
-        };
-        prometheus_yml::readers(&dir, &patterns)
+        let files = crate::rules::files(&self.config, &self.loaded.lock().config);
+        prometheus_yml::readers(&files)
+    }
+
+    fn rule_groups(&self) -> Vec<alert::group::GroupReport> {
+        self.rules.report()
     }
 
     fn delete_series(&self, selectors: &[Vec<Matcher>], start_ms: i64, end_ms: i64) -> Result<()> {

@@ -21,6 +21,7 @@ use crate::ledger::Signal;
 use crate::prometheus_yml::PrometheusConfig;
 use crate::promtail::{self, Promtail};
 use crate::remote_write::{RemoteWrite, Remotes};
+use crate::rules::{self, Rules};
 use crate::span_forward::SpanForward;
 use crate::stores::Stores;
 use crate::yaml::ConfigError;
@@ -39,6 +40,9 @@ pub struct Process {
     pub(crate) promtail: Promtail,
     pub(crate) remote_write: RemoteWrite,
     pub(crate) span_forward: Option<SpanForward>,
+    pub(crate) rules: Rules,
+    /// Where this server is reached.
+    pub(crate) address: String,
     /// Spans about our own requests.
     pub(crate) own_spans: Option<Arc<OwnSpans>>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -87,6 +91,7 @@ impl Process {
             .map(|path| load_prometheus(path, &self.env))
             .transpose()?
             .unwrap_or_default();
+        let set = rules::load(&fresh, &prometheus, &self.address)?;
         let dropped = &self.promtail.dropped;
         let promtail =
             fresh.promtail.as_deref().map(|path| promtail::load(path, &self.env, dropped));
@@ -105,6 +110,7 @@ impl Process {
         self.stores.forward_to(feed);
         self.scrape.reload(prometheus.jobs.clone());
         self.promtail.reload(promtail);
+        self.rules.reload(set);
         self.receivers.set_otlp(prometheus.otlp.clone());
         *self.loaded.lock() = Loaded { config: prometheus, at_ms: self.clock.now_ms() };
         Ok(())
@@ -404,6 +410,7 @@ impl Host for Process {
         self.line_figures(&mut figures);
         figures.0.extend(crate::remote_write::figures(&self.remote_write));
         figures.0.extend(self.span_forward.iter().flat_map(SpanForward::figures));
+        figures.0.extend(rules::figures(&self.rules));
         for (reason, count) in self.promtail.dropped.snapshot() {
             figures.counter(
                 "logentry_dropped_lines_total",

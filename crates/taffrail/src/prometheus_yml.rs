@@ -40,6 +40,10 @@ pub struct PrometheusConfig {
     pub external_labels: BTreeMap<String, String>,
     /// Patterns of rule files, as written.
     pub rule_files: Vec<String>,
+    /// How far back in time rules are evaluated, milliseconds.
+    pub rule_query_offset_ms: u64,
+    /// Applied to alerts before they are sent.
+    pub alert_relabel: Vec<ingest::relabel::Rule>,
     /// Where samples are sent on.
     pub remote_write: Vec<collect::forward::Remote>,
     /// How OTLP metrics become series.
@@ -147,8 +151,13 @@ pub fn load(
         {
             config.evaluation_interval_ms = ms;
         }
+        let offset = global.text_of("rule_query_offset");
+        config.rule_query_offset_ms = offset.and_then(collect::scrape::parse_duration).unwrap_or(0);
     }
     config.rule_files = root.texts_of("rule_files").into_iter().map(str::to_owned).collect();
+    if let Some(alerting) = root.get("alerting") {
+        config.alert_relabel = relabel::rules(alerting, "alert_relabel_configs").map_err(place)?;
+    }
     config.otlp = otlp::settings(root.get("otlp"));
     config.remote_write = remote_write::remotes(&root, dir).map_err(place)?;
     config.yaml = dump::file(&root);

@@ -29,9 +29,11 @@ use tracing_subscriber::EnvFilter;
 use crate::config::Config;
 use crate::memory;
 use crate::process::{Loaded, Process, load_prometheus};
+use crate::prometheus_yml::PrometheusConfig;
 use crate::promtail::{self, Promtail};
 use crate::pushed::PushedFiles;
 use crate::remote_write::{RemoteWrite, Remotes};
+use crate::rules::{self, Rules};
 use crate::span_forward::SpanForward;
 use crate::stores::Stores;
 
@@ -195,6 +197,8 @@ async fn live(config: Config) -> Result<()> {
             .run(Duration::from_millis(config.receive.push_interval_ms), collectors.clone()),
     );
 
+    let reached = reached(&config, address);
+    let rules = start_rules(&config, &stores, &clock, &prometheus, &reached).await?;
     let evaluation_interval_ms = evaluation_interval_ms(prometheus.evaluation_interval_ms);
     let process = Arc::new(Process {
         stores: stores.clone(),
@@ -205,6 +209,8 @@ async fn live(config: Config) -> Result<()> {
         receivers: receivers.clone(),
         remote_write,
         span_forward,
+        rules,
+        address: reached,
         own_spans: config.traces.self_tracing.then(|| Arc::new(own_spans(&config))),
         clock: clock.clone(),
         started_ms,
@@ -294,6 +300,8 @@ async fn live(config: Config) -> Result<()> {
     let ended = [ended.0, ended.1, ended.2, ended.3, ended.4, ended.5];
     ended.into_iter().collect::<Result<(), _>>().context("a background task ended unexpectedly")?;
     store_own_spans(&process, &*sink);
+    let ending = process.clone();
+    tokio::task::spawn_blocking(move || ending.rules.stop()).await?;
     forwarding.cancel();
     let closed = tokio::task::spawn_blocking(move || stores.close());
     match tokio::time::timeout_at(deadline, closed).await {
@@ -328,6 +336,39 @@ fn file_targets(config: &Config) -> Vec<collect::file::Target> {
         target
     };
     config.files.iter().map(with_positions).collect()
+}
+
+/// Host and port that links to this process name.
+fn reached(config: &Config, address: SocketAddr) -> String {
+    if address.ip().is_loopback() {
+        return address.to_string();
+    }
+    format!("{}:{}", config.host_name, address.port())
+}
+
+/// Reads the rule files and starts evaluating them.
+async fn start_rules(
+    config: &Config,
+    stores: &Arc<Stores>,
+    clock: &Arc<dyn Clock>,
+    prometheus: &PrometheusConfig,
+    address: &str,
+) -> Result<Rules> {
+    let set = rules::load(config, prometheus, address)?;
+    let limits = &config.query.limits;
+    let parts = rules::Parts {
+        metrics: stores.metrics.clone(),
+        logs: stores.logs.clone(),
+        traces: stores.traces.clone(),
+        sink: stores.clone(),
+        clock: clock.clone(),
+        files: rules::StateFiles::new(Arc::new(storage::fs::RealFs), &config.data_dir),
+        sinks: Vec::new(),
+        limits: model::Limits { bytes_max: config.memory_limit_bytes / 100 * 5, ..*limits },
+        lookback_ms: config.query.lookback_ms,
+        experimental: config.query.experimental,
+    };
+    Ok(tokio::task::spawn_blocking(move || Rules::start(parts, set)).await??)
 }
 
 /// What to watch of containers; no endpoint when they are switched off.
@@ -680,13 +721,19 @@ fn line_metrics(process: &Process) -> Vec<MetricRow> {
     all.iter().flat_map(|metrics| metrics.samples(&*process.clock)).map(row).collect()
 }
 
-/// Reloads when `taffrail.yml`, `prometheus.yml` or `promtail.yml` changes.
+/// Reloads when `taffrail.yml`, `prometheus.yml`, `promtail.yml` or a rule file changes.
 async fn watch_files(process: Arc<Process>, stop: CancellationToken) {
     let Config { path, prometheus, promtail, .. } = &process.config;
     let files: Vec<PathBuf> = [path, prometheus, promtail].into_iter().flatten().cloned().collect();
     let stamp =
         |path: &PathBuf| std::fs::metadata(path).and_then(|m| Ok((m.modified()?, m.len()))).ok();
+    let of_rules = || -> Vec<(PathBuf, Option<(SystemTime, u64)>)> {
+        let files = rules::files(&process.config, &process.loaded.lock().config);
+        files.into_iter().map(|file| (file.clone(), stamp(&file))).collect()
+    };
     let mut seen: Vec<Option<(SystemTime, u64)>> = files.iter().map(stamp).collect();
+    let mut rules_seen = of_rules();
+    let mut rules_before = rules_seen.clone();
     let mut tick = tokio::time::interval(FILES_CHECKED_EVERY);
     while !files.is_empty() {
         tokio::select! {
@@ -698,6 +745,15 @@ async fn watch_files(process: Arc<Process>, stop: CancellationToken) {
         if now != seen && now.iter().all(Option::is_some) {
             seen = now;
             drop(process.reload_now());
+            (rules_seen, rules_before) = (of_rules(), of_rules());
+            continue;
         }
+        // Which files there are is part of it: one that is being replaced must not be taken for gone.
+        let rules_now = of_rules();
+        if rules_now != rules_seen && rules_now == rules_before {
+            rules_seen.clone_from(&rules_now);
+            drop(process.reload_now());
+        }
+        rules_before = rules_now;
     }
 }

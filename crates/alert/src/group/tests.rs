@@ -96,8 +96,8 @@ impl MetricSource for Live<'_> {
 }
 
 impl Program for Scene {
-    fn budget(&self) -> Budget {
-        Budget::unlimited()
+    fn budget(&self) -> Arc<Budget> {
+        Arc::new(Budget::unlimited())
     }
 
     fn store(&self, samples: Vec<Sample>) -> Result<()> {

@@ -1,27 +1,23 @@
-//! The rule files that a `prometheus.yml` names, as far as the question "who reads these series" needs them. Rules are
-//! not evaluated.
+//! The rule files that a `prometheus.yml` names, as far as the question "who reads these series" needs them. Here rules
+//! are not evaluated.
 
-use std::path::Path;
+use std::path::PathBuf;
 
-use collect::scrape::matching_files;
 use server::operations::{Readers, RuleReader};
 
 use super::node::Node;
 
-/// Rules of all files that match `patterns`, which start from `dir`. What cannot be read is named, not skipped in
-/// silence.
-pub fn readers(dir: &Path, patterns: &[String]) -> Readers {
+/// Rules of all `files`. What cannot be read is named, not skipped in silence.
+pub fn readers(files: &[PathBuf]) -> Readers {
     let mut readers = Readers::default();
-    for pattern in patterns {
-        for file in matching_files(&dir.join(pattern)) {
-            let name = file.display().to_string();
-            match std::fs::read_to_string(&file) {
-                Ok(text) => match Node::parse(&text) {
-                    Ok(root) => rules(&name, &root, &mut readers),
-                    Err((line, why)) => readers.problems.push(format!("{name}:{line}: {why}")),
-                },
-                Err(e) => readers.problems.push(format!("{name}: cannot read: {e}")),
-            }
+    for file in files {
+        let name = file.display().to_string();
+        match std::fs::read_to_string(file) {
+            Ok(text) => match Node::parse(&text) {
+                Ok(root) => rules(&name, &root, &mut readers),
+                Err((line, why)) => readers.problems.push(format!("{name}:{line}: {why}")),
+            },
+            Err(e) => readers.problems.push(format!("{name}: cannot read: {e}")),
         }
     }
     readers
@@ -51,6 +47,8 @@ fn rules(file: &str, root: &Node, readers: &mut Readers) {
 
 #[cfg(test)]
 mod tests {
+    use collect::scrape::matching_files;
+
     use super::*;
 
     #[test]
@@ -66,7 +64,7 @@ mod tests {
             "groups:\n- name: g\n  rules:\n  - alert: Down\n    expr: up == 0\n  - record: a:b\n    expr: sum(b)\n  - expr: x\n",
         );
         write("b.yml", "groups: [\n");
-        let readers = readers(dir.path(), &["*.yml".to_owned()]);
+        let readers = readers(&matching_files(&dir.path().join("*.yml")));
         let names: Vec<_> = readers.rules.iter().map(|r| (r.name.as_str(), r.kind)).collect();
         assert_eq!(names, [("Down", "alerting"), ("a:b", "recording")]);
         assert_eq!(readers.problems.len(), 2, "{:?}", readers.problems);

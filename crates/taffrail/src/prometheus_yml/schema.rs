@@ -17,14 +17,14 @@ pub(crate) type Table = &'static [(&'static str, &'static str)];
 pub(crate) const OBJECTS: Table = &[
     (
         "the file",
-        "global:{global} -runtime:{runtime} ~rule_files:[str] scrape_config_files:[str] scrape_configs:[{job}] \
-        ~alerting:{alerting} remote_write:[{remote_write}] ~remote_read:[{remote_read}] -storage:{storage} \
+        "global:{global} -runtime:{runtime} rule_files:[str] scrape_config_files:[str] scrape_configs:[{job}] \
+        alerting:{alerting} remote_write:[{remote_write}] ~remote_read:[{remote_read}] -storage:{storage} \
         ~tracing:{tracing} otlp:{otlp}",
     ),
     ("the scrape config file", "scrape_configs:[{job}]"),
     (
         "global",
-        "scrape_interval:dur scrape_timeout:dur evaluation_interval:dur ~rule_query_offset:dur \
+        "scrape_interval:dur scrape_timeout:dur evaluation_interval:dur rule_query_offset:dur \
         external_labels:<str> ~query_log_file:str ~scrape_failure_log_file:str +limits",
     ),
     (

@@ -243,7 +243,6 @@ fn keys_without_effect_are_noted_once() {
     assert_eq!(config.rule_files, ["a.yml"]);
     assert_eq!(config.jobs[0].static_targets.len(), 1);
     let expect = [
-        "1: rule_files: not supported yet",
         "2: runtime: read, not needed",
         "5: sigv4: not supported yet",
         "6: capacity: read, not needed",

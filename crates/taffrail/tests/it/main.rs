@@ -15,6 +15,7 @@ mod limits;
 mod nezha;
 mod promtail;
 mod remote_write;
+mod rules;
 mod scrape;
 mod shippers;
 mod target;
