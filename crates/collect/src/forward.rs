@@ -34,6 +34,8 @@ use tokio_util::task::TaskTracker;
 pub use config::{MetadataConfig, QueueConfig, Remote};
 pub use figures::Figures;
 
+pub(crate) use sender::retry_after_ms;
+
 use sender::Sender;
 
 /// How far a remote is.

@@ -15,6 +15,7 @@ pub mod host;
 pub mod journal;
 pub mod lines;
 pub mod metadata;
+pub mod request;
 pub mod scrape;
 mod series;
 mod ticks;

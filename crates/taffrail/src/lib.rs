@@ -12,6 +12,7 @@ pub mod import;
 pub mod ledger;
 mod log_metrics;
 pub mod memory;
+pub mod notify;
 mod operations;
 pub mod process;
 pub mod prometheus_yml;

@@ -326,7 +326,7 @@ impl Requests {
 }
 
 /// The milliseconds of a `Retry-After`: seconds or a date.
-pub(super) fn retry_after_ms(text: &str, now_ms: i64) -> Option<u64> {
+pub(crate) fn retry_after_ms(text: &str, now_ms: i64) -> Option<u64> {
     if let Ok(seconds) = text.trim().parse::<u64>() {
         return Some(seconds.saturating_mul(1_000));
     }

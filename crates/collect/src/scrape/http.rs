@@ -14,7 +14,7 @@ use ingest::exposition::Encoding;
 use model::{Clock, Error, ErrorKind, Result};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
 
-use super::config::{HttpOptions, NameEscaping, ScrapeJob, ScrapeProtocol, Secret};
+use super::config::{HttpOptions, NameEscaping, ScrapeJob, ScrapeProtocol, Secret, TlsOptions};
 use super::target::{Target, format_duration};
 use clients::{Clients, Needs};
 use oauth2::Tokens;
@@ -120,6 +120,64 @@ pub(crate) async fn post(
     let request = headers(request(http, options, Method::POST, url)?);
     let request = with_credentials(http, options, request).await?;
     request.send().await.map_err(|e| request_failed(&e, url))
+}
+
+/// TLS for connections that speak no HTTP, read from the options' files now.
+pub(crate) fn tls_config(options: &TlsOptions) -> Result<rustls::ClientConfig> {
+    clients::tls::plain(options)
+}
+
+/// Sends `method` with `body` and `headers` to `url`, following redirects if the options say so: those that keep method and
+/// body always, the others of a `GET` only. Credentials, headers and `headers` go to the first URL's host only, and never
+/// from HTTPS to HTTP. A header of `headers` stands in for those the options have by that name.
+pub(crate) async fn send(
+    http: &Http,
+    options: &HttpOptions,
+    method: Method,
+    url: &Url,
+    headers: &[(&str, String)],
+    body: &str,
+) -> Result<Response> {
+    let brings = |name: &str| headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
+    let mut options = options.clone();
+    options.headers.retain(|(name, _)| !brings(name));
+    if brings("Authorization") {
+        options = HttpOptions { basic_auth: None, authorization: None, oauth2: None, ..options };
+    }
+    let mut at = url.clone();
+    let mut is_trusted = true;
+    for _ in 0..=REDIRECTS_MAX {
+        let mut request = request(http, &options, method.clone(), &at)?;
+        if method != Method::GET {
+            request = request.body(body.to_owned());
+        }
+        for (name, value) in headers {
+            if is_trusted || name.eq_ignore_ascii_case("Content-Type") {
+                request = request.header(*name, value);
+            }
+        }
+        let request =
+            if is_trusted { with_credentials(http, &options, request).await? } else { request };
+        let response = request.send().await.map_err(|e| unanswered(&e, &at))?;
+        let keeps = matches!(response.status().as_u16(), 307 | 308) || method == Method::GET;
+        let next = redirected(&response, &at).filter(|_| options.follow_redirects && keeps);
+        let Some(next) = next else { return Ok(response) };
+        let next = next?;
+        is_trusted &= next.host_str() == url.host_str()
+            && !(at.scheme() == "https" && next.scheme() == "http");
+        at = next;
+    }
+    Err(Error::invalid(format!("more than {REDIRECTS_MAX} redirects")))
+}
+
+/// As [`request_failed`], but with the host alone: the rest of the URL may be a secret.
+fn unanswered(error: &reqwest::Error, url: &Url) -> Error {
+    let host = url.host_str().unwrap_or("the server");
+    // A header or a URL that is none fails before anything is sent, and always.
+    match error.is_builder() {
+        true => Error::invalid(format!("cannot make a request to {host}: {}", innermost(error))),
+        false => Error::new(ErrorKind::Io, format!("no answer of {host}: {}", innermost(error))),
+    }
 }
 
 /// Asks for `url`, following redirects if the options say so. Credentials and headers of the options go to the first
@@ -314,7 +372,7 @@ pub(super) fn seconds_text(ms: u64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-async fn reveal(secret: &Secret) -> Result<String> {
+pub(crate) async fn reveal(secret: &Secret) -> Result<String> {
     match secret {
         Secret::Text(text) => Ok(text.clone()),
         Secret::File(path) => tokio::fs::read_to_string(path)

@@ -13,6 +13,7 @@ mod import;
 mod lifecycle;
 mod limits;
 mod nezha;
+mod notify;
 mod promtail;
 mod remote_write;
 mod rules;

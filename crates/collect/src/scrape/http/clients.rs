@@ -1,7 +1,7 @@
 //! HTTP clients by what they need: TLS settings, proxies, versions of HTTP. Requests with equal needs share one, with
 //! its connections.
 
-mod tls;
+pub(super) mod tls;
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -9,6 +9,7 @@ use reqwest::tls::Version;
 use reqwest::{ClientBuilder, Identity};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
@@ -26,14 +27,7 @@ pub(super) fn configure(
     options: &TlsOptions,
     http2: bool,
 ) -> Result<ClientBuilder> {
-    let tls12 = options.min_version != Some(TlsVersion::Tls13);
-    let tls13 = match options.max_version {
-        None | Some(TlsVersion::Tls13) => true,
-        Some(TlsVersion::Tls12) => false,
-        Some(TlsVersion::Tls10 | TlsVersion::Tls11) => {
-            return Err(Error::invalid("max_version is below TLS 1.2, the oldest that is spoken"));
-        }
-    };
+    let spoken = Spoken::new(options)?;
     let anchors = options.ca.as_ref().map(|ca| authorities(&read(ca)?)).transpose()?;
     let identity = match &options.client {
         Some((certificate, key)) => Some((read(certificate)?, read(key)?)),
@@ -42,13 +36,12 @@ pub(super) fn configure(
     if let Some(anchors) = anchors
         && !options.insecure_skip_verify
     {
-        let versions: &[&SupportedProtocolVersion] = match (tls12, tls13) {
-            (true, true) => &[&rustls::version::TLS12, &rustls::version::TLS13],
-            (true, false) => &[&rustls::version::TLS12],
-            (false, true) => &[&rustls::version::TLS13],
-            (false, false) => return Err(Error::invalid("min_version is above max_version")),
-        };
-        let config = believing(anchors, identity, versions, http2)?;
+        let verifier = Arc::new(believing(anchors)?);
+        let mut config = config(verifier, identity, &spoken.versions()?)?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        if http2 {
+            config.alpn_protocols.insert(0, b"h2".to_vec());
+        }
         return Ok(builder.tls_backend_preconfigured(config));
     }
     let mut builder = builder;
@@ -58,10 +51,10 @@ pub(super) fn configure(
             Identity::from_pem(&pem).map_err(|e| failed("read the client certificate", &e))?;
         builder = builder.identity(identity);
     }
-    if !tls12 {
+    if !spoken.tls12 {
         builder = builder.tls_version_min(Version::TLS_1_3);
     }
-    if !tls13 {
+    if !spoken.tls13 {
         builder = builder.tls_version_max(Version::TLS_1_2);
     }
     Ok(builder.tls_danger_accept_invalid_certs(options.insecure_skip_verify))
@@ -77,14 +70,61 @@ fn authorities(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
     Ok(found)
 }
 
-/// Settings that believe `anchors` and nobody else.
-fn believing(
-    anchors: Vec<CertificateDer<'static>>,
-    identity: Option<(Vec<u8>, Vec<u8>)>,
-    versions: &[&'static SupportedProtocolVersion],
-    http2: bool,
-) -> Result<ClientConfig> {
-    let refused = |what: &str, e: &dyn std::fmt::Display| Error::invalid(format!("{what}: {e}"));
+/// Settings for connections that speak something else than HTTP.
+pub(in super::super) fn plain(options: &TlsOptions) -> Result<ClientConfig> {
+    let identity = match &options.client {
+        Some((certificate, key)) => Some((read(certificate)?, read(key)?)),
+        None => None,
+    };
+    let verifier: Arc<dyn ServerCertVerifier> = match &options.ca {
+        _ if options.insecure_skip_verify => Arc::new(Anybody(ring::default_provider())),
+        Some(ca) => Arc::new(believing(authorities(&read(ca)?)?)?),
+        None => {
+            let verifier = rustls_platform_verifier::Verifier::new(ring::default_provider().into());
+            Arc::new(verifier.map_err(|e| {
+                Error::invalid(format!("cannot load the machine's certificate authorities: {e}"))
+            })?)
+        }
+    };
+    config(verifier, identity, &Spoken::new(options)?.versions()?)
+}
+
+/// Versions of TLS that may be spoken.
+struct Spoken {
+    tls12: bool,
+    tls13: bool,
+}
+
+impl Spoken {
+    fn new(options: &TlsOptions) -> Result<Self> {
+        let tls13 = match options.max_version {
+            None | Some(TlsVersion::Tls13) => true,
+            Some(TlsVersion::Tls12) => false,
+            Some(TlsVersion::Tls10 | TlsVersion::Tls11) => {
+                return Err(Error::invalid(
+                    "max_version is below TLS 1.2, the oldest that is spoken",
+                ));
+            }
+        };
+        Ok(Self { tls12: options.min_version != Some(TlsVersion::Tls13), tls13 })
+    }
+
+    fn versions(&self) -> Result<Vec<&'static SupportedProtocolVersion>> {
+        match (self.tls12, self.tls13) {
+            (true, true) => Ok(vec![&rustls::version::TLS12, &rustls::version::TLS13]),
+            (true, false) => Ok(vec![&rustls::version::TLS12]),
+            (false, true) => Ok(vec![&rustls::version::TLS13]),
+            (false, false) => Err(Error::invalid("min_version is above max_version")),
+        }
+    }
+}
+
+fn refused(what: &str, e: &dyn std::fmt::Display) -> Error {
+    Error::invalid(format!("{what}: {e}"))
+}
+
+/// Believes `anchors` and nobody else.
+fn believing(anchors: Vec<CertificateDer<'static>>) -> Result<Verifier> {
     let mut roots = RootCertStore::empty();
     for anchor in &anchors {
         let added = roots.add(anchor.clone());
@@ -93,26 +133,66 @@ fn believing(
     let chains = WebPkiServerVerifier::builder(Arc::new(roots))
         .build()
         .map_err(|e| refused("cannot use the certificate authorities", &e))?;
+    Ok(Verifier { chains, anchors })
+}
+
+fn config(
+    verifier: Arc<dyn ServerCertVerifier>,
+    identity: Option<(Vec<u8>, Vec<u8>)>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> Result<ClientConfig> {
     let builder = ClientConfig::builder_with_protocol_versions(versions)
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Verifier { chains, anchors }));
-    let mut config = match identity {
-        None => builder.with_no_client_auth(),
-        Some((certificate, key)) => {
-            let what = "cannot read the client certificate";
-            let chain: Vec<_> = CertificateDer::pem_slice_iter(&certificate)
-                .collect::<std::result::Result<_, _>>()
-                .map_err(|e| refused(what, &e))?;
-            let key = PrivateKeyDer::from_pem_slice(&key)
-                .map_err(|e| refused("cannot read the client's key", &e))?;
-            builder.with_client_auth_cert(chain, key).map_err(|e| refused(what, &e))?
-        }
-    };
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    if http2 {
-        config.alpn_protocols.insert(0, b"h2".to_vec());
+        .with_custom_certificate_verifier(verifier);
+    let Some((certificate, key)) = identity else { return Ok(builder.with_no_client_auth()) };
+    let what = "cannot read the client certificate";
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&certificate)
+        .collect::<std::result::Result<_, _>>()
+        .map_err(|e| refused(what, &e))?;
+    let key = PrivateKeyDer::from_pem_slice(&key)
+        .map_err(|e| refused("cannot read the client's key", &e))?;
+    builder.with_client_auth_cert(chain, key).map_err(|e| refused(what, &e))
+}
+
+/// Believes everybody, as `insecure_skip_verify` asks.
+#[derive(Debug)]
+struct Anybody(CryptoProvider);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
     }
-    Ok(config)
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        shown: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, shown, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        shown: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, shown, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
 }
 
 /// Believes chains that end in an anchor, and an anchor that is itself shown by the server: `openssl req -x509` makes
