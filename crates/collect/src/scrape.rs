@@ -7,6 +7,7 @@
 //! Shape: one task owns the jobs and the table of targets; each discovery and each target is a task of its own, so a
 //! broken one disturbs nobody. The [`Handle`] reads what the tasks publish.
 
+pub mod alertmanager;
 mod body;
 mod cache;
 mod config;

@@ -1,17 +1,18 @@
 //! `taffrail check`: reads configuration files as a start would, and reports the first mistake of each file, of an
-//! `alertmanager.yml` all of them, and every key that has no effect here.
+//! `alertmanager.yml` and of rule files all of them, and every key that has no effect here.
 
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
+use collect::scrape::matching_files;
 use serde::Serialize;
 
 use crate::cli::{CheckArgs, Output};
 use crate::config::{self, Overrides};
 use crate::yaml::ConfigError;
-use crate::{alertmanager_yml, prometheus_yml, promtail, promtail_yml};
+use crate::{alertmanager_yml, prometheus_yml, promtail, promtail_yml, rules};
 
 /// What was found in one file.
 #[derive(Serialize)]
@@ -59,6 +60,7 @@ fn report(file: &Path, strict: bool, env: &dyn Fn(&str) -> Option<String>) -> Re
         Ok(text) if alertmanager_yml::looks_like_alertmanager(text) => "alertmanager",
         Ok(text) if promtail_yml::looks_like_promtail(text) => "promtail",
         Ok(text) if looks_like_prometheus(text) => "prometheus",
+        Ok(text) if looks_like_rules(text) => "rules",
         _ => "taffrail",
     };
     let one = |mistake| vec![mistake];
@@ -66,7 +68,8 @@ fn report(file: &Path, strict: bool, env: &dyn Fn(&str) -> Option<String>) -> Re
         Err(error) => Err(one(ConfigError::whole_file(file, format!("cannot read: {error}")))),
         Ok(text) if kind == "alertmanager" => alertmanager(file, &text, strict, env),
         Ok(text) if kind == "promtail" => promtail_file(file, &text, env).map_err(one),
-        Ok(text) if kind == "prometheus" => prometheus(file, &text, env).map_err(one),
+        Ok(text) if kind == "prometheus" => prometheus(file, &text, env),
+        Ok(_) if kind == "rules" => rule_file(file).map(|summary| (summary, Vec::new())),
         Ok(_) => taffrail(file, strict, env),
     };
     let (error, (summary, notes)) = match outcome {
@@ -102,13 +105,53 @@ fn looks_like_prometheus(text: &str) -> bool {
     text.lines().any(|line| KEYS.iter().any(|key| line.starts_with(key)))
 }
 
+/// A file of rules, or an object of Kubernetes with rules in it.
+fn looks_like_rules(text: &str) -> bool {
+    let begins = |line: &str| {
+        line.starts_with("groups:") || line.trim_end().trim_matches('"') == "kind: PrometheusRule"
+    };
+    text.lines().any(begins)
+}
+
+/// Also reads the rule files it names.
 fn prometheus(
     file: &Path,
     text: &str,
     env: &dyn Fn(&str) -> Option<String>,
-) -> Result<(String, Vec<String>), ConfigError> {
-    let (config, notes) = prometheus_yml::load(file, text, env)?;
-    Ok((counted(config.jobs.len(), "scrape job"), notes.iter().map(ToString::to_string).collect()))
+) -> Result<(String, Vec<String>), Vec<ConfigError>> {
+    let (config, notes) = prometheus_yml::load(file, text, env).map_err(|mistake| vec![mistake])?;
+    let mut notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
+    rule_files(file, &config.rule_files, &mut notes)?;
+    Ok((counted(config.jobs.len(), "scrape job"), notes))
+}
+
+/// Reads the rule files that `patterns` of `file` name.
+fn rule_files(
+    file: &Path,
+    patterns: &[String],
+    notes: &mut Vec<String>,
+) -> Result<(), Vec<ConfigError>> {
+    let dir = file.parent().unwrap_or(Path::new(""));
+    let mut mistakes = Vec::new();
+    for pattern in patterns {
+        let found = matching_files(&dir.join(pattern));
+        if found.is_empty() {
+            notes.push(format!("{}: no rule file is called {pattern:?}", file.display()));
+        }
+        for path in found {
+            match rule_file(&path) {
+                Ok(summary) => notes.push(format!("{}: {summary}", path.display())),
+                Err(more) => mistakes.extend(more),
+            }
+        }
+    }
+    if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
+}
+
+fn rule_file(path: &Path) -> Result<String, Vec<ConfigError>> {
+    let groups = rules::read(path)?;
+    let count = groups.iter().map(|group| group.rules.len()).sum();
+    Ok(format!("{} with {}", counted(groups.len(), "group"), counted(count, "rule")))
 }
 
 fn promtail_file(
@@ -181,7 +224,7 @@ fn taffrail(
         notes.extend(more);
     };
     if let Some(path) = &config.prometheus {
-        add(path, prometheus(path, &read(path)?, env).map_err(one)?);
+        add(path, prometheus(path, &read(path)?, env)?);
     }
     if let Some(path) = &config.promtail {
         add(path, promtail_file(path, &read(path)?, env).map_err(one)?);
@@ -189,6 +232,7 @@ fn taffrail(
     if let Some(path) = &config.alertmanager {
         add(path, alertmanager(path, &read(path)?, strict, env)?);
     }
+    rule_files(file, &config.rules, &mut notes)?;
     Ok((format!("listens on {}, data in {}", config.listen, config.data_dir.display()), notes))
 }
 

@@ -622,7 +622,7 @@ pub struct ImportTarget {
 /// Options of `check`.
 #[derive(Debug, Clone, Args)]
 pub struct CheckArgs {
-    /// `taffrail.yml`, `prometheus.yml`, `promtail.yml` and `alertmanager.yml` files, known by their content.
+    /// `taffrail.yml`, `prometheus.yml`, `promtail.yml`, `alertmanager.yml` and rule files, known by their content.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Judge an `alertmanager.yml` exactly as Alertmanager does: no variables, no integration switched off.

@@ -126,6 +126,10 @@ impl Operations for Process {
         prometheus_yml::readers(&files)
     }
 
+    fn alertmanagers(&self) -> (Vec<String>, Vec<String>) {
+        self.alert_sender.urls()
+    }
+
     fn rule_groups(&self) -> Vec<alert::group::GroupReport> {
         self.rules.report()
     }

@@ -41,6 +41,8 @@ pub struct Process {
     pub(crate) remote_write: RemoteWrite,
     pub(crate) span_forward: Option<SpanForward>,
     pub(crate) rules: Rules,
+    /// Sends alerts to the Alertmanagers of `prometheus.yml`.
+    pub(crate) alert_sender: Arc<rules::Sender>,
     /// Where this server is reached.
     pub(crate) address: String,
     /// Spans about our own requests.
@@ -110,6 +112,7 @@ impl Process {
         self.stores.forward_to(feed);
         self.scrape.reload(prometheus.jobs.clone());
         self.promtail.reload(promtail);
+        self.alert_sender.reload(prometheus.alertmanagers.clone());
         self.rules.reload(set);
         self.receivers.set_otlp(prometheus.otlp.clone());
         *self.loaded.lock() = Loaded { config: prometheus, at_ms: self.clock.now_ms() };
@@ -411,6 +414,7 @@ impl Host for Process {
         figures.0.extend(crate::remote_write::figures(&self.remote_write));
         figures.0.extend(self.span_forward.iter().flat_map(SpanForward::figures));
         figures.0.extend(rules::figures(&self.rules));
+        figures.0.extend(self.alert_sender.figures());
         for (reason, count) in self.promtail.dropped.snapshot() {
             figures.counter(
                 "logentry_dropped_lines_total",

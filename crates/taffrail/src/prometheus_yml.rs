@@ -42,6 +42,8 @@ pub struct PrometheusConfig {
     pub rule_files: Vec<String>,
     /// How far back in time rules are evaluated, milliseconds.
     pub rule_query_offset_ms: u64,
+    /// Where alerts are sent.
+    pub alertmanagers: Vec<collect::scrape::alertmanager::Config>,
     /// Applied to alerts before they are sent.
     pub alert_relabel: Vec<ingest::relabel::Rule>,
     /// Where samples are sent on.
@@ -157,6 +159,9 @@ pub fn load(
     config.rule_files = root.texts_of("rule_files").into_iter().map(str::to_owned).collect();
     if let Some(alerting) = root.get("alerting") {
         config.alert_relabel = relabel::rules(alerting, "alert_relabel_configs").map_err(place)?;
+        let blocks = alerting.get("alertmanagers").map(Node::items).unwrap_or_default();
+        let blocks = blocks.iter().enumerate().map(|(i, node)| jobs::alertmanager(node, i, dir));
+        config.alertmanagers = blocks.collect::<Result<_, _>>().map_err(place)?;
     }
     config.otlp = otlp::settings(root.get("otlp"));
     config.remote_write = remote_write::remotes(&root, dir).map_err(place)?;

@@ -6,6 +6,7 @@
 
 mod figures;
 mod load;
+mod sender;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -31,7 +32,8 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use query::promql::{self, PromQuery, Sample};
 
 pub(crate) use figures::figures;
-pub(crate) use load::{RuleSet, files, load};
+pub(crate) use load::{RuleSet, files, load, read};
+pub(crate) use sender::Sender;
 pub(crate) use state::StateFiles;
 
 /// An alert that lasts is sent again after so long: as Prometheus does.

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use alert::sink::AlertSink;
 use anyhow::{Context as _, Result};
 use model::{
     AttributeValue, Clock, Done, Labels, MetricBatch, MetricRow, Resource, Sink, SpanBatch,
@@ -198,7 +199,16 @@ async fn live(config: Config) -> Result<()> {
     );
 
     let reached = reached(&config, address);
-    let rules = start_rules(&config, &stores, &clock, &prometheus, &reached).await?;
+    let alertmanagers = collect::scrape::alertmanager::spawn(
+        env!("CARGO_PKG_VERSION"),
+        prometheus.alertmanagers.clone(),
+        clock.clone(),
+        Some(collect::docker::engine_api()),
+        forwarding.clone(),
+    );
+    let alert_sender = rules::Sender::start(alertmanagers, forwarding.clone());
+    let sinks: Vec<Arc<dyn AlertSink>> = vec![alert_sender.clone()];
+    let rules = start_rules(&config, &stores, &clock, &prometheus, &reached, sinks).await?;
     let evaluation_interval_ms = evaluation_interval_ms(prometheus.evaluation_interval_ms);
     let process = Arc::new(Process {
         stores: stores.clone(),
@@ -210,6 +220,7 @@ async fn live(config: Config) -> Result<()> {
         remote_write,
         span_forward,
         rules,
+        alert_sender,
         address: reached,
         own_spans: config.traces.self_tracing.then(|| Arc::new(own_spans(&config))),
         clock: clock.clone(),
@@ -353,6 +364,7 @@ async fn start_rules(
     clock: &Arc<dyn Clock>,
     prometheus: &PrometheusConfig,
     address: &str,
+    sinks: Vec<Arc<dyn AlertSink>>,
 ) -> Result<Rules> {
     let set = rules::load(config, prometheus, address)?;
     let limits = &config.query.limits;
@@ -363,7 +375,7 @@ async fn start_rules(
         sink: stores.clone(),
         clock: clock.clone(),
         files: rules::StateFiles::new(Arc::new(storage::fs::RealFs), &config.data_dir),
-        sinks: Vec::new(),
+        sinks,
         limits: model::Limits { bytes_max: config.memory_limit_bytes / 100 * 5, ..*limits },
         lookback_ms: config.query.lookback_ms,
         experimental: config.query.experimental,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use collect::scrape::{
     DockerSd, FileSd, HistogramOptions, HttpSd, JobLimits, NameEscaping, ScrapeJob, ScrapeProtocol,
-    TargetGroup, parse_duration,
+    TargetGroup, alertmanager, parse_duration,
 };
 
 use super::http;
@@ -110,10 +110,38 @@ pub(super) fn job(node: &Node, defaults: &Defaults<'_>) -> Result<ScrapeJob, Pla
     job.limits = limits(node, defaults);
     job.http = http::options(node, defaults.dir);
     job.static_targets = static_targets;
-    job.file_sd = items(node, "file_sd_configs").map(|sd| file_sd(sd, defaults.dir)).collect();
-    job.docker_sd = items(node, "docker_sd_configs").map(docker_sd).collect::<Result<_, _>>()?;
-    job.http_sd = items(node, "http_sd_configs").map(|sd| http_sd(sd, defaults.dir)).collect();
+    discoveries(node, defaults.dir, &mut job)?;
     Ok(job)
+}
+
+/// One block of `alertmanagers`: found like the targets of a job, reached like them.
+pub(super) fn alertmanager(
+    node: &Node,
+    number: usize,
+    dir: &Path,
+) -> Result<alertmanager::Config, Placed> {
+    let scheme = node.text_of("scheme").unwrap_or("http");
+    if !matches!(scheme, "http" | "https") {
+        let why = format!("scheme must be http or https, not {scheme:?}");
+        return Err((line_of(node, "scheme"), why));
+    }
+    let mut job = ScrapeJob::new(format!("alertmanagers/{number}"));
+    job.metrics_path = node.text_of("path_prefix").unwrap_or("/").to_owned();
+    job.scheme = scheme.to_owned();
+    let timeout = node.text_of("timeout").and_then(parse_duration).filter(|ms| *ms > 0);
+    job.scrape_timeout_ms = timeout.unwrap_or(TIMEOUT_MS);
+    job.relabel = relabel::rules(node, "relabel_configs")?;
+    job.http = http::options(node, dir);
+    job.static_targets = static_targets(node, &job.job_name, job.relabel.is_empty())?;
+    discoveries(node, dir, &mut job)?;
+    Ok(alertmanager::Config { job, alert_relabel: relabel::rules(node, "alert_relabel_configs")? })
+}
+
+fn discoveries(node: &Node, dir: &Path, job: &mut ScrapeJob) -> Result<(), Placed> {
+    job.file_sd = items(node, "file_sd_configs").map(|sd| file_sd(sd, dir)).collect();
+    job.docker_sd = items(node, "docker_sd_configs").map(docker_sd).collect::<Result<_, _>>()?;
+    job.http_sd = items(node, "http_sd_configs").map(|sd| http_sd(sd, dir)).collect();
+    Ok(())
 }
 
 fn items<'a>(node: &'a Node, key: &str) -> impl Iterator<Item = &'a Node> {

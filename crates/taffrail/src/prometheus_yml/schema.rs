@@ -194,7 +194,7 @@ pub(crate) const OBJECTS: Table = &[
     (
         "alertmanager",
         "timeout:dur api_version:str path_prefix:str scheme:str relabel_configs:[{relabel}] \
-        alert_relabel_configs:[{relabel}] sigv4:{sigv4} +http +sd",
+        alert_relabel_configs:[{relabel}] ~sigv4:{sigv4} +http +sd",
     ),
     (
         "sigv4",

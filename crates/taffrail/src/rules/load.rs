@@ -70,6 +70,16 @@ pub(crate) fn files(config: &Config, prometheus: &PrometheusConfig) -> Vec<PathB
     files
 }
 
+/// The groups of one rule file.
+///
+/// # Errors
+/// All mistakes in it, each with its place.
+pub(crate) fn read(file: &Path) -> Result<Vec<Group>, Vec<ConfigError>> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|e| vec![ConfigError::whole_file(file, format!("cannot read: {e}"))])?;
+    rule_yml::load(file, &text, false)
+}
+
 /// Reads all rule files. `address` is where this program is reached unless configuration says otherwise.
 ///
 /// # Errors
@@ -81,9 +91,7 @@ pub(crate) fn load(
 ) -> Result<RuleSet, ConfigError> {
     let (mut groups, mut mistakes) = (Vec::new(), Vec::new());
     for file in files(config, prometheus) {
-        let read = std::fs::read_to_string(&file)
-            .map_err(|e| vec![ConfigError::whole_file(&file, format!("cannot read: {e}"))]);
-        match read.and_then(|text| rule_yml::load(&file, &text, false)) {
+        match read(&file) {
             Ok(found) => groups.extend(found.into_iter().map(Arc::new)),
             Err(found) => mistakes.extend(found.iter().map(ToString::to_string)),
         }

@@ -1,5 +1,6 @@
 //! Rules in the real program: what is recorded, the life of an alert over a crash, files that change, languages.
 
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::Command;
 
@@ -161,6 +162,34 @@ groups:
 }
 
 #[test]
+fn check_reads_rule_files_and_those_that_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |file: &str| {
+        let file = dir.path().join(file);
+        let output = Command::new(PROGRAM).arg("check").arg(file).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write("a.yml", RULES);
+    write("prometheus.yml", "rule_files: [a.yml, none.yml]\n");
+    let (code, text) = check("a.yml");
+    assert_eq!((code, text.contains("(rules): 1 group with 2 rules")), (Some(0), true), "{text}");
+    let (code, text) = check("prometheus.yml");
+    assert_eq!((code, text.contains("a.yml: 1 group with 2 rules")), (Some(0), true), "{text}");
+    assert!(text.contains("no rule file is called \"none.yml\""), "{text}");
+    write("taffrail.yml", "rules: ['*.yml']\n");
+    write("a.yml", &RULES.replace("2 * level", "2 *"));
+    for file in ["a.yml", "prometheus.yml", "taffrail.yml"] {
+        let (code, text) = check(file);
+        assert_eq!(
+            (code, text.contains("a.yml:6:5: cannot parse expr")),
+            (Some(2), true),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn unit_tests_of_rules_say_what_fails_and_end_accordingly() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("rules.yml"), RULES.replace("6s", "2m")).unwrap();
@@ -181,4 +210,86 @@ fn unit_tests_of_rules_say_what_fails_and_end_accordingly() {
     let (code, text) = run(&test("[]"));
     assert_eq!((code, text.contains("FAILED")), (Some(1), true), "{text}");
     assert!(text.contains("alertname: High, time: 3m"), "{text}");
+}
+
+#[test]
+fn alerts_are_sent_to_the_alertmanagers_of_prometheus_yml() {
+    let target = Target::start("level 8\n");
+    let (alertmanager, got) = recorder();
+    let dir = tempfile::tempdir().unwrap();
+    let prometheus = format!(
+        "global:\n  scrape_interval: 1s\n  evaluation_interval: 1s\n  external_labels: {{site: lab}}\n\
+         rule_files: [rules/*.yml]\n\
+         alerting:\n  alert_relabel_configs:\n  - {{action: labeldrop, regex: instance}}\n  \
+         alertmanagers:\n  - path_prefix: /am\n    basic_auth: {{username: u, password: p}}\n    \
+         alert_relabel_configs: [{{target_label: to, replacement: here}}]\n    static_configs: [{{targets: ['{alertmanager}']}}]\n  \
+         - static_configs: [{{targets: ['127.0.0.1:1']}}]\n    relabel_configs: [{{action: drop, source_labels: [__address__], regex: .*}}]\n\
+         scrape_configs:\n  - job_name: app\n    static_configs:\n      - targets: ['{}']\n",
+        target.address
+    );
+    std::fs::write(dir.path().join("prometheus.yml"), prometheus).unwrap();
+    std::fs::create_dir_all(dir.path().join("rules")).unwrap();
+    std::fs::write(dir.path().join("rules/a.yml"), RULES.replace("6s", "1s")).unwrap();
+    let taffrail = again(dir.path());
+
+    let (head, body) = eventually("an alert", 20, || got.try_recv().ok());
+    assert!(head.starts_with("POST /am/api/v2/alerts HTTP/1.1\r\n"), "{head}");
+    assert!(
+        head.to_ascii_lowercase()
+            .contains("authorization: basic dTpw".to_ascii_lowercase().as_str()),
+        "{head}"
+    );
+    let alerts: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let labels = serde_json::json!({"alertname": "High", "job": "app", "severity": "page", "site": "lab", "team": "a", "to": "here"});
+    assert_eq!(alerts[0]["labels"], labels);
+    assert_eq!(alerts[0]["annotations"]["summary"], "at 16");
+    let url = format!("http://{}/graph?g0.expr=level%3Adouble+%3E+10&g0.tab=1", taffrail.address);
+    assert_eq!(alerts[0]["generatorURL"], url);
+    let known = taffrail.get("/api/v1/alertmanagers", &[]).json();
+    assert_eq!(
+        known["data"],
+        serde_json::json!({
+            "activeAlertmanagers": [{"url": format!("http://{alertmanager}/am/api/v2/alerts")}],
+            "droppedAlertmanagers": [{"url": "http://127.0.0.1:1/api/v2/alerts"}],
+        })
+    );
+    let starts: jiff::Timestamp = alerts[0]["startsAt"].as_str().unwrap().parse().unwrap();
+
+    target.answer(200, "level 1\n");
+    let (_, body) = eventually("a resolved alert", 20, || got.try_recv().ok());
+    let alerts: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let ends: jiff::Timestamp = alerts[0]["endsAt"].as_str().unwrap().parse().unwrap();
+    let now = jiff::Timestamp::from_nanosecond(now_ns()).unwrap();
+    assert!(starts < ends && ends <= now, "{starts} {ends} {now}");
+    let metrics = taffrail.get("/metrics", &[]).body;
+    let sent = format!(
+        "prometheus_notifications_sent_total{{alertmanager=\"http://{alertmanager}/am/api/v2/alerts\"}} 2"
+    );
+    assert!(metrics.contains(&sent), "{metrics}");
+}
+
+/// A server that takes everything and hands on what it took: head and body.
+fn recorder() -> (std::net::SocketAddr, std::sync::mpsc::Receiver<(String, String)>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (took, taken) = std::sync::mpsc::channel();
+    let serve = move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let (mut head, mut len) = (String::new(), 0);
+            while !head.ends_with("\r\n\r\n") && stream.read_line(&mut head).unwrap() > 0 {
+                let line = head.lines().last().unwrap_or("").to_ascii_lowercase();
+                if let Some(value) = line.strip_prefix("content-length:") {
+                    len = value.trim().parse().unwrap();
+                }
+            }
+            let mut body = vec![0; len];
+            stream.read_exact(&mut body).unwrap();
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            stream.get_mut().write_all(answer).unwrap();
+            let _nobody_waits = took.send((head, String::from_utf8(body).unwrap()));
+        }
+    };
+    std::thread::Builder::new().name("recorder".into()).spawn(serve).unwrap();
+    (address, taken)
 }
