@@ -1,5 +1,6 @@
 //! `cargo xtask bench SUITE`: figures, side by side with Debian's packages of the programs we replace.
 
+mod alerting;
 mod idle;
 mod logs;
 mod metrics;
@@ -20,6 +21,7 @@ pub(crate) fn bench(args: &[String]) -> Result<()> {
     let rest = args.get(1..).unwrap_or_default();
     match args.first().map(String::as_str) {
         Some("idle") => idle::idle(rest),
+        Some("alerting") => alerting::alerting(rest),
         Some("metrics") => metrics::metrics(rest),
         Some("logs") => logs::logs(rest),
         Some("tail") => tail::tail(rest),
@@ -27,7 +29,9 @@ pub(crate) fn bench(args: &[String]) -> Result<()> {
         Some("build") => build(),
         other => {
             let given = other.unwrap_or("");
-            bail!("which suite? idle, metrics, logs, traces, tail or build; not {given:?}")
+            bail!(
+                "which suite? alerting, idle, metrics, logs, traces, tail or build; not {given:?}"
+            )
         }
     }
 }

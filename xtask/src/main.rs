@@ -33,7 +33,7 @@ cargo xtask COMMAND
   test                      set up what tests need (Debian packages, Docker, Chromium) and run all of them
   conformance SUITE [DIR]   run a third-party suite; DIR has the layout of its topic in ../shared/data
   conformance all           run every suite there is and hold each against its floor in .ci/floors
-  bench SUITE               measure, side by side with peers: idle, metrics, logs, tail, build
+  bench SUITE               measure, side by side with peers: alerting, idle, metrics, logs, tail, build
   fuzz [TARGET…] [SECONDS]  fuzz some decoders, or each, for a minute (nightly toolchain, cargo-fuzz)
   lint                      clippy with warnings as errors, rustfmt, svelte-check
 

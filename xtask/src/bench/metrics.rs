@@ -7,11 +7,11 @@
 mod comparison;
 mod crash;
 mod in_process;
-mod load;
+pub(super) mod load;
 mod push;
 mod query;
 mod scrape;
-mod servers;
+pub(super) mod servers;
 
 use std::path::PathBuf;
 use std::time::Instant;

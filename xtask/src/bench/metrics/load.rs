@@ -108,7 +108,7 @@ impl Bodies {
 }
 
 /// Targets that answer each scrape with new values.
-pub(super) struct Exporter {
+pub(in crate::bench) struct Exporter {
     address: SocketAddr,
     targets: u64,
     scrapes: Arc<AtomicU64>,
@@ -120,7 +120,7 @@ type Texts = Vec<Vec<Arc<str>>>;
 const ROUNDS: usize = 20;
 
 impl Exporter {
-    pub(super) fn start(mut mix: Mix) -> Result<Self> {
+    pub(in crate::bench) fn start(mut mix: Mix) -> Result<Self> {
         let texts = texts(&mut mix);
         let targets = texts.len() as u64;
         let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -138,16 +138,16 @@ impl Exporter {
         Ok(Self { address, targets, scrapes })
     }
 
-    pub(super) fn targets(&self) -> u64 {
+    pub(in crate::bench) fn targets(&self) -> u64 {
         self.targets
     }
 
-    pub(super) fn scrapes(&self) -> u64 {
+    pub(in crate::bench) fn scrapes(&self) -> u64 {
         self.scrapes.load(Ordering::SeqCst)
     }
 
     /// A job per target, as each has a path of its own.
-    pub(super) fn scrape_configs(&self) -> String {
+    pub(in crate::bench) fn scrape_configs(&self) -> String {
         let mut out = String::new();
         for target in 0..self.targets {
             let _infallible = write!(
@@ -159,7 +159,7 @@ impl Exporter {
         out
     }
 
-    pub(super) fn wait_for(&self, scrapes: u64, patience: Duration) -> Result<()> {
+    pub(in crate::bench) fn wait_for(&self, scrapes: u64, patience: Duration) -> Result<()> {
         let deadline = Instant::now() + patience;
         while self.scrapes() < scrapes {
             ensure!(Instant::now() < deadline, "{} of {scrapes} scrapes came", self.scrapes());

@@ -16,7 +16,7 @@ use crate::shell::binary;
 
 /// Which program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::bench) enum Kind {
     Taffrail,
     VictoriaMetrics,
     Prometheus,
@@ -26,7 +26,7 @@ pub(super) enum Kind {
 pub(super) const KINDS: [Kind; 3] = [Kind::Taffrail, Kind::VictoriaMetrics, Kind::Prometheus];
 
 impl Kind {
-    pub(super) fn name(self) -> &'static str {
+    pub(in crate::bench) fn name(self) -> &'static str {
         match self {
             Self::Taffrail => "taffrail",
             Self::VictoriaMetrics => "victoria-metrics",
@@ -80,16 +80,26 @@ impl Kind {
 }
 
 /// A server at work.
-pub(super) struct Server {
+pub(in crate::bench) struct Server {
     kind: Kind,
     dir: PathBuf,
-    pub(super) process: Measured,
-    pub(super) address: SocketAddr,
+    pub(in crate::bench) process: Measured,
+    pub(in crate::bench) address: SocketAddr,
 }
 
 impl Server {
     /// Starts `kind` with an empty data directory; `scrape` is a list of `scrape_configs`, or empty.
-    pub(super) fn start(kind: Kind, work: &Path, scrape: &str) -> Result<Self> {
+    pub(in crate::bench) fn start(kind: Kind, work: &Path, scrape: &str) -> Result<Self> {
+        Self::start_with(kind, work, scrape, "")
+    }
+
+    /// As [`start`](Self::start), with more keys in the scrape configuration.
+    pub(in crate::bench) fn start_with(
+        kind: Kind,
+        work: &Path,
+        scrape: &str,
+        more: &str,
+    ) -> Result<Self> {
         let dir = work.join(kind.name());
         if dir.exists() {
             std::fs::remove_dir_all(&dir)?;
@@ -97,7 +107,7 @@ impl Server {
         std::fs::create_dir_all(&dir)?;
         let file = dir.join("prometheus.yml");
         let list = if scrape.is_empty() { " []\n".to_owned() } else { format!("\n{scrape}") };
-        std::fs::write(&file, format!("scrape_configs:{list}"))?;
+        std::fs::write(&file, format!("{more}scrape_configs:{list}"))?;
         let ours = "prometheus: prometheus.yml\ncontainers:\n  enabled: false\nhost:\n  enabled: false\nmemory_limit: 12GiB\n";
         std::fs::write(dir.join("taffrail.yml"), ours)?;
         Self::run(kind, dir)
@@ -125,7 +135,7 @@ impl Server {
     }
 
     /// Starts it again on the data it left.
-    pub(super) fn restart_after_kill(self) -> Result<Self> {
+    pub(in crate::bench) fn restart_after_kill(self) -> Result<Self> {
         let Self { kind, dir, process, .. } = self;
         drop(process);
         Self::run(kind, dir)
