@@ -211,7 +211,7 @@ struct Life {
     fires: BTreeMap<u8, i64>,
     /// Per group: what the receiver was told last, and how often the same in a row.
     known: BTreeMap<String, BTreeSet<String>>,
-    heard: BTreeSet<u64>,
+    heard: BTreeSet<(u64, i64)>,
     twice: usize,
     crashes: usize,
 }
@@ -292,7 +292,7 @@ impl Life {
         if job.key.index != 0 {
             return;
         }
-        if !self.heard.insert(job.id) {
+        if !self.heard.insert((job.id, job.at_ms)) {
             self.twice += 1;
         }
         let firing = job.alerts.iter().filter(|alert| alert.ends_ms.is_none());
