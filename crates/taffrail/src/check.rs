@@ -5,11 +5,12 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+use alert::matcher::Syntax;
 use anyhow::Result;
 use collect::scrape::matching_files;
 use serde::Serialize;
 
-use crate::cli::{CheckArgs, Output};
+use crate::cli::{CheckArgs, Feature, Output};
 use crate::config::{self, Overrides};
 use crate::yaml::ConfigError;
 use crate::{alertmanager_yml, prometheus_yml, promtail, promtail_yml, rules};
@@ -33,8 +34,13 @@ pub fn check(
     env: &dyn Fn(&str) -> Option<String>,
     out: &mut impl Write,
 ) -> Result<u8> {
-    let reports: Vec<Report> =
-        args.files.iter().map(|file| report(file, args.strict, env)).collect();
+    let syntax = match args.enable_feature {
+        None => Syntax::Fallback,
+        Some(Feature::ClassicMode) => Syntax::Classic,
+        Some(Feature::Utf8StrictMode) => Syntax::Utf8,
+    };
+    let options = alertmanager_yml::Options { strict: args.strict, syntax };
+    let reports: Vec<Report> = args.files.iter().map(|file| report(file, options, env)).collect();
     if args.output == Output::Json {
         writeln!(out, "{}", serde_json::to_string_pretty(&reports)?)?;
     } else {
@@ -54,7 +60,11 @@ pub fn check(
     Ok(if reports.iter().any(|r| r.error.is_some()) { 2 } else { 0 })
 }
 
-fn report(file: &Path, strict: bool, env: &dyn Fn(&str) -> Option<String>) -> Report {
+fn report(
+    file: &Path,
+    options: alertmanager_yml::Options,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Report {
     let text = std::fs::read_to_string(file);
     let kind = match &text {
         Ok(text) if alertmanager_yml::looks_like_alertmanager(text) => "alertmanager",
@@ -66,11 +76,11 @@ fn report(file: &Path, strict: bool, env: &dyn Fn(&str) -> Option<String>) -> Re
     let one = |mistake| vec![mistake];
     let outcome = match text {
         Err(error) => Err(one(ConfigError::whole_file(file, format!("cannot read: {error}")))),
-        Ok(text) if kind == "alertmanager" => alertmanager(file, &text, strict, env),
+        Ok(text) if kind == "alertmanager" => alertmanager(file, &text, options, env),
         Ok(text) if kind == "promtail" => promtail_file(file, &text, env).map_err(one),
         Ok(text) if kind == "prometheus" => prometheus(file, &text, env),
         Ok(_) if kind == "rules" => rule_file(file).map(|summary| (summary, Vec::new())),
-        Ok(_) => taffrail(file, strict, env),
+        Ok(_) => taffrail(file, options, env),
     };
     let (error, (summary, notes)) = match outcome {
         Ok(found) => (None, found),
@@ -173,10 +183,9 @@ fn promtail_file(
 fn alertmanager(
     file: &Path,
     text: &str,
-    strict: bool,
+    options: alertmanager_yml::Options,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<(String, Vec<String>), Vec<ConfigError>> {
-    let options = alertmanager_yml::Options { strict, ..Default::default() };
     let loaded = alertmanager_yml::load(file, text, options, env)?;
     let config = loaded.config;
     alertmanager_yml::templates(&config)?;
@@ -199,7 +208,7 @@ fn alertmanager(
 /// Also reads the `prometheus.yml`, the `promtail.yml` and the `alertmanager.yml` it points at.
 fn taffrail(
     file: &Path,
-    strict: bool,
+    options: alertmanager_yml::Options,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<(String, Vec<String>), Vec<ConfigError>> {
     let one = |mistake| vec![mistake];
@@ -230,7 +239,7 @@ fn taffrail(
         add(path, promtail_file(path, &read(path)?, env).map_err(one)?);
     }
     if let Some(path) = &config.alertmanager {
-        add(path, alertmanager(path, &read(path)?, strict, env)?);
+        add(path, alertmanager(path, &read(path)?, options, env)?);
     }
     rule_files(file, &config.rules, &mut notes)?;
     Ok((format!("listens on {}, data in {}", config.listen, config.data_dir.display()), notes))

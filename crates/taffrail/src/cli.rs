@@ -151,6 +151,14 @@ pub enum Command {
                       taffrail check alertmanager.yml --strict"
     )]
     Check(CheckArgs),
+    /// Show the routes of an `alertmanager.yml`, and which receivers an alert goes to.
+    #[command(after_help = "Examples:\n  taffrail routes show --config.file alertmanager.yml\n  \
+                            taffrail routes test --config.file alertmanager.yml severity=critical team=db")]
+    Routes {
+        /// What is asked.
+        #[command(subcommand)]
+        what: RoutesCommand,
+    },
     /// Run unit tests for rules.
     #[command(
         after_help = "Examples:\n  taffrail test rules alerts_test.yml\n  taffrail test rules tests/*.yml --run Disk --diff"
@@ -160,6 +168,46 @@ pub enum Command {
         #[command(subcommand)]
         what: TestCommand,
     },
+}
+
+/// What is asked about routes.
+#[derive(Debug, Clone, Subcommand)]
+pub enum RoutesCommand {
+    /// Print the tree of routes.
+    #[command(after_help = "Examples:\n  taffrail routes show --config.file alertmanager.yml")]
+    Show(RoutesShowArgs),
+    /// Print the receivers that an alert goes to, from top to bottom.
+    #[command(
+        after_help = "Examples:\n  taffrail routes test --config.file alertmanager.yml severity=critical\n  \
+                      taffrail routes test --config.file alertmanager.yml --tree severity=critical\n  \
+                      taffrail routes test --config.file alertmanager.yml --verify.receivers=pager,chat severity=critical"
+    )]
+    Test(RoutesTestArgs),
+}
+
+/// Options of `routes show`.
+#[derive(Debug, Clone, Args)]
+pub struct RoutesShowArgs {
+    /// An `alertmanager.yml`, or a `taffrail.yml` that names one.
+    #[arg(long = "config.file", value_name = "FILE")]
+    pub config_file: PathBuf,
+}
+
+/// Options of `routes test`.
+#[derive(Debug, Clone, Args)]
+pub struct RoutesTestArgs {
+    /// An `alertmanager.yml`, or a `taffrail.yml` that names one.
+    #[arg(long = "config.file", value_name = "FILE")]
+    pub config_file: PathBuf,
+    /// The receivers that are expected, with commas between them; when it goes to others the exit code is 1.
+    #[arg(long = "verify.receivers", value_name = "NAMES")]
+    pub verify_receivers: Option<String>,
+    /// Print the routes that match, too.
+    #[arg(long)]
+    pub tree: bool,
+    /// The alert's labels.
+    #[arg(value_name = "NAME=VALUE")]
+    pub labels: Vec<String>,
 }
 
 /// What `test` tests.
@@ -619,6 +667,16 @@ pub struct ImportTarget {
     pub quiet: bool,
 }
 
+/// Ways to read matchers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Feature {
+    /// As before Alertmanager 0.27.
+    ClassicMode,
+    /// By the UTF-8 grammar alone.
+    #[value(name = "utf8-strict-mode")]
+    Utf8StrictMode,
+}
+
 /// Options of `check`.
 #[derive(Debug, Clone, Args)]
 pub struct CheckArgs {
@@ -628,6 +686,9 @@ pub struct CheckArgs {
     /// Judge an `alertmanager.yml` exactly as Alertmanager does: no variables, no integration switched off.
     #[arg(long)]
     pub strict: bool,
+    /// How matchers and names of labels of an `alertmanager.yml` are read, as Alertmanager's flag says it.
+    #[arg(long, value_name = "FEATURE", value_enum)]
+    pub enable_feature: Option<Feature>,
     /// Form of the answer.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub output: Output,

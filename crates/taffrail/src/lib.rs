@@ -21,6 +21,7 @@ pub mod promtail_yml;
 pub mod pushed;
 mod redaction;
 pub mod remote_write;
+pub mod routes;
 pub mod rule_yml;
 mod rules;
 pub mod run;

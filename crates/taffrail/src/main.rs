@@ -6,8 +6,8 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use taffrail::cli::{self, Cli, Command, LogsCommand, TestCommand, TracesCommand};
-use taffrail::{check, client, config, import, run, test_rules};
+use taffrail::cli::{self, Cli, Command, LogsCommand, RoutesCommand, TestCommand, TracesCommand};
+use taffrail::{check, client, config, import, routes, run, test_rules};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -35,6 +35,12 @@ fn main() -> ExitCode {
         Command::Check(args) => {
             return check::check(&args, &environment, &mut out)
                 .map_or_else(|e| fail(&format!("{e:#}"), 1), ExitCode::from);
+        }
+        Command::Routes { what: RoutesCommand::Show(args) } => {
+            routes::show(&args, &environment, &mut out)
+        }
+        Command::Routes { what: RoutesCommand::Test(args) } => {
+            routes::test(&args, &environment, &mut out)
         }
         Command::Test { what: TestCommand::Rules(args) } => test_rules::test_rules(&args, &mut out),
         Command::Query(args) => block_on(client::query(&args, &mut out)).map(|()| true),

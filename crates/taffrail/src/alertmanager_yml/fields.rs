@@ -104,24 +104,28 @@ impl<'a> Fields<'a> {
     /// A secret that is a URL.
     pub(super) fn secret_url(&self, key: &str, file: &str) -> Result<Option<Secret>, Placed> {
         let secret = self.secret(key, file)?;
-        if let Some(Secret::Text(url)) = &secret {
-            self.check_url(key, url)?;
-        }
+        self.check_given_url(key)?;
         Ok(secret)
     }
 
     /// Puts the URL of `key`, when it is there, where its default stands.
     pub(super) fn put_url(&self, key: &str, to: &mut String) -> Result<(), Placed> {
-        if let Some(url) = self.given(key).filter(|url| !url.is_empty() || self.strict) {
+        self.check_given_url(key)?;
+        if let Some(url) = self.node.text_of(key).filter(|url| !url.is_empty()) {
             self.is_real(key, url)?;
-            self.check_url(key, url)?;
             url.clone_into(to);
         }
         Ok(())
     }
 
-    pub(super) fn check_url(&self, key: &str, url: &str) -> Result<(), Placed> {
-        check_url(url).map_err(|why| (line_of(self.node, key), format!("{key}: {why}")))
+    /// Refuses what is no URL at `key`; one that is empty is none to Alertmanager, and not given otherwise.
+    pub(super) fn check_given_url(&self, key: &str) -> Result<(), Placed> {
+        match self.node.text_of(key).filter(|url| !url.is_empty() || self.strict) {
+            Some(url) => {
+                check_url(url).map_err(|why| (line_of(self.node, key), format!("{key}: {why}")))
+            }
+            None => Ok(()),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use model::http::{HttpOptions, Secret};
 
 use super::Reading;
 use super::fields::{Fields, check_url};
+use super::integrations::host_port;
 use crate::prometheus_yml::http;
 use crate::prometheus_yml::node::{Node, Placed, Value};
 
@@ -85,6 +86,11 @@ impl Globals {
         }
         // Otherwise told of the integrations that use them, which are switched off.
         if reading.options.strict {
+            if let Some(value) = globals.node.get("smtp_smarthost")
+                && let Err(why) = host_port(value.text().unwrap_or(""))
+            {
+                reading.mistakes.push((value.line, why));
+            }
             for key in URLS {
                 let Some(value) = globals.node.get_or_null(key) else { continue };
                 if let Err(why) = check_url(value.text().unwrap_or("")) {

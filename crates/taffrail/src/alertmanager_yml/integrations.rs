@@ -14,6 +14,8 @@ use super::globals::Globals;
 use crate::prometheus_yml::http::{self, json};
 use crate::prometheus_yml::node::{Node, Placed, Value};
 
+pub(super) use self::mail::host_port;
+
 type Read = fn(&Fields<'_>, &Globals) -> Result<Kind, Placed>;
 
 /// The integrations by name, which is their key without `_configs`.
@@ -93,10 +95,9 @@ fn one_secret(
 fn webhook(f: &Fields<'_>, _: &Globals) -> Result<Kind, Placed> {
     let url = one_secret(f, "url", |key, file| {
         let secret = f.secret(key, file)?;
-        match &secret {
-            // What a template becomes is not known.
-            Some(Secret::Text(url)) if !url.contains("{{") => f.check_url(key, url)?,
-            _ => {}
+        // What a template becomes is not known.
+        if !f.given(key).is_some_and(|url| url.contains("{{")) {
+            f.check_given_url(key)?;
         }
         Ok(secret)
     })?;

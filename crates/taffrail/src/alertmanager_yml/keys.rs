@@ -191,8 +191,26 @@ pub(super) fn meant(object: &str, key: &str) -> Option<&'static Meant> {
 
 /// What is demanded of objects that Prometheus has too.
 pub(super) fn check(name: &str, node: &Node) -> Result<(), Placed> {
-    match OBJECTS.iter().any(|(own, _)| *own == name) {
-        true => Ok(()),
-        false => rules::check(name, node),
+    if OBJECTS.iter().any(|(own, _)| *own == name) {
+        return Ok(());
     }
+    rules::check(name, node)?;
+    // Any text is a path to Go, unless it has a colon where a scheme would end.
+    let proxy = node.get("proxy_url").filter(|_| name == "http");
+    match proxy.and_then(|proxy| Some((proxy.line, proxy.text()?))) {
+        Some((line, url)) if is_scheme_missing(url) => {
+            let why = format!("parse {url:?}: first path segment in URL cannot contain colon");
+            Err((line, why))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_scheme_missing(url: &str) -> bool {
+    let is_scheme = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_alphabetic())
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+    };
+    let first = url.split(['/', '?', '#']).next().unwrap_or("");
+    first.split_once(':').is_some_and(|(scheme, _)| !is_scheme(scheme))
 }

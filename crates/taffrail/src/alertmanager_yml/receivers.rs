@@ -58,6 +58,11 @@ impl Reading<'_> {
                     }
                 }
             }
+            let has_some = all.switched_off.iter().any(|off| off.receiver == receiver.name);
+            if receiver.integrations.is_empty() && has_some {
+                let why = format!("receiver {name:?} has nothing left: its alerts are told nobody");
+                self.warnings.push((node.line, why));
+            }
             all.found.push(receiver);
         }
         all

@@ -49,6 +49,9 @@ impl Node {
                 {
                     return Self::parse(first);
                 }
+                if let serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } = &e {
+                    return Err((line, format!("key {key:?} is given twice")));
+                }
                 let message = e.to_string();
                 let message = message.lines().next().unwrap_or("invalid YAML");
                 // The place stands in front already.

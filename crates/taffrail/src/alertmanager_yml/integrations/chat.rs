@@ -312,7 +312,7 @@ pub(super) fn we_chat(f: &Fields<'_>, globals: &Globals) -> Result<Kind, Placed>
     }
     if !matches!(it.message_type.as_str(), "text" | "markdown") {
         return f.wrong(format!(
-            "weChat message type {:?} does not match valid options text|markdown",
+            "weChat message type {:?} does not match valid options ^(text|markdown)$",
             it.message_type
         ));
     }

@@ -25,7 +25,16 @@ pub(super) fn email(f: &Fields<'_>, globals: &Globals) -> Result<Kind, Placed> {
     let Some(smarthost) = own("smarthost", "smtp_smarthost") else {
         return f.wrong("no global SMTP smarthost set");
     };
-    it.smarthost = smart_host(&smarthost).map_err(|why| (line_of(f.node, "smarthost"), why))?;
+    let wrong = |why| (line_of(f.node, "smarthost"), why);
+    it.smarthost = match host_port(&smarthost).map_err(wrong)? {
+        // Alertmanager looks at ports when it sends.
+        (host, port) if f.strict => {
+            SmartHost { host: host.to_owned(), port: port_number(port).unwrap_or(0) }
+        }
+        (host, port) => {
+            SmartHost { host: host.to_owned(), port: port_number(port).map_err(wrong)? }
+        }
+    };
     let Some(from) = own("from", "smtp_from") else {
         return f.wrong("no global SMTP from set");
     };
@@ -81,8 +90,8 @@ fn canonical(name: &str) -> String {
     name.chars().map(upper).collect()
 }
 
-/// Reads `host:port`, the host in brackets when it is an address of IPv6.
-fn smart_host(text: &str) -> Result<SmartHost, String> {
+/// Splits `host:port`, the host in brackets when it is an address of IPv6.
+pub(in super::super) fn host_port(text: &str) -> Result<(&str, &str), String> {
     let wrong = |why: &str| format!("address {text}: {why}");
     let (host, port) = text.rsplit_once(':').ok_or_else(|| wrong("missing port in address"))?;
     let host = match host.strip_prefix('[') {
@@ -93,8 +102,17 @@ fn smart_host(text: &str) -> Result<SmartHost, String> {
     if port.is_empty() {
         return Err(wrong("port cannot be empty"));
     }
-    let port = port.parse().map_err(|_| wrong("the port must be a number up to 65535"))?;
-    Ok(SmartHost { host: host.to_owned(), port })
+    Ok((host, port))
+}
+
+/// A port by its number or by the name that mail servers have for it.
+fn port_number(port: &str) -> Result<u16, String> {
+    match port {
+        "smtp" => Ok(25),
+        "smtps" | "submissions" => Ok(465),
+        "submission" => Ok(587),
+        _ => port.parse().map_err(|_| format!("port {port:?} must be a number up to 65535")),
+    }
 }
 
 fn threads(f: &Fields<'_>) -> Result<Option<EmailThreads>, Placed> {
@@ -116,18 +134,20 @@ mod tests {
 
     #[test]
     fn mail_servers_have_a_host_and_a_port() {
-        let check = |text: &str, expected: Result<(&str, u16), &str>| {
-            let found = smart_host(text);
-            let found = found.as_ref().map(|h| (h.host.as_str(), h.port)).map_err(String::as_str);
-            assert_eq!(found, expected, "{text}");
+        let check = |text: &str, expected: Result<(&str, &str), &str>| {
+            assert_eq!(
+                host_port(text).as_ref().map_err(String::as_str),
+                expected.as_ref().map_err(|e| *e)
+            );
         };
-        check("localhost:25", Ok(("localhost", 25)));
-        check("[::1]:587", Ok(("::1", 587)));
-        check(":25", Ok(("", 25)));
+        check("localhost:25", Ok(("localhost", "25")));
+        check("[::1]:587", Ok(("::1", "587")));
+        check(":25", Ok(("", "25")));
         check("localhost", Err("address localhost: missing port in address"));
         check("localhost:", Err("address localhost:: port cannot be empty"));
         check("::1:25", Err("address ::1:25: too many colons in address"));
-        check("a:smtp", Err("address a:smtp: the port must be a number up to 65535"));
+        assert_eq!((port_number("smtp"), port_number("2525")), (Ok(25), Ok(2525)));
+        assert!(port_number("x").is_err() && port_number("65536").is_err());
     }
 
     #[test]

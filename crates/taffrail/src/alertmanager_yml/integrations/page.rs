@@ -90,10 +90,10 @@ fn responder(f: &Fields<'_>) -> Result<OpsGenieResponder, Placed> {
     }
     let is_known = it.kind.contains("{{") || RESPONDERS.contains(&it.kind.to_lowercase().as_str());
     if !is_known {
-        let known = RESPONDERS.join("|");
-        let why =
-            format!("opsGenieConfig responder {shown} type does not match valid options {known}");
-        return f.wrong(why);
+        return f.wrong(format!(
+            "opsGenieConfig responder {shown} type does not match valid options ^({})$",
+            RESPONDERS.join("|")
+        ));
     }
     Ok(it)
 }
