@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use collect::scrape::parse_duration;
 use model::http::{HttpOptions, Secret};
 
-use super::Reading;
 use super::fields::{Fields, check_url};
 use super::integrations::host_port;
+use super::{Reading, line_of};
 use crate::prometheus_yml::http;
 use crate::prometheus_yml::node::{Node, Placed, Value};
 
@@ -92,7 +92,7 @@ impl Globals {
                 reading.mistakes.push((value.line, why));
             }
             for key in URLS {
-                let Some(value) = globals.node.get_or_null(key) else { continue };
+                let Some(value) = globals.node.get(key) else { continue };
                 if let Err(why) = check_url(value.text().unwrap_or("")) {
                     reading.mistakes.push((value.line, format!("{key}: {why}")));
                 }
@@ -131,6 +131,11 @@ impl Globals {
 
     /// Puts the URL of `key`, when it is there, where its default stands.
     pub(super) fn put_url(&self, key: &str, to: &mut String) -> Result<(), Placed> {
+        // A key without a value takes its default away.
+        let is_null = self.node.get_or_null(key).is_some_and(|value| value.value == Value::Null);
+        if self.strict && is_null && key != "telegram_api_url" {
+            return Err((line_of(&self.node, key), format!("no global {key} set")));
+        }
         self.fields().put_url(key, to).map_err(globally)
     }
 

@@ -198,6 +198,9 @@ pub(super) fn check(name: &str, node: &Node) -> Result<(), Placed> {
     // Any text is a path to Go, unless it has a colon where a scheme would end.
     let proxy = node.get("proxy_url").filter(|_| name == "http");
     match proxy.and_then(|proxy| Some((proxy.line, proxy.text()?))) {
+        Some((line, url)) if url.chars().any(|c| c.is_ascii_control()) => {
+            Err((line, format!("parse {url:?}: net/url: invalid control character in URL")))
+        }
         Some((line, url)) if is_scheme_missing(url) => {
             let why = format!("parse {url:?}: first path segment in URL cannot contain colon");
             Err((line, why))

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests work on files, clocks and threads directly")]
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+mod alertmanager;
 mod bad_input;
 mod cli;
 mod clients;
