@@ -22,7 +22,7 @@ pub(crate) use metadata::{label_values, labels, metadata, series};
 pub(crate) use notifications::{LISTENERS_MAX, live as notifications_live, notifications};
 pub(crate) use read::{decode_request as decode_read_request, read};
 pub(crate) use request::{format_query, parse_query, query, query_exemplars, query_range};
-pub(crate) use rules::{alertmanagers, alerts, rules};
+pub(crate) use rules::{alertmanagers, alerts, alerts_of, rules, rules_of};
 pub(crate) use search::metric_names as search_metric_names;
 pub(crate) use search::{label_names as search_label_names, label_values as search_label_values};
 pub(crate) use status::{

@@ -1,15 +1,18 @@
-//! What Loki says of itself: its rules (there are none of it here), settings, services.
+//! What Loki says of itself: its rules, settings, services.
 
 use std::sync::Arc;
 
+use ::alert::group::{GroupReport, RuleReport};
+use ::alert::rule::Expression;
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 use serde_json::json;
 
-use crate::{App, assets, error};
+use crate::params::Params;
+use crate::{App, assets, error, prometheus};
 
-/// Rules over logs are not evaluated: the answer of a Loki without any.
+/// Files of rules are kept elsewhere: the answer of a Loki whose rules nobody wrote through this API.
 pub(crate) async fn rules() -> Response {
     assets::plain(StatusCode::NOT_FOUND, "no rule groups found")
 }
@@ -18,15 +21,32 @@ pub(crate) async fn rule_group() -> Response {
     assets::plain(StatusCode::NOT_FOUND, "group does not exist")
 }
 
-/// The same in Prometheus' form.
-pub(crate) async fn prometheus_rules() -> Response {
-    let body = json!({"status": "success", "data": {"groups": []}, "errorType": "", "error": ""});
-    error::json(StatusCode::OK, body.to_string())
+/// Rules over lines as they are evaluated, in Prometheus' form.
+pub(crate) async fn prometheus_rules(State(app): State<Arc<App>>, params: Params) -> Response {
+    match prometheus::rules_of(&of_lines(&app), &params) {
+        Ok(body) => error::json(StatusCode::OK, with_no_error(body)),
+        Err(e) => error::prometheus(&e),
+    }
 }
 
-pub(crate) async fn prometheus_alerts() -> Response {
-    let body = json!({"status": "success", "data": {"alerts": []}, "errorType": "", "error": ""});
-    error::json(StatusCode::OK, body.to_string())
+pub(crate) async fn prometheus_alerts(State(app): State<Arc<App>>) -> Response {
+    error::json(StatusCode::OK, with_no_error(prometheus::alerts_of(&of_lines(&app))))
+}
+
+/// Groups whose rules are about lines.
+fn of_lines(app: &App) -> Vec<GroupReport> {
+    let mut groups = app.host.rule_groups();
+    groups.retain(|group| {
+        let is_logql = |rule: &RuleReport| matches!(rule.rule.expr, Expression::Logql(_));
+        group.rules.first().is_some_and(is_logql)
+    });
+    groups
+}
+
+/// Loki says so of answers without one.
+fn with_no_error(mut body: String) -> String {
+    body.pop();
+    body + ",\"errorType\":\"\",\"error\":\"\"}"
 }
 
 /// The limits that matter to clients, under Loki's names.

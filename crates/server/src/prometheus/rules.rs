@@ -21,11 +21,15 @@ use crate::params::Params;
 use crate::{App, error};
 
 pub(crate) async fn rules(State(app): State<Arc<App>>, params: Params) -> Response {
-    let wanted = match Wanted::of(&params) {
-        Ok(wanted) => wanted,
-        Err(e) => return respond(Err(e)),
-    };
-    respond(answer(&app.host.rule_groups(), &wanted))
+    respond(rules_of(&app.host.rule_groups(), &params))
+}
+
+/// The answer about `groups` that `params` ask for.
+///
+/// # Errors
+/// For parameters that are none.
+pub(crate) fn rules_of(groups: &[GroupReport], params: &Params) -> Result<String> {
+    answer(groups, &Wanted::of(params)?)
 }
 
 /// What of all rules is asked for.
@@ -287,13 +291,17 @@ fn exponential(out: &mut String, value: f64) {
 }
 
 pub(crate) async fn alerts(State(app): State<Arc<App>>) -> Response {
-    let groups = app.host.rule_groups();
+    error::json(StatusCode::OK, alerts_of(&app.host.rule_groups()))
+}
+
+/// The answer about all alerts of `groups`.
+pub(crate) fn alerts_of(groups: &[GroupReport]) -> String {
     let rules = groups.iter().flat_map(|group| &group.rules);
     let all: Vec<&Alert> = rules.flat_map(|rule| &rule.alerts).collect();
     let mut out = String::from("{\"status\":\"success\",\"data\":{\"alerts\":");
     text::list(&mut out, &all, |out, one| alert(out, one));
     out.push_str("}}");
-    error::json(StatusCode::OK, for_pages(&out))
+    for_pages(&out)
 }
 
 pub(crate) async fn alertmanagers(State(app): State<Arc<App>>) -> Response {

@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use alert::evaluate::{Alert, State};
+use alert::group::{GroupReport, RuleReport};
+use alert::rule::{Alerting, Expression, Group, Kind};
 use collect::container::ContainerState;
 use collect::scrape::{ActiveTarget, DroppedTarget, Health, TargetsSnapshot};
 use futures_util::FutureExt as _;
@@ -20,6 +23,7 @@ use model::{
     TimeRange, TraceSource,
 };
 use parking_lot::Mutex;
+use query::promql;
 use server::operations::{
     Notification, Operations, PartInfo, Readers, RuleReader, RuntimeInfo, ScrapePool, StoreInfo,
 };
@@ -238,6 +242,67 @@ impl Operations for Process {
             expression: "sum by (job) (up)".into(),
         };
         Readers { rules: vec![rule], problems: Vec::new() }
+    }
+
+    fn rule_groups(&self) -> Vec<GroupReport> {
+        let alert = Alert {
+            labels: Labels::from_pairs([("alertname", "HighRequestLatency"), ("severity", "page")]),
+            annotations: BTreeMap::from([("summary".into(), "High request latency".into())]),
+            value: 1.0,
+            state: State::Firing,
+            active_ms: NOW_MS,
+            fired_ms: Some(NOW_MS),
+            resolved_ms: None,
+            keep_firing_since_ms: None,
+            sent_ms: None,
+        };
+        let alerting = Alerting {
+            for_ms: 600_000,
+            keep_firing_for_ms: 0,
+            annotations: alert.annotations.clone(),
+        };
+        let labels = BTreeMap::from([("severity".into(), "page".into())]);
+        let rule = |name: &str, text: &str, labels, kind, alerts| RuleReport {
+            rule: Arc::new(alert::rule::Rule {
+                name: name.into(),
+                text: text.into(),
+                expr: Expression::Promql(promql::parse(text).expect("BUG: it is PromQL")),
+                labels,
+                kind,
+                line: 1,
+            }),
+            health: alert::group::Health::Ok,
+            last_error: String::new(),
+            evaluated_ms: Some(NOW_MS),
+            took_ns: 250_000,
+            alerts,
+        };
+        let slow = "job:request_latency_seconds:mean5m{job=\"myjob\"} > 0.5";
+        let sum = "sum by (job) (http_inprogress_requests)";
+        let group = Group {
+            name: "example".into(),
+            file: "/rules.yaml".into(),
+            interval_ms: None,
+            query_offset_ms: None,
+            limit: 0,
+            rules: Vec::new(),
+        };
+        let rules = vec![
+            rule("HighRequestLatency", slow, labels, Kind::Alerting(alerting), vec![alert]),
+            rule("job:http_inprogress_requests:sum", sum, BTreeMap::new(), Kind::Recording, vec![]),
+        ];
+        vec![GroupReport {
+            group: Arc::new(group),
+            interval_ms: 60_000,
+            evaluated_ms: Some(NOW_MS),
+            took_ns: 500_000,
+            rules,
+        }]
+    }
+
+    fn alertmanagers(&self) -> (Vec<String>, Vec<String>) {
+        let url = |host: &str| vec![format!("http://{host}/api/v2/alerts")];
+        (url("127.0.0.1:9090"), url("127.0.0.1:9093"))
     }
 
     fn delete_series(&self, _: &[Vec<Matcher>], _: i64, _: i64) -> Result<()> {
