@@ -22,6 +22,7 @@ use std::path::Path;
 use alert::config::Config;
 use alert::expand::alertmanager::Templates;
 use alert::matcher::Syntax;
+use alert::notify::default_templates;
 use alert::route::Route;
 
 use crate::prometheus_yml::node::{Node, Placed, Value};
@@ -116,12 +117,12 @@ pub fn load(
     }
 }
 
-/// Reads the template files of `config`.
+/// Reads the template files of `config`, on top of the default templates.
 ///
 /// # Errors
 /// Each file that cannot be read, and each that is no template, in Go's words.
 pub fn templates(config: &Config) -> Result<Templates, Vec<ConfigError>> {
-    let (mut templates, mut mistakes) = (Templates::new(), Vec::new());
+    let (mut templates, mut mistakes) = (default_templates(), Vec::new());
     for path in config.templates.iter().flat_map(|pattern| glob(Path::new(""), Path::new(pattern)))
     {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());

@@ -133,6 +133,15 @@ pub enum Command {
         after_help = "Examples:\n  taffrail health\n  taffrail health --server http://10.0.0.5:7245 --output json"
     )]
     Health(HealthArgs),
+    /// Try out where notifications go.
+    #[command(
+        after_help = "Examples:\n  taffrail notify test --config.file alertmanager.yml --receiver team-x"
+    )]
+    Notify {
+        /// What of them.
+        #[command(subcommand)]
+        what: NotifyCommand,
+    },
     /// Bring in samples of Prometheus or of OpenMetrics files; a second run goes on where the first one stopped.
     #[command(
         after_help = "Examples:\n  taffrail import tsdb /var/lib/prometheus                      into the running Taffrail\n  \
@@ -218,6 +227,41 @@ pub enum TestCommand {
                             taffrail test rules tests/*.yml --run Disk --diff\n  \
                             taffrail test rules alerts_test.yml --output json")]
     Rules(TestRulesArgs),
+}
+
+/// What of notifications.
+#[derive(Debug, Subcommand)]
+pub enum NotifyCommand {
+    /// Tell a receiver of alertmanager.yml of a test alert, once, and say what became of it; exits 1 when not all is well.
+    #[command(
+        after_help = "Examples:\n  taffrail notify test --config.file alertmanager.yml --receiver team-x\n  \
+                            taffrail notify test --config.file alertmanager.yml --receiver team-x --integration slack[1] --label team=x\n  \
+                            taffrail notify test --config.file alertmanager.yml --receiver pager --resolved   ends what a test began"
+    )]
+    Test(NotifyTestArgs),
+}
+
+/// Options of `notify test`.
+#[derive(Debug, Clone, Args)]
+pub struct NotifyTestArgs {
+    /// The file with the receiver.
+    #[arg(long = "config.file", value_name = "FILE", default_value = "alertmanager.yml")]
+    pub config_file: PathBuf,
+    /// Name of the receiver.
+    #[arg(long, value_name = "NAME")]
+    pub receiver: String,
+    /// Only this integration of it, such as `email[0]`.
+    #[arg(long, value_name = "KIND[N]")]
+    pub integration: Option<String>,
+    /// Say that the alert is over.
+    #[arg(long)]
+    pub resolved: bool,
+    /// Labels of the alert, beside `alertname` and `severity`.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub label: Vec<String>,
+    /// Where links of the message lead.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7245")]
+    pub external_url: String,
 }
 
 /// Options of `test rules`.

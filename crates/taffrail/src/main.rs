@@ -6,8 +6,10 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use taffrail::cli::{self, Cli, Command, LogsCommand, RoutesCommand, TestCommand, TracesCommand};
-use taffrail::{check, client, config, import, routes, run, test_rules};
+use taffrail::cli::{
+    self, Cli, Command, LogsCommand, NotifyCommand, RoutesCommand, TestCommand, TracesCommand,
+};
+use taffrail::{check, client, config, import, notify, routes, run, test_rules};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -59,6 +61,9 @@ fn main() -> ExitCode {
             }
             None => block_on(client::traces::traces(&args, &mut out)).map(|()| true),
         },
+        Command::Notify { what: NotifyCommand::Test(args) } => {
+            block_on(notify::trial::test(&args, &environment, &mut out))
+        }
         Command::Import { source } => block_on(import::import(&source, &environment, &mut out)),
         Command::Cardinality(args) => {
             block_on(client::cardinality::cardinality(&args, &mut out)).map(|()| true)

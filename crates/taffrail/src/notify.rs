@@ -6,6 +6,7 @@
 mod login;
 mod mime;
 mod smtp;
+pub mod trial;
 
 use std::sync::Arc;
 use std::time::Duration;

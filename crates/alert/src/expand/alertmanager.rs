@@ -9,8 +9,8 @@ use std::fmt;
 
 use query::template::{Caller, Env, Set, Value};
 
-pub(crate) use self::data::field;
-pub use self::data::{Alert, Notification, Pairs};
+pub use self::data::{Alert, Context, Notification, Pairs};
+pub(crate) use self::data::{CONTEXTS_FIELD, field};
 
 /// Route labels whose templates ask for each other.
 const ROUTE_LABEL_DEPTH_MAX: usize = 16;
@@ -104,6 +104,7 @@ impl Env for Surroundings<'_> {
     fn call(&self, _: &Caller<'_>, name: &'static str, args: &[Value]) -> Result<Value, String> {
         match name {
             "routeLabels" => self.route_label(args.first().map_or("", Value::as_text)),
+            "context" => Ok(data::context(self.data, args.first().unwrap_or(&Value::Nil))),
             _ => Ok(functions::since(args, self.now_ns)),
         }
     }

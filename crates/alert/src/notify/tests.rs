@@ -3,7 +3,7 @@
 use model::http::Secret;
 
 use super::*;
-use crate::expand::alertmanager::Alert;
+use crate::expand::alertmanager::{Alert, Context};
 use crate::receiver::*;
 
 /// 2026-01-02T03:04:05.678Z
@@ -506,4 +506,38 @@ fn ntfy_and_matrix_get_short_texts() {
             "\n"
         ),
     );
+}
+
+#[test]
+fn what_else_is_known_of_an_alert_stands_below() {
+    let mut notice = notice(vec![alert(false, "a")]);
+    let plain = steps(slack(), &notice, &[]);
+    assert!(request(&plain[0]).body.contains(r#""text":"","#));
+    let context = Context {
+        container: "web".to_owned(),
+        image: "nginx:1".to_owned(),
+        values: vec![("memory".to_owned(), "512 MiB of 512 MiB".to_owned())],
+        log_lines: vec!["out of <memory>".to_owned(), "killed".to_owned()],
+        links: vec![("runbook".to_owned(), "http://r/?a=1&b=2".to_owned())],
+    };
+    notice.notification.contexts.insert("0123456789abcdef".to_owned(), context);
+    let text = r#""text":"\nit is \u003cdown\u003e \u0026 out\nContainer: web (nginx:1)\nmemory: 512 MiB of 512 MiB\nLast log lines:\n    out of \u003cmemory\u003e\n    killed\nrunbook: http://r/?a=1\u0026b=2\n""#;
+    let found = steps(slack(), &notice, &[]);
+    assert!(request(&found[0]).body.contains(text), "{}", request(&found[0]).body);
+    let email = Email { to: "a@b".into(), from: "c@d".into(), ..Email::default() };
+    match steps(Kind::Email(Box::new(email)), &notice, &[]).pop() {
+        Some(Step::Mail(mail)) => {
+            let html = mail.html.unwrap_or_default();
+            assert!(html.contains("<br>Container: web (nginx:1)<br>memory: 512 MiB of 512 MiB<pre>out of &lt;memory&gt;\nkilled\n</pre><br><a href=\"http://r/?a=1&amp;b=2\">runbook</a>"), "{html}");
+        }
+        other => panic!("no mail: {other:?}"),
+    }
+    let webhook = Webhook { url: secret("http://x/"), ..Webhook::default() };
+    let found = steps(Kind::Webhook(Box::new(webhook)), &notice, &[]);
+    let told = r#","taffrail":{"0123456789abcdef":{"container":"web","image":"nginx:1","values":[{"Name":"memory""#;
+    assert!(request(&found[0]).body.contains(told), "{}", request(&found[0]).body);
+}
+
+fn slack() -> Kind {
+    Kind::Slack(Box::new(Slack { api_url: secret("http://x/"), ..Slack::default() }))
 }

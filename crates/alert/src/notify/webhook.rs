@@ -5,7 +5,7 @@ use query::template::Value;
 use super::object::{Object, expanded};
 use super::render::{Render, secret};
 use super::{Begun, Request, Sequence, answer};
-use crate::expand::alertmanager::{field, json};
+use crate::expand::alertmanager::{CONTEXTS_FIELD, field, json};
 use crate::receiver::Webhook;
 
 /// Version of the message.
@@ -46,6 +46,10 @@ pub(super) fn message(render: &mut Render<'_>, max_alerts: u64, version: &str) -
     if !route_labels.is_empty() {
         let pair = |o: Object, (name, value): &(String, String)| o.text(name, value);
         object = object.raw("routeLabels", &route_labels.iter().fold(Object::new(), pair).end());
+    }
+    if let Some(contexts) = field(&data, CONTEXTS_FIELD) {
+        let contexts = json::write(contexts).unwrap_or_else(|_| "null".to_owned());
+        object = object.raw("taffrail", &contexts);
     }
     object
         .text("version", version)

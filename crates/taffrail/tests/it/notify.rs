@@ -11,8 +11,11 @@ use alert::receiver::{Email, Integration, Kind, Slack, SmartHost, Webhook};
 use model::SystemClock;
 use model::http::{Secret, TlsOptions};
 use serde_json::Value as Json;
+use taffrail::alertmanager_yml;
 use taffrail::notify::Sender;
-use testkit::{Instrumented, MailRecorder, Recorder, clients_wanted, eventually};
+use testkit::{Alertmanager, Instrumented, MailRecorder, Recorder, clients_wanted, eventually};
+
+use crate::PROGRAM;
 
 fn pairs(pairs: &[(&str, &str)]) -> Pairs {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -37,9 +40,13 @@ fn notice() -> Notice {
     }
 }
 
-fn send(integration: &Integration) -> Outcome {
-    // The program does this as it starts; a second time is refused and means nothing.
+/// The program does this as it starts; a second time is refused and means nothing.
+fn install_tls() {
     let _installed = rustls::crypto::ring::default_provider().install_default();
+}
+
+fn send(integration: &Integration) -> Outcome {
+    install_tls();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let sender = Sender::new("test", "box", Arc::new(SystemClock));
     runtime.block_on(sender.send(integration, &notice(), &default_templates()))
@@ -281,4 +288,145 @@ fn mails_go_to_those_whom_the_server_knows() {
     assert_eq!(taken(dir.path(), 1)["to"], serde_json::json!(["a@x.org"]));
     refused(&to("nobody@x.org"), "RCPT: 550 5.1.1 no such user");
     retried(&to("nobody@x.org, later@x.org"), "RCPT: 450 4.2.1 try again later");
+}
+
+#[test]
+fn a_receiver_is_tried_out_from_the_command_line() {
+    let recorder = Recorder::start(|request| match request.path.as_str() {
+        "/gone" => (404, Vec::new(), "gone".into()),
+        _ => (200, Vec::new(), "ok".into()),
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("alertmanager.yml");
+    let http = recorder.address;
+    let config = format!(
+        "route: {{receiver: team}}\nreceivers:\n- name: team\n  slack_configs:\n  - api_url: http://{http}/slack\n    \
+         channel: '#{{{{ .CommonLabels.team }}}}'\n  webhook_configs: [{{url: 'http://{http}/gone'}}]\n- name: empty\n"
+    );
+    std::fs::write(&file, config).unwrap();
+    let run = |args: &[&str]| {
+        let mut command = Command::new(PROGRAM);
+        command.args(["notify", "test", "--config.file"]).arg(&file).args(args);
+        let done = command.output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (done.status.code(), text(done.stdout), text(done.stderr))
+    };
+    let (code, out, _) = run(&["--receiver", "team", "--label", "team=x"]);
+    assert_eq!(code, Some(1));
+    assert!(out.contains("slack[0]: delivered\n"), "{out}");
+    assert!(out.contains("webhook[0]: refused: unexpected status code 404: gone\n"), "{out}");
+    let sent = recorder.requests();
+    let slack = sent.iter().find(|request| request.path == "/slack").unwrap();
+    assert!(slack.body.contains("\"channel\":\"#x\""), "{}", slack.body);
+    assert!(slack.body.contains("[FIRING:1] TaffrailTest"), "{}", slack.body);
+    let (code, out, _) = run(&["--receiver", "team", "--integration", "slack[0]", "--resolved"]);
+    assert_eq!((code, out.as_str()), (Some(0), "slack[0]: delivered\n"));
+    let (code, _, err) = run(&["--receiver", "taem"]);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("did you mean \"team\"?"), "{err}");
+    let (code, _, err) = run(&["--receiver", "empty"]);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("has not any integration"), "{err}");
+}
+
+/// One file, read by Alertmanager and by us.
+#[test]
+fn the_same_file_makes_the_same_messages() {
+    if clients_wanted().is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let theirs = Recorder::start(|_| (200, Vec::new(), "ok".into()));
+    let ours = Recorder::start(|_| (200, Vec::new(), "ok".into()));
+    std::fs::write(
+        dir.path().join("own.tmpl"),
+        "{{ define \"own\" }}{{ range .Alerts }}{{ .Labels.instance }};{{ end }}{{ end }}\
+         {{ define \"__subject\" }}own {{ .Status }}{{ end }}",
+    )
+    .unwrap();
+    let config = |recorder: &Recorder| {
+        let http = recorder.address;
+        let templates = dir.path().join("*.tmpl");
+        format!(
+            r##"
+global:
+  slack_api_url: http://{http}/slack
+  pagerduty_url: http://{http}/pagerduty
+  opsgenie_api_url: http://{http}/opsgenie
+  opsgenie_api_key: key
+  victorops_api_url: http://{http}/victorops
+  victorops_api_key: key
+templates: ['{templates}']
+route: {{receiver: team, group_by: [alertname], group_wait: 1s}}
+receivers:
+- name: team
+  slack_configs: [{{channel: '#a', text: '{{{{ template "own" . }}}}', actions: [{{type: button, text: t, url: 'http://x'}}]}}]
+  pagerduty_configs: [{{routing_key: k, details: {{firing: '{{{{ template "own" . }}}}', resolved: 'r', num_firing: 'f', num_resolved: 'n'}}}}]
+  webhook_configs: [{{url: 'http://{http}/webhook', max_alerts: 1}}]
+  opsgenie_configs: [{{message: '{{{{ template "own" . }}}}', responders: [{{name: t, type: team}}]}}]
+  victorops_configs: [{{routing_key: '{{{{ .GroupLabels.alertname }}}}'}}]
+  discord_configs: [{{webhook_url: 'http://{http}/discord', title: '{{{{ template "own" . }}}}'}}]
+"##,
+            templates = templates.display()
+        )
+    };
+    let alertmanager = Alertmanager::start(dir.path(), &config(&theirs), "http://am");
+    let alerts = ["i1", "i2"].map(|instance| {
+        serde_json::json!({
+            "labels": {"alertname": "Down", "instance": instance},
+            "startsAt": "2026-01-02T03:04:05Z",
+            "endsAt": "2099-01-02T03:04:05Z",
+        })
+    });
+    alertmanager.send_alerts(&serde_json::json!(alerts));
+    let theirs = eventually("Alertmanager's notifications", 60, || {
+        Some(theirs.requests()).filter(|requests| requests.len() >= 6)
+    });
+    let webhook = theirs.iter().find(|request| request.path == "/webhook").unwrap();
+    let webhook: Json = serde_json::from_str(&webhook.body).unwrap();
+    let alert = |instance: &str| Alert {
+        labels: pairs(&[("alertname", "Down"), ("instance", instance)]),
+        starts_at_ns: 1_767_323_045_000_000_000,
+        fingerprint: webhook["alerts"][0]["fingerprint"].as_str().unwrap().to_owned(),
+        ..Alert::default()
+    };
+    let notice = Notice {
+        notification: Notification {
+            receiver: "team".to_owned(),
+            alerts: vec![alert("i1"), alert("i2")],
+            group_labels: pairs(&[("alertname", "Down")]),
+            external_url: "http://am".to_owned(),
+            ..Notification::default()
+        },
+        group_key: webhook["groupKey"].as_str().unwrap().to_owned(),
+        ..Notice::default()
+    };
+    let path = dir.path().join("ours.yml");
+    let options = alertmanager_yml::Options::default();
+    let loaded = alertmanager_yml::load(&path, &config(&ours), options, &|_| None).unwrap();
+    let templates = alertmanager_yml::templates(&loaded.config).unwrap();
+    install_tls();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let sender = Sender::new("test", "box", Arc::new(SystemClock));
+    let receiver = loaded.config.receiver("team").unwrap();
+    for integration in &receiver.integrations {
+        let outcome = runtime.block_on(sender.send(integration, &notice, &templates));
+        assert!(matches!(outcome, Outcome::Delivered { .. }), "{outcome:?}");
+    }
+    let told = |requests: Vec<testkit::Recorded>| {
+        let mut told: Vec<_> = requests
+            .into_iter()
+            .map(|request| {
+                let authorization = request.header("authorization").map(str::to_owned);
+                (request.path, request.method, authorization, request.body)
+            })
+            .collect();
+        told.sort();
+        told
+    };
+    let (theirs, ours) = (told(theirs), told(ours.requests()));
+    assert_eq!(ours.len(), theirs.len());
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        assert_eq!(ours, theirs);
+    }
 }

@@ -22,6 +22,23 @@ pub struct Notification {
     pub external_url: String,
     /// The labels of the route, templates themselves.
     pub route_labels: Pairs,
+    /// What else is known of alerts, by their fingerprints. Alertmanager has no such thing.
+    pub contexts: BTreeMap<String, Context>,
+}
+
+/// What is known of an alert beyond what its rule says, for who has to look into it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Context {
+    /// The container it comes from; empty when there is none.
+    pub container: String,
+    /// Its image.
+    pub image: String,
+    /// Figures with their units, in the order they are told.
+    pub values: Vec<(String, String)>,
+    /// The last lines the container logged, oldest first.
+    pub log_lines: Vec<String>,
+    /// Names and URLs of what to look at: the moment in the user interface, the runbook.
+    pub links: Vec<(String, String)>,
 }
 
 /// One alert of a notification.
@@ -45,6 +62,10 @@ pub struct Alert {
 
 pub(super) static DATA: Type = Type { name: "*template.Data", methods: &[], is_of_texts: false };
 pub(super) static ALERT: Type = Type { name: "template.Alert", methods: &[], is_of_texts: false };
+pub(super) static CONTEXT: Type =
+    Type { name: "*taffrail.Context", methods: &[], is_of_texts: false };
+pub(super) static CONTEXTS: Type =
+    Type { name: "map[string]*taffrail.Context", methods: &[], is_of_texts: false };
 pub(super) static PAIR: Type = Type { name: "template.Pair", methods: &[], is_of_texts: false };
 pub(super) static ALERTS: Type = Type {
     name: "template.Alerts",
@@ -85,7 +106,7 @@ impl Notification {
             alerts.for_each(|other| common.retain(|name, value| other.get(name) == Some(value)));
             kv(&common)
         };
-        let fields = vec![
+        let mut fields = vec![
             ("Receiver", text(&self.receiver)),
             ("Status", text(if firing { "firing" } else { "resolved" })),
             ("Alerts", Value::list(&ALERTS, self.alerts.iter().map(Alert::value).collect())),
@@ -96,7 +117,46 @@ impl Notification {
             ("NotificationReason", text(&self.notification_reason)),
             ("RouteLabels", kv(&self.route_labels)),
         ];
+        // Without it the data is Alertmanager's, whatever a template does with it.
+        if !self.contexts.is_empty() {
+            let contexts = self.contexts.iter();
+            let contexts = contexts.map(|(alert, context)| (alert.clone(), context.value()));
+            fields.push((CONTEXTS_FIELD, Value::map(&CONTEXTS, contexts.collect())));
+        }
         Value::record(&DATA, fields)
+    }
+}
+
+/// Where the data of a notification has what else is known of its alerts.
+pub(crate) const CONTEXTS_FIELD: &str = "Taffrail";
+
+impl Context {
+    /// It as templates see it.
+    pub fn value(&self) -> Value {
+        let pairs = |pairs: &[(String, String)]| {
+            let pair = |(name, value): &(String, String)| {
+                Value::record(&PAIR, vec![("Name", text(name)), ("Value", text(value))])
+            };
+            Value::list(&PAIRS, pairs.iter().map(pair).collect())
+        };
+        let lines = self.log_lines.iter().map(|line| text(line)).collect();
+        let fields = vec![
+            ("Container", text(&self.container)),
+            ("Image", text(&self.image)),
+            ("Values", pairs(&self.values)),
+            ("LogLines", Value::list(&TEXT_LIST, lines)),
+            ("Links", pairs(&self.links)),
+        ];
+        Value::record(&CONTEXT, fields)
+    }
+}
+
+/// What the data of a notification knows of `alert`; nothing when it knows nothing.
+pub(super) fn context(data: &Value, alert: &Value) -> Value {
+    let fingerprint = field(alert, "Fingerprint").map_or("", Value::as_text);
+    match field(data, CONTEXTS_FIELD) {
+        Some(Value::Map(contexts)) => contexts.get(fingerprint).cloned().unwrap_or(Value::Nil),
+        _ => Value::Nil,
     }
 }
 

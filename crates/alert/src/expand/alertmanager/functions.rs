@@ -38,6 +38,8 @@ pub(super) static FUNCTIONS: &[Function] = &[
     Function::variadic("dict", &[], ANY, dict),
     // Of the route.
     Function::env("routeLabels", &[TEXT]),
+    // What else is known of an alert; Alertmanager has no such function.
+    Function::env("context", &[ANY]),
     // Times.
     Function::new("date", &[TEXT, Param::Time], |a| match a.get(1) {
         Some(Value::Time(time)) => Ok(Value::Text(time.format(text(a, 0)))),
