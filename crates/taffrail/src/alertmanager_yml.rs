@@ -138,6 +138,12 @@ pub fn templates(config: &Config) -> Result<Templates, Vec<ConfigError>> {
     if mistakes.is_empty() { Ok(templates) } else { Err(mistakes) }
 }
 
+/// Patterns of template files that no file matches.
+pub fn missing_templates(config: &Config) -> Vec<&str> {
+    let is_missing = |pattern: &&str| glob(Path::new(""), Path::new(pattern)).is_empty();
+    config.templates.iter().map(String::as_str).filter(is_missing).collect()
+}
+
 /// Whether `text` is an `alertmanager.yml`: it has keys, at the start of a line, that no other file has.
 pub fn looks_like_alertmanager(text: &str) -> bool {
     const KEYS: [&str; 5] =
@@ -171,14 +177,17 @@ impl Reading<'_> {
         Some((config, receivers.switched_off, dump::file(&placeholders::masked(root))))
     }
 
-    /// Checks `node` against the object called `name`. A key that means nothing is only warned of in the file as a whole
-    /// and in what is global: who mistypes a route must not wonder where alerts went.
+    /// Checks `node` against the object called `name`. A key that means nothing is only warned of in the file as a whole, in
+    /// receivers and in what is global: who mistypes a route must not wonder where alerts went.
     fn walk(&mut self, name: &str, node: &Node) {
-        let is_lenient =
-            !self.options.strict && matches!(name, "alertmanager.yml" | "global" | "receiver");
         for mistake in self.mistakes_of(name, node) {
             let (line, why) = mistake.placed;
-            if is_lenient && mistake.unknown_in.as_deref() == Some(name) {
+            let is_lenient = match (name, mistake.unknown_in.as_deref()) {
+                ("global", Some(_)) => true,
+                ("alertmanager.yml" | "receiver", Some(object)) => object == name,
+                _ => false,
+            };
+            if is_lenient && !self.options.strict {
                 self.warnings.push((line, format!("{why}; it is not read")));
             } else {
                 self.mistakes.push((line, why));

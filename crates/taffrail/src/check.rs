@@ -202,7 +202,11 @@ fn alertmanager(
         let off = counted(loaded.switched_off.len(), "integration");
         summary.push_str(&format!("; {off} switched off"));
     }
-    Ok((summary, loaded.warnings.iter().map(ToString::to_string).collect()))
+    let mut notes: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    for pattern in alertmanager_yml::missing_templates(&config) {
+        notes.push(format!("{}: templates: no file matches {pattern}", file.display()));
+    }
+    Ok((summary, notes))
 }
 
 /// Also reads the `prometheus.yml`, the `promtail.yml` and the `alertmanager.yml` it points at.

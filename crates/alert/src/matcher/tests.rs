@@ -32,7 +32,7 @@ fn the_classic_grammar_reads_values_without_quotes() {
 
 #[test]
 fn the_utf8_grammar_reads_any_name_and_says_where_it_is_wrong() {
-    let check = |text, expected| check(Syntax::Utf8, text, expected);
+    let check = |text: &str, expected: &str| check(Syntax::Utf8, text, expected);
     check("", "{}");
     check("{}", "{}");
     check("{ a = b , \"c d\"!~\"\\u00e9\\t\", }", "{a=\"b\",\"c d\"!~\"é\\t\"}");
@@ -49,11 +49,14 @@ fn the_utf8_grammar_reads_any_name_and_says_where_it_is_wrong() {
     check("a b", "2:3: unexpected b: expected an operator such as '=', '!=', '=~' or '!~'");
     check("a=", "0:2: end of input: expected label value");
     check("a==", "2:3: unexpected =: expected label value");
-    check("a=\"b", "2:4: \"b: missing end \"");
+    check("a=\"b", "2:4: \"b: missing end \": expected label value");
     check("a=\"\\z\"", "2:6: \"\\z\": invalid input");
     check("a=\"\\xff\"", "2:8: \"\\xff\": invalid input");
-    check("a='b'", "2:3: ': invalid input");
-    check("a!b", "1:2: !: expected one of '=~'");
+    check("a='b'", "2:3: ': invalid input: expected label value");
+    let operator = "expected an operator such as '=', '!=', '=~' or '!~'";
+    check("a!b", &format!("1:2: !: expected one of '=~': {operator}"));
+    check("a!", &format!("1:2: unexpected end of input, expected one of '=~': {operator}"));
+    check("a=b \\", "4:5: \\: invalid input: expected a comma or close brace");
 }
 
 #[test]

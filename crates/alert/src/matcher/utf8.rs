@@ -24,19 +24,18 @@ pub(super) fn parse(text: &str) -> Result<Matchers> {
             _ => {}
         }
         matchers.0.push(matcher(&mut tokens)?);
-        match tokens.peek()? {
+        let why = "expected a comma or close brace";
+        match tokens.peek().map_err(|e| and(&e, why))? {
             Some(token) if token.kind == Kind::Comma => {
                 tokens.next()?;
-                if let Some(token) = tokens.peek()?
+                let why = "expected a matcher or close brace after comma";
+                if let Some(token) = tokens.peek().map_err(|e| and(&e, why))?
                     && !matches!(token.kind, Kind::Close | Kind::Quoted | Kind::Bare)
                 {
-                    let why = "expected a matcher or close brace after comma";
                     return Err(token.unexpected(why));
                 }
             }
-            Some(token) if token.kind != Kind::Close => {
-                return Err(token.unexpected("expected a comma or close brace"));
-            }
+            Some(token) if token.kind != Kind::Close => return Err(token.unexpected(why)),
             _ => {}
         }
     }
@@ -62,11 +61,12 @@ fn close(tokens: &mut Tokens<'_>, has_brace: bool) -> Result<()> {
         None if has_brace => return Err(tokens.ended("expected close brace")),
         _ => {}
     }
-    match tokens.next()? {
+    let why = "expected end of input";
+    match tokens.next().map_err(|e| and(&e, why))? {
         None => Ok(()),
         Some(token) => {
             let Token { text, start, end, .. } = token;
-            Err(Error::invalid(format!("{start}:{end}: {text}: expected end of input")))
+            Err(Error::invalid(format!("{start}:{end}: {text}: {why}")))
         }
     }
 }
@@ -74,7 +74,7 @@ fn close(tokens: &mut Tokens<'_>, has_brace: bool) -> Result<()> {
 fn matcher(tokens: &mut Tokens<'_>) -> Result<Matcher> {
     let name = text(tokens, "expected label name")?;
     let why = "expected an operator such as '=', '!=', '=~' or '!~'";
-    let op = match tokens.next()? {
+    let op = match tokens.next().map_err(|e| and(&e, why))? {
         Some(Token { kind: Kind::Op(op), .. }) => op,
         Some(token) => return Err(token.unexpected(why)),
         None => return Err(tokens.ended(why)),
@@ -85,7 +85,7 @@ fn matcher(tokens: &mut Tokens<'_>) -> Result<Matcher> {
 }
 
 fn text(tokens: &mut Tokens<'_>, why: &str) -> Result<String> {
-    match tokens.next()? {
+    match tokens.next().map_err(|e| and(&e, why))? {
         Some(token) if token.kind == Kind::Bare => Ok(token.text.to_owned()),
         Some(token) if token.kind == Kind::Quoted => go_unquote(token.text).map_err(|_| {
             let Token { text, start, end, .. } = token;
@@ -94,6 +94,11 @@ fn text(tokens: &mut Tokens<'_>, why: &str) -> Result<String> {
         Some(token) => Err(token.unexpected(why)),
         None => Err(tokens.ended(why)),
     }
+}
+
+/// What is wrong with a text, and what should have stood there.
+fn and(error: &Error, why: &str) -> Error {
+    Error::invalid(format!("{}: {why}", error.message()))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,6 +172,11 @@ impl<'t> Tokens<'t> {
                 let ops = [Op::Regex, Op::NotRegex, Op::NotEqual, Op::Equal];
                 match ops.into_iter().find(|op| rest.starts_with(op.as_str())) {
                     Some(op) => token(Kind::Op(op), op.as_str().len()),
+                    None if rest.len() == 1 => {
+                        let (start, end) = (self.column, self.column + 1);
+                        let why = "unexpected end of input, expected one of '=~'";
+                        Err(Error::invalid(format!("{start}:{end}: {why}")))
+                    }
                     None => Err(self.wrong(1, "expected one of '=~'")),
                 }
             }

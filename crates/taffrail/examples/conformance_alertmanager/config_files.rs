@@ -1,8 +1,9 @@
 //! Files of Alertmanager and of others who use it: those that are named for what is wrong in them must be refused when the
-//! reading is strict, all others must load, strictly and not.
+//! reading is strict, all others must load, strictly and not. Files of templates must be templates.
 
 use std::path::{Path, PathBuf};
 
+use alert::expand::alertmanager::Templates;
 use serde_json::Value as Json;
 use taffrail::alertmanager_yml::{self, Options};
 
@@ -32,7 +33,10 @@ pub(crate) fn run(dir: &Path, errors: &[Json], tally: &mut Tally) {
         let case = path.strip_prefix(dir).unwrap_or(&path).display().to_string();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let text = std::fs::read_to_string(&path).unwrap_or_default();
-        if case.contains("/cli/config/") {
+        if name.ends_with(".tmpl") {
+            let added = Templates::new().add(&name, &text);
+            tally.verdict(&case, added.map_err(|e| e.message().to_owned()));
+        } else if case.contains("/cli/config/") {
             tally.skip(&case, "settings of amtool, which is a client");
         } else if case.contains("/api/") {
             tally.skip(&case, "the description of an API");
@@ -67,7 +71,7 @@ fn find(dir: &Path, found: &mut Vec<PathBuf>) {
         let path = entry.path();
         if path.is_dir() {
             find(&path, found);
-        } else if path.extension().is_some_and(|e| e == "yml" || e == "yaml") {
+        } else if path.extension().is_some_and(|e| e == "yml" || e == "yaml" || e == "tmpl") {
             found.push(path);
         }
     }

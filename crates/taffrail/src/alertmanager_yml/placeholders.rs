@@ -55,8 +55,14 @@ fn mask(node: &mut Node, integration: &str) {
             for (key, value) in entries {
                 let is_secret = matches!(
                     (key.name.as_str(), integration),
-                    ("slack_api_url" | "mattermost_webhook_url" | "webhook_url", _)
-                        | ("api_url", "slack_configs")
+                    (
+                        "slack_api_url"
+                            | "mattermost_webhook_url"
+                            | "webhook_url"
+                            | "token_id"
+                            | "rocketchat_token_id",
+                        _
+                    ) | ("api_url", "slack_configs")
                         | ("url", "webhook_configs" | "incidentio_configs")
                 );
                 if is_secret && value.text().is_some() {

@@ -150,7 +150,7 @@ impl Reading<'_> {
     }
 
     /// Warns of texts that are no templates: they would be sent with the error in them.
-    fn check_templates(&mut self, node: &Node) {
+    pub(super) fn check_templates(&mut self, node: &Node) {
         match &node.value {
             Value::Text(text) if text.contains("{{") => {
                 if let Err(e) = Templates::new().check(text) {

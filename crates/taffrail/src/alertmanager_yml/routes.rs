@@ -75,7 +75,10 @@ impl Reading<'_> {
         let active_time_intervals = times(self, "active_time_intervals");
         let matchers = self.all_matchers(node, "match", "match_re", "matchers");
         let labels = node.get("labels").map(Node::entries).unwrap_or_default();
-        for (key, _) in labels {
+        for (key, value) in labels {
+            if !self.options.strict {
+                self.check_templates(value);
+            }
             if !self.options.syntax.is_label_name(&key.name) {
                 let why = format!("invalid label name {:?} in route labels", key.name);
                 self.mistakes.push((key.line, why));

@@ -173,7 +173,10 @@ fn a_strict_reading_refuses_what_alertmanager_refuses() {
         &["4: duplicate header \"Subject\" in email config"],
     );
     check("telegram_configs: [{bot_token: a, chat_id: -1}]", &[]);
-    check("telegram_configs: [{bot_token: a}]", &["4: missing chat_id on telegram_config"]);
+    check(
+        "telegram_configs: [{bot_token: a}]",
+        &["4: missing chat_id or chat_id_file on telegram_config"],
+    );
     check(
         "ntfy_configs: [{topic: a}]",
         &["4: unknown key \"ntfy_configs\" in receiver: Alertmanager has none"],

@@ -58,6 +58,7 @@ fn check_says_what_runs_and_strict_judges_as_alertmanager() {
         assert!(text.contains(summary), "{text}");
         let why = "am.yml:4:3: receiver \"x\": slack[0] is switched off: api_url is a placeholder: put the real value there";
         assert!(text.contains(why), "{text}");
+        assert!(text.contains("am.yml: templates: no file matches"), "{text}");
         let (code, text) = taffrail(&["check", "--strict", file]);
         assert_eq!(code, Some(2), "{text}");
         assert!(text.contains("am.yml:4:3: api_url: unsupported scheme"), "{text}");

@@ -274,7 +274,7 @@ pub(super) fn telegram(f: &Fields<'_>, globals: &Globals) -> Result<Kind, Placed
     let own = f.secret("bot_token", "bot_token_file")?;
     it.chat_id = f.secret("chat_id", "chat_id_file")?;
     if it.chat_id.is_none() || it.chat_id == Some(Secret::Text("0".to_owned())) {
-        return f.wrong("missing chat_id on telegram_config");
+        return f.wrong("missing chat_id or chat_id_file on telegram_config");
     }
     if !matches!(it.parse_mode.as_str(), "" | "Markdown" | "MarkdownV2" | "HTML") {
         return f.wrong(
