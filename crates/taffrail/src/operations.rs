@@ -53,6 +53,7 @@ impl Operations for Process {
             ("taffrail.config", path(&config.path)),
             ("web.enable-admin-api", config.admin_api.to_string()),
             ("web.enable-lifecycle", "true".to_owned()),
+            ("web.external-url", config.external_url.clone().unwrap_or_default()),
             ("web.listen-address", config.listen.to_string()),
         ]
         .into_iter()
