@@ -22,6 +22,7 @@ mod pager;
 mod pagerduty;
 mod render;
 mod slack;
+mod sns;
 mod telegram;
 #[cfg(test)]
 mod tests;
@@ -207,9 +208,7 @@ fn begin<'a>(integration: &'a Integration, render: Render<'a>) -> Begun<'a> {
         Kind::Pushover(it) => pager::pushover(it, render),
         Kind::RocketChat(it) => chat::rocket_chat(it, render),
         Kind::Slack(it) => slack::begin(it, render),
-        Kind::Sns(_) => Err(Outcome::refused(
-            "sns: signed requests to Amazon are not supported; use a webhook, or another receiver",
-        )),
+        Kind::Sns(it) => sns::compose(it, render),
         Kind::Telegram(it) => telegram::begin(it, render),
         Kind::VictorOps(it) => pager::victorops(it, render),
         Kind::Webex(it) => chat::webex(it, render),

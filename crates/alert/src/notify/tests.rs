@@ -541,3 +541,28 @@ fn what_else_is_known_of_an_alert_stands_below() {
 fn slack() -> Kind {
     Kind::Slack(Box::new(Slack { api_url: secret("http://x/"), ..Slack::default() }))
 }
+
+#[test]
+fn requests_to_amazon_are_signed() {
+    let sns = Sns {
+        topic_arn: "arn:aws:sns:eu-west-1:1:t".into(),
+        access_key: "AKIDEXAMPLE".into(),
+        secret_key: secret("s"),
+        subject: "a\nb".into(),
+        message: "m".into(),
+        ..Sns::default()
+    };
+    let notice = notice(vec![alert(false, "a")]);
+    let found =
+        steps(Kind::Sns(Box::new(sns.clone())), &notice, &[(400, "", "<Code>Throttling</Code>")]);
+    let sent = request(&found[0]);
+    assert_eq!(sent.url, "https://sns.eu-west-1.amazonaws.com/");
+    assert_eq!(
+        sent.body,
+        "Action=Publish&Message=m&Subject=a+b&TopicArn=arn%3Aaws%3Asns%3Aeu-west-1%3A1%3At&Version=2010-03-31"
+    );
+    assert!(sent.headers.contains(&("X-Amz-Date", "20260102T030405Z".to_owned())));
+    assert!(matches!(found[1], Step::Done(Outcome::Retry { .. })));
+    refused(Kind::Sns(Box::new(Sns { role_arn: "r".into(), ..sns.clone() })), "role_arn");
+    refused(Kind::Sns(Box::new(Sns { access_key: String::new(), ..sns })), "access_key is missing");
+}

@@ -18,7 +18,7 @@ const START_NS: i64 = 1_767_323_045_678_000_000;
 const SUMMARY: &str = "it is \"down\" & <out> + ü\u{2028}";
 
 /// The requests of one notification to all receivers: two of OpsGenie's PUTs, two of WeChat.
-const REQUESTS: usize = 12;
+const REQUESTS: usize = 13;
 
 fn config(http: &Recorder, smtp: &MailRecorder) -> String {
     let (http, smtp) = (http.address, smtp.address);
@@ -75,6 +75,11 @@ receivers:
   victorops_configs: [{{routing_key: rk, custom_fields: {{f: '{{{{ .Status }}}}'}}}}]
   wechat_configs: [{{send_resolved: true, agent_id: '1', to_user: u}}]
   telegram_configs: [{{bot_token: '1:a', chat_id: -5, disable_notifications: true}}]
+  sns_configs:
+  - api_url: http://{http}
+    topic_arn: arn:aws:sns:us-east-2:123456789012:My-Topic.fifo
+    sigv4: {{region: us-east-2, access_key: AKIDEXAMPLE, secret_key: secret}}
+    attributes: {{severity: 'Sev 2', z: '{{{{ .Status }}}}'}}
   discord_configs: [{{webhook_url: 'http://{http}/discord'}}]
   webex_configs: [{{api_url: 'http://{http}/webex', room_id: r, http_config: {{authorization: {{credentials: c}}}}}}]
 "#
@@ -184,6 +189,18 @@ fn integrations(http: &Recorder) -> Vec<Kind> {
             disable_notifications: true,
             ..Telegram::default()
         })),
+        Kind::Sns(Box::new(Sns {
+            api_url: http.clone(),
+            topic_arn: "arn:aws:sns:us-east-2:123456789012:My-Topic.fifo".into(),
+            region: "us-east-2".into(),
+            access_key: "AKIDEXAMPLE".into(),
+            secret_key: secret("secret".into()),
+            attributes: BTreeMap::from([
+                ("severity".into(), "Sev 2".into()),
+                ("z".into(), status()),
+            ]),
+            ..Sns::default()
+        })),
         Kind::Discord(Box::new(Discord {
             webhook_url: secret(format!("{http}/discord")),
             ..Discord::default()
@@ -277,6 +294,20 @@ fn ours(http: &Recorder, notice: &Notice) -> (BTreeMap<String, String>, Mail) {
     (requests, mails.pop().unwrap())
 }
 
+/// How the request to Amazon is signed.
+fn amazon(http: &Recorder, notice: &Notice, now_ns: i64) -> String {
+    let kind = integrations(http).into_iter().find(|kind| kind.name() == "sns").unwrap();
+    let templates = default_templates();
+    let surroundings = Surroundings { templates: &templates, host_name: "box" };
+    let integration = Integration::new(kind);
+    match Exchange::new(&integration, notice, surroundings, now_ns).next(None) {
+        Step::Http(request) => {
+            request.headers.into_iter().find(|(name, _)| *name == "Authorization").unwrap().1
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 /// The parts of a mail by their media types, decoded.
 fn parts(data: &str) -> BTreeMap<String, String> {
     let boundary = data.split("boundary=").nth(1).unwrap().lines().next().unwrap();
@@ -352,6 +383,13 @@ fn messages_are_those_of_alertmanager() {
         group_key: webhook["groupKey"].as_str().unwrap().to_owned(),
         ..Notice::default()
     };
+    // Signed at the same second, the request to Amazon has the same signature.
+    let signed = theirs.iter().find(|request| request.path == "/").unwrap();
+    let at = signed.header("x-amz-date").unwrap();
+    let at = jiff::fmt::strtime::parse("%Y%m%dT%H%M%SZ", at).unwrap().to_datetime().unwrap();
+    let at = at.to_zoned(jiff::tz::TimeZone::UTC).unwrap().timestamp();
+    let at_ns = i64::try_from(at.as_nanosecond()).unwrap();
+    assert_eq!(Some(amazon(&http, &notice, at_ns).as_str()), signed.header("authorization"));
     let (ours, our_mail) = ours(&http, &notice);
     let theirs: BTreeMap<String, String> =
         theirs.into_iter().map(|request| (request.path, request.body)).collect();
