@@ -1,5 +1,7 @@
 //! Messages against what Alertmanager 0.25 sent for the same alerts, and against documentation for what it does not have.
 
+mod conversations;
+
 use model::http::Secret;
 
 use super::*;
