@@ -18,6 +18,7 @@ use model::{Labels, Result};
 
 use crate::active::{ActiveAlert, Fingerprint};
 use crate::config::Config;
+use crate::expand::alertmanager::Pairs;
 use crate::inhibit::Inhibitor;
 use crate::notification_log::{LogEntry, LogKey, NotificationLog, Reason, due};
 use crate::outbox::{Dropped, Job, Outbox, Told};
@@ -55,6 +56,8 @@ pub struct GroupView<'a> {
     pub receiver: &'a str,
     /// The id of its route.
     pub route_id: &'a str,
+    /// Labels of its route.
+    pub route_labels: &'a Pairs,
     /// Its alerts, by fingerprint.
     pub alerts: Vec<&'a Arc<ActiveAlert>>,
     /// Names of the time intervals that keep it silent now.
@@ -309,6 +312,7 @@ impl Dispatcher {
                 expires_ms: now_ms.saturating_add_unsigned(
                     RETENTION_MS.max(route.repeat_interval_ms.saturating_mul(2)),
                 ),
+                remembered: former.as_ref().map(|f| f.remembered.clone()).unwrap_or_default(),
             };
             self.log.set(key.clone(), Some(entry.clone()));
             self.changes.push(Change::Told { key: key.clone(), entry: Some(entry) });
@@ -323,7 +327,7 @@ impl Dispatcher {
                 key,
                 reason,
                 group_labels: id.labels.clone(),
-                route_id: route.id.to_string(),
+                route_labels: route.labels.clone(),
                 alerts: told,
                 at_ms: now_ms,
                 repeat_interval_ms: route.repeat_interval_ms,
@@ -360,11 +364,21 @@ impl Dispatcher {
         self.outbox.take_due(max, now_ms)
     }
 
-    /// A message arrived.
-    pub fn delivered(&mut self, id: u64) {
-        if self.outbox.done(id).is_some() {
-            self.changes.push(Change::JobsGone(vec![id]));
+    /// A message arrived; the next one of its group finds `remember` in its entry of the log.
+    pub fn delivered(&mut self, id: u64, remember: Pairs) {
+        let Some(job) = self.outbox.done(id) else { return };
+        self.changes.push(Change::JobsGone(vec![id]));
+        let entry = self.log.get(&job.key).filter(|entry| entry.remembered != remember).cloned();
+        if let Some(entry) = entry {
+            let entry = Some(LogEntry { remembered: remember, ..entry });
+            self.log.set(job.key.clone(), entry.clone());
+            self.changes.push(Change::Told { key: job.key.clone(), entry });
         }
+    }
+
+    /// What was told last.
+    pub fn log(&self) -> &NotificationLog {
+        &self.log
     }
 
     /// A message did not arrive and is tried again; `after_ms` if the receiver said when.
@@ -425,6 +439,7 @@ impl Dispatcher {
             labels: &id.labels,
             receiver: &group.route.receiver,
             route_id: &id.route,
+            route_labels: &group.route.labels,
             alerts: group.alerts.iter().filter_map(|f| self.alerts.get(f)).collect(),
             muted_by: self.config.muting(&group.route, now_ms),
         })

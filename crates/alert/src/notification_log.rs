@@ -32,6 +32,8 @@ pub struct LogEntry {
     pub told_ms: i64,
     /// When this may be forgotten, Unix milliseconds.
     pub expires_ms: i64,
+    /// What the integration asked to remember when it was told, such as the number of a message.
+    pub remembered: BTreeMap<String, String>,
 }
 
 /// Why a group is told.
@@ -144,6 +146,7 @@ mod tests {
             resolved: set(over),
             told_ms: 100,
             expires_ms: 1000,
+            remembered: BTreeMap::new(),
         });
         let reason = |send_resolved| {
             let due = due(last.as_ref(), &set(firing), &set(over), send_resolved, 50, now_ms);

@@ -95,8 +95,8 @@ pub struct Job {
     pub reason: Reason,
     /// What its alerts were grouped by.
     pub group_labels: Labels,
-    /// The id of its route.
-    pub route_id: String,
+    /// Labels of its route, templates themselves.
+    pub route_labels: Pairs,
     /// Its alerts, in the order they are told.
     pub alerts: Vec<Told>,
     /// When it was made, Unix milliseconds.

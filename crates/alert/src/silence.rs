@@ -123,7 +123,7 @@ impl Silences {
     ) -> Result<Vec<Arc<Silence>>> {
         let former = match &*silence.id {
             "" => None,
-            id => Some(self.get(id).cloned().ok_or_else(|| not_found(id))?),
+            id => Some(self.get(id).cloned().ok_or_else(not_found)?),
         };
         silence.updated_ms = now_ms;
         if let Some(former) = &former
@@ -152,7 +152,7 @@ impl Silences {
     /// # Errors
     /// `NotFound` for an unknown id, invalid for one that is expired.
     pub fn expire(&mut self, id: &str, now_ms: i64) -> Result<Arc<Silence>> {
-        let known = self.get(id).ok_or_else(|| not_found(id))?;
+        let known = self.get(id).ok_or_else(not_found)?;
         let mut silence = Silence::clone(known);
         match silence.state(now_ms) {
             SilenceState::Expired => {
@@ -223,6 +223,6 @@ fn may_become(former: &Silence, next: &Silence, now_ms: i64) -> bool {
     }
 }
 
-fn not_found(id: &str) -> Error {
-    Error::new(model::ErrorKind::NotFound, format!("silence {id} not found"))
+fn not_found() -> Error {
+    Error::new(model::ErrorKind::NotFound, "silence not found")
 }

@@ -1,4 +1,4 @@
-//! HTTP: the query APIs of Prometheus, Loki, Jaeger and Tempo, health, our own API, and the embedded UI.
+//! HTTP: the APIs of Prometheus, Alertmanager, Loki, Jaeger and Tempo, health, our own API, and the embedded UI.
 //!
 //! Owns: the [`routes`] table (method, path, role) from which router, authorisation and their test are generated; JSON
 //! types and error bodies of each API; connection limits and the graceful stop; the live-tail hub. Does not own: query
@@ -6,6 +6,7 @@
 //! lines and spans are reached only through `model`'s sources.
 
 mod access;
+mod alertmanager;
 mod assets;
 mod cardinality;
 mod compression;
@@ -35,6 +36,7 @@ mod tenants;
 mod traces;
 
 pub use access::{Access, Role, Token};
+pub use alertmanager::AlertDesk;
 pub use figures::{Figure, render as render_figures};
 pub use listen::{Listener, serve};
 pub use own_spans::OwnSpans;
@@ -131,6 +133,16 @@ pub trait Host: operations::Operations {
 
     /// Reads the configuration files again and applies them.
     fn reload(&self) -> BoxFuture<'static, Result<(), model::Error>>;
+
+    /// Alerts and silences; `None` where nothing is told to anybody.
+    fn alerting(&self) -> Option<Arc<dyn AlertDesk>> {
+        None
+    }
+
+    /// When the process began, Unix milliseconds.
+    fn started_ms(&self) -> i64 {
+        0
+    }
 
     /// Begins the orderly end of the process.
     fn quit(&self);

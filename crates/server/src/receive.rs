@@ -94,9 +94,9 @@ impl Limits {
 
 /// Everything the receivers need.
 pub struct Receivers {
-    limits: Limits,
+    pub(crate) limits: Limits,
     sink: Arc<dyn Sink>,
-    bodies: Arc<body::Budget>,
+    pub(crate) bodies: Arc<body::Budget>,
     lanes: Arc<Semaphore>,
     otlp: RwLock<Arc<ingest::otlp::translate::Config>>,
     /// Held from translation to the store's answer by requests with deltas: what could not be stored is taken back.

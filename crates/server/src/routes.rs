@@ -11,8 +11,8 @@ use http::{Method, StatusCode, header};
 
 use crate::access::Role;
 use crate::{
-    App, assets, cardinality, compression, cors, health, jaeger, log_retention, loki, own_api,
-    prometheus, receive, tail, tempo, traces,
+    App, alertmanager, assets, cardinality, compression, cors, health, jaeger, log_retention, loki,
+    own_api, prometheus, receive, tail, tempo, traces,
 };
 
 /// Bound of the table, for counters per route.
@@ -122,6 +122,16 @@ routes! {
     PUT "/api/v1/admin/tsdb/snapshot" Admin => prometheus::snapshot;
     POST "/api/v1/read" Viewer => prometheus::read;
     GET "/federate" Viewer => prometheus::federate;
+
+    GET "/api/v2/status" Viewer => alertmanager::status;
+    GET "/api/v2/receivers" Viewer => alertmanager::receivers;
+    GET "/api/v2/alerts" Viewer => alertmanager::list;
+    POST "/api/v2/alerts" Ingest => alertmanager::post;
+    GET "/api/v2/alerts/groups" Viewer => alertmanager::groups;
+    GET "/api/v2/silences" Viewer => alertmanager::silences;
+    POST "/api/v2/silences" Editor => alertmanager::post_silence;
+    GET "/api/v2/silence/{id}" Viewer => alertmanager::silence;
+    DELETE "/api/v2/silence/{id}" Editor => alertmanager::expire_silence;
 
     POST "/api/v1/write" Ingest => receive::remote_write::write;
     POST "/api/v1/import/prometheus" Ingest => receive::import::text;

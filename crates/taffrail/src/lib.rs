@@ -1,6 +1,7 @@
 //! The binary's own parts as a library: reading configuration and wiring the rooms together, so that tests and
 //! examples reach them without starting a process. Does not own the exit code (`main.rs`).
 
+mod alerting;
 pub mod alertmanager_yml;
 mod archive;
 pub mod check;

@@ -16,6 +16,7 @@ use server::{Figure, Host, OwnSpans};
 use storage::writer::WriterState;
 use tokio_util::sync::CancellationToken;
 
+use crate::alerting::{self, Alerting};
 use crate::config::{Config, Overrides};
 use crate::ledger::Signal;
 use crate::prometheus_yml::PrometheusConfig;
@@ -41,6 +42,8 @@ pub struct Process {
     pub(crate) remote_write: RemoteWrite,
     pub(crate) span_forward: Option<SpanForward>,
     pub(crate) rules: Rules,
+    /// Alerts and whom they are told.
+    pub(crate) alerting: Arc<Alerting>,
     /// Sends alerts to the Alertmanagers of `prometheus.yml`.
     pub(crate) alert_sender: Arc<rules::Sender>,
     /// Where this server is reached.
@@ -94,6 +97,7 @@ impl Process {
             .transpose()?
             .unwrap_or_default();
         let set = rules::load(&fresh, &prometheus, &self.address)?;
+        let alertmanager = alerting::Loaded::read(fresh.alertmanager.as_deref(), &self.env)?;
         let dropped = &self.promtail.dropped;
         let promtail =
             fresh.promtail.as_deref().map(|path| promtail::load(path, &self.env, dropped));
@@ -114,6 +118,7 @@ impl Process {
         self.promtail.reload(promtail);
         self.alert_sender.reload(prometheus.alertmanagers.clone());
         self.rules.reload(set);
+        self.alerting.reload(alertmanager);
         self.receivers.set_otlp(prometheus.otlp.clone());
         *self.loaded.lock() = Loaded { config: prometheus, at_ms: self.clock.now_ms() };
         Ok(())
@@ -414,6 +419,7 @@ impl Host for Process {
         figures.0.extend(crate::remote_write::figures(&self.remote_write));
         figures.0.extend(self.span_forward.iter().flat_map(SpanForward::figures));
         figures.0.extend(rules::figures(&self.rules));
+        figures.0.extend(self.alerting.figures());
         figures.0.extend(self.alert_sender.figures());
         for (reason, count) in self.promtail.dropped.snapshot() {
             figures.counter(
@@ -463,6 +469,14 @@ impl Host for Process {
 
     fn dropped_spans(&self, source: &'static str, reason: &'static str, spans: u64) {
         self.stores.ledger.dropped(Signal::Traces, &Arc::from(source), reason, spans);
+    }
+
+    fn alerting(&self) -> Option<Arc<dyn server::AlertDesk>> {
+        Some(self.alerting.clone())
+    }
+
+    fn started_ms(&self) -> i64 {
+        self.started_ms
     }
 
     fn quit(&self) {

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing_subscriber::EnvFilter;
 
+use crate::alerting;
 use crate::config::Config;
 use crate::memory;
 use crate::process::{Loaded, Process, load_prometheus};
@@ -207,7 +208,9 @@ async fn live(config: Config) -> Result<()> {
         forwarding.clone(),
     );
     let alert_sender = rules::Sender::start(alertmanagers, forwarding.clone());
-    let sinks: Vec<Arc<dyn AlertSink>> = vec![alert_sender.clone()];
+    let alerting = open_alerting(&config, &clock, &reached)?;
+    let dispatching = tokio::spawn(alerting.clone().run(forwarding.clone()));
+    let sinks: Vec<Arc<dyn AlertSink>> = vec![alerting.clone(), alert_sender.clone()];
     let rules = start_rules(&config, &stores, &clock, &prometheus, &reached, sinks).await?;
     let evaluation_interval_ms = evaluation_interval_ms(prometheus.evaluation_interval_ms);
     let process = Arc::new(Process {
@@ -220,6 +223,7 @@ async fn live(config: Config) -> Result<()> {
         remote_write,
         span_forward,
         rules,
+        alerting,
         alert_sender,
         address: reached,
         own_spans: config.traces.self_tracing.then(|| Arc::new(own_spans(&config))),
@@ -314,6 +318,7 @@ async fn live(config: Config) -> Result<()> {
     let ending = process.clone();
     tokio::task::spawn_blocking(move || ending.rules.stop()).await?;
     forwarding.cancel();
+    dispatching.await.context("alerting ended unexpectedly")?;
     let closed = tokio::task::spawn_blocking(move || stores.close());
     match tokio::time::timeout_at(deadline, closed).await {
         Ok(closed) => {
@@ -355,6 +360,20 @@ fn reached(config: &Config, address: SocketAddr) -> String {
         return address.to_string();
     }
     format!("{}:{}", config.host_name, address.port())
+}
+
+/// Reads the `alertmanager.yml` and takes up what alerting remembers.
+fn open_alerting(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    address: &str,
+) -> Result<Arc<alerting::Alerting>> {
+    let loaded = alerting::Loaded::read(config.alertmanager.as_deref(), &environment)?;
+    let url = config.external_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    let fs = Arc::new(storage::fs::RealFs);
+    let reached = (url, config.host_name.as_str());
+    let opened = alerting::Alerting::open(fs, &config.data_dir, loaded, clock.clone(), reached)?;
+    Ok(Arc::new(opened))
 }
 
 /// Reads the rule files and starts evaluating them.
@@ -733,10 +752,11 @@ fn line_metrics(process: &Process) -> Vec<MetricRow> {
     all.iter().flat_map(|metrics| metrics.samples(&*process.clock)).map(row).collect()
 }
 
-/// Reloads when `taffrail.yml`, `prometheus.yml`, `promtail.yml` or a rule file changes.
+/// Reloads when `taffrail.yml`, `prometheus.yml`, `promtail.yml`, `alertmanager.yml` or a rule file changes.
 async fn watch_files(process: Arc<Process>, stop: CancellationToken) {
-    let Config { path, prometheus, promtail, .. } = &process.config;
-    let files: Vec<PathBuf> = [path, prometheus, promtail].into_iter().flatten().cloned().collect();
+    let Config { path, prometheus, promtail, alertmanager, .. } = &process.config;
+    let files: Vec<PathBuf> =
+        [path, prometheus, promtail, alertmanager].into_iter().flatten().cloned().collect();
     let stamp =
         |path: &PathBuf| std::fs::metadata(path).and_then(|m| Ok((m.modified()?, m.len()))).ok();
     let of_rules = || -> Vec<(PathBuf, Option<(SystemTime, u64)>)> {

@@ -60,7 +60,7 @@ fn run(dispatcher: &mut Dispatcher, until_ms: i64, webhook: usize) -> Vec<String
     while let Some(now_ms) = dispatcher.next_ms().filter(|t| *t <= until_ms) {
         dispatcher.advance(now_ms);
         for job in dispatcher.due_jobs(100, now_ms) {
-            dispatcher.delivered(job.id);
+            dispatcher.delivered(job.id, BTreeMap::new());
             if job.key.index == webhook {
                 arrived.push(format!("{now_ms} {}", told(&job)));
             }
@@ -271,7 +271,7 @@ impl Life {
                     Some(false) => self.dispatcher.failed(job.id, None, self.now_ms),
                     _ => {
                         self.hear(&job);
-                        self.dispatcher.delivered(job.id);
+                        self.dispatcher.delivered(job.id, BTreeMap::new());
                     }
                 }
             }

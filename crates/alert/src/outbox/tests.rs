@@ -14,7 +14,7 @@ fn job(outbox: &mut Outbox, group: &str, at_ms: i64) -> Arc<Job> {
         key,
         reason: Reason::First,
         group_labels: Labels::default(),
-        route_id: "{}".to_owned(),
+        route_labels: Pairs::new(),
         alerts: Vec::new(),
         at_ms,
         repeat_interval_ms: 1,

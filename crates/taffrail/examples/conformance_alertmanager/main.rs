@@ -4,6 +4,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a report for the terminal")]
 
+mod acceptance;
 mod config_errors;
 mod config_files;
 mod matchers;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     let errors = facts(dir, "config-errors");
     config_errors::run(dir, &errors, &mut tally);
     config_files::run(dir, &errors, &mut tally);
+    acceptance::run(&facts(dir, "acceptance-scenarios"), &mut tally);
     let Tally { passed, failed, skipped } = tally;
     println!("alertmanager: {passed} passed, {failed} failed, {skipped} skipped");
     if passed + failed == 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }

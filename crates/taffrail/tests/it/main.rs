@@ -8,6 +8,7 @@ mod bad_input;
 mod cli;
 mod clients;
 mod differential;
+mod dispatch;
 mod engine;
 mod files;
 mod import;
