@@ -3,6 +3,7 @@
 //! Owns: when it is driven, that what changed is durable before anything follows from it, the messages under way, the
 //! configuration in force. Does not own: what is told when (`alert::dispatch`), how (`notify`), and the API (`server`).
 
+mod context;
 mod figures;
 mod record;
 
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::alertmanager_yml::{self, Options};
 use crate::notify::Sender;
 use crate::yaml::ConfigError;
+pub(crate) use context::Knowledge;
 use figures::Counts;
 use record::Record;
 
@@ -112,14 +114,14 @@ pub(crate) struct Alerting {
     templates: Mutex<Arc<Templates>>,
     yaml: Mutex<String>,
     sender: Sender,
-    external_url: String,
+    knowledge: Arc<Knowledge>,
     clock: Arc<dyn Clock>,
     counts: Counts,
     woken: Notify,
 }
 
 impl Alerting {
-    /// Takes up what was remembered below `data_dir`. `external_url` stands in messages.
+    /// Takes up what was remembered below `data_dir`. Messages tell what `knowledge` has.
     ///
     /// # Errors
     /// When the record cannot be opened.
@@ -127,9 +129,10 @@ impl Alerting {
         fs: Arc<dyn Fs>,
         data_dir: &Path,
         loaded: Loaded,
-        clock: Arc<dyn Clock>,
-        (external_url, host_name): (String, &str),
+        knowledge: Knowledge,
+        host_name: &str,
     ) -> Result<Self> {
+        let clock = knowledge.clock.clone();
         let mut state = Dispatcher::new(loaded.config.clone());
         let record = Record::open(fs, &data_dir.join("alerting"), &mut |change| {
             state.restore(change);
@@ -143,7 +146,7 @@ impl Alerting {
             templates: Mutex::new(loaded.templates),
             yaml: Mutex::new(loaded.yaml),
             sender: Sender::new(env!("CARGO_PKG_VERSION"), host_name, clock.clone()),
-            external_url,
+            knowledge: Arc::new(knowledge),
             clock,
             counts: Counts::default(),
             woken: Notify::new(),
@@ -306,7 +309,10 @@ impl Alerting {
         }
     }
 
-    async fn try_to_send(&self, job: &Job) -> Outcome {
+    async fn try_to_send(&self, job: &Arc<Job>) -> Outcome {
+        let (knowledge, of) = (self.knowledge.clone(), job.clone());
+        let contexts = tokio::task::spawn_blocking(move || knowledge.of(&of.alerts));
+        let contexts = contexts.await.unwrap_or_default();
         let config = self.state.lock().config().clone();
         let remembered = self.state.lock().log().get(&job.key).map(|e| e.remembered.clone());
         let templates = self.templates.lock().clone();
@@ -324,9 +330,9 @@ impl Alerting {
             notification_reason: job.reason.as_str().to_owned(),
             alerts: job.alerts.iter().map(alert::outbox::Told::for_templates).collect(),
             group_labels: alert::active::pairs(&job.group_labels),
-            external_url: self.external_url.clone(),
+            external_url: self.knowledge.external_url.clone(),
             route_labels: job.route_labels.clone(),
-            contexts: Default::default(),
+            contexts,
         };
         let notice = Notice {
             notification,

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing_subscriber::EnvFilter;
 
-use crate::alerting;
+use crate::alerting::{self, Alerting, Knowledge};
 use crate::config::Config;
 use crate::memory;
 use crate::process::{Loaded, Process, load_prometheus};
@@ -208,7 +208,8 @@ async fn live(config: Config) -> Result<()> {
         forwarding.clone(),
     );
     let alert_sender = rules::Sender::start(alertmanagers, forwarding.clone());
-    let alerting = open_alerting(&config, &clock, &reached)?;
+    let known = (containers.registry.clone(), stores.logs.clone() as Arc<dyn model::LogSource>);
+    let alerting = open_alerting(&config, &clock, &reached, known)?;
     let dispatching = tokio::spawn(alerting.clone().run(forwarding.clone()));
     let sinks: Vec<Arc<dyn AlertSink>> = vec![alerting.clone(), alert_sender.clone()];
     let rules = start_rules(&config, &stores, &clock, &prometheus, &reached, sinks).await?;
@@ -367,13 +368,15 @@ fn open_alerting(
     config: &Config,
     clock: &Arc<dyn Clock>,
     address: &str,
-) -> Result<Arc<alerting::Alerting>> {
+    (containers, logs): (Arc<collect::container::Registry>, Arc<dyn model::LogSource>),
+) -> Result<Arc<Alerting>> {
     let loaded = alerting::Loaded::read(config.alertmanager.as_deref(), &environment)?;
-    let url = config.external_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    let external_url = config.external_url.clone();
+    let external_url = external_url.unwrap_or_else(|| format!("http://{address}"));
+    let knowledge = Knowledge { containers, logs, clock: clock.clone(), external_url };
     let fs = Arc::new(storage::fs::RealFs);
-    let reached = (url, config.host_name.as_str());
-    let opened = alerting::Alerting::open(fs, &config.data_dir, loaded, clock.clone(), reached)?;
-    Ok(Arc::new(opened))
+    let host_name = &config.host_name;
+    Ok(Arc::new(Alerting::open(fs, &config.data_dir, loaded, knowledge, host_name)?))
 }
 
 /// Reads the rule files and starts evaluating them.

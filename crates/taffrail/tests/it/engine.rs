@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use testkit::{Container, Options, Taffrail, docker, engine_wanted, eventually};
+use testkit::{Container, Options, Recorder, Taffrail, docker, engine_wanted, eventually};
 
 use crate::{PROGRAM, now_ns};
 
@@ -31,6 +31,39 @@ fn events(taffrail: &Taffrail, name: &str, since_ns: i128) -> Vec<serde_json::Va
         .iter()
         .map(|(_, line)| serde_json::from_str(line).unwrap())
         .collect()
+}
+
+#[test]
+fn messages_tell_of_the_container() {
+    if !engine_wanted() {
+        return;
+    }
+    let slack = Recorder::ok("ok");
+    let container = Container::run("told", &[], "echo all is well; echo cannot open /x; sleep 600");
+    let dir = tempfile::tempdir().unwrap();
+    let alertmanager = format!(
+        "route: {{receiver: team, group_by: [alertname], group_wait: 100ms}}\nreceivers:\n- name: team\n  slack_configs:\n  - api_url: http://{}/\n    channel: '#ops'\n    text: '{{{{ template \"slack.default.text\" . }}}}'\n",
+        slack.address
+    );
+    std::fs::write(dir.path().join("alertmanager.yml"), alertmanager).unwrap();
+    let config = format!("alertmanager: alertmanager.yml\n{CONFIG}");
+    let taffrail = Taffrail::start(PROGRAM, dir.path(), &Options { config, ..Options::default() });
+    let name = &container.name;
+    eventually("its lines", 30, || {
+        let found = taffrail.logql(&format!("{{container=\"{name}\"}} |= `cannot`"), 0, 10);
+        (!found.is_empty()).then_some(())
+    });
+    let alert = format!(
+        r#"[{{"labels": {{"alertname": "Bad", "container": "{name}"}}, "annotations": {{"runbook_url": "http://runbooks/bad"}}}}]"#
+    );
+    let headers = [("Content-Type", "application/json")];
+    let what = "POST /api/v2/alerts";
+    let sent = testkit::send(taffrail.address, what, &headers, alert.as_bytes()).unwrap();
+    assert_eq!(sent.status, 200, "{}", sent.body);
+    let told = eventually("told", 20, || slack.requests().first().cloned()).body;
+    for part in [name.as_str(), "cannot open /x", "running", "http://runbooks/bad", "?from="] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
 }
 
 #[test]
