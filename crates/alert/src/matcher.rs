@@ -84,7 +84,7 @@ impl Eq for Matcher {}
 impl fmt::Display for Matcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let op = self.op.as_str();
-        if self.name.contains(is_reserved) {
+        if self.name.is_empty() || self.name.contains(is_reserved) {
             return write!(f, "{}{op}{}", go_quote(&self.name), go_quote(&self.value));
         }
         let value = self.value.replace('\\', "\\\\").replace('\n', "\\n").replace('"', "\\\"");

@@ -37,6 +37,8 @@ fn the_utf8_grammar_reads_any_name_and_says_where_it_is_wrong() {
     check("{}", "{}");
     check("{ a = b , \"c d\"!~\"\\u00e9\\t\", }", "{a=\"b\",\"c d\"!~\"é\\t\"}");
     check("éa.b-c=x,", "{éa.b-c=\"x\"}");
+    check("\"\"!=x", "{\"\"!=\"x\"}");
+    check("\"\"!=x", "{\"\"!=\"x\"}");
     check("{", "0:1: end of input: expected close brace");
     check("}", "0:1: }: expected opening brace");
     check("a=b}", "0:4: }: expected opening brace");
