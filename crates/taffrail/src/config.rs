@@ -60,6 +60,9 @@ pub struct RawConfig {
     pub alertmanager: Option<PathBuf>,
     /// Rule files beside those that `prometheus.yml` names: patterns such as `rules/*.yml`. Relative to this file.
     pub rules: Option<Vec<String>>,
+    /// Whether the rules that come with Taffrail are evaluated; by default when neither `rules` nor `prometheus` names
+    /// others.
+    pub default_rules: Option<bool>,
     /// Containers: metrics, events, logs.
     pub containers: Option<RawContainers>,
     /// Log files that are read; of several entries the first that matches a file counts.
@@ -263,6 +266,8 @@ pub struct Config {
     pub alertmanager: Option<PathBuf>,
     /// Patterns of rule files beside those of `prometheus.yml`, as written.
     pub rules: Vec<String>,
+    /// Whether the rules that come with the program are evaluated.
+    pub default_rules: bool,
     /// Where users reach this server, without a slash at its end; `None` for its own address.
     pub external_url: Option<String>,
     /// Container collection, unless switched off.
@@ -401,6 +406,8 @@ fn check(
     let retention =
         overrides.retention.clone().or(raw.retention).unwrap_or_else(|| "15d".to_owned());
     let retention_ms = mistakes.duration("retention", &retention, 60_000, 100 * 365 * DAY_MS)?;
+    let names_rules = raw.rules.is_some() || raw.prometheus.is_some();
+    let default_rules = raw.default_rules.unwrap_or(!names_rules);
     let retention_rules = retention_rules(raw.retention_rules.unwrap_or_default(), &mistakes)?;
     let (memory_limit_bytes, memory_limit_source) =
         match overrides.memory_limit.clone().or(raw.memory_limit) {
@@ -467,6 +474,7 @@ fn check(
         prometheus: raw.prometheus.map(|file| base.join(file)),
         promtail: raw.promtail.map(|file| base.join(file)),
         alertmanager: raw.alertmanager.map(|file| base.join(file)),
+        default_rules,
         rules: raw.rules.unwrap_or_default(),
         external_url,
         containers: containers.enabled.unwrap_or(true).then(|| Containers {

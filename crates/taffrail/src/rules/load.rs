@@ -70,6 +70,11 @@ pub(crate) fn files(config: &Config, prometheus: &PrometheusConfig) -> Vec<PathB
     files
 }
 
+/// The rules that come with the program.
+const DEFAULT_RULES: &str = include_str!("../../../../packs/base/rules.yml");
+/// What stands as their file.
+const DEFAULT_FILE: &str = "taffrail";
+
 /// The groups of one rule file.
 ///
 /// # Errors
@@ -90,8 +95,11 @@ pub(crate) fn load(
     address: &str,
 ) -> Result<RuleSet, ConfigError> {
     let (mut groups, mut mistakes) = (Vec::new(), Vec::new());
-    for file in files(config, prometheus) {
-        match read(&file) {
+    let default =
+        config.default_rules.then(|| rule_yml::load(Path::new(DEFAULT_FILE), DEFAULT_RULES, false));
+    let files = files(config, prometheus);
+    for read in default.into_iter().chain(files.iter().map(|file| read(file))) {
+        match read {
             Ok(found) => groups.extend(found.into_iter().map(Arc::new)),
             Err(found) => mistakes.extend(found.iter().map(ToString::to_string)),
         }

@@ -148,3 +148,12 @@ fn rules_that_fail_or_overwrite_end_the_test() {
     let missing = run_file(Path::new("/nowhere/t.yml"), &Options::default());
     assert!(!missing.success && missing.error.unwrap().starts_with("/nowhere/t.yml: cannot read"));
 }
+
+#[test]
+fn the_rules_that_come_with_taffrail_fire_and_keep_silent() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packs/base/rules_test.yml");
+    let report = run_file(&path, &Options::default());
+    let failures: Vec<_> = report.tests.iter().flat_map(|test| &test.failures).collect();
+    assert!(report.success, "{:?} {failures:?}", report.error);
+    assert_eq!(report.tests.len(), 5);
+}

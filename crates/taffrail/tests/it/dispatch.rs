@@ -19,7 +19,9 @@ fn alertmanager(webhook: SocketAddr) -> String {
 }
 
 fn start(dir: &Path, further: &str) -> Taffrail {
-    let config = format!("alertmanager: alertmanager.yml\nhost:\n  enabled: false\n{further}");
+    let config = format!(
+        "alertmanager: alertmanager.yml\ndefault_rules: false\nhost:\n  enabled: false\n{further}"
+    );
     Taffrail::start(PROGRAM, dir, &Options { config: quiet_config(&config), ..Options::default() })
 }
 
