@@ -31,6 +31,9 @@ use group::{Group, GroupId};
 /// How long what was told is remembered, and silences after their end: 120 h, as in Alertmanager.
 pub const RETENTION_MS: u64 = 120 * 3_600_000;
 
+/// Most alerts at a time, those that are over and still to be told among them.
+pub const ALERTS_MAX: usize = 250_000;
+
 /// What keeps an alert from being told.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Muted {
@@ -78,6 +81,8 @@ pub struct Dispatcher {
     log: NotificationLog,
     outbox: Outbox,
     changes: Vec<Change>,
+    /// Alerts that began to fire or are over.
+    moved: Vec<Arc<ActiveAlert>>,
 }
 
 impl Dispatcher {
@@ -94,6 +99,7 @@ impl Dispatcher {
             log: NotificationLog::default(),
             outbox: Outbox::default(),
             changes: Vec::new(),
+            moved: Vec::new(),
         }
     }
 
@@ -168,11 +174,21 @@ impl Dispatcher {
         std::mem::take(&mut self.changes)
     }
 
-    /// Takes alerts that were told now.
-    pub fn tell(&mut self, alerts: impl IntoIterator<Item = ActiveAlert>, now_ms: i64) {
+    /// Alerts that began to fire or are over since the last call, in order.
+    pub fn take_moved(&mut self) -> Vec<Arc<ActiveAlert>> {
+        std::mem::take(&mut self.moved)
+    }
+
+    /// Takes alerts that were told now; gives how many were not taken because there are [`ALERTS_MAX`].
+    pub fn tell(&mut self, alerts: impl IntoIterator<Item = ActiveAlert>, now_ms: i64) -> usize {
+        let mut refused = 0;
         for alert in alerts {
             let fingerprint = alert.fingerprint();
             let known = self.alerts.get(&fingerprint);
+            if known.is_none() && self.alerts.len() >= ALERTS_MAX {
+                refused += 1;
+                continue;
+            }
             let (merged, is_news) = match known {
                 Some(known) => {
                     let merged = known.told_again(alert);
@@ -184,10 +200,15 @@ impl Dispatcher {
             if is_news {
                 self.changes.push(Change::Alert(merged.clone()));
             }
+            let fired = self.alerts.get(&fingerprint).is_some_and(|old| !old.resolved(now_ms));
+            if fired == merged.resolved(now_ms) {
+                self.moved.push(merged.clone());
+            }
             self.alerts.insert(fingerprint, merged.clone());
             self.inhibitor.told(&merged);
             self.group(&merged, now_ms);
         }
+        refused
     }
 
     /// Puts an alert into the groups of its routes.
@@ -261,6 +282,10 @@ impl Dispatcher {
         let over = alerts.iter().filter(|alert| alert.resolved(now_ms));
         over.for_each(|alert| {
             group.alerts.remove(&alert.fingerprint());
+            // Nobody said that it is over.
+            if alert.ends_ms > alert.updated_ms {
+                self.moved.push(alert.clone());
+            }
         });
         if group.alerts.is_empty() {
             return;

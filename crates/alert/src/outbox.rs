@@ -22,6 +22,8 @@ pub const GROUP_JOBS_MAX: usize = 100;
 pub const JOBS_MAX: usize = 20_000;
 /// How long a message is tried: three days, so that one of a Friday evening arrives on Monday.
 pub const JOB_AGE_MAX_MS: i64 = 72 * 3_600_000;
+/// Messages to one integration that are under way at the same time.
+pub const UNDER_WAY_MAX: usize = 8;
 /// Before the second attempt.
 const BACKOFF_MIN_MS: i64 = 500;
 /// Between attempts at most.
@@ -200,14 +202,32 @@ impl Outbox {
         self.lanes.values().filter(|lane| !lane.under_way).map(|lane| lane.next_ms).min()
     }
 
-    /// Messages that can be sent now, at most `max`, which are under way from now on.
+    /// Messages that can be sent now, at most `max`, those that were made first before others; they are under way from
+    /// now on. Of one integration no more than [`UNDER_WAY_MAX`] are under way at a time, so that one that hangs leaves
+    /// room for others.
     pub fn take_due(&mut self, max: usize, now_ms: i64) -> Vec<Arc<Job>> {
-        let due = self.lanes.values_mut().filter(|lane| !lane.under_way && lane.next_ms <= now_ms);
-        let taken = due.take(max).filter_map(|lane| {
-            lane.under_way = true;
-            lane.jobs.front().cloned()
-        });
-        taken.collect()
+        let mut under_way: BTreeMap<(String, String, usize), usize> = BTreeMap::new();
+        let integration = |key: &LogKey| (key.receiver.clone(), key.integration.clone(), key.index);
+        for (key, _) in self.lanes.iter().filter(|(_, lane)| lane.under_way) {
+            *under_way.entry(integration(key)).or_default() += 1;
+        }
+        let is_due = |lane: &Lane| !lane.under_way && lane.next_ms <= now_ms;
+        let due = self.lanes.values().filter(|lane| is_due(lane));
+        let mut due: Vec<Arc<Job>> = due.filter_map(|lane| lane.jobs.front().cloned()).collect();
+        due.sort_by_key(|job| (job.at_ms, job.id));
+        let mut taken = Vec::new();
+        for job in due {
+            let count = under_way.entry(integration(&job.key)).or_default();
+            if taken.len() == max || *count == UNDER_WAY_MAX {
+                continue;
+            }
+            if let Some(lane) = self.lanes.get_mut(&job.key) {
+                lane.under_way = true;
+                *count += 1;
+                taken.push(job);
+            }
+        }
+        taken
     }
 
     /// A message under way is done with; `None` if there is no such message.

@@ -5,6 +5,7 @@
 
 mod context;
 mod figures;
+mod history;
 mod record;
 
 use std::path::Path;
@@ -18,9 +19,10 @@ use alert::expand::alertmanager::{Notification, Templates};
 use alert::notify::{Notice, Outcome};
 use alert::outbox::Job;
 use alert::receiver::Receiver;
+use alert::record::Change;
 use alert::route::{Route, Written};
 use alert::sink::{AlertSink, PostableAlert};
-use model::{Clock, Result};
+use model::{Clock, Result, Sink};
 use parking_lot::Mutex;
 use storage::fs::Fs;
 use tokio::sync::{Notify, Semaphore};
@@ -31,10 +33,11 @@ use crate::notify::Sender;
 use crate::yaml::ConfigError;
 pub(crate) use context::Knowledge;
 use figures::Counts;
+use history::History;
 use record::Record;
 
 /// Messages that are sent at the same time.
-const SENDS_MAX: usize = 64;
+const SENDS_MAX: usize = 256;
 /// How often what is over is forgotten.
 const TIDY_EVERY_MS: i64 = 60_000;
 /// An alert without an end, when there is no configuration: as Alertmanager.
@@ -117,11 +120,13 @@ pub(crate) struct Alerting {
     knowledge: Arc<Knowledge>,
     clock: Arc<dyn Clock>,
     counts: Counts,
+    history: History,
     woken: Notify,
 }
 
 impl Alerting {
-    /// Takes up what was remembered below `data_dir`. Messages tell what `knowledge` has.
+    /// Takes up what was remembered below `data_dir`. Messages tell what `knowledge` has; what is done is written
+    /// into the logs of `sink`.
     ///
     /// # Errors
     /// When the record cannot be opened.
@@ -131,6 +136,7 @@ impl Alerting {
         loaded: Loaded,
         knowledge: Knowledge,
         host_name: &str,
+        sink: Arc<dyn Sink>,
     ) -> Result<Self> {
         let clock = knowledge.clock.clone();
         let mut state = Dispatcher::new(loaded.config.clone());
@@ -149,6 +155,7 @@ impl Alerting {
             knowledge: Arc::new(knowledge),
             clock,
             counts: Counts::default(),
+            history: History::new(sink),
             woken: Notify::new(),
         })
     }
@@ -174,17 +181,22 @@ impl Alerting {
         let mut state = self.state.lock();
         let before = state.next_ms();
         let outcome = f(&mut state);
-        let changes = state.take_changes();
+        let (changes, moved) = (state.take_changes(), state.take_moved());
         let is_sooner = state.next_ms().is_some_and(|next| before.is_none_or(|b| next < b));
         let written = match changes.is_empty() {
             true => Ok(()),
             false => self.record.lock().append(&changes, &state),
         };
-        // Others may go on while this waits for the disk.
+        // Whoever only looks may go on while this waits for the disk.
         drop(state);
         if is_sooner {
             self.woken.notify_one();
         }
+        let silences = changes.iter().filter_map(|change| match change {
+            Change::Silence(silence) => Some(silence.clone()),
+            _ => None,
+        });
+        self.history.moved(&moved, &silences.collect::<Vec<_>>(), self.clock.now_ns());
         if !changes.is_empty() {
             written.and_then(|()| self.record.lock().sync())?;
         }
@@ -273,10 +285,14 @@ impl Alerting {
     /// Sends one message, and notes what became of it.
     async fn send(self: &Arc<Self>, job: Arc<Job>) {
         let started_ns = self.clock.monotonic_ns();
-        let outcome = self.try_to_send(&job).await;
+        let (this, trying) = (self.clone(), job.clone());
+        // A task of its own: what breaks in it must not leave the group's messages waiting for ever.
+        let tried = tokio::spawn(async move { this.try_to_send(&trying).await }).await;
+        let outcome = tried.unwrap_or_else(|e| Outcome::Refused { reason: format!("BUG: {e}") });
         let key = &job.key;
         let took_ns = self.clock.monotonic_ns() - started_ns;
         self.counts.sent(&key.integration, &key.receiver, &outcome, took_ns);
+        self.history.sent(&job, &outcome, took_ns, self.clock.now_ns());
         match &outcome {
             Outcome::Delivered { .. } => {}
             Outcome::Retry { reason, .. } => tracing::warn!(
@@ -379,6 +395,10 @@ impl AlertSink for Alerting {
         });
         let resolved = alerts.iter().filter(|alert| alert.ends_ms <= now_ms).count() as u64;
         self.counts.told(alerts.len() as u64 - resolved, resolved, 0);
-        self.changed_anyway(|state| state.tell(taken, now_ms));
+        let refused = self.changed_anyway(|state| state.tell(taken, now_ms)).unwrap_or(0);
+        if refused > 0 {
+            self.counts.told(0, 0, refused as u64);
+            tracing::error!(refused, "alerts of rules are not taken: there are too many");
+        }
     }
 }

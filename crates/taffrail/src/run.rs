@@ -208,8 +208,7 @@ async fn live(config: Config) -> Result<()> {
         forwarding.clone(),
     );
     let alert_sender = rules::Sender::start(alertmanagers, forwarding.clone());
-    let known = (containers.registry.clone(), stores.logs.clone() as Arc<dyn model::LogSource>);
-    let alerting = open_alerting(&config, &clock, &reached, known)?;
+    let alerting = open_alerting(&config, &clock, &reached, containers.registry.clone(), &stores)?;
     let dispatching = tokio::spawn(alerting.clone().run(forwarding.clone()));
     let sinks: Vec<Arc<dyn AlertSink>> = vec![alerting.clone(), alert_sender.clone()];
     let rules = start_rules(&config, &stores, &clock, &prometheus, &reached, sinks).await?;
@@ -368,15 +367,24 @@ fn open_alerting(
     config: &Config,
     clock: &Arc<dyn Clock>,
     address: &str,
-    (containers, logs): (Arc<collect::container::Registry>, Arc<dyn model::LogSource>),
+    containers: Arc<collect::container::Registry>,
+    stores: &Arc<Stores>,
 ) -> Result<Arc<Alerting>> {
     let loaded = alerting::Loaded::read(config.alertmanager.as_deref(), &environment)?;
     let external_url = config.external_url.clone();
     let external_url = external_url.unwrap_or_else(|| format!("http://{address}"));
+    let logs = stores.logs.clone();
     let knowledge = Knowledge { containers, logs, clock: clock.clone(), external_url };
     let fs = Arc::new(storage::fs::RealFs);
     let host_name = &config.host_name;
-    Ok(Arc::new(Alerting::open(fs, &config.data_dir, loaded, knowledge, host_name)?))
+    Ok(Arc::new(Alerting::open(
+        fs,
+        &config.data_dir,
+        loaded,
+        knowledge,
+        host_name,
+        stores.clone(),
+    )?))
 }
 
 /// Reads the rule files and starts evaluating them.

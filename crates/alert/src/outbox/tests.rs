@@ -46,6 +46,23 @@ fn a_group_waits_for_its_first_message_and_for_no_other_group() {
 }
 
 #[test]
+fn an_integration_that_hangs_leaves_room_for_others() {
+    let mut outbox = Outbox::default();
+    for number in 0..20 {
+        job(&mut outbox, &format!("{}", 100 - number), number);
+    }
+    let first: Vec<u64> = (1..=UNDER_WAY_MAX as u64).collect();
+    assert_eq!(due(&mut outbox, 100), first, "in the order they were made");
+    assert!(outbox.take_due(100, 100).is_empty());
+    let mut other = Job::clone(outbox.iter().next().unwrap());
+    (other.id, other.key.receiver) = (outbox.next_id(), "other".to_owned());
+    outbox.add(Arc::new(other));
+    assert_eq!(due(&mut outbox, 100), [21]);
+    outbox.done(1);
+    assert_eq!(due(&mut outbox, 100), [UNDER_WAY_MAX as u64 + 1]);
+}
+
+#[test]
 fn waits_grow_to_a_minute() {
     let waits: Vec<_> = [0, 1, 2, 3, 11, 12, 1000].into_iter().map(backoff_ms).collect();
     assert_eq!(waits, [500, 750, 1125, 1687, 43_248, 60_000, 60_000]);

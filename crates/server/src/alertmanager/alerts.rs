@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ::alert::active::{ActiveAlert, Fingerprint, pairs};
-use ::alert::dispatch::Dispatcher;
+use ::alert::dispatch::{ALERTS_MAX as MOST, Dispatcher};
 use ::alert::matcher::Matcher;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -259,9 +259,12 @@ pub(crate) async fn post(State(app): State<Arc<App>>, request: Request) -> Respo
     if let Ok(desk) = super::desk(&app) {
         desk.told(sound.len() as u64 - resolved, resolved, mistakes.len() as u64);
     }
-    let taken = super::change(&app, move |state| {
-        state.tell(sound, now_ms);
-        Ok(())
+    let taken = super::change(&app, move |state| match state.tell(sound, now_ms) {
+        0 => Ok(()),
+        refused => Err(Error::new(
+            ErrorKind::Busy,
+            format!("{refused} alerts are not taken: there are {MOST} already"),
+        )),
     });
     match taken.await {
         Err(error) => super::failed(&error),

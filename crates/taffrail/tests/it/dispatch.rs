@@ -97,6 +97,26 @@ fn a_rule_reaches_a_webhook_and_its_end_does() {
     });
     assert_eq!(last["alerts"][0]["status"], "resolved");
     assert_eq!(bodies(&webhook).len(), 2, "nothing is told twice");
+    let history = eventually("the history", 10, || {
+        let query = "{source=\"taffrail\", stream=\"alerts\"}";
+        let lines = taffrail.logql(query, 0, 100);
+        (lines.len() == 4).then_some(lines)
+    });
+    let events: Vec<Json> =
+        history.iter().map(|(_, line)| serde_json::from_str(line).unwrap()).collect();
+    let told = |event: &Json| match &event["event"] {
+        Json::String(kind) if kind == "alert" => format!("{} {}", kind, event["state"]),
+        kind => format!("{} {}", kind, event["outcome"]),
+    };
+    assert_eq!(
+        events.iter().map(told).collect::<Vec<_>>(),
+        [
+            "alert \"firing\"",
+            "\"notification\" \"delivered\"",
+            "alert \"resolved\"",
+            "\"notification\" \"delivered\""
+        ]
+    );
 }
 
 #[test]
