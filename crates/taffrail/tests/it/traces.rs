@@ -268,8 +268,10 @@ fn taffrail_traces_itself_below_its_callers_and_rules_of_retention_see_it() {
     let preview = taffrail.get("/api/taffrail/v1/traces/retention", &[]).json();
     let class = &preview["classes"][0];
     assert_eq!(
-        (&class["service"], &class["keepMs"], &class["services"], &class["rows"]),
-        (&"taf.*".into(), &3_600_000.into(), &1.into(), &1.into())
+        (&class["service"], &class["keepMs"], &class["services"]),
+        (&"taf.*".into(), &3_600_000.into(), &1.into())
     );
+    // The span, and perhaps that of the question for it.
+    assert!([1, 2].contains(&class["rows"].as_u64().unwrap()), "{class}");
     assert_eq!(preview["classes"][1]["rows"], 1);
 }
