@@ -380,6 +380,9 @@ impl Dispatcher {
             let ids = dropped.iter().map(|dropped| dropped.job.id).collect();
             self.changes.push(Change::JobsGone(ids));
         }
+        for dropped in &dropped {
+            self.told_nothing(&dropped.job);
+        }
         dropped
     }
 
@@ -390,9 +393,9 @@ impl Dispatcher {
     }
 
     /// A message arrived; the next one of its group finds `remember` in its entry of the log.
-    pub fn delivered(&mut self, id: u64, remember: Pairs) {
-        let Some(job) = self.outbox.done(id) else { return };
-        self.changes.push(Change::JobsGone(vec![id]));
+    pub fn delivered(&mut self, job: &Job, remember: Pairs) {
+        let Some(job) = self.outbox.done(&job.key, job.id) else { return };
+        self.changes.push(Change::JobsGone(vec![job.id]));
         let entry = self.log.get(&job.key).filter(|entry| entry.remembered != remember).cloned();
         if let Some(entry) = entry {
             let entry = Some(LogEntry { remembered: remember, ..entry });
@@ -407,16 +410,22 @@ impl Dispatcher {
     }
 
     /// A message did not arrive and is tried again; `after_ms` if the receiver said when.
-    pub fn failed(&mut self, id: u64, after_ms: Option<i64>, now_ms: i64) {
-        self.outbox.failed(id, after_ms, now_ms);
+    pub fn failed(&mut self, job: &Job, after_ms: Option<i64>, now_ms: i64) {
+        self.outbox.failed(&job.key, job.id, after_ms, now_ms);
     }
 
     /// A message was refused for good: it is dropped, and what fires is told anew when the group is told next.
-    pub fn refused(&mut self, id: u64) {
-        let Some(job) = self.outbox.done(id) else { return };
-        self.changes.push(Change::JobsGone(vec![id]));
-        // Unless something was told since.
-        if self.log.get(&job.key).is_some_and(|entry| entry.told_ms == job.at_ms) {
+    pub fn refused(&mut self, job: &Job) {
+        let Some(job) = self.outbox.done(&job.key, job.id) else { return };
+        self.changes.push(Change::JobsGone(vec![job.id]));
+        self.told_nothing(&job);
+    }
+
+    /// What `job` said was not heard: the log, or the message behind it, stands as if it had not been made.
+    fn told_nothing(&mut self, job: &Job) {
+        if let Some(next) = self.outbox.told_nothing(job) {
+            self.changes.push(Change::Job(next));
+        } else if self.log.get(&job.key).is_some_and(|entry| entry.told_ms == job.at_ms) {
             self.log.set(job.key.clone(), job.former.clone());
             self.changes.push(Change::Told { key: job.key.clone(), entry: job.former.clone() });
         }

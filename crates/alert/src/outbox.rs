@@ -6,7 +6,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -28,6 +28,8 @@ pub const UNDER_WAY_MAX: usize = 8;
 const BACKOFF_MIN_MS: i64 = 500;
 /// Between attempts at most.
 const BACKOFF_MAX_MS: i64 = 60_000;
+/// The same where the receiver asks to wait.
+const ASKED_MAX_MS: i64 = 15 * 60_000;
 
 /// An alert as a message tells it. Times are Unix milliseconds.
 #[derive(Debug, Clone, PartialEq)]
@@ -154,7 +156,12 @@ impl Outbox {
         let full = if lane.jobs.len() > GROUP_JOBS_MAX {
             lane.drop_oldest()
         } else if self.count > JOBS_MAX {
-            self.lanes.values_mut().max_by_key(|lane| lane.jobs.len()).and_then(Lane::drop_oldest)
+            // The oldest message of the longest lane; what is being sent stays.
+            let of = |lane: &&mut Lane| {
+                let at_ms = lane.droppable().map_or(i64::MAX, |job| job.at_ms);
+                (lane.jobs.len() - usize::from(lane.under_way), Reverse(at_ms))
+            };
+            self.lanes.values_mut().max_by_key(of).and_then(Lane::drop_oldest)
         } else {
             return;
         };
@@ -164,17 +171,34 @@ impl Outbox {
         }
     }
 
-    /// Takes back a message of a former life.
+    /// Takes back a message of a former life; one with the same number is replaced.
     pub fn restore(&mut self, job: Arc<Job>) {
         self.last_id = self.last_id.max(job.id);
-        self.add(job);
+        let mut lane = self.lanes.get_mut(&job.key).into_iter().flat_map(|lane| &mut lane.jobs);
+        match lane.find(|known| known.id == job.id) {
+            Some(known) => *known = job,
+            None => self.add(job),
+        }
     }
 
-    /// Takes messages away that are done with.
+    /// Takes messages of a former life away that are done with.
     pub fn remove(&mut self, ids: &[u64]) {
         for id in ids {
-            self.done(*id);
+            let has = |lane: &Lane| lane.jobs.iter().any(|job| job.id == *id);
+            let key = self.lanes.iter().find(|(_, lane)| has(lane)).map(|(key, _)| key.clone());
+            if let Some(key) = key {
+                self.done(&key, *id);
+            }
         }
+    }
+
+    /// `job` never arrived, and nobody knows what it told: the message behind it now stands after what was told before
+    /// `job`. Gives that message as it is now.
+    pub fn told_nothing(&mut self, job: &Job) -> Option<Arc<Job>> {
+        let lane = self.lanes.get_mut(&job.key)?;
+        let next = lane.jobs.iter_mut().find(|next| next.id > job.id)?;
+        *next = Arc::new(Job { former: job.former.clone(), ..Job::clone(next) });
+        Some(next.clone())
     }
 
     /// Whether a message waits there.
@@ -230,28 +254,35 @@ impl Outbox {
         taken
     }
 
-    /// A message under way is done with; `None` if there is no such message.
-    pub fn done(&mut self, id: u64) -> Option<Arc<Job>> {
-        let (key, lane) = self.lanes.iter_mut().find(|(_, l)| l.jobs.iter().any(|j| j.id == id))?;
+    /// The message `id` of `key` is done with; `None` if there is no such message.
+    pub fn done(&mut self, key: &LogKey, id: u64) -> Option<Arc<Job>> {
+        let lane = self.lanes.get_mut(key)?;
         let position = lane.jobs.iter().position(|job| job.id == id)?;
         let job = lane.jobs.remove(position)?;
         if position == 0 {
             (lane.failures, lane.next_ms, lane.under_way) = (0, 0, false);
         }
         if lane.jobs.is_empty() {
-            let key = key.clone();
-            self.lanes.remove(&key);
+            self.lanes.remove(key);
         }
         self.count -= 1;
         Some(job)
     }
 
-    /// A message under way did not arrive; when it is tried again.
-    pub fn failed(&mut self, id: u64, after_ms: Option<i64>, now_ms: i64) -> Option<i64> {
-        let is_first = |lane: &&mut Lane| lane.jobs.front().is_some_and(|job| job.id == id);
-        let lane = self.lanes.values_mut().find(is_first)?;
+    /// The message `id` of `key` did not arrive; when it is tried again.
+    pub fn failed(
+        &mut self,
+        key: &LogKey,
+        id: u64,
+        after_ms: Option<i64>,
+        now_ms: i64,
+    ) -> Option<i64> {
+        let lane = self.lanes.get_mut(key)?;
+        if lane.jobs.front().is_none_or(|job| job.id != id) {
+            return None;
+        }
         lane.under_way = false;
-        let wait_ms = backoff_ms(lane.failures).max(after_ms.unwrap_or(0).min(JOB_AGE_MAX_MS));
+        let wait_ms = backoff_ms(lane.failures).max(after_ms.unwrap_or(0).min(ASKED_MAX_MS));
         lane.failures = lane.failures.saturating_add(1);
         lane.next_ms = now_ms.saturating_add(wait_ms);
         Some(lane.next_ms)
@@ -279,6 +310,11 @@ impl Outbox {
 
 impl Lane {
     /// The oldest that is not being sent.
+    fn droppable(&self) -> Option<&Arc<Job>> {
+        self.jobs.get(usize::from(self.under_way))
+    }
+
+    /// Takes it out.
     fn drop_oldest(&mut self) -> Option<Arc<Job>> {
         self.jobs.remove(usize::from(self.under_way))
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use model::{Error, Labels, Result};
 
-use crate::matcher::Matchers;
+use crate::matcher::{Matcher, Matchers, Op};
 
 /// Most bytes of a comment; as long as a record may be read by people.
 pub const COMMENT_BYTES_MAX: usize = 64 << 10;
@@ -78,7 +78,11 @@ impl Silence {
         if self.matchers.0.is_empty() {
             return invalid("at least one matcher required");
         }
-        if self.matchers.matches(&Labels::default()) {
+        // A condition that excludes something says enough.
+        let says_nothing = |matcher: &Matcher| {
+            matches!(matcher.op(), Op::Equal | Op::Regex) && matcher.matches_value("")
+        };
+        if self.matchers.0.iter().all(says_nothing) {
             return invalid("at least one matcher must not match the empty string");
         }
         if self.comment.len() > COMMENT_BYTES_MAX {

@@ -58,19 +58,19 @@ impl Loaded {
     /// Reads the file at `path`; alerts are shown and told to nobody without one.
     ///
     /// # Errors
-    /// The first mistake of the file or its templates.
+    /// All mistakes of the file or its templates.
     pub(crate) fn read(
         path: Option<&Path>,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> std::result::Result<Self, ConfigError> {
         let Some(path) = path else { return Ok(Self::nobody()) };
-        let first = |mut mistakes: Vec<ConfigError>| match mistakes.is_empty() {
-            true => ConfigError::whole_file(path, "cannot be read"),
-            false => mistakes.swap_remove(0),
+        let all = |mistakes: Vec<ConfigError>| {
+            let mistakes: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+            ConfigError::placed(&mistakes.join("\n"))
         };
         let text = std::fs::read_to_string(path)
             .map_err(|e| ConfigError::whole_file(path, format!("cannot read: {e}")))?;
-        let loaded = alertmanager_yml::load(path, &text, Options::default(), env).map_err(first)?;
+        let loaded = alertmanager_yml::load(path, &text, Options::default(), env).map_err(all)?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
@@ -82,7 +82,7 @@ impl Loaded {
                 off.reason
             );
         }
-        let templates = alertmanager_yml::templates(&loaded.config).map_err(first)?;
+        let templates = alertmanager_yml::templates(&loaded.config).map_err(all)?;
         Ok(Self {
             config: Arc::new(loaded.config),
             templates: Arc::new(templates),
@@ -312,12 +312,12 @@ impl Alerting {
         let noted = tokio::task::spawn_blocking(move || {
             let now_ms = this.clock.now_ms();
             this.changed_anyway(|state| match outcome {
-                Outcome::Delivered { remember } => state.delivered(job.id, remember),
+                Outcome::Delivered { remember } => state.delivered(&job, remember),
                 Outcome::Retry { after_ms, .. } => {
                     let after_ms = after_ms.and_then(|ms| i64::try_from(ms).ok());
-                    state.failed(job.id, after_ms, now_ms);
+                    state.failed(&job, after_ms, now_ms);
                 }
-                Outcome::Refused { .. } => state.refused(job.id),
+                Outcome::Refused { .. } => state.refused(&job),
             })
         });
         if let Err(error) = noted.await {

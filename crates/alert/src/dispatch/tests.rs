@@ -60,7 +60,7 @@ fn run(dispatcher: &mut Dispatcher, until_ms: i64, webhook: usize) -> Vec<String
     while let Some(now_ms) = dispatcher.next_ms().filter(|t| *t <= until_ms) {
         dispatcher.advance(now_ms);
         for job in dispatcher.due_jobs(100, now_ms) {
-            dispatcher.delivered(job.id, BTreeMap::new());
+            dispatcher.delivered(&job, BTreeMap::new());
             if job.key.index == webhook {
                 arrived.push(format!("{now_ms} {}", told(&job)));
             }
@@ -160,10 +160,26 @@ fn what_was_refused_is_told_anew() {
     d.tell([alert("A", "1", 0, true, 0)], 0);
     d.advance(1_000);
     for job in d.due_jobs(10, 1_000) {
-        d.refused(job.id);
+        d.refused(&job);
     }
     assert!(d.outbox().is_empty());
     assert_eq!(run(&mut d, 6_000, 0), ["6000 A@1"]);
+}
+
+#[test]
+fn when_all_that_waited_was_refused_it_is_told_anew() {
+    let mut d = Dispatcher::new(config());
+    d.tell([alert("A", "1", 0, true, 0), alert("A", "2", 0, true, 0)], 0);
+    d.advance(1_000);
+    let first = d.due_jobs(10, 1_000);
+    d.tell([alert("A", "2", 0, false, 2_000)], 2_000);
+    d.advance(6_000);
+    first.iter().for_each(|job| d.refused(job));
+    let second = d.due_jobs(10, 6_000);
+    assert_eq!(second.iter().map(|job| told(job)).collect::<Vec<_>>(), ["A@1, A@2 over"]);
+    second.iter().for_each(|job| d.refused(job));
+    d.tell([alert("A", "1", 0, true, 7_000)], 7_000);
+    assert_eq!(run(&mut d, 11_000, 0), ["11000 A@1"]);
 }
 
 /// What can happen.
@@ -268,10 +284,10 @@ impl Life {
             self.make_durable();
             for job in self.dispatcher.due_jobs(100, self.now_ms) {
                 match arrives.next() {
-                    Some(false) => self.dispatcher.failed(job.id, None, self.now_ms),
+                    Some(false) => self.dispatcher.failed(&job, None, self.now_ms),
                     _ => {
                         self.hear(&job);
-                        self.dispatcher.delivered(job.id, BTreeMap::new());
+                        self.dispatcher.delivered(&job, BTreeMap::new());
                     }
                 }
             }

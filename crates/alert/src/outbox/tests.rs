@@ -24,6 +24,15 @@ fn job(outbox: &mut Outbox, group: &str, at_ms: i64) -> Arc<Job> {
     job
 }
 
+fn done(outbox: &mut Outbox, id: u64) {
+    outbox.remove(&[id]);
+}
+
+fn failed(outbox: &mut Outbox, id: u64, after_ms: Option<i64>, now_ms: i64) -> Option<i64> {
+    let key = outbox.iter().find(|job| job.id == id)?.key.clone();
+    outbox.failed(&key, id, after_ms, now_ms)
+}
+
 fn due(outbox: &mut Outbox, now_ms: i64) -> Vec<u64> {
     outbox.take_due(10, now_ms).iter().map(|job| job.id).collect()
 }
@@ -35,13 +44,13 @@ fn a_group_waits_for_its_first_message_and_for_no_other_group() {
         job(&mut outbox, group, 0);
     }
     assert_eq!(due(&mut outbox, 0), [1, 3]);
-    assert_eq!((outbox.failed(1, None, 0), outbox.next_ms()), (Some(500), Some(500)));
-    outbox.done(3);
+    assert_eq!((failed(&mut outbox, 1, None, 0), outbox.next_ms()), (Some(500), Some(500)));
+    done(&mut outbox, 3);
     assert_eq!(due(&mut outbox, 499), [0_u64; 0]);
     assert_eq!(due(&mut outbox, 500), [1]);
-    assert_eq!(outbox.failed(1, Some(90_000), 500), Some(90_500), "as the receiver asks");
+    assert_eq!(failed(&mut outbox, 1, Some(90_000), 500), Some(90_500), "as the receiver asks");
     assert_eq!(due(&mut outbox, 90_500), [1]);
-    outbox.done(1);
+    done(&mut outbox, 1);
     assert_eq!((due(&mut outbox, 90_500), outbox.len()), (vec![2], 1));
 }
 
@@ -58,8 +67,28 @@ fn an_integration_that_hangs_leaves_room_for_others() {
     (other.id, other.key.receiver) = (outbox.next_id(), "other".to_owned());
     outbox.add(Arc::new(other));
     assert_eq!(due(&mut outbox, 100), [21]);
-    outbox.done(1);
+    done(&mut outbox, 1);
     assert_eq!(due(&mut outbox, 100), [UNDER_WAY_MAX as u64 + 1]);
+}
+
+#[test]
+fn a_message_of_a_former_life_is_there_once() {
+    let mut outbox = Outbox::default();
+    let first = job(&mut outbox, "a", 0);
+    let second = job(&mut outbox, "a", 1);
+    // A snapshot that was cut off behind the first.
+    outbox.restore(first);
+    assert_eq!(outbox.iter().map(|job| job.id).collect::<Vec<_>>(), [1, 2]);
+    outbox.restore(second);
+    assert_eq!(outbox.len(), 2);
+}
+
+#[test]
+fn a_receiver_cannot_ask_for_silence() {
+    let mut outbox = Outbox::default();
+    job(&mut outbox, "a", 0);
+    assert_eq!(due(&mut outbox, 0), [1]);
+    assert_eq!(failed(&mut outbox, 1, Some(i64::MAX), 0), Some(ASKED_MAX_MS));
 }
 
 #[test]
@@ -80,7 +109,7 @@ fn what_is_too_much_or_too_old_is_given_up_and_said() {
     assert_eq!(due(&mut outbox, 1000), [2]);
     job(&mut outbox, "a", 1000);
     assert_eq!(outbox.take_dropped()[0].job.id, 3);
-    outbox.failed(2, None, 1000);
+    failed(&mut outbox, 2, None, 1000);
     outbox.forget_old(JOB_AGE_MAX_MS + 10);
     let dropped: Vec<_> = outbox.take_dropped().iter().map(|dropped| dropped.job.id).collect();
     assert_eq!(dropped, [2, 4, 5, 6, 7, 8, 9, 10], "those made before 10");

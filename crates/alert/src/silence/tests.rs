@@ -1,7 +1,6 @@
 //! The life of silences.
 
 use super::*;
-use crate::matcher::{Matcher, Op};
 
 fn silence(id: &str, alertname: &str, starts_ms: i64, ends_ms: i64) -> Silence {
     let matcher = Matcher::new("alertname", Op::Equal, alertname).unwrap();
@@ -60,6 +59,18 @@ fn silences_change_in_place_only_where_the_past_stays() {
         &[(1000, silence("", "", 1000, 9000))],
         &["invalid silence: at least one matcher must not match the empty string"],
     );
+}
+
+#[test]
+fn a_silence_may_only_exclude() {
+    let mut all_but = silence("", "a", 1000, 2000);
+    let matcher = Matcher::new("alertname", Op::NotEqual, "Watchdog").unwrap();
+    all_but.matchers = Matchers(vec![matcher]);
+    let mut silences = Silences::default();
+    silences.set(all_but, "s".to_owned(), 1000).unwrap();
+    let covered =
+        |name: &str| silences.covering(&Labels::from_pairs([("alertname", name)]), 1000).count();
+    assert_eq!((covered("Watchdog"), covered("Disk")), (0, 1));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use model::{Error, ErrorKind, Labels, Result};
 use serde::{Deserialize, Serialize};
 
 use super::ask;
-use crate::params::{Params, rfc3339_ns};
+use crate::params::Params;
 use crate::{App, assets, error};
 
 /// Alerts of one request.
@@ -22,6 +22,9 @@ const ALERTS_MAX: usize = 100_000;
 const TEXT_BYTES_MAX: usize = 64 << 10;
 /// Labels or annotations of one alert.
 const PAIRS_MAX: usize = 256;
+
+/// 9999-12-30T00:00:00Z, the last day that times are counted to, Unix milliseconds.
+const FOREVER_MS: i64 = 253_402_128_000_000;
 
 #[derive(Serialize)]
 struct Named<'a> {
@@ -342,8 +345,12 @@ pub(super) fn posted_time(text: Option<String>) -> std::result::Result<Option<i6
     if text.starts_with("0001-01-01T00:00:00") {
         return Ok(None);
     }
-    match rfc3339_ns(&text) {
-        Some(ns) => Ok(Some(ns.div_euclid(1_000_000))),
-        None => Err(format!("{text:?} is not a time in RFC 3339")),
+    // How people write that something never ends.
+    if text.starts_with("9999-12-31T") {
+        return Ok(Some(FOREVER_MS));
+    }
+    match text.parse::<jiff::Timestamp>() {
+        Ok(time) => Ok(Some(time.as_millisecond())),
+        Err(_) => Err(format!("{text:?} is not a time in RFC 3339")),
     }
 }

@@ -210,6 +210,10 @@ impl Posted {
             return Err(invalid(&format!("{} matchers; at most {MATCHERS_MAX}", posted.len())));
         }
         let matchers = posted.into_iter().enumerate().map(|(number, form)| {
+            if form.name.is_empty() {
+                let message = format!("invalid label matcher {number}: invalid label name \"\"");
+                return Err(Error::invalid(format!("invalid silence: {message}")));
+            }
             let op = match (form.is_equal, form.is_regex) {
                 (true, false) => Op::Equal,
                 (false, false) => Op::NotEqual,

@@ -115,10 +115,10 @@ impl Run<'_> {
             self.dispatcher.advance(now_ms);
             for job in self.dispatcher.due_jobs(1000, now_ms) {
                 if self.fails(job.key.index, now_ms) {
-                    self.dispatcher.failed(job.id, None, now_ms);
+                    self.dispatcher.failed(&job, None, now_ms);
                     continue;
                 }
-                self.dispatcher.delivered(job.id, BTreeMap::new());
+                self.dispatcher.delivered(&job, BTreeMap::new());
                 self.told.entry(job.key.index).or_default().push((now_ms, shown(&job)));
             }
         }
